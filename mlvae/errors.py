@@ -1,0 +1,61 @@
+"""The two ways a run can end that are not a bug, and the checks that raise the first."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Collection
+
+__all__ = ["Diverged", "InputError", "check_choice", "check_integer", "check_number"]
+
+
+class InputError(ValueError):
+    """Something the caller can put right.
+
+    The message is one line: what was expected, what came, what to do. The scripts print it without
+    a traceback; in Python it is an ordinary ``ValueError``.
+    """
+
+
+class Diverged(RuntimeError):
+    """The objective or its gradient stopped being finite; the last good state has been saved."""
+
+
+def check_choice(name: str, value: object, choices: Collection[str]) -> None:
+    """Raise :class:`InputError` unless ``value`` is one of ``choices``."""
+    if value in choices:
+        return
+    close = difflib.get_close_matches(str(value), choices, n=1)
+    hint = f" (did you mean {close[0]!r}?)" if close else ""
+    raise InputError(f"{name} must be one of {', '.join(choices)}, not {value!r}{hint}")
+
+
+def check_integer(name: str, value: object, *, minimum: int) -> None:
+    """Raise :class:`InputError` unless ``value`` is an integer of at least ``minimum``."""
+    if not isinstance(value, int) or isinstance(value, bool) or value < minimum:
+        raise InputError(f"{name} must be an integer of at least {minimum}, not {value!r}")
+
+
+def check_number(
+    name: str,
+    value: object,
+    *,
+    minimum: float = -math.inf,
+    maximum: float = math.inf,
+    exclusive: bool = False,
+) -> None:
+    """Raise :class:`InputError` unless ``value`` is a finite number in the interval.
+
+    ``exclusive`` leaves the lower end out.
+    """
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if number and math.isfinite(value) and minimum <= value <= maximum:
+        if not (exclusive and value == minimum):
+            return
+    if maximum < math.inf:
+        wanted = f"in {'(' if exclusive else '['}{minimum:g}, {maximum:g}]"
+    elif minimum > -math.inf:
+        wanted = f"{'above' if exclusive else 'of at least'} {minimum:g}"
+    else:
+        wanted = "that is finite"
+    raise InputError(f"{name} must be a number {wanted}, not {value!r}")

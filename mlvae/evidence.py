@@ -1,0 +1,144 @@
+r"""Evidence: what observations say of their group's content, and how it is accumulated.
+
+A product of Gaussians is a sum of natural parameters, so evidence is additive: over the members of
+a group, in any order, in pieces, over time.
+
+Shapes: N observations, G groups, C content dimensions.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from mlvae.gaussian import DiagonalGaussian
+from mlvae.groups import Groups
+
+__all__ = ["ACCUMULATIONS", "Evidence", "product"]
+
+
+class Evidence:
+    r"""Natural parameters of a Gaussian factor, held so that they neither over- nor underflow.
+
+    A factor :math:`N(c; \mu, e^{\ell})` has the precision :math:`\lambda = e^{-\ell}` and the
+    precision-weighted mean :math:`\lambda \mu`. Multiplying factors adds both:
+
+    .. math:: \lambda_G = \sum_i \lambda_i, \qquad \lambda_G \mu_G = \sum_i \lambda_i \mu_i
+
+    (Bouchacourt, Tomioka and Nowozin 2018, the product of normals that defines
+    :math:`q(c \mid x_G) \propto \prod_i q(c \mid x_i)`). Precisions of :math:`e^{80}` added
+    100,000 times leave float32, so what is stored is :math:`\log \lambda` and :math:`\mu`: the sum
+    is a log-sum-exp and the mean a softmax-weighted average, both finite throughout.
+
+    Args:
+        log_precision: :math:`\log \lambda`, shape (..., C); minus infinity is no evidence at all.
+        mean: :math:`\mu`, shape (..., C).
+
+    Example:
+        >>> q = DiagonalGaussian(torch.tensor([[0.0], [2.0]]), torch.zeros(2, 1))
+        >>> a, b = Evidence.of(q[:1]), Evidence.of(q[1:])
+        >>> (a + b).posterior().mean, (a + b).posterior().variance
+        (tensor([[1.]]), tensor([[0.5000]]))
+    """
+
+    def __init__(self, log_precision: Tensor, mean: Tensor) -> None:
+        self.log_precision = log_precision
+        self.mean = mean
+
+    @classmethod
+    def of(cls, posterior: DiagonalGaussian) -> Evidence:
+        """The evidence that each observation's own posterior q(c | x_i) (..., C) carries."""
+        return cls(-posterior.log_variance, posterior.mean)
+
+    @classmethod
+    def none(cls, *shape: int, like: Tensor | None = None) -> Evidence:
+        """No evidence, the zero of addition; dtype and device are those of ``like``."""
+        mean = torch.zeros(shape) if like is None else like.new_zeros(shape)
+        return cls(torch.full_like(mean, -torch.inf), mean)
+
+    def __repr__(self) -> str:
+        return f"Evidence(shape={tuple(self.mean.shape)}, dtype={self.mean.dtype})"
+
+    def __getitem__(self, rows: object) -> Evidence:
+        """The evidence at ``rows`` of the leading shape."""
+        return Evidence(self.log_precision[rows], self.mean[rows])
+
+    @property
+    def precision(self) -> Tensor:
+        r"""First natural parameter :math:`\lambda`, shape (..., C)."""
+        return self.log_precision.exp()
+
+    @property
+    def precision_mean(self) -> Tensor:
+        r"""Second natural parameter :math:`\lambda \mu`, shape (..., C)."""
+        return self.precision * self.mean
+
+    def accumulate(self, groups: Groups) -> Evidence:
+        """Add the evidence (N, C) of the members of each group: (G, C). One segment sum."""
+        # The scale cancels from the result, so no gradient needs to pass through it.
+        scale = groups.max(self.log_precision.detach())
+        scale = torch.where(scale > -torch.inf, scale, 0)
+        weight = (self.log_precision - groups.spread(scale)).exp()
+        total, weighted = groups.sum(torch.stack((weight, weight * self.mean), 1)).unbind(1)
+        some = total > 0
+        total = torch.where(some, total, 1)
+        return Evidence(torch.where(some, scale + total.log(), -torch.inf), weighted / total)
+
+    def __add__(self, other: Evidence) -> Evidence:
+        """Evidence of both, as if from disjoint sets of observations."""
+        scale = torch.maximum(self.log_precision, other.log_precision).detach()
+        scale = torch.where(scale > -torch.inf, scale, 0)
+        mine, theirs = (self.log_precision - scale).exp(), (other.log_precision - scale).exp()
+        total = mine + theirs
+        some = total > 0
+        total = torch.where(some, total, 1)
+        return Evidence(
+            torch.where(some, scale + total.log(), -torch.inf),
+            (mine * self.mean + theirs * other.mean) / total,
+        )
+
+    def __sub__(self, other: Evidence) -> Evidence:
+        """What is left once ``other``, a part of this evidence, is taken away.
+
+        A part that holds nearly all of the precision leaves few digits to the rest: use float64
+        where single observations dominate their groups. Where nothing is left, or rounding leaves
+        less, the result is no evidence.
+        """
+        share = (other.log_precision - self.log_precision).exp()
+        share = torch.where(self.log_precision > -torch.inf, share, 1)
+        some = share < 1
+        share = torch.where(some, share, 0)
+        mean = self.mean + (self.mean - other.mean) * share / (1 - share)
+        left = self.log_precision + torch.log1p(-share)
+        return Evidence(torch.where(some, left, -torch.inf), torch.where(some, mean, 0))
+
+    def leave_one_out(self, groups: Groups) -> Evidence:
+        """Evidence (N, C) of every observation's fellow members, itself left out, in one pass."""
+        whole = self.accumulate(groups)
+        return Evidence(groups.spread(whole.log_precision), groups.spread(whole.mean)) - self
+
+    def posterior(self) -> DiagonalGaussian:
+        """The Gaussian with these natural parameters; where there is no evidence, the prior.
+
+        The prior N(0, I) is not itself one of the factors, as in the paper.
+        """
+        some = self.log_precision > -torch.inf
+        return DiagonalGaussian(
+            torch.where(some, self.mean, 0), -torch.where(some, self.log_precision, 0)
+        )
+
+
+def product(posterior: DiagonalGaussian, groups: Groups) -> DiagonalGaussian:
+    r"""Accumulate q(c | x_i) (N, C) into q(c | x_G) (G, C) as the paper does.
+
+    .. math:: q(c \mid x_G) \propto \prod_{i \in G} q(c \mid x_i)
+
+    The normalised product (Bouchacourt, Tomioka and Nowozin 2018): n equal members shrink the
+    variance n times. What other libraries call ML-VAE accumulation for pairs has the same mean and
+    twice this variance.
+    """
+    return Evidence.of(posterior).accumulate(groups).posterior()
+
+
+#: Accumulation rules by the name that a model's ``accumulation`` gives.
+ACCUMULATIONS = {"product": product}

@@ -1,0 +1,142 @@
+"""Which observation is in which group.
+
+Shapes: N observations, G groups, ... any trailing shape.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mlvae.errors import InputError
+
+__all__ = ["Groups", "label_index"]
+
+
+def label_index(labels: object) -> tuple[Tensor, list]:
+    """Number the distinct values of ``labels`` (length N, integers or strings) in sorted order.
+
+    Returns:
+        The number of each observation's label, shape (N,) on the device of ``labels``, and the
+        labels by number.
+
+    Raises:
+        InputError: if ``labels`` is not one-dimensional, is empty, or has NaN.
+    """
+    if isinstance(labels, Tensor):
+        _check_labels(tuple(labels.shape), labels.isnan().any() if labels.numel() else False)
+        names, index = labels.unique(return_inverse=True)
+        return index, names.tolist()
+    array = np.asarray(labels)
+    if array.dtype == object:  # a column of a table: mixed or missing values
+        array = array.astype(str)
+    _check_labels(array.shape, array.dtype.kind == "f" and np.isnan(array).any())
+    names, index = np.unique(array, return_inverse=True)
+    return torch.from_numpy(index.astype(np.int64)), names.tolist()
+
+
+def _check_labels(shape: tuple[int, ...], has_nan: bool) -> None:
+    if len(shape) != 1 or shape[0] == 0:
+        raise InputError(f"group labels must be a non-empty list of length N, not of shape {shape}")
+    if has_nan:
+        raise InputError("group labels have NaN; give every observation a group")
+
+
+class Groups:
+    """A partition of N observations into G groups, none of them empty.
+
+    Args:
+        index: group of each observation, integers of shape (N,) in [0, G).
+        num_groups: G; None is the largest index plus one.
+
+    Raises:
+        InputError: if ``index`` is not a vector of integers, leaves [0, G), or skips a group.
+
+    Example:
+        >>> groups = Groups(torch.tensor([0, 1, 0]))
+        >>> groups.sum(torch.tensor([[1.0], [2.0], [3.0]]))
+        tensor([[4.],
+                [2.]])
+    """
+
+    def __init__(self, index: Tensor, num_groups: int | None = None) -> None:
+        if index.ndim != 1 or index.is_floating_point() or index.dtype == torch.bool:
+            raise InputError(
+                "a group index must be integers of shape (N,), "
+                f"not {index.dtype} of shape {tuple(index.shape)}"
+            )
+        if len(index) == 0:
+            raise InputError("a group index must name at least one observation's group, not none")
+        low, high = (int(end) for end in index.aminmax())
+        if low < 0 or (num_groups is not None and high >= num_groups):
+            raise InputError(
+                f"a group index must lie in [0, {num_groups if num_groups is not None else 'G'}), "
+                f"not in [{low}, {high}]; Groups.of(labels) numbers any labels"
+            )
+        sizes = torch.bincount(index, minlength=num_groups or 0)
+        if (empty := (sizes == 0).nonzero()).numel():
+            raise InputError(
+                f"group {int(empty[0])} of {len(sizes)} has no members; "
+                "number the groups without gaps, as Groups.of(labels) does"
+            )
+        self.index = index.long()
+        self.sizes = sizes
+
+    @classmethod
+    def of(cls, labels: object) -> Groups:
+        """Groups from any labels of length N, or unchanged if they are groups already.
+
+        Labels are numbered in sorted order.
+        """
+        return labels if isinstance(labels, Groups) else cls(label_index(labels)[0])
+
+    @classmethod
+    def singletons(cls, num_observations: int, device: torch.device | None = None) -> Groups:
+        """Every observation its own group."""
+        return cls.unchecked(
+            torch.arange(num_observations, device=device),
+            torch.ones(num_observations, dtype=torch.int64, device=device),
+        )
+
+    @classmethod
+    def unchecked(cls, index: Tensor, sizes: Tensor) -> Groups:
+        """Groups whose ``sizes`` (G,) are known to be right, without a look at the values.
+
+        For the hot loop: a look would make the device wait for the host.
+        """
+        groups = cls.__new__(cls)
+        groups.index, groups.sizes = index, sizes
+        return groups
+
+    def __repr__(self) -> str:
+        return f"Groups({self.num_observations} observations in {self.num_groups} groups)"
+
+    @property
+    def num_observations(self) -> int:
+        """N."""
+        return len(self.index)
+
+    @property
+    def num_groups(self) -> int:
+        """G."""
+        return len(self.sizes)
+
+    def to(self, device: torch.device | str) -> Groups:
+        """The same groups on another device."""
+        return Groups.unchecked(self.index.to(device), self.sizes.to(device))
+
+    def sum(self, values: Tensor) -> Tensor:
+        """Sum ``values`` (N, ...) over the members of each group: (G, ...). One segment sum."""
+        total = values.new_zeros(self.num_groups, *values.shape[1:])
+        return total.index_add(0, self.index, values)
+
+    def max(self, values: Tensor) -> Tensor:
+        """Largest of ``values`` (N, ...) over the members of each group: (G, ...)."""
+        low = values.new_full((self.num_groups, *values.shape[1:]), -torch.inf)
+        index = self.index.view(-1, *[1] * (values.ndim - 1)).expand_as(values)
+        return low.scatter_reduce(0, index, values, "amax")
+
+    def spread(self, values: Tensor) -> Tensor:
+        """Give each observation its group's row of ``values`` (G, ...): (N, ...)."""
+        return values.index_select(0, self.index)

@@ -1,0 +1,148 @@
+r"""What a decoder's output means: the observation model p(x | c, s).
+
+Each likelihood says how many parameters an element of an observation takes (``outputs``), and turns
+them into a log-probability and a mean. Log-probabilities are in nats and summed over the elements
+of an observation, never averaged.
+
+Shapes: N observations, ... the shape of one observation, P = ``outputs`` parameters an element.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor
+from torch.nn import functional
+
+from mlvae.errors import InputError, check_number
+
+__all__ = ["LIKELIHOODS", "Bernoulli", "Gaussian", "LearnedGaussian", "Likelihood"]
+
+LOG_TWO_PI = math.log(2 * math.pi)
+
+
+def _full_precision(parameters: Tensor) -> Tensor:
+    """Take half-precision decoder outputs to float32: a sum over pixels needs its digits."""
+    return parameters.float() if parameters.dtype.itemsize < 4 else parameters
+
+
+@dataclass(frozen=True)
+class Bernoulli:
+    r"""Binary elements; the decoder gives the logit :math:`a` of each.
+
+    .. math:: \log p(x \mid a) = \sum x \log \sigma(a) + (1 - x) \log(1 - \sigma(a))
+
+    (Kingma and Welling 2014, appendix C.1). Grey values in [0, 1] are allowed, as is common; the
+    expression is then the expected log-probability of a binary image with those probabilities, not
+    a density of the grey image.
+    """
+
+    outputs: ClassVar[int] = 1
+
+    def log_prob(self, parameters: Tensor, x: Tensor) -> Tensor:
+        """Log-probability in nats of each of x (N, ...): (N,). ``parameters`` is (N, 1, ...)."""
+        loss = functional.binary_cross_entropy_with_logits(
+            _full_precision(parameters).flatten(1), x.flatten(1), reduction="none"
+        )
+        return -loss.sum(1)
+
+    def mean(self, parameters: Tensor) -> Tensor:
+        """Expected observation (N, ...)."""
+        return parameters[:, 0].sigmoid()
+
+    def check(self, x: Tensor) -> None:
+        """Raise :class:`InputError` for observations that have no probability here."""
+        low, high = (float(end) for end in x.aminmax())
+        if low < 0 or high > 1:
+            raise InputError(
+                "the Bernoulli likelihood takes observations in [0, 1], "
+                f"not in [{low:g}, {high:g}]; rescale them, or choose a Gaussian likelihood"
+            )
+
+
+@dataclass(frozen=True)
+class Gaussian:
+    r"""Normal elements of one fixed standard deviation; the decoder gives their mean.
+
+    .. math:: \log p(x \mid \mu) =
+        -\tfrac12 \sum \left( (x - \mu)^2 / \sigma^2 + \log(2 \pi \sigma^2) \right)
+
+    Args:
+        std: :math:`\sigma`, above zero. It sets how much a nat of KL weighs against an error in x.
+    """
+
+    std: float = 1.0
+    outputs: ClassVar[int] = 1
+
+    def __post_init__(self) -> None:
+        check_number("likelihood.std", self.std, minimum=0, exclusive=True)
+
+    def log_prob(self, parameters: Tensor, x: Tensor) -> Tensor:
+        """Log-density in nats of each of x (N, ...): (N,). ``parameters`` is (N, 1, ...)."""
+        error = (x - _full_precision(parameters)[:, 0]).flatten(1)
+        constant = error.shape[1] * (LOG_TWO_PI + 2 * math.log(self.std))
+        return -0.5 * (error.square().sum(1) / self.std**2 + constant)
+
+    def mean(self, parameters: Tensor) -> Tensor:
+        """Expected observation (N, ...); it may leave [0, 1]."""
+        return parameters[:, 0]
+
+    def check(self, x: Tensor) -> None:
+        """Every finite observation has a density here."""
+
+
+@dataclass(frozen=True)
+class LearnedGaussian:
+    r"""Normal elements; the decoder gives the mean and a bounded log-variance of each.
+
+    .. math:: \log p(x \mid \mu, \ell) =
+        -\tfrac12 \sum \left( (x - \mu)^2 e^{-\ell} + \ell + \log 2 \pi \right),
+        \qquad \ell = \tfrac{b + a}{2} + \tfrac{b - a}{2} \tanh r
+
+    where :math:`r` is the decoder's second output and [a, b] the interval. With the default
+    interval :math:`\ell = \tanh r`, the observation model of the first author's MNIST code.
+
+    Args:
+        log_variance_min: a, natural logarithm of the smallest variance.
+        log_variance_max: b, natural logarithm of the largest variance.
+    """
+
+    log_variance_min: float = -1.0
+    log_variance_max: float = 1.0
+    outputs: ClassVar[int] = 2
+
+    def __post_init__(self) -> None:
+        check_number("likelihood.log_variance_min", self.log_variance_min)
+        check_number(
+            "likelihood.log_variance_max",
+            self.log_variance_max,
+            minimum=self.log_variance_min,
+            exclusive=True,
+        )
+
+    def log_variance(self, parameters: Tensor) -> Tensor:
+        r"""The bounded log-variance :math:`\ell` (N, ...)."""
+        middle = 0.5 * (self.log_variance_max + self.log_variance_min)
+        half = 0.5 * (self.log_variance_max - self.log_variance_min)
+        return middle + half * parameters[:, 1].tanh()
+
+    def log_prob(self, parameters: Tensor, x: Tensor) -> Tensor:
+        """Log-density in nats of each of x (N, ...): (N,). ``parameters`` is (N, 2, ...)."""
+        parameters = _full_precision(parameters)
+        log_variance = self.log_variance(parameters)
+        error = (x - parameters[:, 0]).square() * (-log_variance).exp()
+        total = (error + log_variance).flatten(1).sum(1)
+        return -0.5 * (total + x[0].numel() * LOG_TWO_PI)
+
+    def mean(self, parameters: Tensor) -> Tensor:
+        """Expected observation (N, ...); it may leave [0, 1]."""
+        return parameters[:, 0]
+
+    def check(self, x: Tensor) -> None:
+        """Every finite observation has a density here."""
+
+
+Likelihood = Bernoulli | Gaussian | LearnedGaussian
+LIKELIHOODS = (Bernoulli, Gaussian, LearnedGaussian)

@@ -1,0 +1,39 @@
+"""Models: each returns an objective for a batch, and can be written down and rebuilt."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from mlvae.errors import check_choice
+from mlvae.likelihoods import LIKELIHOODS
+from mlvae.models.mlvae import MLVAE
+from mlvae.models.vae import VAE
+from mlvae.networks import NETWORKS
+from mlvae.parts import from_config
+
+__all__ = ["MLVAE", "VAE", "build"]
+
+MODELS = {"MLVAE": MLVAE, "VAE": VAE}
+
+
+def build(shape: Sequence[int], config: Mapping[str, object]) -> MLVAE | VAE:
+    """The model that a plain dictionary describes, as configs and checkpoints hold it.
+
+    Args:
+        shape: shape of one observation; images (channels, height, width).
+        config: ``name`` of the model, and its keyword arguments; ``network`` and ``likelihood``
+            are dictionaries themselves. ``model.config`` is such a dictionary.
+
+    Raises:
+        InputError: if a name or an option is unknown, or a value is out of range.
+    """
+    options = dict(config)
+    name = options.pop("name", None)
+    check_choice("model.name", name, MODELS)
+    for key in options:
+        check_choice(f"an option of model {name}", key, MODELS[name].OPTIONS)
+    if "network" in options:
+        options["network"] = from_config(options["network"], NETWORKS, "network")
+    if "likelihood" in options:
+        options["likelihood"] = from_config(options["likelihood"], LIKELIHOODS, "likelihood")
+    return MODELS[name](shape, **options)

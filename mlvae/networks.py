@@ -1,0 +1,140 @@
+r"""Networks: from observations to posteriors, and from latents to a likelihood's parameters.
+
+A network is described by a small frozen record (:class:`MLP`) that builds an encoder and a decoder
+for observations of any shape, so a model can be written down and rebuilt from plain values.
+
+Shapes: N observations, ... the shape of one observation, D a posterior's dimensions, L latent
+dimensions, P parameters of the likelihood an element.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from mlvae.errors import InputError, check_choice, check_integer
+from mlvae.gaussian import DiagonalGaussian
+
+__all__ = ["MLP", "NETWORKS", "Decoder", "Encoder", "SeparateEncoders"]
+
+ACTIVATIONS = {
+    "tanh": nn.Tanh,
+    "relu": nn.ReLU,
+    "gelu": nn.GELU,
+    "silu": nn.SiLU,
+    "elu": nn.ELU,
+    "softplus": nn.Softplus,
+}
+INITS = ("torch", "lecun")
+
+
+class Encoder(nn.Module):
+    """A trunk, and on it one linear head for the mean and log-variance of every posterior.
+
+    All heads are the rows of one matrix: one product instead of two for each posterior.
+    """
+
+    def __init__(self, trunk: nn.Sequential, width: int, dims: Sequence[int]) -> None:
+        super().__init__()
+        self.trunk = trunk
+        self.heads = nn.Linear(width, 2 * sum(dims))
+        self.dims = tuple(dims)
+
+    def forward(self, x: Tensor) -> tuple[DiagonalGaussian, ...]:
+        """One posterior for each of ``dims``, of shape (N, D), from x (N, ...)."""
+        parameters = self.heads(self.trunk(x)).split([d for d in self.dims for _ in "mv"], 1)
+        return tuple(map(DiagonalGaussian, parameters[::2], parameters[1::2]))
+
+
+class SeparateEncoders(nn.Module):
+    """One encoder for each posterior, with nothing shared."""
+
+    def __init__(self, encoders: Sequence[Encoder]) -> None:
+        super().__init__()
+        self.encoders = nn.ModuleList(encoders)
+
+    def forward(self, x: Tensor) -> tuple[DiagonalGaussian, ...]:
+        """One posterior for each encoder, of shape (N, D), from x (N, ...)."""
+        return tuple(encoder(x)[0] for encoder in self.encoders)
+
+
+class Decoder(nn.Module):
+    """From latents to the parameters of a likelihood."""
+
+    def __init__(self, trunk: nn.Sequential, width: int, outputs: int, shape: Sequence[int]) -> None:
+        super().__init__()
+        self.trunk = trunk
+        self.head = nn.Linear(width, outputs * math.prod(shape))
+        self.shape = (outputs, *shape)
+
+    def forward(self, latent: Tensor) -> Tensor:
+        """Parameters (N, P, ...) from latents (N, L)."""
+        return self.head(self.trunk(latent)).unflatten(1, self.shape)
+
+
+@dataclass(frozen=True)
+class MLP:
+    """Fully connected encoders and decoder for observations of any shape.
+
+    Args:
+        hidden: widths of the encoder's hidden layers; the decoder has them in reverse. Empty is a
+            linear model.
+        activation: after each hidden layer, one of tanh, relu, gelu, silu, elu, softplus.
+        shared: one trunk with a head for every posterior; otherwise a separate encoder for each.
+        init: "torch" is PyTorch's own. "lecun" is the first author's MNIST code: normal with
+            standard deviation 1/sqrt(fan-in) for weights, and 1/sqrt(length) for biases.
+    """
+
+    hidden: tuple[int, ...] = (500,)
+    activation: str = "tanh"
+    shared: bool = True
+    init: str = "torch"
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.hidden, tuple):
+            raise InputError(f"network.hidden must be a list of widths, not {self.hidden!r}")
+        for width in self.hidden:
+            check_integer("network.hidden", width, minimum=1)
+        check_choice("network.activation", self.activation, ACTIVATIONS)
+        check_choice("network.init", self.init, INITS)
+
+    def encoder(self, shape: Sequence[int], dims: Sequence[int]) -> Encoder | SeparateEncoders:
+        """From observations of ``shape`` to one posterior for each of ``dims``."""
+        if not self.shared:
+            return SeparateEncoders([self._encoder(shape, [d]) for d in dims])
+        return self._encoder(shape, dims)
+
+    def _encoder(self, shape: Sequence[int], dims: Sequence[int]) -> Encoder:
+        widths = (math.prod(shape), *self.hidden)
+        encoder = Encoder(nn.Sequential(nn.Flatten(), *self._layers(widths)), widths[-1], dims)
+        self._initialise(encoder.heads, [d for d in dims for _ in "mv"])
+        return encoder
+
+    def decoder(self, latent_dim: int, shape: Sequence[int], outputs: int) -> Decoder:
+        """From ``latent_dim`` latents to ``outputs`` parameters an element of ``shape``."""
+        widths = (latent_dim, *reversed(self.hidden))
+        decoder = Decoder(nn.Sequential(*self._layers(widths)), widths[-1], outputs, shape)
+        self._initialise(decoder.head, [math.prod(shape)] * outputs)
+        return decoder
+
+    def _layers(self, widths: Sequence[int]) -> list[nn.Module]:
+        layers: list[nn.Module] = []
+        for inputs, outputs in zip(widths[:-1], widths[1:], strict=True):
+            layers += [nn.Linear(inputs, outputs), ACTIVATIONS[self.activation]()]
+            self._initialise(layers[-2], [outputs])
+        return layers
+
+    def _initialise(self, linear: nn.Linear, lengths: Sequence[int]) -> None:
+        """Initialise a layer whose rows are independent layers of ``lengths`` side by side."""
+        if self.init == "lecun":
+            nn.init.normal_(linear.weight, std=linear.in_features**-0.5)
+            with torch.no_grad():
+                for bias in linear.bias.split(list(lengths)):
+                    bias.normal_(std=len(bias) ** -0.5)
+
+
+NETWORKS = (MLP,)
