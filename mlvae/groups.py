@@ -38,7 +38,9 @@ def label_index(labels: object) -> tuple[Tensor, list]:
 
 def _check_labels(shape: tuple[int, ...], has_nan: bool) -> None:
     if len(shape) != 1 or shape[0] == 0:
-        raise InputError(f"group labels must be a non-empty list of length N, not of shape {shape}")
+        raise InputError(
+            f"group labels must be a non-empty list of length N, not of shape {shape}"
+        )
     if has_nan:
         raise InputError("group labels have NaN; give every observation a group")
 

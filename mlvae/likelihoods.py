@@ -1,8 +1,8 @@
 r"""What a decoder's output means: the observation model p(x | c, s).
 
-Each likelihood says how many parameters an element of an observation takes (``outputs``), and turns
-them into a log-probability and a mean. Log-probabilities are in nats and summed over the elements
-of an observation, never averaged.
+Each likelihood says how many parameters an element of an observation takes (``outputs``), and
+turns them into a log-probability and a mean. Log-probabilities are in nats and summed over the
+elements of an observation, never averaged.
 
 Shapes: N observations, ... the shape of one observation, P = ``outputs`` parameters an element.
 """

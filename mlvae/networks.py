@@ -9,6 +9,7 @@ dimensions, P parameters of the likelihood an element.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -65,7 +66,9 @@ class SeparateEncoders(nn.Module):
 class Decoder(nn.Module):
     """From latents to the parameters of a likelihood."""
 
-    def __init__(self, trunk: nn.Sequential, width: int, outputs: int, shape: Sequence[int]) -> None:
+    def __init__(
+        self, trunk: nn.Sequential, width: int, outputs: int, shape: Sequence[int]
+    ) -> None:
         super().__init__()
         self.trunk = trunk
         self.head = nn.Linear(width, outputs * math.prod(shape))
@@ -123,7 +126,7 @@ class MLP:
 
     def _layers(self, widths: Sequence[int]) -> list[nn.Module]:
         layers: list[nn.Module] = []
-        for inputs, outputs in zip(widths[:-1], widths[1:], strict=True):
+        for inputs, outputs in itertools.pairwise(widths):
             layers += [nn.Linear(inputs, outputs), ACTIVATIONS[self.activation]()]
             self._initialise(layers[-2], [outputs])
         return layers

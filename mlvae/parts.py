@@ -1,4 +1,4 @@
-"""Parts of a model or a training to and from plain dictionaries, as configs and checkpoints hold them.
+"""Parts of a model or a training to and from the plain dictionaries of configs and checkpoints.
 
 A part is a frozen dataclass whose fields are numbers, strings, tuples of these, or parts. Its
 dictionary has its fields, and its class name under ``name``:

@@ -206,9 +206,7 @@ class MLVAE(nn.Module):
         return self.decode(self.infer_content(content_of), self.infer_style(style_of))
 
     @torch.no_grad()
-    def reconstruct(
-        self, x: Tensor | np.ndarray, groups: Groups | object | None = None
-    ) -> Tensor:
+    def reconstruct(self, x: Tensor | np.ndarray, groups: Groups | object | None = None) -> Tensor:
         """Observations x (N, ...) encoded and decoded, with the content of their groups.
 
         Posterior means are decoded. ``groups`` is as in :meth:`infer_content`.

@@ -1,0 +1,155 @@
+"""Which observations a training step sees, and which groups they form.
+
+An epoch is planned at once by a few tensor operations on the device of the data: no worker
+process, no Python loop over groups or observations. Every epoch visits every observation once.
+
+Shapes: N observations, G groups, B batches in an epoch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from mlvae.batch import Batch
+from mlvae.data.grouped import GroupedData
+from mlvae.errors import InputError, check_choice, check_integer
+from mlvae.groups import Groups
+
+__all__ = ["Grouped", "Plan", "Shuffled"]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The batches of one epoch.
+
+    Attributes:
+        data: the observations.
+        order: indices of observations (N,); batch b has those from ``rows[b]`` to ``rows[b + 1]``.
+        group: number of each one's group within its batch (N,), in the same order.
+        sizes: members of each group of each batch, from ``first[b]`` to ``first[b + 1]``.
+        rows: where each batch begins in ``order``, B + 1 numbers on the host.
+        first: where each batch begins in ``sizes``, B + 1 numbers on the host.
+    """
+
+    data: GroupedData
+    order: Tensor
+    group: Tensor
+    sizes: Tensor
+    rows: list[int]
+    first: list[int]
+
+    def __len__(self) -> int:
+        return len(self.rows) - 1
+
+    def __getitem__(self, batch: int) -> Batch:
+        """Batch number ``batch``, made on the device without waiting for it."""
+        rows = slice(self.rows[batch], self.rows[batch + 1])
+        sizes = self.sizes[self.first[batch] : self.first[batch + 1]]
+        return Batch(
+            self.data.observations(self.order[rows]), Groups.unchecked(self.group[rows], sizes)
+        )
+
+    def __iter__(self) -> Iterator[Batch]:
+        return (self[batch] for batch in range(len(self)))
+
+
+@dataclass(frozen=True)
+class Shuffled:
+    """Batches of random observations; those of one label in a batch are a group there.
+
+    This is what the first author's code does: 256 MNIST images are about 25 of each digit.
+
+    Args:
+        batch_size: observations in a batch; the last batch of an epoch has the rest.
+    """
+
+    batch_size: int = 256
+
+    def __post_init__(self) -> None:
+        check_integer("batching.batch_size", self.batch_size, minimum=1)
+
+    def num_batches(self, data: GroupedData) -> int:
+        """B, the same in every epoch."""
+        return -(-len(data) // self.batch_size)
+
+    def plan(self, data: GroupedData, generator: torch.Generator) -> Plan:
+        """Batches of one epoch; ``generator`` is on the device of the data."""
+        order = torch.randperm(len(data), generator=generator, device=data.device)
+        batch = torch.arange(len(data), device=data.device) // self.batch_size
+        num_labels = data.groups.num_groups
+        present, group, sizes = (batch * num_labels + data.groups.index[order]).unique(
+            return_inverse=True, return_counts=True
+        )
+        rows = [*range(0, len(data), self.batch_size), len(data)]
+        first = _starts(present // num_labels, self.num_batches(data))
+        return Plan(data, order, group - first[batch], sizes, rows, first.tolist())
+
+
+@dataclass(frozen=True)
+class Grouped:
+    """Batches of a number of groups with a number of members each.
+
+    Every group is cut at random into groups of ``members`` observations and a last one with the
+    rest; these are shuffled, and a batch has ``groups`` of them. Where there are few labels, a
+    batch may have several groups of one label, each accumulated by itself.
+
+    Args:
+        groups: groups in a batch; the last batch of an epoch has the rest.
+        members: observations in a group.
+        small_groups: what to do where a label has fewer than ``members`` observations: "error", or
+            "keep" them as a group of their own size.
+    """
+
+    groups: int = 16
+    members: int = 16
+    small_groups: str = "error"
+
+    def __post_init__(self) -> None:
+        check_integer("batching.groups", self.groups, minimum=1)
+        check_integer("batching.members", self.members, minimum=1)
+        check_choice("batching.small_groups", self.small_groups, ("error", "keep"))
+
+    def num_batches(self, data: GroupedData) -> int:
+        """B, the same in every epoch."""
+        return -(-int(self._cuts(data).sum()) // self.groups)
+
+    def _cuts(self, data: GroupedData) -> Tensor:
+        """Into how many groups each label's observations are cut, shape (labels,)."""
+        sizes = data.groups.sizes
+        if self.small_groups == "error" and int(sizes.min()) < self.members:
+            smallest = int(sizes.argmin())
+            raise InputError(
+                f"batching.members={self.members} must not exceed the size of a group, but group "
+                f"{data.group_names[smallest]!r} has {int(sizes[smallest])}; lower it, or set "
+                "batching.small_groups=keep"
+            )
+        return (sizes + self.members - 1) // self.members
+
+    def plan(self, data: GroupedData, generator: torch.Generator) -> Plan:
+        """Batches of one epoch; ``generator`` is on the device of the data."""
+        device = data.device
+        cuts, sizes = self._cuts(data), data.groups.sizes
+        # Observations by label, in random order within a label; then the cut each one is in.
+        order = torch.randperm(len(data), generator=generator, device=device)
+        order = order[data.groups.index[order].argsort(stable=True)]
+        label = data.groups.index[order]
+        rank = torch.arange(len(data), device=device) - (sizes.cumsum(0) - sizes)[label]
+        cut = (cuts.cumsum(0) - cuts)[label] + rank // self.members
+        # The cuts in random order; then the observations in the order of their cuts.
+        place = torch.randperm(int(cuts.sum()), generator=generator, device=device)[cut]
+        by_place = place.argsort(stable=True)
+        order, place = order[by_place], place[by_place]
+        sizes = torch.bincount(place)
+        first = [*range(0, len(sizes), self.groups), len(sizes)]
+        ends = torch.cat((sizes.new_zeros(1), sizes.cumsum(0)))
+        return Plan(data, order, place % self.groups, sizes, ends[first].tolist(), first)
+
+
+def _starts(batch: Tensor, num_batches: int) -> Tensor:
+    """Where each batch begins in the ascending ``batch``, and the length: B + 1 numbers."""
+    bounds = torch.arange(num_batches + 1, device=batch.device)
+    return torch.searchsorted(batch.contiguous(), bounds)

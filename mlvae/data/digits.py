@@ -1,0 +1,41 @@
+"""The 1,797 handwritten digits that come with scikit-learn: real data without a download."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from sklearn.datasets import load_digits
+
+from mlvae.data.grouped import GroupedData
+from mlvae.data.splits import Splits, split
+
+__all__ = ["digits"]
+
+
+def digits(
+    *,
+    validation: int = 180,
+    test: int = 180,
+    unseen_groups: Sequence[int] = (),
+    seed: int = 0,
+) -> Splits:
+    """8x8 grey images of handwritten digits, grouped by digit.
+
+    E. Alpaydin, C. Kaynak: Optical Recognition of Handwritten Digits. UCI Machine Learning
+    Repository, 1998 (its test part, 17 grey levels).
+
+    Args:
+        validation: number of images drawn for validation.
+        test: number of images drawn for the test.
+        unseen_groups: digits to keep out of training, validation and test.
+        seed: of the split.
+
+    Example:
+        >>> digits().train
+        GroupedData(1437 observations of shape (1, 8, 8) in 10 groups)
+    """
+    bunch = load_digits()
+    images = (bunch.images / 16).astype(np.float32)
+    data = GroupedData(images, bunch.target)
+    return split(data, validation=validation, test=test, unseen_groups=unseen_groups, seed=seed)

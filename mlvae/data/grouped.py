@@ -1,0 +1,142 @@
+"""Grouped observations, whole and on one device.
+
+Shapes: N observations, G groups, ... one observation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mlvae.batch import Batch
+from mlvae.errors import InputError
+from mlvae.groups import Groups, label_index
+
+__all__ = ["GroupedData"]
+
+
+class GroupedData:
+    """Observations and the group of each.
+
+    uint8 images stay uint8, on the training device, and become floats in [0, 1] batch by batch:
+    a quarter of the memory, and nothing crosses to the device while training.
+
+    Args:
+        x: observations (N, ...), an array or a tensor. uint8 of shape (N, height, width) or
+            (N, channels, height, width) are images; floats of shape (N, features) are features of
+            any finite value; floats with more dimensions are images and must lie in [0, 1].
+        group: label of each observation's group, length N, integers or strings.
+
+    Attributes:
+        x: the observations, uint8 or float32; grey images have been given their channel.
+        groups: the partition into G groups, numbered in sorted order of their labels.
+        group_names: label of each group, length G.
+
+    Raises:
+        InputError: if shapes, types or values are not as above.
+
+    Example:
+        >>> data = GroupedData(np.zeros((4, 28, 28), np.uint8), ["ann", "bob", "ann", "bob"])
+        >>> data
+        GroupedData(4 observations of shape (1, 28, 28) in 2 groups)
+    """
+
+    def __init__(self, x: Tensor | np.ndarray, group: object) -> None:
+        self.x = _checked(torch.as_tensor(x))
+        index, self.group_names = label_index(group)
+        if len(index) != len(self.x):
+            raise InputError(
+                f"group must have one label for each of the {len(self.x)} observations, "
+                f"not {len(index)}"
+            )
+        self.groups = Groups(index).to(self.x.device)
+
+    def __repr__(self) -> str:
+        return f"GroupedData({len(self)} observations of shape {self.shape} in {len(self.group_names)} groups)"  # noqa: E501
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of one observation."""
+        return tuple(self.x.shape[1:])
+
+    @property
+    def device(self) -> torch.device:
+        """Where the observations are."""
+        return self.x.device
+
+    def to(self, device: torch.device | str) -> GroupedData:
+        """The same data on another device."""
+        return self._with(self.x.to(device), self.groups.to(device), self.group_names)
+
+    def subset(self, indices: Tensor | Sequence[int]) -> GroupedData:
+        """The observations at ``indices``; groups that lose all their members are dropped.
+
+        Raises:
+            InputError: if nothing is left.
+        """
+        indices = torch.as_tensor(indices, dtype=torch.int64, device=self.device)
+        if len(indices) == 0:
+            raise InputError(f"a subset of {self} must keep at least one observation, not none")
+        kept, index = self.groups.index[indices].unique(return_inverse=True)
+        names = [self.group_names[group] for group in kept.tolist()]
+        return self._with(self.x[indices], Groups(index), names)
+
+    @classmethod
+    def _with(cls, x: Tensor, groups: Groups, names: list) -> GroupedData:
+        data = cls.__new__(cls)
+        data.x, data.groups, data.group_names = x, groups, names
+        return data
+
+    def observations(self, indices: Tensor) -> Tensor:
+        """The observations at ``indices`` (n,) as float32 (n, ...), images in [0, 1]."""
+        x = self.x.index_select(0, indices)
+        return x.to(torch.float32).mul_(1 / 255) if x.dtype == torch.uint8 else x
+
+    def batch(self, indices: Tensor | Sequence[int] | None = None) -> Batch:
+        """The observations at ``indices``, None for all, as one batch for a model."""
+        if indices is None:
+            return Batch(
+                self.observations(torch.arange(len(self), device=self.device)), self.groups
+            )
+        subset = self.subset(indices)
+        return subset.batch()
+
+    def one_of_each(self, limit: int = 10) -> Tensor:
+        """Indices of the first member of each of the first ``limit`` groups, in group order."""
+        order = self.groups.index.argsort(stable=True)
+        first = self.groups.sizes.cumsum(0) - self.groups.sizes
+        return order[first[:limit]]
+
+
+def _checked(x: Tensor) -> Tensor:
+    """``x`` as the class keeps it, or :class:`InputError`."""
+    if x.dtype not in (torch.uint8, torch.float16, torch.bfloat16, torch.float32, torch.float64):
+        raise InputError(f"x must be uint8 images or floats, not {x.dtype}; convert it first")
+    if x.ndim < 2 or x.numel() == 0:
+        raise InputError(f"x must have shape (N, ...) with N at least 1, not {tuple(x.shape)}")
+    if x.ndim == 4 and x.shape[1] > 4 and x.shape[3] in (1, 3, 4):
+        raise InputError(
+            f"x has shape {tuple(x.shape)}: images must be (N, channels, height, width); "
+            "use x.transpose(0, 3, 1, 2)"
+        )
+    if x.dtype == torch.uint8:
+        return x.unsqueeze(1) if x.ndim == 3 else x
+    x = x.float()
+    if (wrong := ~x.isfinite()).any():
+        row = int(wrong.flatten(1).any(1).nonzero()[0])
+        raise InputError(f"x must be finite, but observation {row} has NaN or an infinity")
+    if x.ndim > 2:
+        low, high = (float(end) for end in x.aminmax())
+        if low < 0 or high > 1:
+            raise InputError(
+                f"float images must lie in [0, 1], not in [{low:g}, {high:g}]; "
+                "give 0 to 255 as uint8, or rescale"
+            )
+        return x.unsqueeze(1) if x.ndim == 3 else x
+    return x

@@ -1,0 +1,95 @@
+"""Training, validation and test observations, and groups kept for after training."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields
+
+import torch
+
+from mlvae.data.grouped import GroupedData
+from mlvae.errors import InputError, check_integer
+
+__all__ = ["Splits", "hold_out", "split"]
+
+
+@dataclass(frozen=True)
+class Splits:
+    """The observations of a dataset by what they are for; None where there are none.
+
+    Attributes:
+        train: what a model learns from.
+        validation: what choices are made on.
+        test: what results are reported on; the same groups as in training.
+        unseen: all observations of the groups that were kept out of the other three.
+    """
+
+    train: GroupedData
+    validation: GroupedData | None = None
+    test: GroupedData | None = None
+    unseen: GroupedData | None = None
+
+    def __iter__(self) -> Iterator[tuple[str, GroupedData]]:
+        """Name and observations of every split there is."""
+        for field in fields(self):
+            if (data := getattr(self, field.name)) is not None:
+                yield field.name, data
+
+    def __repr__(self) -> str:
+        return "\n".join(f"{name}: {data}" for name, data in self)
+
+
+def split(
+    data: GroupedData,
+    *,
+    validation: int = 0,
+    test: int = 0,
+    unseen_groups: Sequence[object] = (),
+    seed: int = 0,
+) -> Splits:
+    """Split observations by a seeded permutation, and whole groups by name.
+
+    Args:
+        data: all observations.
+        validation: number of observations drawn for validation.
+        test: number of observations drawn for the test.
+        unseen_groups: labels of groups to keep out of the other splits; they are taken out first.
+        seed: of the permutation.
+
+    Raises:
+        InputError: if nothing is left to train on, or a label is unknown.
+    """
+    check_integer("validation", validation, minimum=0)
+    check_integer("test", test, minimum=0)
+    data, unseen = hold_out(data, unseen_groups)
+    if validation + test >= len(data):
+        raise InputError(
+            f"validation={validation} and test={test} must leave something of the "
+            f"{len(data)} observations to train on"
+        )
+    order = torch.randperm(len(data), generator=torch.Generator().manual_seed(seed))
+    return Splits(
+        train=data.subset(order[validation + test :]),
+        validation=data.subset(order[test : test + validation]) if validation else None,
+        test=data.subset(order[:test]) if test else None,
+        unseen=unseen,
+    )
+
+
+def hold_out(
+    data: GroupedData, unseen_groups: Sequence[object]
+) -> tuple[GroupedData, GroupedData | None]:
+    """``data`` without the groups of these labels, and these groups alone (None if none)."""
+    if isinstance(unseen_groups, str) or not isinstance(unseen_groups, Sequence):
+        raise InputError(f"unseen_groups must be a list of group labels, not {unseen_groups!r}")
+    names = [str(name) for name in data.group_names]
+    wanted = {str(name) for name in unseen_groups}
+    if missing := sorted(wanted - set(names)):
+        some = ", ".join(names[:10]) + (", ..." if len(names) > 10 else "")
+        raise InputError(f"unseen_groups must be labels of groups ({some}), not {missing[0]!r}")
+    if not wanted:
+        return data, None
+    if len(wanted) == len(names):
+        raise InputError("unseen_groups must leave at least one group to train on, not none")
+    held = torch.tensor([name in wanted for name in names])[data.groups.index.cpu()]
+    return data.subset((~held).nonzero()[:, 0]), data.subset(held.nonzero()[:, 0])

@@ -1,0 +1,7 @@
+"""Training: the loop, its step, checkpoints, and what a run leaves behind."""
+
+from mlvae.training.loop import Result, train
+from mlvae.training.optimizer import OPTIMIZERS, Adam
+from mlvae.training.run import load
+
+__all__ = ["OPTIMIZERS", "Adam", "Result", "load", "train"]

@@ -1,0 +1,76 @@
+"""Checkpoints: one file with everything a run needs to go on, replaced in one instant.
+
+A checkpoint holds tensors and plain values only, and is read with ``weights_only=True``: opening
+somebody else's runs no code.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pickle
+import zipfile
+from pathlib import Path
+
+import torch
+
+from mlvae.errors import InputError
+
+__all__ = ["FORMAT", "read_checkpoint", "write_checkpoint"]
+
+#: Raised when a checkpoint's layout changes so that older code cannot read it.
+FORMAT = 1
+
+
+def write_checkpoint(path: Path, state: dict[str, object]) -> None:
+    """Write ``state`` to ``path``: the file there is the old or the new one, whole, at any moment.
+
+    Raises:
+        InputError: if it cannot be written, as on a full disk; what was there is untouched.
+    """
+    temporary = path.with_suffix(".tmp")
+    try:
+        with temporary.open("wb") as file:
+            torch.save({"format": FORMAT, **state}, file)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+    except (OSError, RuntimeError) as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        reason = error.strerror if isinstance(error, OSError) else str(error).splitlines()[0]
+        kept = "the one before is intact" if path.exists() else "there is none before it"
+        raise InputError(
+            f"{path} could not be saved ({reason}); {kept}; make room and resume"
+        ) from error
+
+
+def read_checkpoint(path: Path, device: torch.device | str = "cpu") -> dict[str, object]:
+    """The state in the file at ``path``, its tensors on ``device``.
+
+    Raises:
+        InputError: if there is no such file, or it is not a whole checkpoint of this library.
+    """
+    if not path.is_file():
+        raise InputError(
+            f"{path.parent} must be a run folder with a {path.name}, but that file is not there"
+        )
+    try:
+        state = torch.load(path, map_location=device, weights_only=True)
+    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
+        other = "best.pt" if path.name == "checkpoint.pt" else "checkpoint.pt"
+        hint = f"; {other} beside it may serve" if path.with_name(other).is_file() else ""
+        raise InputError(f"{path} is truncated or not a checkpoint of mlvae{hint}") from error
+    if not isinstance(state, dict) or "format" not in state:
+        raise InputError(f"{path} is not a checkpoint of mlvae")
+    if state["format"] != FORMAT:
+        raise InputError(
+            f"{path} has checkpoint format {state['format']}, this version reads {FORMAT}; "
+            f"open it with mlvae {state.get('version', 'of its time')}"
+        )
+    return state

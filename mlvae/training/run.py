@@ -1,0 +1,76 @@
+"""The folder of a run, and a trained model back from it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from mlvae.errors import InputError
+from mlvae.models import build
+from mlvae.training.checkpoint import read_checkpoint
+
+__all__ = ["load", "restore", "write_config"]
+
+
+def load(
+    run: str | Path,
+    *,
+    best: bool = False,
+    device: torch.device | str = "cpu",
+    model: nn.Module | None = None,
+) -> nn.Module:
+    """The trained model of a run, in evaluation mode.
+
+    Args:
+        run: the run's folder.
+        best: the state with the lowest validation loss, instead of the last one.
+        device: where to put it.
+        model: a model of your own class to load the weights into; needed only where the run
+            trained such a one.
+
+    Raises:
+        InputError: if the folder has no such checkpoint, or it is of another model.
+
+    Example:
+        >>> model = load("runs/first")  # doctest: +SKIP
+    """
+    path = Path(run).expanduser() / ("best.pt" if best else "checkpoint.pt")
+    checkpoint = read_checkpoint(path, device)
+    if model is None:
+        if checkpoint["model_config"] is None:
+            raise InputError(
+                f"{path} is of a model without a `config`; build it and pass it: load(run, model=)"
+            )
+        model = build(checkpoint["shape"], checkpoint["model_config"])
+    restore(model, checkpoint["model"], path)
+    return model.to(device).eval()
+
+
+def restore(model: nn.Module, weights: Mapping[str, torch.Tensor], path: Path) -> None:
+    """Load ``weights`` from the checkpoint at ``path``, or raise :class:`InputError`."""
+    try:
+        model.load_state_dict(weights)
+    except RuntimeError as error:
+        first = str(error).splitlines()[1].strip() if "\n" in str(error) else str(error)
+        raise InputError(
+            f"{path} is of another model than this {type(model).__name__}: {first}"
+        ) from error
+
+
+def write_config(path: Path, config: Mapping[str, object]) -> None:
+    """Write nested plain values as YAML: a line a value, in JSON's notation, which YAML reads."""
+    path.write_text("".join(_lines(config, "")))
+
+
+def _lines(config: Mapping[str, object], indent: str) -> list[str]:
+    lines: list[str] = []
+    for key, value in config.items():
+        if isinstance(value, Mapping) and value:
+            lines += [f"{indent}{key}:\n", *_lines(value, indent + "  ")]
+        else:
+            lines.append(f"{indent}{key}: {json.dumps(value)}\n")
+    return lines

@@ -1,0 +1,139 @@
+"""One training step, and the running sums of what it sees.
+
+Sums and the verdict whether all is finite stay on the device; nothing waits for it until they are
+read.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import clip_grads_with_norm_, get_total_norm
+
+from mlvae.batch import Batch
+from mlvae.objectives import Objective
+
+__all__ = ["TrainingStep", "averages"]
+
+
+class TrainingStep:
+    """Forward, backward, update, and sums of every term.
+
+    If the loss, a term or the gradient is not finite at some step, that update and all later ones
+    are skipped on the device itself: the parameters stay as the last good step left them, until
+    :meth:`failure` is asked.
+
+    Args:
+        model: returns an :class:`~mlvae.objectives.Objective` for a batch.
+        optimizer: a fused optimiser of the model's parameters.
+        gradient_clip: largest norm of the whole gradient, or None.
+        precision: "float32", or "bfloat16" for matrix products under autocast.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        *,
+        gradient_clip: float | None = None,
+        precision: str = "float32",
+    ) -> None:
+        self.model = model
+        self.optimizer = optimizer
+        self.gradient_clip = gradient_clip
+        self.parameters = [p for p in model.parameters() if p.requires_grad]
+        self.device = self.parameters[0].device
+        self.autocast = torch.autocast(
+            self.device.type, dtype=torch.bfloat16, enabled=precision == "bfloat16"
+        )
+        self.failed = torch.zeros((), device=self.device)
+        self.failed_step = torch.full((), -1, dtype=torch.int64, device=self.device)
+        self.witness: Tensor | None = None  # the terms at the step that failed
+        optimizer.found_inf = self.failed  # fused optimisers skip the update where this is 1
+        self.names: list[str] = []
+        self.reset()
+
+    def reset(self) -> None:
+        """Begin new sums."""
+        self.sums: Tensor | None = None
+        self.num_observations = self.num_groups = self.num_batches = 0
+
+    def __call__(self, batch: Batch, step: int, generator: torch.Generator | None = None) -> None:
+        """Train on ``batch``; ``step`` is only remembered in case it fails."""
+        with self.autocast:
+            objective = self.model(batch, generator=generator)
+        self.optimizer.zero_grad(set_to_none=True)
+        objective.loss.backward()
+        gradients = [p.grad for p in self.parameters if p.grad is not None]
+        norm = get_total_norm(gradients, foreach=True)
+        if self.gradient_clip is not None:
+            clip_grads_with_norm_(self.parameters, self.gradient_clip, norm, foreach=True)
+        self._count(objective, norm, step)
+        self.optimizer.step()
+
+    @torch.no_grad()
+    def _count(self, objective: Objective, norm: Tensor, step: int) -> None:
+        totals = {**objective.totals(), "gradient_norm": norm}
+        self.names = list(totals)
+        now = torch.stack(list(totals.values())).double()
+        good = now.isfinite().all() & (self.failed == 0)
+        first = ~good & (self.failed == 0)
+        if self.witness is None:
+            self.witness = torch.zeros_like(now)
+        self.witness = torch.where(first, now, self.witness)
+        self.failed_step = torch.where(first, step, self.failed_step)
+        self.failed.copy_(~good)
+        now = torch.where(good, now, 0)
+        self.sums = now if self.sums is None else self.sums + now
+        self.num_observations += objective.num_observations
+        self.num_groups += objective.num_groups
+        self.num_batches += 1
+
+    def failure(self) -> tuple[int, str] | None:
+        """The first step that was not finite and what was not, or None. Waits for the device."""
+        if not self.failed.item():
+            return None
+        values = dict(zip(self.names, self.witness.tolist(), strict=True))
+        wrong = {name: v for name, v in values.items() if not abs(v) < float("inf")}
+        # The loss and the bound are sums of the terms: name a term where one is at fault.
+        terms = {k: v for k, v in wrong.items() if k not in ("loss", "elbo")} or wrong
+        if len(terms) > 1:
+            terms.pop("gradient_norm", None)
+        return int(self.failed_step), ", ".join(f"{name} is {v}" for name, v in terms.items())
+
+    def read(self) -> dict[str, float]:
+        """Averages since the last :meth:`reset`. Waits for the device."""
+        totals = dict(zip(self.names, self.sums.tolist(), strict=True))
+        norm = totals.pop("gradient_norm") / self.num_batches
+        terms = averages(totals, self.num_observations, self.num_groups)
+        return {**terms, "gradient_norm": norm}
+
+    def state_dict(self) -> dict[str, object]:
+        """The sums, for a checkpoint."""
+        return {
+            "names": self.names,
+            "sums": self.sums,
+            "num_observations": self.num_observations,
+            "num_groups": self.num_groups,
+            "num_batches": self.num_batches,
+        }
+
+    def load_state_dict(self, state: dict[str, object]) -> None:
+        """Continue the sums of a checkpoint."""
+        self.names = state["names"]
+        self.sums = None if state["sums"] is None else state["sums"].to(self.device)
+        self.num_observations = state["num_observations"]
+        self.num_groups = state["num_groups"]
+        self.num_batches = state["num_batches"]
+
+
+def averages(
+    totals: dict[str, float], num_observations: int, num_groups: int
+) -> dict[str, float]:
+    """Every total in nats per observation and per group; the loss is per group by definition."""
+    result = {"loss": totals["loss"] / num_groups}
+    for name, total in totals.items():
+        if name != "loss":
+            result[f"{name}_per_observation"] = total / num_observations
+            result[f"{name}_per_group"] = total / num_groups
+    return result

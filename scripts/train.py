@@ -1,0 +1,84 @@
+"""Train a model: python scripts/train.py dataset=mnist trainer.epochs=20.
+
+To continue a run: python scripts/train.py resume=runs/mnist/...
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cli
+import hydra
+import torch
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
+
+from mlvae.data import BATCHINGS, open_dataset
+from mlvae.errors import InputError
+from mlvae.models import build
+from mlvae.parts import from_config
+from mlvae.training import OPTIMIZERS, train
+from mlvae.training.checkpoint import read_checkpoint
+from mlvae.training.seeding import seeded
+
+#: What may change when a run is continued.
+RESUMABLE = ("trainer.*", "optimizer.*", "dataset.root", "device", "resume")
+
+
+@hydra.main(version_base="1.3", config_path="../configs", config_name="train")
+def main(cfg: DictConfig) -> float:
+    """Train as configured; return the lowest validation loss, for sweeps to minimise."""
+    resume = cfg.resume is not None
+    config = resumed_config(cfg) if resume else OmegaConf.to_container(cfg, resolve=True)
+    if "root" in config["dataset"]:
+        root = Path(config["dataset"]["root"]).expanduser()
+        config["dataset"]["root"] = str(root.absolute())
+    print(OmegaConf.to_yaml(config), flush=True)
+
+    batching = from_config(config["batching"], BATCHINGS, "batching")
+    optimizer = from_config(config["optimizer"], OPTIMIZERS, "optimizer")
+    splits = open_dataset(**config["dataset"])
+    with torch.random.fork_rng():
+        seeded(torch.default_generator, config["seed"], "initial weights")
+        model = build(splits.train.shape, config["model"])
+    result = train(
+        model,
+        splits.train,
+        validation=splits.validation,
+        run=config["run"],
+        resume=resume,
+        batching=batching,
+        optimizer=optimizer,
+        device=config["device"],
+        seed=config["seed"],
+        config=config,
+        **config["trainer"],
+    )
+    if not result.finished:
+        raise SystemExit(0)  # a sweep ends here as well
+    return result.metrics.get("validation/best_loss", result.metrics["train/loss"])
+
+
+def resumed_config(cfg: DictConfig) -> dict[str, object]:
+    """The configuration that the run to continue was saved with, and what may be changed of it."""
+    run = Path(cfg.resume).expanduser()
+    config = read_checkpoint(run / "checkpoint.pt")["config"]
+    if "dataset" not in config:
+        raise InputError(f"{run} was trained from Python; continue it with mlvae.train(resume=True)")
+    saved = OmegaConf.create(config)
+    for override in HydraConfig.get().overrides.task:
+        key = override.split("=")[0]
+        if key not in RESUMABLE and key.split(".")[0] + ".*" not in RESUMABLE:
+            raise InputError(
+                f"a run is continued as it was configured, so {key} cannot change; only "
+                "trainer.*, optimizer.*, dataset.root and device can"
+            )
+        if key != "resume":
+            print(f"changed: {key} was {OmegaConf.select(saved, key)}")
+            OmegaConf.update(saved, key, OmegaConf.select(cfg, key))
+    saved.run = str(run)
+    return OmegaConf.to_container(saved)
+
+
+if __name__ == "__main__":
+    cli.run(main)
