@@ -48,9 +48,9 @@ def check_number(
 
     ``exclusive`` leaves the lower end out.
     """
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    if number and math.isfinite(value) and minimum <= value <= maximum:
-        if not (exclusive and value == minimum):
+    if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
+        above = value > minimum if exclusive else value >= minimum
+        if above and value <= maximum:
             return
     if maximum < math.inf:
         wanted = f"in {'(' if exclusive else '['}{minimum:g}, {maximum:g}]"

@@ -55,10 +55,13 @@ def pictures(model: nn.Module, data: GroupedData) -> dict[str, Tensor]:
     """
     if len(data.shape) != 3 or data.shape[0] not in (1, 3):
         return {}
+    training = model.training
+    model.eval()
     x = data.observations(data.one_of_each(limit=10))
     grids = {"reconstructions": reconstruction_grid(model, x)}
     if hasattr(model, "swap"):
         grids["swaps"] = swap_grid(model, x)
+    model.train(training)
     return grids
 
 

@@ -1,4 +1,4 @@
-"""What every script does with an error: one clear line for what a user can mend, else all of it."""
+"""What every script does with an error: one clear line for what a user can mend, else all."""
 
 from __future__ import annotations
 
@@ -6,59 +6,68 @@ import difflib
 import os
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+from hydra.core.override_parser.overrides_parser import OverrideParseException
 from hydra.errors import HydraException
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from mlvae.errors import Diverged, InputError
 
-__all__ = ["run"]
+__all__ = ["one_line_errors", "plain"]
 
 CONFIGS = Path(__file__).parent.parent / "configs"
 
+# Anything that is not the user's to mend comes with its whole traceback.
+os.environ.setdefault("HYDRA_FULL_ERROR", "1")
 
-def run(main: Callable[[], object]) -> None:
-    """Call ``main``; end the process with one line on standard error if the user is to act."""
-    os.environ.setdefault("HYDRA_FULL_ERROR", "1")
+
+@contextmanager
+def one_line_errors() -> Iterator[None]:
+    """End the process with one line on standard error where the user is to act."""
     try:
-        main()
+        yield
     except (InputError, Diverged) as error:
         sys.exit(f"error: {error}")
     except (HydraException, OmegaConfBaseException) as error:
         sys.exit(f"error: {_one_line(error)}")
 
 
+def plain(cfg: DictConfig) -> dict[str, object]:
+    """The configuration as resolved plain values, none of them missing."""
+    if missing := OmegaConf.missing_keys(cfg):
+        name = min(missing)
+        raise InputError(f"{name} has no default: give it on the command line, {name}=...")
+    return OmegaConf.to_container(cfg, resolve=True)
+
+
 def _one_line(error: Exception) -> str:
-    """What Hydra says of a wrong override, without its advice to append keys nobody reads."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    message = lines[0].rstrip(".")
-    if match := re.match(r"Could not override '([^']+)'", message):
-        name = match[1]
-        close = difflib.get_close_matches(name, _option_names(), n=1)
+    """What Hydra says of a wrong override, with the option or choice that was probably meant."""
+    if isinstance(error, OverrideParseException):
+        return f"the override {error.override!r} cannot be read; write option=value"
+    message = " ".join(str(error).split())
+    if match := re.search(r"Could not override '([^']+)'", message):
+        close = difflib.get_close_matches(match[1], _option_names(), n=1)
         hint = f"did you mean {close[0]}? " if close else ""
-        return f"there is no option {name}; {hint}`--cfg job` lists all options"
-    if match := re.match(r"Could not find '([^']+)/([^/']+)'", message):
-        folder = CONFIGS / match[1]
-        names = ", ".join(sorted(path.stem for path in folder.glob("*.yaml")))
-        if names:
-            return f"{match[1]} must be one of {names}, not {match[2]!r}"
-    if "Missing mandatory value" in message:
-        return f"{message}; give it on the command line"
-    return message + "; `--cfg job` lists all options"
+        return f"there is no option {match[1]}; {hint}`--cfg job` lists all options"
+    if match := re.search(r"Could not find '([^']+)/([^/']+)'", message):
+        names = sorted(path.stem for path in (CONFIGS / match[1]).glob("*.yaml"))
+        return f"{match[1]} must be one of {', '.join(names)}, not {match[2]!r}"
+    return f"{message}; `--cfg job` lists all options"
 
 
 def _option_names() -> list[str]:
     """Dotted names of the options in the config files, for a hint."""
-    names = [path.parent.name for path in CONFIGS.glob("*/*.yaml")]
+    names = {path.parent.name for path in CONFIGS.glob("*/*.yaml")}
     for path in CONFIGS.rglob("*.yaml"):
         package = "" if path.parent == CONFIGS else path.parent.name
         if header := re.match(r"# @package (\S+)", path.read_text()):
             package = "" if header[1] == "_global_" else header[1]
-        names += _dotted(OmegaConf.to_container(OmegaConf.load(path)), package)
-    return sorted(set(names))
+        names.update(_dotted(OmegaConf.to_container(OmegaConf.load(path)), package))
+    return sorted(names)
 
 
 def _dotted(config: object, prefix: str) -> list[str]:

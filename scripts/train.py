@@ -28,8 +28,14 @@ RESUMABLE = ("trainer.*", "optimizer.*", "dataset.root", "device", "resume")
 @hydra.main(version_base="1.3", config_path="../configs", config_name="train")
 def main(cfg: DictConfig) -> float:
     """Train as configured; return the lowest validation loss, for sweeps to minimise."""
+    with cli.one_line_errors():
+        return run(cfg)
+
+
+def run(cfg: DictConfig) -> float:
+    """Build what the configuration names, and train it."""
     resume = cfg.resume is not None
-    config = resumed_config(cfg) if resume else OmegaConf.to_container(cfg, resolve=True)
+    config = resumed_config(cfg) if resume else cli.plain(cfg)
     if "root" in config["dataset"]:
         root = Path(config["dataset"]["root"]).expanduser()
         config["dataset"]["root"] = str(root.absolute())
@@ -64,7 +70,9 @@ def resumed_config(cfg: DictConfig) -> dict[str, object]:
     run = Path(cfg.resume).expanduser()
     config = read_checkpoint(run / "checkpoint.pt")["config"]
     if "dataset" not in config:
-        raise InputError(f"{run} was trained from Python; continue it with mlvae.train(resume=True)")
+        raise InputError(
+            f"{run} was trained from Python; continue it with mlvae.train(resume=True)"
+        )
     saved = OmegaConf.create(config)
     for override in HydraConfig.get().overrides.task:
         key = override.split("=")[0]
@@ -81,4 +89,5 @@ def resumed_config(cfg: DictConfig) -> dict[str, object]:
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    with cli.one_line_errors():
+        main()

@@ -12,8 +12,8 @@ from mlvae.errors import check_choice
 
 __all__ = [
     "BATCHINGS",
-    "GroupedData",
     "Grouped",
+    "GroupedData",
     "Plan",
     "Shuffled",
     "Splits",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import shutil
 import tempfile
 import zlib
 from collections.abc import Sequence
@@ -77,7 +78,7 @@ def _read(
 ) -> Splits:
     raw = Path(root).expanduser() / source.__name__ / "raw"
     if any(_find(raw, name) is None for name in FILES):
-        _download(source, root, raw)
+        _download(source, raw)
     train_x, train_y, test_x, test_y = (_read_idx(_find(raw, name)) for name in FILES)
     for part, x, y in (("train", train_x, train_y), ("t10k", test_x, test_y)):
         if len(x) != len(y):
@@ -103,12 +104,17 @@ def _find(raw: Path, name: str) -> Path | None:
         raise InputError(f"{raw} must be a readable folder: {error.strerror}") from error
 
 
-def _download(source: type[datasets.MNIST], root: str | Path, raw: Path) -> None:
+def _download(source: type[datasets.MNIST], raw: Path) -> None:
+    """Have torchvision download and verify the files; they come to ``raw`` whole or not at all."""
     missing = [f"{name}.gz" for name in FILES if _find(raw, name) is None]
     try:
-        source(Path(root).expanduser(), download=True)
+        with tempfile.TemporaryDirectory() as folder:
+            source(folder, download=True)
+            raw.mkdir(parents=True, exist_ok=True)
+            for name in missing:
+                shutil.move(Path(folder) / source.__name__ / "raw" / name, raw / name)
     except (OSError, RuntimeError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(":")
         raise InputError(
             f"{raw} must hold the four files of {source.__name__}, but {', '.join(missing)} "
             f"could not be found or downloaded ({reason}); put them there, point dataset.root or "

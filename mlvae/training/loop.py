@@ -12,21 +12,18 @@ import torch
 from torch import nn
 
 from mlvae.data import Grouped, GroupedData, Shuffled
-from mlvae.errors import Diverged, InputError, check_choice, check_integer, check_number
 from mlvae.grids import pictures
 from mlvae.parts import to_config
-from mlvae.training.checkpoint import read_checkpoint, write_checkpoint
+from mlvae.training.checks import check_fit, check_folder, check_options, resolve_device
 from mlvae.training.interrupt import Interrupt
 from mlvae.training.monitor import Monitor
 from mlvae.training.optimizer import Adam
-from mlvae.training.run import restore, write_config
+from mlvae.training.run import write_config
 from mlvae.training.seeding import seeded
-from mlvae.training.step import TrainingStep, averages
-from mlvae.version import __version__
+from mlvae.training.state import TrainingState
+from mlvae.training.validation import evaluate_bound
 
-__all__ = ["Result", "evaluate_bound", "resolve_device", "train"]
-
-PRECISIONS = ("float32", "bfloat16")
+__all__ = ["Result", "train"]
 
 
 class Result(NamedTuple):
@@ -104,235 +101,134 @@ def train(
         Diverged: if the loss, a term or the gradient is not finite; the last good state is saved.
     """
     # Check everything before anything is written.
-    check_integer("trainer.epochs", epochs, minimum=1)
-    check_integer("trainer.kl_warmup_steps", kl_warmup_steps, minimum=0)
-    check_integer("seed", seed, minimum=0)
-    for name, interval in (
-        ("log_every", log_every),
-        ("validate_every", validate_every),
-        ("pictures_every", pictures_every),
-        ("patience", patience),
-    ):
-        if interval is not None:
-            check_integer(f"trainer.{name}", interval, minimum=1)
-    if checkpoint_seconds is not None:
-        check_number("trainer.checkpoint_seconds", checkpoint_seconds, minimum=0)
-    check_choice("trainer.precision", precision, PRECISIONS)
-    if patience is not None and (validation is None or validate_every is None):
-        raise InputError("trainer.patience needs validations: give validation data and an interval")
+    check_options(
+        epochs=epochs,
+        kl_warmup_steps=kl_warmup_steps,
+        precision=precision,
+        seed=seed,
+        log_every=log_every,
+        validate_every=validate_every,
+        pictures_every=pictures_every,
+        checkpoint_seconds=checkpoint_seconds,
+        patience=patience,
+        validation=validation is not None,
+    )
     target = resolve_device(device)
     check_fit(model, data, "training")
-    steps_per_epoch = batching.num_batches(data)
     if validation is not None:
         check_fit(model, validation, "validation")
+        validation = validation.to(target)
+    steps_per_epoch = batching.num_batches(data)
     run = Path(run if run is not None else f"runs/{datetime.now():%Y-%m-%d_%H-%M-%S}").expanduser()
-    checkpoint_file, best_file = run / "checkpoint.pt", run / "best.pt"
-    if not resume and checkpoint_file.exists():
-        raise InputError(f"{run} holds a run already; resume it, or choose another folder")
-    checkpoint = read_checkpoint(checkpoint_file, target) if resume else None
+    check_folder(run, resume)
 
-    # Model, data, step and generators on the device.
-    model.to(target).train()
+    # Model, optimiser and step on the device; their state, new or from the checkpoint.
     data = data.to(target)
-    validation = validation.to(target) if validation is not None else None
-    adam = optimizer.build(model.parameters())
-    training_step = TrainingStep(
-        model, adam, gradient_clip=optimizer.gradient_clip, precision=precision
-    )
-    order, noise = torch.Generator(target), torch.Generator(target)
-    step, best, stale, metrics = 0, float("inf"), 0, {}
-    total_steps = epochs * steps_per_epoch
+    model.to(target).train()
     if config is None:
         config = {
             "model": getattr(model, "config", {}),
             "batching": to_config(batching),
             "optimizer": to_config(optimizer),
-            "epochs": epochs,
-            "kl_warmup_steps": kl_warmup_steps,
-            "precision": precision,
+            "trainer": {
+                "epochs": epochs,
+                "kl_warmup_steps": kl_warmup_steps,
+                "precision": precision,
+            },
             "seed": seed,
         }
-
-    # Continue where the run stopped.
-    if checkpoint is not None:
-        restore(model, checkpoint["model"], checkpoint_file)
-        adam.load_state_dict(checkpoint["optimizer"])
-        training_step.load_state_dict(checkpoint["sums"])
-        step, best, stale = checkpoint["step"], checkpoint["best"], checkpoint["stale"]
-        metrics = checkpoint["metrics"]
-        if checkpoint["steps_per_epoch"] != steps_per_epoch or checkpoint["seed"] != seed:
-            raise InputError(
-                f"{run} was trained with seed {checkpoint['seed']} and "
-                f"{checkpoint['steps_per_epoch']} steps an epoch, not with seed {seed} and "
-                f"{steps_per_epoch}; resume with the same data, batching and seed"
-            )
-
-    def save(path: Path) -> None:
-        state = {
-            "version": __version__,
-            "config": dict(config),
-            "shape": list(data.shape),
-            "model_config": getattr(model, "config", None),
-            "model": model.state_dict(),
-            "optimizer": adam.state_dict(),
-            "schedule": {"learning_rate": optimizer.rate(step, total_steps)},
-            "generators": {"seed": seed, "step": step},
-            "sums": training_step.state_dict(),
-            "seed": seed,
-            "step": step,
-            "steps_per_epoch": steps_per_epoch,
-            "best": best,
-            "stale": stale,
-            "metrics": dict(metrics),
-        }
-        write_checkpoint(path, state)
+    state = TrainingState(
+        run=run,
+        config=dict(config),
+        shape=data.shape,
+        model=model,
+        recipe=optimizer,
+        seed=seed,
+        steps_per_epoch=steps_per_epoch,
+        total_steps=epochs * steps_per_epoch,
+        precision=precision,
+    )
+    if resume:
+        state.resume(target)
 
     # The run's folder, from here on.
     run.mkdir(parents=True, exist_ok=True)
     write_config(run / "config.yaml", config)
-    monitor = Monitor(
-        run,
-        step=step,
-        total_steps=total_steps,
-        steps_per_epoch=steps_per_epoch,
-        progress=progress,
-    )
+    monitor = Monitor(state, progress=progress)
 
     # Main loop.
-    plan, saved_at, since, seen = None, time.monotonic(), time.monotonic(), 0
-    with Interrupt() as interrupt:
-        while step < total_steps and not (patience is not None and stale >= patience):
-            epoch, position = divmod(step, steps_per_epoch)
+    order, noise = torch.Generator(target), torch.Generator(target)
+    plan, saved_at = None, time.monotonic()
+    with Interrupt() as interrupt, monitor:
+        while state.step < state.total_steps and not _patience_lost(state, patience):
+            epoch, position = divmod(state.step, steps_per_epoch)
             if plan is None or position == 0:
                 plan = batching.plan(data, seeded(order, seed, "order", epoch))
 
             # One step.
-            for group in adam.param_groups:
-                group["lr"] = optimizer.rate(step, total_steps)
+            for group in state.optimizer.param_groups:
+                group["lr"] = state.learning_rate
             if kl_warmup_steps:
-                model.objective.kl_scale.fill_(min(1.0, (step + 1) / kl_warmup_steps))
-            batch = plan[position]
-            training_step(batch, step, seeded(noise, seed, "noise", step))
-            step += 1
-            seen += len(batch.x)
+                model.objective.kl_scale.fill_(min(1.0, (state.step + 1) / kl_warmup_steps))
+            seeded(noise, seed, "noise", state.step)
+            state.training_step(plan[position], state.step, noise)
+            state.step += 1
             monitor.advance()
 
             # What is due after it.
-            epochs_done = step // steps_per_epoch if step % steps_per_epoch == 0 else None
-            ends = step == total_steps
-            log = ends or (step % log_every == 0 if log_every else epochs_done is not None)
-            checkpoint_due = ends or interrupt.requested or (
+            ends = state.step == state.total_steps
+            epochs_done = state.epochs_done
+            log_due = ends or (_every(log_every, state.step) if log_every else epochs_done > 0)
+            validation_due = ends or _every(validate_every, epochs_done)
+            pictures_due = _every(pictures_every, epochs_done) and not ends
+            save_due = (
                 checkpoint_seconds is not None
                 and time.monotonic() - saved_at >= checkpoint_seconds
             )
 
-            # Stop if it is no longer finite; looking costs a wait only where there is a device.
-            if target.type == "cpu" or log or checkpoint_due:
-                if (failure := training_step.failure()) is not None:
-                    step, what = failure
-                    save(checkpoint_file)
-                    monitor.close()
-                    raise Diverged(
-                        f"step {step} (epoch {step / steps_per_epoch:.2f}): {what}; the state "
-                        f"before it is saved in {run}: resume with a lower "
-                        "optimizer.learning_rate or with optimizer.gradient_clip"
-                    )
+            # Stop if something is not finite. To look is to wait for a device, so it looks seldom.
+            if target.type == "cpu" or log_due or save_due or interrupt.requested:
+                state.check_finite()
 
             # Report training averages.
-            if log:
-                values = training_step.read()
-                values["learning_rate"] = adam.param_groups[0]["lr"]
-                metrics |= {f"train/{name}": value for name, value in values.items()}
-                rate = seen / (time.monotonic() - since)
-                monitor.scalars(step, "train", {**values, "observations_per_second": rate})
-                training_step.reset()
-                since, seen = time.monotonic(), 0
+            if log_due:
+                monitor.training(state.training_step.read())
+                state.training_step.reset()
 
             # Validate, and keep the best state.
-            if (
-                validation is not None
-                and validate_every is not None
-                and epochs_done is not None
-                and (ends or epochs_done % validate_every == 0)
-            ):
+            if validation is not None and validate_every and validation_due:
                 values = evaluate_bound(model, validation, batching, seed=seed)
-                metrics |= {f"validation/{name}": value for name, value in values.items()}
-                monitor.scalars(step, "validation", values)
-                stale = 0 if values["loss"] < best else stale + 1
-                if stale == 0:
-                    best = values["loss"]
-                    save(best_file)
-                since = time.monotonic()
-            if pictures_every and epochs_done and epochs_done % pictures_every == 0 and not ends:
-                monitor.pictures(step, pictures(model.eval(), validation or data))
-                model.train()
+                monitor.validation(values)
+                state.stale = 0 if values["loss"] < state.best else state.stale + 1
+                if state.stale == 0:
+                    state.best = state.metrics["validation/best_loss"] = values["loss"]
+                    state.save("best.pt")
+            if pictures_due:
+                monitor.pictures(pictures(model, validation or data))
 
-            # Save.
-            if checkpoint_due:
-                save(checkpoint_file)
-                saved_at = time.monotonic()
+            # Stop on a signal, or save from time to time.
             if interrupt.requested:
                 break
+            if save_due:
+                state.save()
+                saved_at = time.monotonic()
 
-    # The end, or an early one.
-    finished = not interrupt.requested or step == total_steps
-    if finished:
-        if best < float("inf"):
-            metrics["validation/best_loss"] = best
-        save(checkpoint_file)
-        monitor.pictures(step, pictures(model.eval(), validation or data))
-        monitor.hyperparameters(config, metrics)
-        monitor.say(f"finished at step {step}; the run is in {run}")
-    else:
-        monitor.say(
-            f"stopped at step {step} of {total_steps} and saved; to continue: "
-            f"python scripts/train.py resume={run}"
-            f", or mlvae.train(..., run={str(run)!r}, resume=True)"
-        )
-    monitor.close()
-    return Result(run, metrics, finished)
-
-
-@torch.no_grad()
-def evaluate_bound(
-    model: nn.Module, data: GroupedData, batching: Shuffled | Grouped, *, seed: int
-) -> dict[str, float]:
-    """The bound and its terms over ``data``, each observation once, from one draw of the latents.
-
-    Order and noise are the same at every call, so that two states of a model can be compared.
-    """
-    order, noise = torch.Generator(data.device), torch.Generator(data.device)
-    seeded(noise, seed, "validation noise")
-    training = model.training
+        # The end, or an early one.
+        state.save()
+        finished = state.step == state.total_steps or not interrupt.requested
+        if finished:
+            monitor.pictures(pictures(model, validation or data))
+            monitor.finished()
+        else:
+            monitor.interrupted()
     model.eval()
-    sums, num_observations, num_groups = None, 0, 0
-    for batch in batching.plan(data, seeded(order, seed, "validation order")):
-        objective = model(batch, generator=noise)
-        totals = objective.totals()
-        now = torch.stack(list(totals.values())).double()
-        sums = now if sums is None else sums + now
-        num_observations += objective.num_observations
-        num_groups += objective.num_groups
-    model.train(training)
-    values = dict(zip(totals, sums.tolist(), strict=True))
-    return averages(values, num_observations, num_groups)
+    return Result(run, state.metrics, finished)
 
 
-def resolve_device(device: str) -> torch.device:
-    """The device that "auto", "cpu" or "cuda" means here, or :class:`InputError`."""
-    check_choice("device", device, ("auto", "cpu", "cuda"))
-    available = torch.cuda.is_available()
-    if device == "cuda" and not available:
-        raise InputError("device=cuda needs a CUDA device, and none is visible; use device=cpu")
-    return torch.device("cuda" if device != "cpu" and available else "cpu")
+def _every(interval: int | None, count: int) -> bool:
+    """Whether something done every ``interval`` is due at ``count``; None and 0 are never."""
+    return bool(interval and count and count % interval == 0)
 
 
-def check_fit(model: nn.Module, data: GroupedData, what: str) -> None:
-    """Raise :class:`InputError` unless ``model`` takes observations like these."""
-    shape = getattr(model, "shape", data.shape)
-    if shape != data.shape:
-        raise InputError(
-            f"the model takes observations of shape {shape}, but {what} data has {data.shape}"
-        )
-    if hasattr(model, "likelihood"):
-        model.likelihood.check(data.x)
+def _patience_lost(state: TrainingState, patience: int | None) -> bool:
+    return patience is not None and state.stale >= patience

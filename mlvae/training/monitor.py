@@ -4,44 +4,51 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from collections.abc import Mapping
-from pathlib import Path
 
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 from torchvision.utils import save_image
 from tqdm import tqdm
 
+from mlvae.training.state import TrainingState
+
 __all__ = ["Monitor"]
 
 
 class Monitor:
-    """Progress on the terminal, and files in the run's folder.
+    """Progress on the terminal, and files in the run's folder. Close it, or use it in a ``with``.
 
-    A tqdm bar where there is a terminal, a line for each report where there is none.
+    A tqdm bar where there is a terminal, a line for each report where there is none. What the
+    folder holds of steps after the state's is taken back first, so that a resumed run leaves no
+    doubled lines or curves.
 
     Args:
-        run: folder of the run.
-        step: steps done so far; what the folder holds of later steps is taken back, so that a
-            resumed run leaves no doubled lines or curves.
-        total_steps: steps of the whole run.
-        steps_per_epoch: to tell the epoch.
+        state: the run to report on; its ``metrics`` are kept up to date.
         progress: False keeps the terminal silent.
     """
 
-    def __init__(
-        self, run: Path, *, step: int, total_steps: int, steps_per_epoch: int, progress: bool
-    ) -> None:
-        self.run = run
-        self.total_steps = total_steps
-        self.steps_per_epoch = steps_per_epoch
-        self.metrics_file = run / "metrics.jsonl"
-        self._take_back(step)
-        self.writer = SummaryWriter(run, purge_step=step + 1 if step else None)
+    def __init__(self, state: TrainingState, *, progress: bool = True) -> None:
+        self.state = state
+        self.metrics_file = state.run / "metrics.jsonl"
+        self._take_back(state.step)
+        self.writer = SummaryWriter(state.run, purge_step=state.step + 1 if state.step else None)
         self.bar = tqdm(
-            total=total_steps, initial=step, unit="step", disable=None if progress else True
+            total=state.total_steps,
+            initial=state.step,
+            unit="step",
+            disable=None if progress else True,
         )
         self.lines = progress and self.bar.disable
+        self.since, self.step = time.monotonic(), state.step
+
+    def __enter__(self) -> Monitor:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.bar.close()
+        self.writer.close()
 
     def _take_back(self, step: int) -> None:
         """Drop lines of steps after ``step``, and a last line that was cut off."""
@@ -62,9 +69,24 @@ class Monitor:
         """One more step is done."""
         self.bar.update()
 
-    def scalars(self, step: int, split: str, values: Mapping[str, float]) -> None:
-        """Report ``values`` of a split after ``step`` steps."""
-        epoch = step / self.steps_per_epoch
+    def training(self, values: dict[str, float]) -> None:
+        """Report averages over the training since the last report."""
+        state = self.state
+        seconds = time.monotonic() - self.since
+        state.metrics |= {f"train/{name}": value for name, value in values.items()}
+        speed = {"steps_per_second": (state.step - self.step) / seconds}
+        rate = {"learning_rate": state.optimizer.param_groups[0]["lr"]}
+        self._scalars("train", {**values, **rate, **speed})
+        self.since, self.step = time.monotonic(), state.step
+
+    def validation(self, values: dict[str, float]) -> None:
+        """Report averages over the validation observations."""
+        self.state.metrics |= {f"validation/{name}": value for name, value in values.items()}
+        self._scalars("validation", values)
+        self.since = time.monotonic()
+
+    def _scalars(self, split: str, values: Mapping[str, float]) -> None:
+        step, epoch = self.state.step, self.state.step / self.state.steps_per_epoch
         record = {"step": step, "epoch": round(epoch, 6), "split": split, **values}
         with self.metrics_file.open("a") as file:
             file.write(json.dumps(record) + "\n")
@@ -73,7 +95,7 @@ class Monitor:
         shown = self._summary(values)
         self.bar.set_postfix_str(f"{split} {shown}", refresh=False)
         if self.lines:
-            self.say(f"epoch {epoch:g}, step {step}/{self.total_steps}, {split}: {shown}")
+            self._say(f"epoch {epoch:g}, step {step}/{self.state.total_steps}, {split}: {shown}")
 
     @staticmethod
     def _summary(values: Mapping[str, float]) -> str:
@@ -85,29 +107,37 @@ class Monitor:
                 shown.append(f"{term} {value:.2f}")
         return ", ".join(shown)
 
-    def say(self, message: str) -> None:
+    def pictures(self, grids: Mapping[str, Tensor]) -> None:
+        """Images (channels, height, width) by name: to TensorBoard, and to ``figures/``."""
+        figures = self.state.run / "figures"
+        for name, grid in grids.items():
+            self.writer.add_image(name, grid, self.state.step)
+            figures.mkdir(exist_ok=True)
+            save_image(grid, figures / f"{name}.png")
+
+    def finished(self) -> None:
+        """Report the end: the configuration beside final metrics, for TensorBoard's table."""
+        state = self.state
+        self.writer.add_hparams(_flat(state.config), state.metrics, run_name=".")
+        self._say(
+            f"finished at step {state.step} of {state.total_steps}; the run is in {state.run}"
+        )
+
+    def interrupted(self) -> None:
+        """Report an end before the end, and how to go on."""
+        state = self.state
+        self._say(
+            f"stopped at step {state.step} of {state.total_steps} and saved; continue with "
+            f"python scripts/train.py resume={state.run}, "
+            f"or from Python with mlvae.train(..., run={str(state.run)!r}, resume=True)"
+        )
+
+    def _say(self, message: str) -> None:
         """Print a line without breaking the bar."""
         if self.lines:
             print(message, flush=True)
         elif not self.bar.disable:
             tqdm.write(message, file=sys.stdout)
-
-    def pictures(self, step: int, grids: Mapping[str, Tensor]) -> None:
-        """Images (channels, height, width) by name: to TensorBoard, and to ``figures/``."""
-        for name, grid in grids.items():
-            self.writer.add_image(name, grid, step)
-            figures = self.run / "figures"
-            figures.mkdir(exist_ok=True)
-            save_image(grid, figures / f"{name}.png")
-
-    def hyperparameters(self, config: Mapping[str, object], metrics: Mapping[str, float]) -> None:
-        """The run's configuration beside its final metrics, for TensorBoard's table of runs."""
-        self.writer.add_hparams(_flat(config), dict(metrics), run_name=".")
-
-    def close(self) -> None:
-        """Write out what is pending."""
-        self.bar.close()
-        self.writer.close()
 
 
 def _flat(config: Mapping[str, object], prefix: str = "") -> dict[str, object]:

@@ -13,9 +13,7 @@ import torch
 __all__ = ["seeded"]
 
 
-def seeded(
-    generator: torch.Generator, seed: int, purpose: str, step: int = 0
-) -> torch.Generator:
+def seeded(generator: torch.Generator, seed: int, purpose: str, step: int = 0) -> torch.Generator:
     """``generator`` itself, set to the state that (seed, purpose, step) stands for."""
     digest = hashlib.blake2b(f"{seed}/{purpose}/{step}".encode(), digest_size=8).digest()
     return generator.manual_seed(int.from_bytes(digest, "big") >> 1)

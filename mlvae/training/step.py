@@ -127,9 +127,7 @@ class TrainingStep:
         self.num_batches = state["num_batches"]
 
 
-def averages(
-    totals: dict[str, float], num_observations: int, num_groups: int
-) -> dict[str, float]:
+def averages(totals: dict[str, float], num_observations: int, num_groups: int) -> dict[str, float]:
     """Every total in nats per observation and per group; the loss is per group by definition."""
     result = {"loss": totals["loss"] / num_groups}
     for name, total in totals.items():

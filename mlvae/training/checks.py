@@ -1,0 +1,81 @@
+"""What is checked before a training begins, so that nothing is left half-written."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from mlvae.data import GroupedData
+from mlvae.errors import InputError, check_choice, check_integer, check_number
+
+__all__ = ["check_fit", "check_folder", "check_options", "resolve_device"]
+
+PRECISIONS = ("float32", "bfloat16")
+
+
+def check_options(
+    *,
+    checkpoint_seconds: float | None,
+    precision: str,
+    patience: int | None,
+    validate_every: int | None,
+    validation: bool,
+    **integers: int | None,
+) -> None:
+    """Raise :class:`InputError` unless the options of a training are in range.
+
+    ``integers`` are the remaining options, all at least 1 or, where None has a meaning, None; two
+    may be 0.
+    """
+    optional = ("log_every", "pictures_every", "validate_every", "patience")
+    integers |= {"patience": patience, "validate_every": validate_every}
+    for name, value in integers.items():
+        if value is not None or name not in optional:
+            prefix = "" if name == "seed" else "trainer."
+            least = 0 if name in ("seed", "kl_warmup_steps") else 1
+            check_integer(prefix + name, value, minimum=least)
+    if checkpoint_seconds is not None:
+        check_number("trainer.checkpoint_seconds", checkpoint_seconds, minimum=0)
+    check_choice("trainer.precision", precision, PRECISIONS)
+    if patience is not None and (not validation or validate_every is None):
+        raise InputError(
+            "trainer.patience counts validations, so there must be some: give validation data and "
+            "an interval in trainer.validate_every"
+        )
+
+
+def check_folder(run: Path, resume: bool) -> None:
+    """Raise :class:`InputError` unless a run can begin, or go on, in the folder ``run``."""
+    there = (run / "checkpoint.pt").exists()
+    if there and not resume:
+        raise InputError(f"{run} holds a run already; resume it, or choose another folder")
+    if resume and not there:
+        raise InputError(f"{run} must be the folder of a run, but has no checkpoint.pt to resume")
+    if run.exists() and not run.is_dir():
+        raise InputError(f"{run} must be a folder for the run, but is a file")
+
+
+def resolve_device(device: str) -> torch.device:
+    """The device that "auto", "cpu" or "cuda" means here, or :class:`InputError`."""
+    check_choice("device", device, ("auto", "cpu", "cuda"))
+    available = torch.cuda.is_available()
+    if device == "cuda" and not available:
+        raise InputError("device=cuda needs a CUDA device, and none is visible; use device=cpu")
+    return torch.device("cuda" if device != "cpu" and available else "cpu")
+
+
+def check_fit(model: nn.Module, data: GroupedData, what: str) -> None:
+    """Raise :class:`InputError` unless ``model`` takes observations like these.
+
+    A model may say what it takes: by ``shape``, the shape of one observation, and by
+    ``likelihood.check(x)``.
+    """
+    shape = tuple(getattr(model, "shape", data.shape))
+    if shape != data.shape:
+        raise InputError(
+            f"the model takes observations of shape {shape}, but {what} data has {data.shape}"
+        )
+    if data.x.is_floating_point() and hasattr(model, "likelihood"):
+        model.likelihood.check(data.x)

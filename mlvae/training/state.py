@@ -1,0 +1,128 @@
+"""What a run is at one moment: everything its checkpoint holds, and how it goes back in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from mlvae.errors import Diverged, InputError
+from mlvae.training.checkpoint import read_checkpoint, write_checkpoint
+from mlvae.training.optimizer import Adam
+from mlvae.training.run import restore
+from mlvae.training.step import TrainingStep
+from mlvae.version import __version__
+
+__all__ = ["TrainingState"]
+
+
+@dataclass
+class TrainingState:
+    """A run between two steps.
+
+    Attributes:
+        run: folder of the run.
+        config: nested plain values kept with it.
+        shape: shape of one observation.
+        model: what is trained.
+        recipe: how it is updated.
+        seed: with the step, the state of every generator.
+        steps_per_epoch: steps that visit every observation once.
+        total_steps: steps of the whole run.
+        precision: of the matrix products.
+        step: steps done.
+        best: lowest validation loss so far, in nats per group.
+        stale: validations since then.
+        metrics: last value of every metric, as "split/name".
+    """
+
+    run: Path
+    config: dict[str, object]
+    shape: tuple[int, ...]
+    model: nn.Module
+    recipe: Adam
+    seed: int
+    steps_per_epoch: int
+    total_steps: int
+    precision: str = "float32"
+    step: int = 0
+    best: float = float("inf")
+    stale: int = 0
+    metrics: dict[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.optimizer = self.recipe.build(self.model.parameters())
+        self.training_step = TrainingStep(
+            self.model,
+            self.optimizer,
+            gradient_clip=self.recipe.gradient_clip,
+            precision=self.precision,
+        )
+
+    @property
+    def learning_rate(self) -> float:
+        """Of the step to come."""
+        return self.recipe.rate(self.step, self.total_steps)
+
+    @property
+    def epochs_done(self) -> int:
+        """Whole epochs done if the last step ended one, else 0."""
+        return 0 if self.step % self.steps_per_epoch else self.step // self.steps_per_epoch
+
+    def save(self, name: str = "checkpoint.pt") -> None:
+        """Write the state to the run's folder, atomically."""
+        state = {
+            "version": __version__,
+            "config": self.config,
+            "shape": list(self.shape),
+            "model_config": getattr(self.model, "config", None),
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "schedule": {"learning_rate": self.learning_rate},
+            "generators": {"seed": self.seed, "step": self.step},
+            "sums": self.training_step.state_dict(),
+            "step": self.step,
+            "steps_per_epoch": self.steps_per_epoch,
+            "best": self.best,
+            "stale": self.stale,
+            "metrics": dict(self.metrics),
+        }
+        write_checkpoint(self.run / name, state)
+
+    def resume(self, device: torch.device) -> None:
+        """Take the state of the folder's last checkpoint.
+
+        Raises:
+            InputError: if it is of another model, or of other data, batching or seed.
+        """
+        path = self.run / "checkpoint.pt"
+        checkpoint = read_checkpoint(path, device)
+        was = checkpoint["generators"]["seed"], checkpoint["steps_per_epoch"]
+        if was != (self.seed, self.steps_per_epoch):
+            raise InputError(
+                f"{self.run} was trained with seed {was[0]} and {was[1]} steps an epoch, not with "
+                f"seed {self.seed} and {self.steps_per_epoch}; resume with the same data, "
+                "batching and seed"
+            )
+        restore(self.model, checkpoint["model"], path)
+        self.optimizer.load_state_dict(checkpoint["optimizer"])
+        self.training_step.load_state_dict(checkpoint["sums"])
+        self.step, self.best = checkpoint["step"], checkpoint["best"]
+        self.stale, self.metrics = checkpoint["stale"], checkpoint["metrics"]
+
+    def check_finite(self) -> None:
+        """Save the last good state and raise :class:`Diverged` if a step was not finite.
+
+        Waits for the device.
+        """
+        if (failure := self.training_step.failure()) is None:
+            return
+        self.step, what = failure
+        self.save()
+        raise Diverged(
+            f"at step {self.step} (epoch {self.step / self.steps_per_epoch:.2f}) {what}; the "
+            f"state before that step is saved in {self.run}; resume with a lower "
+            "optimizer.learning_rate or with optimizer.gradient_clip"
+        )
