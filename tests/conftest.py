@@ -1,0 +1,40 @@
+"""What several tests share: small data, a small model, and the real data where there is some."""
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+import mlvae
+from mlvae.networks import MLP
+
+
+@pytest.fixture(autouse=True)
+def seed():
+    torch.manual_seed(0)
+
+
+@pytest.fixture(scope="session")
+def data_root():
+    """Folder with real collections, named by MLVAE_DATA."""
+    if not (root := os.environ.get("MLVAE_DATA")):
+        pytest.skip("MLVAE_DATA does not name a folder with real data")
+    return Path(root)
+
+
+@pytest.fixture(scope="session")
+def digits():
+    return mlvae.data.digits()
+
+
+@pytest.fixture
+def small_model():
+    """Builds the same small model for 8x8 digits at every call."""
+
+    def build(**options):
+        torch.manual_seed(0)
+        options = {"content_dim": 3, "style_dim": 2, "network": MLP(hidden=(16,))} | options
+        return mlvae.models.MLVAE((1, 8, 8), **options)
+
+    return build

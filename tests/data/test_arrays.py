@@ -1,0 +1,271 @@
+"""One's own arrays: what a file may hold, how it is split, what is refused."""
+
+import os
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from mlvae.data import arrays
+from mlvae.errors import InputError
+
+# Twenty observations of three people, in a file that may name their split.
+LABELS = np.array(["ann"] * 4 + ["bob"] * 6 + ["eve"] * 10)
+NUMBERS = np.arange(20.0)[:, None]
+SPLIT = np.array(["train", "test", "train", "validation"] * 5)
+
+
+@pytest.fixture
+def write(tmp_path):
+    def write(**content):
+        path = tmp_path / "own.npz"
+        np.savez(path, **content)
+        return path
+
+    return write
+
+
+def numbers(data):
+    return data.x[:, 0].long().tolist()
+
+
+def names(data):
+    return [data.group_names[group] for group in data.groups.index.tolist()]
+
+
+class Trap:
+    """Touches a file when it is unpickled."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.path),)
+
+
+# Properties
+
+
+@pytest.mark.parametrize("unseen", [[], ["eve"], ["ann", "bob"]])
+@pytest.mark.parametrize("content", [{}, {"split": SPLIT}], ids=["drawn split", "own split"])
+def test_parts_are_disjoint_and_complete_and_keep_their_labels(write, content, unseen):
+    parts = arrays(write(x=NUMBERS, group=LABELS, **content), unseen_groups=unseen)
+    visited = [number for _, part in parts for number in numbers(part)]
+    assert sorted(visited) == list(range(20))
+    for _, part in parts:
+        assert names(part) == LABELS[numbers(part)].tolist()
+
+
+@pytest.mark.parametrize("unseen", [["bob"], ["eve", "ann"]])
+@pytest.mark.parametrize("content", [{}, {"split": SPLIT}], ids=["drawn split", "own split"])
+def test_unseen_groups_are_complete_and_in_no_other_split(write, content, unseen):
+    parts = arrays(write(x=NUMBERS, group=LABELS, **content), unseen_groups=unseen)
+    assert numbers(parts.unseen) == np.flatnonzero(np.isin(LABELS, unseen)).tolist()
+    for part in (parts.train, parts.validation, parts.test):
+        assert not set(part.group_names) & set(unseen)
+
+
+def test_the_same_seed_gives_the_same_split_and_another_seed_another(write):
+    path = write(x=NUMBERS, group=LABELS)
+    first, again, other = (numbers(arrays(path, seed=seed).train) for seed in (0, 0, 1))
+    assert first == again
+    assert set(first) != set(other)
+
+
+# Behaviour
+
+
+@pytest.mark.parametrize(
+    ("validation", "test", "sizes"),
+    [(0.1, 0.1, [16, 2, 2]), (0.25, 0, [15, 5, 0]), (0, 0, [20, 0, 0]), (0.45, 0.5, [1, 9, 10])],
+)
+def test_parts_are_fractions_of_the_observations(write, validation, test, sizes):
+    parts = arrays(write(x=NUMBERS, group=LABELS), validation=validation, test=test)
+    there = [parts.train, parts.validation, parts.test]
+    assert [0 if part is None else len(part) for part in there] == sizes
+
+
+def test_fractions_are_of_what_the_unseen_groups_leave(write):
+    parts = arrays(write(x=NUMBERS, group=LABELS), unseen_groups=["eve"], test=0.3)
+    assert [len(part) for _, part in parts] == [6, 1, 3, 10]
+
+
+def test_the_split_of_the_file_is_taken_as_it_is(write):
+    path = write(x=NUMBERS, group=LABELS, split=SPLIT)
+    # The fractions and the seed have nothing left to say.
+    for parts in (arrays(path), arrays(path, validation=0, test=0.9, seed=7)):
+        for name, part in parts:
+            assert numbers(part) == np.flatnonzero(SPLIT == name).tolist()
+        assert parts.unseen is None
+
+
+@pytest.mark.parametrize("words", [["train"], ["train", "test"], ["validation", "train"]])
+def test_a_file_need_not_have_every_split(write, words):
+    parts = arrays(write(x=NUMBERS, group=LABELS, split=np.resize(words, 20)))
+    assert sorted(name for name, _ in parts) == sorted(words)
+
+
+def test_an_unseen_group_need_not_be_in_every_split_of_the_file(write):
+    # All of eve is in the test part: nothing of it has to leave training.
+    words = np.where(LABELS == "eve", "test", "train")
+    words[0] = "test"
+    parts = arrays(write(x=NUMBERS, group=LABELS, split=words), unseen_groups=["eve"])
+    assert numbers(parts.unseen) == list(range(10, 20))
+    assert numbers(parts.train) == list(range(1, 10))
+    assert numbers(parts.test) == [0]
+
+
+@pytest.mark.parametrize("unseen", [[2], ["2"]])
+@pytest.mark.parametrize("content", [{}, {"split": SPLIT}], ids=["drawn split", "own split"])
+def test_labels_are_matched_by_how_they_are_written(write, content, unseen):
+    parts = arrays(write(x=NUMBERS, group=np.arange(20) % 4, **content), unseen_groups=unseen)
+    assert parts.unseen.group_names == [2]
+    assert numbers(parts.unseen) == [2, 6, 10, 14, 18]
+
+
+def test_images_are_kept_as_bytes_and_given_their_channel(write):
+    images = np.random.default_rng(0).integers(0, 256, (20, 5, 6), dtype=np.uint8)
+    train = arrays(write(x=images, group=LABELS), validation=0, test=0).train
+    assert train.x.dtype == torch.uint8
+    assert train.shape == (1, 5, 6)
+    # The split is a permutation: the same images in another order.
+    assert sorted(train.x.flatten(1).tolist()) == sorted(images.reshape(20, -1).tolist())
+
+
+def test_compressed_files_and_other_arrays_in_them_do_no_harm(tmp_path):
+    path = tmp_path / "own.npz"
+    np.savez_compressed(path, x=NUMBERS, group=LABELS, split=SPLIT, notes=np.array("hello"))
+    assert len(arrays(path).train) == 10
+
+
+def test_a_path_may_be_a_string_and_begin_at_home(write, monkeypatch):
+    path = write(x=NUMBERS, group=LABELS)
+    monkeypatch.setenv("HOME", str(path.parent))
+    monkeypatch.setenv("USERPROFILE", str(path.parent))
+    assert len(arrays("~/own.npz").train) == len(arrays(str(path)).train) == 16
+
+
+# Bad input
+
+
+@pytest.mark.parametrize("missing", ["x", "group"])
+def test_both_arrays_are_needed(write, missing):
+    content = {"x": NUMBERS, "group": LABELS}
+    del content[missing]
+    with pytest.raises(InputError, match=f"must have the arrays x and group, but {missing} is mi"):
+        arrays(write(**content))
+
+
+def test_pickled_objects_are_refused_and_not_run(write, tmp_path):
+    trap = np.array([Trap(tmp_path / "sprung")] * 20, dtype=object)
+    path = write(x=NUMBERS, group=trap)
+    with pytest.raises(InputError, match="with arrays of numbers or strings: Object arrays"):
+        arrays(path)
+    assert not (tmp_path / "sprung").exists()
+
+
+def test_a_bare_pickle_is_refused_and_not_run(tmp_path):
+    path = tmp_path / "own.npz"
+    path.write_bytes(pickle.dumps(Trap(tmp_path / "sprung")))
+    with pytest.raises(InputError, match=r"must be a file written by numpy.savez.*pickled"):
+        arrays(path)
+    assert not (tmp_path / "sprung").exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"not an archive\n"], ids=["empty", "text"])
+def test_a_file_of_another_kind_is_refused(tmp_path, content):
+    path = tmp_path / "own.npz"
+    path.write_bytes(content)
+    with pytest.raises(
+        InputError, match=r"own.npz must be a file written by numpy.savez\(file, x"
+    ):
+        arrays(path)
+
+
+def test_a_single_array_is_refused(tmp_path):
+    np.save(tmp_path / "own.npy", NUMBERS)
+    with pytest.raises(
+        InputError, match=r"own.npy must be a file written by numpy.savez\(file, x"
+    ):
+        arrays(tmp_path / "own.npy")
+
+
+@pytest.mark.parametrize(("name", "came"), [("none.npz", "No such file"), (".", "directory")])
+def test_a_path_that_is_no_file_is_refused(tmp_path, name, came):
+    # Windows says "Permission denied" of a folder, and has no other word for it.
+    with pytest.raises(InputError, match=f"must be a file written by .*({came}|Permission)"):
+        arrays(tmp_path / Path(name))
+
+
+@pytest.mark.parametrize(
+    ("words", "came"),
+    [
+        (np.where(SPLIT == "test", "tests", SPLIT), r"shape \(20,\) with .*'tests', 'train'"),
+        (SPLIT[:7], r"shape \(7,\)"),
+        (SPLIT[:, None], r"shape \(20, 1\)"),
+        (np.array("train"), r"shape \(\)"),
+        (np.zeros(20, int), r"shape \(20,\) with \['0'\]"),
+        (SPLIT.astype("S"), r"shape \(20,\) with .*b'test'"),
+    ],
+    ids=["another word", "too short", "a column", "one word", "numbers", "bytes"],
+)
+def test_a_split_must_have_one_of_three_words_for_each_observation(write, words, came):
+    path = write(x=NUMBERS, group=LABELS, split=words)
+    match = f"one of train, validation, test for each of the 20 observations, not {came}"
+    with pytest.raises(InputError, match=match):
+        arrays(path)
+
+
+def test_a_split_must_have_something_to_train_on(write):
+    words = np.where(SPLIT == "train", "test", SPLIT)
+    with pytest.raises(InputError, match="name at least one observation 'train', not none"):
+        arrays(write(x=NUMBERS, group=LABELS, split=words))
+
+
+@pytest.mark.parametrize("content", [{}, {"split": SPLIT}], ids=["drawn split", "own split"])
+@pytest.mark.parametrize(
+    ("unseen", "match"),
+    [
+        (["eva"], r"labels of groups \(ann, bob, eve\), not 'eva'"),
+        (["ann", "bob", "eve"], "must leave at least one group to train on, not none"),
+        ("eve", "must be a list of group labels, not 'eve'"),
+    ],
+    ids=["unknown", "all", "a string"],
+)
+def test_unseen_groups_must_be_some_of_those_there_are(write, content, unseen, match):
+    with pytest.raises(InputError, match=match):
+        arrays(write(x=NUMBERS, group=LABELS, **content), unseen_groups=unseen)
+
+
+@pytest.mark.parametrize("name", ["validation", "test"])
+@pytest.mark.parametrize("value", [-0.1, 1.1, 180, "half", True, float("nan")])
+def test_a_part_must_be_a_fraction(write, name, value):
+    path = write(x=NUMBERS, group=LABELS)
+    match = rf"dataset.{name} must be a number in \[0, 1\], not {value!r}"
+    with pytest.raises(InputError, match=match):
+        arrays(path, **{name: value})
+
+
+def test_something_must_be_left_to_train_on(write):
+    with pytest.raises(
+        InputError, match="validation=10 and test=10 must leave something of the 20"
+    ):
+        arrays(write(x=NUMBERS, group=LABELS), validation=0.5, test=0.5)
+
+
+@pytest.mark.parametrize(
+    ("x", "group", "match"),
+    [
+        (NUMBERS[:19], LABELS, "one label for each of the 19 observations, not 20"),
+        (NUMBERS[:, 0], LABELS, r"x must have shape \(N, ...\) with N at least 1, not \(20,\)"),
+        (NUMBERS.astype(int), LABELS, "x must be uint8 images or floats, not torch.int64"),
+        (np.full((20, 1), np.nan), LABELS, "x must be finite, but observation 0 has NaN"),
+        (NUMBERS, np.full(20, np.nan), "group labels have NaN; give every observation a group"),
+    ],
+    ids=["too few", "no features", "integers", "NaN", "NaN labels"],
+)
+def test_the_arrays_must_be_as_grouped_data_takes_them(write, x, group, match):
+    with pytest.raises(InputError, match=match):
+        arrays(write(x=x, group=group))

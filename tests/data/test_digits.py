@@ -1,0 +1,89 @@
+"""The digits that need no download, and opening a dataset by its name."""
+
+import numpy as np
+import pytest
+import torch
+from sklearn.datasets import load_digits
+
+from mlvae.data import digits, open_dataset
+from mlvae.errors import InputError
+
+
+def pairs(*parts):
+    """Every image with its label, in an order that does not depend on the split."""
+    return sorted(
+        (part.group_names[group], tuple(image))
+        for part in parts
+        for group, image in zip(
+            part.groups.index.tolist(), part.x.flatten(1).tolist(), strict=True
+        )
+    )
+
+
+# Properties
+
+
+def test_the_splits_together_are_the_1797_images_with_their_labels():
+    bunch = load_digits()
+    images = (bunch.data / 16).tolist()
+    expected = sorted(zip(bunch.target.tolist(), map(tuple, images), strict=True))
+    parts = digits(unseen_groups=[7])
+    assert pairs(*(part for _, part in parts)) == expected
+
+
+def test_the_17_grey_levels_fill_the_unit_interval():
+    levels = digits(validation=0, test=0).train.x.unique()
+    assert torch.equal(levels, torch.arange(17) / 16)
+
+
+def test_the_same_seed_gives_the_same_split_and_another_seed_another():
+    first, again, other = digits(), digits(seed=0), digits(seed=1)
+    for (_, part), (_, same), (_, different) in zip(first, again, other, strict=True):
+        assert torch.equal(part.x, same.x)
+        assert not torch.equal(part.x, different.x)
+
+
+def test_unseen_digits_are_complete_and_in_no_other_split():
+    parts = digits(unseen_groups=[7, 8, 9])
+    assert parts.unseen.group_names == [7, 8, 9]
+    assert parts.unseen.groups.sizes.tolist() == np.bincount(load_digits().target)[7:].tolist()
+    for part in (parts.train, parts.validation, parts.test):
+        assert part.group_names == list(range(7))
+
+
+# Behaviour
+
+
+def test_the_default_split():
+    sizes = {name: len(part) for name, part in digits()}
+    assert sizes == {"train": 1437, "validation": 180, "test": 180}
+    for _, part in digits():
+        assert part.shape == (1, 8, 8)
+        assert part.x.dtype == torch.float32
+        assert part.group_names == list(range(10))
+
+
+def test_a_dataset_opens_by_its_name_with_its_own_options():
+    by_name = open_dataset("digits", validation=5, test=6, unseen_groups=[3], seed=2)
+    by_hand = digits(validation=5, test=6, unseen_groups=[3], seed=2)
+    for (name, part), (_, same) in zip(by_name, by_hand, strict=True):
+        assert torch.equal(part.x, same.x), name
+
+
+# Bad input
+
+
+def test_more_than_there_is_cannot_be_drawn():
+    with pytest.raises(InputError, match="validation=1700 and test=97 .* of the 1797 observ"):
+        digits(validation=1700, test=97)
+
+
+def test_an_unknown_digit_is_refused():
+    with pytest.raises(InputError, match=r"\(0, 1, 2, 3, 4, 5, 6, 7, 8, 9\), not '10'"):
+        digits(unseen_groups=[10])
+
+
+def test_an_unknown_dataset_is_refused_with_the_nearest():
+    match = r"dataset.name must be one of digits, mnist, .* not 'minst' \(did you mean 'mnist'\?\)"
+    with pytest.raises(InputError, match=match):
+        open_dataset("minst")

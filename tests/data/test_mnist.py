@@ -1,0 +1,428 @@
+"""MNIST and Fashion-MNIST from IDX files: small ones written here, the real ones if they are there."""
+
+import gzip
+import struct
+from pathlib import Path
+from urllib.error import URLError
+
+import numpy as np
+import pytest
+import torch
+from torchvision import datasets
+
+from mlvae.data import fashion_mnist, mnist
+from mlvae.errors import InputError
+
+IMAGES, LABELS = "train-images-idx3-ubyte", "train-labels-idx1-ubyte"
+TEST_IMAGES, TEST_LABELS = "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"
+READERS = {"MNIST": mnist, "FashionMNIST": fashion_mnist}
+
+
+def idx(values):
+    """The IDX file of an array of bytes: magic, big-endian dimensions, values."""
+    values = np.asarray(values, np.uint8)
+    return (
+        struct.pack(f">{1 + values.ndim}I", 0x800 + values.ndim, *values.shape) + values.tobytes()
+    )
+
+
+def small_files():
+    """60 training and 20 test images of 5 x 4, all different; image i shows class i % 10."""
+    images = np.random.default_rng(0).integers(0, 256, (80, 5, 4), dtype=np.uint8)
+    labels = np.arange(80) % 10
+    return {
+        IMAGES: idx(images[:60]),
+        LABELS: idx(labels[:60]),
+        TEST_IMAGES: idx(images[60:]),
+        TEST_LABELS: idx(labels[60:]),
+    }
+
+
+def write(root, files, *, packed=False, name="MNIST"):
+    raw = root / name / "raw"
+    raw.mkdir(parents=True, exist_ok=True)
+    for file, content in files.items():
+        if packed:
+            (raw / f"{file}.gz").write_bytes(gzip.compress(content))
+        else:
+            (raw / file).write_bytes(content)
+    return raw
+
+
+def expected_pairs(part):
+    """Every image of the train or the t10k files with its label."""
+    files = small_files()
+    images = np.frombuffer(files[f"{part}-images-idx3-ubyte"][16:], np.uint8).reshape(-1, 20)
+    labels = np.frombuffer(files[f"{part}-labels-idx1-ubyte"][8:], np.uint8)
+    return sorted(zip(labels.tolist(), images.tolist(), strict=True))
+
+
+def pairs(*parts):
+    """Every image with its label, in an order that does not depend on the split."""
+    return sorted(
+        (part.group_names[group], image)
+        for part in parts
+        for group, image in zip(
+            part.groups.index.tolist(), part.x.flatten(1).tolist(), strict=True
+        )
+    )
+
+
+def snapshot(folder):
+    """Everything in the folder, with sizes and times of change."""
+    paths = [folder, *sorted(folder.rglob("*"))]
+    return {path: (path.stat().st_size, path.stat().st_mtime_ns) for path in paths}
+
+
+@pytest.fixture(autouse=True)
+def offline(monkeypatch):
+    """No test here reaches the network: a download fails as it does without one."""
+
+    def download(self):
+        raise RuntimeError("Error downloading train-images-idx3-ubyte.gz:\nTried mirror, got:\n")
+
+    monkeypatch.setattr(datasets.MNIST, "download", download)
+
+
+@pytest.fixture(params=[False, True], ids=["raw", "gz"])
+def packed(request):
+    return request.param
+
+
+# Properties
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_every_image_arrives_once_with_its_label(tmp_path, packed, name):
+    write(tmp_path, small_files(), packed=packed, name=name)
+    parts = READERS[name](tmp_path, validation=10)
+    assert pairs(parts.train, parts.validation) == expected_pairs("train")
+    assert pairs(parts.test) == expected_pairs("t10k")
+
+
+def test_the_same_seed_gives_the_same_split_and_another_seed_another(tmp_path):
+    write(tmp_path, small_files())
+    first, again, other = (mnist(tmp_path, validation=10, seed=seed) for seed in (0, 0, 1))
+    for part in ("train", "validation"):
+        assert torch.equal(getattr(first, part).x, getattr(again, part).x)
+        assert not torch.equal(getattr(first, part).x, getattr(other, part).x)
+    # The test images are the standard ones, whatever the seed.
+    assert torch.equal(first.test.x, other.test.x)
+
+
+@pytest.mark.parametrize("unseen", [[7, 8, 9], ["0"]])
+def test_unseen_digits_come_from_both_files_whole_and_are_in_no_other_split(tmp_path, unseen):
+    write(tmp_path, small_files())
+    parts = mnist(tmp_path, validation=10, unseen_groups=unseen)
+    wanted = [int(label) for label in unseen]
+    everything = expected_pairs("train") + expected_pairs("t10k")
+    assert pairs(parts.unseen) == sorted(pair for pair in everything if pair[0] in wanted)
+    assert pairs(parts.test) == [p for p in expected_pairs("t10k") if p[0] not in wanted]
+    for part in (parts.train, parts.validation, parts.test):
+        assert not set(part.group_names) & set(wanted)
+
+
+def test_packed_and_unpacked_files_give_the_same(tmp_path):
+    write(tmp_path / "raw", small_files())
+    write(tmp_path / "gz", small_files(), packed=True)
+    raw, gz = (mnist(tmp_path / kind, validation=10) for kind in ("raw", "gz"))
+    for (name, part), (_, same) in zip(raw, gz, strict=True):
+        assert torch.equal(part.x, same.x), name
+        assert torch.equal(part.groups.index, same.groups.index), name
+
+
+def test_reading_needs_no_permission_to_write_and_changes_nothing(tmp_path, packed):
+    raw = write(tmp_path, small_files(), packed=packed)
+    folders = [tmp_path, raw.parent, raw]
+    before = snapshot(tmp_path)
+    for folder in folders:
+        folder.chmod(0o555)
+    try:
+        mnist(tmp_path, validation=10)
+    finally:
+        for folder in folders:
+            folder.chmod(0o755)
+    # The administrator may write anyway; that nothing changed holds for everyone.
+    assert snapshot(tmp_path) == before
+
+
+# Behaviour
+
+
+def test_images_are_bytes_with_a_channel(tmp_path):
+    write(tmp_path, small_files())
+    for _, part in mnist(tmp_path, validation=10):
+        assert part.x.dtype == torch.uint8
+        assert part.shape == (1, 5, 4)
+
+
+def test_test_images_keep_the_order_of_the_file(tmp_path):
+    write(tmp_path, small_files())
+    test = mnist(tmp_path, validation=10).test
+    assert test.x.numpy().tobytes() == small_files()[TEST_IMAGES][16:]
+
+
+def test_some_files_may_be_packed_and_others_not(tmp_path):
+    files = small_files()
+    write(tmp_path, {name: files[name] for name in (IMAGES, TEST_LABELS)}, packed=True)
+    write(tmp_path, {name: files[name] for name in (LABELS, TEST_IMAGES)})
+    assert pairs(mnist(tmp_path, validation=0).train) == expected_pairs("train")
+
+
+def test_validation_may_be_left_out(tmp_path):
+    write(tmp_path, small_files())
+    parts = mnist(tmp_path, validation=0)
+    assert parts.validation is None
+    assert len(parts.train) == 60
+
+
+def test_a_root_may_be_a_string_and_begin_at_home(tmp_path, monkeypatch):
+    write(tmp_path / "data", small_files())
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    assert len(mnist("~/data", validation=10).train) == 50
+
+
+def test_the_two_datasets_have_folders_of_their_own(tmp_path):
+    write(tmp_path, small_files(), name="FashionMNIST")
+    with pytest.raises(InputError, match="must hold the four files of MNIST"):
+        mnist(tmp_path, validation=10)
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_missing_files_are_downloaded_and_files_there_are_left_alone(tmp_path, monkeypatch, name):
+    # What is there already has other images, to be told from what torchvision brings.
+    own = {IMAGES: idx(np.full((60, 5, 4), 77))}
+    raw = write(tmp_path, own, name=name)
+    before = (raw / IMAGES).stat().st_mtime_ns
+
+    def download(self):
+        # As torchvision leaves them: both as they come and unpacked.
+        write(Path(self.root), small_files(), packed=True, name=name)
+        write(Path(self.root), small_files(), name=name)
+
+    monkeypatch.setattr(datasets.MNIST, "download", download)
+    parts = READERS[name](tmp_path, validation=10)
+    assert (parts.train.x == 77).all()
+    assert (raw / IMAGES).stat().st_mtime_ns == before
+    assert pairs(parts.test) == expected_pairs("t10k")
+
+
+def test_what_was_downloaded_once_is_read_from_then_on(tmp_path, monkeypatch):
+    def download(self):
+        write(Path(self.root), small_files(), packed=True)
+        write(Path(self.root), small_files())
+
+    with monkeypatch.context() as online:
+        online.setattr(datasets.MNIST, "download", download)
+        first = mnist(tmp_path, validation=10)
+    # Offline again.
+    assert torch.equal(mnist(tmp_path, validation=10).train.x, first.train.x)
+
+
+# Bad input
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_files_missing_without_a_network_are_named_with_three_ways_out(tmp_path, name):
+    with pytest.raises(InputError) as caught:
+        READERS[name](tmp_path)
+    message = str(caught.value)
+    assert f"must hold the four files of {name}" in message
+    for file in small_files():
+        assert f"{file}.gz" in message
+    assert "Error downloading train-images-idx3-ubyte.gz" in message
+    for way_out in ("put them there", "dataset.root or MLVAE_DATA", "dataset=digits"):
+        assert way_out in message
+    # The scripts print it as one line; torchvision's report has more.
+    assert len(message.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (URLError("no route to host"), "no route to host"),
+        (TimeoutError("timed out"), "timed out"),
+        (ConnectionResetError(), "ConnectionResetError"),
+        (RuntimeError("File not found or corrupted."), "File not found or corrupted"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_a_download_may_fail_in_many_ways(tmp_path, monkeypatch, error, reason):
+    def download(self):
+        raise error
+
+    monkeypatch.setattr(datasets.MNIST, "download", download)
+    with pytest.raises(InputError, match=rf"could not be found or downloaded \(.*{reason}"):
+        mnist(tmp_path)
+
+
+def test_only_files_that_are_missing_are_named_and_the_others_stay(tmp_path, packed):
+    files = small_files()
+    del files[TEST_LABELS]
+    raw = write(tmp_path, files, packed=packed)
+    before = snapshot(raw)
+    with pytest.raises(InputError, match=f"but {TEST_LABELS}.gz could not be found or downloaded"):
+        mnist(tmp_path, validation=10)
+    assert snapshot(raw) == before
+
+
+@pytest.mark.parametrize("name", [IMAGES, LABELS, TEST_IMAGES, TEST_LABELS])
+def test_a_truncated_file_is_refused_wherever_it_ends(tmp_path, packed, name):
+    raw = write(tmp_path, small_files(), packed=packed)
+    path = raw / (f"{name}.gz" if packed else name)
+    whole = path.read_bytes()
+    # Nothing, within the magic, within the dimensions, within the values, all but one byte.
+    for length in (0, 3, 5, 9, 20, len(whole) // 2, len(whole) - 1):
+        path.write_bytes(whole[:length])
+        with pytest.raises(InputError, match=f"{path.name} must be a whole IDX file of bytes, b"):
+            mnist(tmp_path, validation=10)
+
+
+def test_a_whole_gz_of_a_truncated_file_is_refused(tmp_path):
+    files = small_files()
+    files[IMAGES] = files[IMAGES][:-1]
+    write(tmp_path, files, packed=True)
+    with pytest.raises(InputError, match=f"{IMAGES}.gz must be a whole IDX file .* truncated"):
+        mnist(tmp_path, validation=10)
+
+
+def test_a_gz_that_is_not_one_is_refused(tmp_path):
+    raw = write(tmp_path, small_files(), packed=True)
+    # An unpacked file with the name of a packed one.
+    (raw / f"{LABELS}.gz").write_bytes(small_files()[LABELS])
+    with pytest.raises(InputError, match=f"{LABELS}.gz must be a whole IDX .*Not a gzipped file"):
+        mnist(tmp_path, validation=10)
+
+
+def test_a_damaged_gz_is_refused(tmp_path):
+    raw = write(tmp_path, small_files(), packed=True)
+    path = raw / f"{IMAGES}.gz"
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=f"{IMAGES}.gz must be a whole IDX file .* replace it"):
+        mnist(tmp_path, validation=10)
+
+
+@pytest.mark.parametrize(
+    "magic", [0, 0x800, 0x804, 0x703, 0xA03, 0xF03, 0x0308, 0x3C21444F], ids=hex
+)
+def test_a_wrong_magic_is_refused(tmp_path, packed, magic):
+    # No dimensions, too many, no such element type, little-endian, a web page.
+    files = small_files()
+    files[IMAGES] = struct.pack(">I", magic) + files[IMAGES][4:]
+    write(tmp_path, files, packed=packed)
+    with pytest.raises(InputError, match=f"{IMAGES}.* or of another kind .* replace it"):
+        mnist(tmp_path, validation=10)
+
+
+@pytest.mark.parametrize(
+    ("kind", "dtype", "came"),
+    [(0x9, "i1", "int8"), (0xB, ">i2", "int16"), (0xC, ">i4", "int32"), (0xD, ">f4", "float32")],
+)
+def test_elements_that_are_not_bytes_are_refused_by_name(tmp_path, packed, kind, dtype, came):
+    files = small_files()
+    header = struct.pack(">4I", kind * 0x100 + 3, 60, 5, 4)
+    files[IMAGES] = header + np.ones((60, 5, 4), dtype).tobytes()
+    write(tmp_path, files, packed=packed)
+    match = f"IDX file of bytes, but .*elements are torch.{came}, not bytes"
+    with pytest.raises(InputError, match=match):
+        mnist(tmp_path, validation=10)
+
+
+@pytest.mark.parametrize(
+    ("name", "part", "num_images"), [(LABELS, "train", 60), (TEST_LABELS, "t10k", 20)]
+)
+@pytest.mark.parametrize("num_labels", [1, 19, 61])
+def test_there_must_be_a_label_for_each_image(tmp_path, name, part, num_images, num_labels):
+    files = small_files()
+    files[name] = idx(np.arange(num_labels) % 10)
+    write(tmp_path, files)
+    match = f"a label for each image, but {part} has {num_images} images and {num_labels} labels"
+    with pytest.raises(InputError, match=match):
+        mnist(tmp_path, validation=10)
+
+
+def test_a_folder_that_may_not_be_looked_into_is_refused(tmp_path, monkeypatch):
+    def is_file(self):
+        raise PermissionError(13, "Permission denied")
+
+    # Asked of the path, since the administrator may look into any folder.
+    monkeypatch.setattr(Path, "is_file", is_file)
+    with pytest.raises(InputError, match="raw must be a readable folder: Permission denied"):
+        mnist(tmp_path)
+
+
+def test_a_file_that_may_not_be_read_is_refused(tmp_path, monkeypatch):
+    def read_bytes(self):
+        raise PermissionError(13, "Permission denied")
+
+    write(tmp_path, small_files(), packed=True)
+    monkeypatch.setattr(Path, "read_bytes", read_bytes)
+    with pytest.raises(InputError, match=f"{IMAGES}.gz must be readable: Permission denied"):
+        mnist(tmp_path)
+
+
+def test_more_validation_than_there_are_training_images_is_refused(tmp_path):
+    # Test images do not count.
+    write(tmp_path, small_files())
+    with pytest.raises(
+        InputError, match="validation=60 .* leave something of the 60 observations"
+    ):
+        mnist(tmp_path, validation=60)
+
+
+@pytest.mark.parametrize(
+    ("unseen", "match"),
+    [
+        ([10], r"labels of groups \(0, 1, 2, 3, 4, 5, 6, 7, 8, 9\), not '10'"),
+        (list(range(10)), "must leave at least one group to train on, not none"),
+        ("789", "must be a list of group labels, not '789'"),
+        (7, "must be a list of group labels, not 7"),
+    ],
+    ids=["unknown", "all", "a string", "a number"],
+)
+def test_unseen_digits_must_be_some_of_those_there_are(tmp_path, unseen, match):
+    write(tmp_path, small_files())
+    with pytest.raises(InputError, match=match):
+        mnist(tmp_path, validation=10, unseen_groups=unseen)
+
+
+# The real files, where there are any
+
+
+@pytest.mark.parametrize("reader", READERS.values(), ids=READERS.keys())
+def test_the_real_files_give_50000_10000_and_10000_images(data_root, reader):
+    parts = reader(data_root)
+    assert [len(part) for _, part in parts] == [50_000, 10_000, 10_000]
+    for _, part in parts:
+        assert part.shape == (1, 28, 28)
+        assert part.group_names == list(range(10))
+
+
+@pytest.mark.parametrize(
+    ("reader", "counts"),
+    [
+        # Known of MNIST's 60,000 training images; Fashion-MNIST has as many of each class.
+        (mnist, [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]),
+        (fashion_mnist, [6000] * 10),
+    ],
+    ids=READERS.keys(),
+)
+def test_the_real_files_have_the_classes_they_are_known_for(data_root, reader, counts):
+    assert reader(data_root, validation=0).train.groups.sizes.tolist() == counts
+
+
+@pytest.mark.parametrize(
+    ("reader", "counts"),
+    [(mnist, [7293, 6825, 6958]), (fashion_mnist, [7000] * 3)],
+    ids=READERS.keys(),
+)
+def test_three_real_classes_can_be_kept_unseen(data_root, reader, counts):
+    parts = reader(data_root, unseen_groups=[7, 8, 9])
+    assert parts.unseen.group_names == [7, 8, 9]
+    assert parts.unseen.groups.sizes.tolist() == counts
+    assert sum(len(part) for _, part in parts) == 70_000
+    for part in (parts.train, parts.validation, parts.test):
+        assert part.group_names == list(range(7))

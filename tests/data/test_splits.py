@@ -1,0 +1,187 @@
+"""Splits: nothing lost, nothing twice, and unseen groups nowhere else."""
+
+import pytest
+import torch
+
+from mlvae.data import GroupedData, Splits, split
+from mlvae.data.splits import hold_out
+from mlvae.errors import InputError
+
+SIZES = {"ann": 9, "bob": 1, "eve": 20, "joe": 10}
+LABELS = [name for name, size in SIZES.items() for _ in range(size)]
+
+
+def people():
+    """Forty observations of four people; observation i has the one feature i."""
+    return GroupedData(torch.arange(40.0)[:, None], LABELS)
+
+
+def numbers(data):
+    return [] if data is None else data.x[:, 0].long().tolist()
+
+
+def names(data):
+    return [data.group_names[group] for group in data.groups.index.tolist()]
+
+
+# Properties
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("unseen", [[], ["eve"], ["bob", "joe"]])
+@pytest.mark.parametrize(("validation", "test"), [(0, 0), (7, 0), (0, 5), (4, 5), (1, 9)])
+def test_parts_are_disjoint_and_complete(validation, test, unseen, seed):
+    parts = split(people(), validation=validation, test=test, unseen_groups=unseen, seed=seed)
+    visited = [number for _, part in parts for number in numbers(part)]
+    assert sorted(visited) == list(range(40))
+
+
+@pytest.mark.parametrize("unseen", [[], ["eve"]])
+def test_parts_have_the_sizes_asked_for_whatever_is_held_out(unseen):
+    parts = split(people(), validation=4, test=5, unseen_groups=unseen)
+    assert len(parts.validation) == 4
+    assert len(parts.test) == 5
+    assert len(parts.train) == 40 - 4 - 5 - (SIZES["eve"] if unseen else 0)
+
+
+def test_every_observation_keeps_its_label():
+    for _, part in split(people(), validation=7, test=9, unseen_groups=["joe"], seed=3):
+        assert names(part) == [LABELS[number] for number in numbers(part)]
+
+
+@pytest.mark.parametrize("unseen", [["bob"], ["eve", "ann"], ["ann", "bob", "joe"]])
+def test_unseen_groups_are_complete_and_in_no_other_split(unseen):
+    parts = split(people(), validation=4, test=3, unseen_groups=unseen)
+    assert parts.unseen.group_names == sorted(unseen)
+    assert parts.unseen.groups.sizes.tolist() == [SIZES[name] for name in sorted(unseen)]
+    for part in (parts.train, parts.validation, parts.test):
+        assert not set(part.group_names) & set(unseen)
+
+
+def test_the_same_seed_gives_the_same_split_and_another_seed_another():
+    first, again, other = (
+        split(people(), validation=10, test=10, seed=seed) for seed in (0, 0, 1)
+    )
+    for (name, part), (_, same), (_, different) in zip(first, again, other, strict=True):
+        assert numbers(part) == numbers(same), name
+        assert set(numbers(part)) != set(numbers(different)), name
+
+
+def test_every_observation_is_drawn_equally_often():
+    counts = torch.zeros(40)
+    for seed in range(400):
+        counts[numbers(split(people(), test=10, seed=seed).test)] += 1
+    # Binomial(400, 1/4): mean 100, standard deviation 8.7; five of them either way.
+    assert counts.min() > 100 - 5 * 8.7
+    assert counts.max() < 100 + 5 * 8.7
+
+
+def test_a_split_leaves_the_global_generator_alone():
+    before = torch.get_rng_state()
+    split(people(), validation=4, seed=5)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+# Behaviour
+
+
+def test_what_is_not_asked_for_is_not_there():
+    parts = split(people())
+    assert (parts.validation, parts.test, parts.unseen) == (None, None, None)
+    assert sorted(numbers(parts.train)) == list(range(40))
+
+
+def test_splits_give_name_and_data_of_those_there_are_in_order():
+    parts = split(people(), validation=1, test=2, unseen_groups=["joe"])
+    assert [name for name, _ in parts] == ["train", "validation", "test", "unseen"]
+    assert dict(parts)["test"] is parts.test
+    assert [name for name, _ in Splits(parts.train, unseen=parts.unseen)] == ["train", "unseen"]
+
+
+def test_splits_print_as_a_line_for_each():
+    parts = split(people(), validation=4, unseen_groups=["joe"])
+    lines = str(parts).splitlines()
+    assert [line.split(":")[0] for line in lines] == ["train", "validation", "unseen"]
+    assert lines[-1] == "unseen: GroupedData(10 observations of shape (1,) in 1 groups)"
+
+
+def test_all_but_one_observation_may_be_given_away():
+    assert len(split(people(), validation=30, test=9).train) == 1
+
+
+@pytest.mark.parametrize("unseen", [[2], ["2"], (2,), range(2, 3), [2, 2], [2, "2"]])
+def test_labels_are_matched_by_how_they_are_written(unseen):
+    # A config or a command line may give the label 2 as a number or as a word.
+    data = GroupedData(torch.zeros(6, 1), [0, 1, 2, 0, 1, 2])
+    parts = split(data, unseen_groups=unseen)
+    assert parts.unseen.group_names == [2]
+    assert parts.train.group_names == [0, 1]
+
+
+def test_holding_out_nothing_gives_the_data_back():
+    data = people()
+    rest, unseen = hold_out(data, [])
+    assert rest is data
+    assert unseen is None
+
+
+def test_holding_out_keeps_the_order_of_the_observations():
+    data = people().subset(torch.arange(39, -1, -1))
+    rest, unseen = hold_out(data, ["ann", "joe"])
+    assert numbers(unseen) == [*range(39, 29, -1), *range(8, -1, -1)]
+    assert numbers(rest) == list(range(29, 8, -1))
+
+
+def test_the_data_that_is_split_stays_as_it_was():
+    data = people()
+    split(data, validation=10, unseen_groups=["eve"])
+    assert numbers(data) == list(range(40))
+    assert names(data) == LABELS
+
+
+# Bad input
+
+
+@pytest.mark.parametrize("name", ["validation", "test"])
+@pytest.mark.parametrize("value", [-1, 0.1, "10", True, None])
+def test_a_part_is_a_whole_number_of_observations(name, value):
+    with pytest.raises(
+        InputError, match=f"{name} must be an integer of at least 0, not {value!r}"
+    ):
+        split(people(), **{name: value})
+
+
+@pytest.mark.parametrize(("validation", "test"), [(40, 0), (0, 40), (20, 20), (1000, 1)])
+def test_something_must_be_left_to_train_on(validation, test):
+    match = f"validation={validation} and test={test} must leave something of the 40 observations"
+    with pytest.raises(InputError, match=match):
+        split(people(), validation=validation, test=test)
+
+
+def test_what_is_left_counts_after_the_unseen_groups():
+    with pytest.raises(InputError, match="validation=15 and test=5 .* of the 20 observations"):
+        split(people(), validation=15, test=5, unseen_groups=["eve"])
+
+
+def test_an_unknown_unseen_label_is_refused_with_those_there_are():
+    match = r"must be labels of groups \(ann, bob, eve, joe\), not 'eva'"
+    with pytest.raises(InputError, match=match):
+        split(people(), unseen_groups=["ann", "eva"])
+
+
+def test_of_many_labels_the_message_names_ten():
+    data = GroupedData(torch.zeros(12, 1), list(range(12)))
+    with pytest.raises(InputError, match=r"\(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, \.\.\.\), not '12'"):
+        split(data, unseen_groups=[12])
+
+
+def test_all_groups_cannot_be_unseen():
+    with pytest.raises(InputError, match="must leave at least one group to train on, not none"):
+        split(people(), unseen_groups=list(SIZES))
+
+
+@pytest.mark.parametrize("value", ["eve", 7, None, {"eve"}])
+def test_unseen_groups_must_be_a_list(value):
+    # A bare string would otherwise be taken letter by letter.
+    with pytest.raises(InputError, match=f"must be a list of group labels, not {value!r}"):
+        split(people(), unseen_groups=value)

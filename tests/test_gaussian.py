@@ -1,0 +1,83 @@
+import math
+
+import pytest
+import torch
+from torch.distributions import Independent, Normal, kl_divergence
+
+from mlvae import DiagonalGaussian, InputError
+
+
+def random_gaussian(*shape, dtype=torch.float64):
+    return DiagonalGaussian(torch.randn(shape, dtype=dtype), torch.randn(shape, dtype=dtype))
+
+
+def reference(q):
+    return Independent(Normal(q.mean, q.std), 1)
+
+
+def test_density_and_divergences_agree_with_torch_distributions():
+    p, q = random_gaussian(5, 3), random_gaussian(5, 3)
+    value = torch.randn(5, 3, dtype=torch.float64)
+    standard = DiagonalGaussian(torch.zeros_like(p.mean), torch.zeros_like(p.mean))
+    torch.testing.assert_close(p.log_prob(value), reference(p).log_prob(value))
+    torch.testing.assert_close(p.kl(q), kl_divergence(reference(p), reference(q)))
+    torch.testing.assert_close(p.kl(), kl_divergence(reference(p), reference(standard)))
+
+
+@pytest.mark.parametrize("to_standard", [True, False])
+def test_kl_closed_form_agrees_with_monte_carlo(to_standard):
+    p, q = random_gaussian(4), random_gaussian(4)
+    z = p.sample((200_000,))
+    standard = DiagonalGaussian(torch.zeros_like(p.mean), torch.zeros_like(p.mean))
+    ratio = p.log_prob(z) - (standard if to_standard else q).log_prob(z)
+    error = ratio.std() / math.sqrt(len(z))
+    assert abs(p.kl(None if to_standard else q) - ratio.mean()) < 4 * error
+
+
+def test_kl_to_itself_is_zero_and_otherwise_positive():
+    p, q = random_gaussian(100, 3), random_gaussian(100, 3)
+    torch.testing.assert_close(p.kl(p), torch.zeros(100, dtype=torch.float64))
+    assert (p.kl(q) > 0).all() and (p.kl() > 0).all()
+
+
+def test_kl_keeps_its_digits_near_the_prior():
+    # 0.5 (e^l - 1 - l) = l^2 / 4 to first order: exp(l) - 1 alone would lose it all in float32.
+    small = torch.full((1,), 1e-4)
+    kl = DiagonalGaussian(torch.zeros(1), small).kl()
+    torch.testing.assert_close(kl, torch.tensor(1e-8 / 4), rtol=1e-3, atol=0)
+
+
+def test_samples_have_the_moments_of_the_gaussian():
+    q = random_gaussian(3)
+    z = q.sample((400_000,))
+    torch.testing.assert_close(z.mean(0), q.mean, rtol=0, atol=0.01)
+    torch.testing.assert_close(z.var(0), q.variance, rtol=0.01, atol=0)
+
+
+def test_samples_are_differentiable_and_repeat_with_their_generator():
+    mean = torch.zeros(3, requires_grad=True)
+    log_variance = torch.zeros(3, requires_grad=True)
+    q = DiagonalGaussian(mean, log_variance)
+    first = q.sample(generator=torch.Generator().manual_seed(1))
+    second = q.sample(generator=torch.Generator().manual_seed(1))
+    assert torch.equal(first, second)
+    first.sum().backward()
+    assert torch.equal(mean.grad, torch.ones(3))
+    # d(mean + exp(l / 2) e) / dl = e / 2 at l = 0, and e is the sample itself
+    torch.testing.assert_close(log_variance.grad, first.detach() / 2)
+
+
+def test_half_precision_is_taken_to_float32_and_float64_is_kept():
+    assert random_gaussian(2, dtype=torch.bfloat16).mean.dtype == torch.float32
+    assert random_gaussian(2, dtype=torch.float64).kl().dtype == torch.float64
+
+
+def test_rows_can_be_chosen_and_repeated():
+    q = random_gaussian(4, 2)
+    assert len(q) == 4 and "(4, 2)" in repr(q)
+    assert torch.equal(q[torch.tensor([1, 1, 3])].mean, q.mean[[1, 1, 3]])
+
+
+def test_parameters_of_different_shapes_are_refused():
+    with pytest.raises(InputError, match=r"one shape, not \(2,\) and \(3,\)"):
+        DiagonalGaussian(torch.zeros(2), torch.zeros(3))

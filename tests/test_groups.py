@@ -1,0 +1,87 @@
+import numpy as np
+import pytest
+import torch
+
+from mlvae import Groups, InputError
+
+
+def ragged():
+    """Groups of very different sizes, in no order."""
+    index = torch.repeat_interleave(torch.arange(5), torch.tensor([1, 40, 3, 7, 2]))
+    return Groups(index[torch.randperm(len(index))])
+
+
+def test_sum_and_max_agree_with_a_loop():
+    groups = ragged()
+    values = torch.randn(groups.num_observations, 4, 3, dtype=torch.float64)
+    members = [values[groups.index == group] for group in range(groups.num_groups)]
+    torch.testing.assert_close(groups.sum(values), torch.stack([m.sum(0) for m in members]))
+    assert torch.equal(groups.max(values), torch.stack([m.amax(0) for m in members]))
+    assert groups.sizes.tolist() == [len(m) for m in members]
+
+
+def test_spread_undoes_a_sum_over_equal_values():
+    groups = ragged()
+    ones = torch.ones(groups.num_observations, 2)
+    assert torch.equal(groups.spread(groups.sum(ones))[:, 0], groups.sizes[groups.index].float())
+
+
+def test_singletons_are_groups_of_one():
+    groups = Groups.singletons(4)
+    values = torch.randn(4, 2)
+    assert torch.equal(groups.sum(values), values) and groups.sizes.tolist() == [1] * 4
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        ["ann", "bob", "ann"],
+        np.array(["ann", "bob", "ann"]),
+        np.array(["ann", "bob", "ann"], dtype=object),
+        torch.tensor([7, 9, 7]),
+        np.array([0.5, 1.5, 0.5]),
+        (3, 8, 3),
+    ],
+)
+def test_any_labels_are_numbered_in_sorted_order(labels):
+    groups = Groups.of(labels)
+    assert groups.index.tolist() == [0, 1, 0] and groups.index.dtype == torch.int64
+    assert Groups.of(groups) is groups
+
+
+def test_groups_can_be_printed_and_moved():
+    assert repr(ragged()) == "Groups(53 observations in 5 groups)"
+    assert ragged().to("meta").index.device.type == "meta"
+
+
+@pytest.mark.parametrize(
+    ("index", "num_groups", "message"),
+    [
+        (torch.tensor([0, 2]), None, "group 1 of 3 has no members"),
+        (torch.tensor([0, 1]), 3, "group 2 of 3 has no members"),
+        (torch.tensor([0, 3]), 2, r"in \[0, 2\), not in \[0, 3\]"),
+        (torch.tensor([-1, 0]), None, r"not in \[-1, 0\]"),
+        (torch.tensor([0.0, 1.0]), None, "integers of shape"),
+        (torch.tensor([True, False]), None, "not torch.bool"),
+        (torch.zeros(2, 2, dtype=torch.int64), None, r"shape \(2, 2\)"),
+        (torch.tensor([], dtype=torch.int64), None, "at least one"),
+    ],
+)
+def test_an_index_that_is_no_partition_is_refused(index, num_groups, message):
+    with pytest.raises(InputError, match=message):
+        Groups(index, num_groups)
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        ([], "non-empty"),
+        (torch.tensor([], dtype=torch.int64), "non-empty"),
+        ([[1, 2]], r"shape \(1, 2\)"),
+        ([1.0, float("nan")], "NaN"),
+        (torch.tensor([float("nan")]), "NaN"),
+    ],
+)
+def test_labels_that_name_no_groups_are_refused(labels, message):
+    with pytest.raises(InputError, match=message):
+        Groups.of(labels)

@@ -1,0 +1,86 @@
+import pytest
+import torch
+
+from mlvae import Groups, InputError
+from mlvae.objectives import ELBO, GroupELBO
+
+
+def terms(n=12, g=3):
+    groups = Groups.of(torch.arange(n) % g)
+    return {
+        "log_likelihood": torch.randn(n, dtype=torch.float64, requires_grad=True),
+        "style_kl": torch.rand(n, dtype=torch.float64, requires_grad=True),
+        "content_kl": torch.rand(g, dtype=torch.float64, requires_grad=True),
+    }, groups
+
+
+def test_the_loss_is_minus_the_mean_over_groups_of_the_bound():
+    values, groups = terms()
+    objective = GroupELBO().double()(**values, groups=groups)
+    torch.testing.assert_close(objective.loss, -objective.elbo.mean())
+    # Each group's bound on its own: members' terms, and one content KL.
+    for group in range(3):
+        members = groups.index == group
+        expected = (values["log_likelihood"] - values["style_kl"])[members].sum()
+        torch.testing.assert_close(objective.elbo[group], expected - values["content_kl"][group])
+
+
+def test_the_content_kl_counts_once_per_group_however_many_members():
+    values, groups = terms()
+    GroupELBO().double()(**values, groups=groups).loss.backward()
+    third = torch.full((3,), 1 / 3, dtype=torch.float64)
+    torch.testing.assert_close(values["content_kl"].grad, third)
+    torch.testing.assert_close(values["style_kl"].grad, third[groups.index])
+    torch.testing.assert_close(values["log_likelihood"].grad, -third[groups.index])
+
+
+@pytest.mark.parametrize("weight", ["content_kl_weight", "style_kl_weight"])
+def test_a_weight_scales_its_own_term_of_the_loss_and_not_the_bound(weight):
+    values, groups = terms()
+    plain = GroupELBO().double()(**values, groups=groups)
+    weighted = GroupELBO(**{weight: 3.0}).double()(**values, groups=groups)
+    term = values[weight.removesuffix("_weight")].sum() / 3
+    torch.testing.assert_close(weighted.loss, plain.loss + 2 * term)
+    assert torch.equal(weighted.elbo, plain.elbo)
+
+
+def test_a_warm_up_scales_both_kl_terms_and_only_in_training():
+    values, groups = terms()
+    objective = GroupELBO().double()
+    objective.kl_scale.fill_(0.25)
+    kl = (values["style_kl"].sum() + values["content_kl"].sum()) / 3
+    whole = objective.eval()(**values, groups=groups).loss
+    torch.testing.assert_close(objective.train()(**values, groups=groups).loss, whole - 0.75 * kl)
+    assert objective.state_dict() == {}
+
+
+def test_totals_are_sums_over_the_batch():
+    values, groups = terms()
+    objective = GroupELBO().double()(**values, groups=groups)
+    totals = objective.totals()
+    assert list(totals) == ["loss", "elbo", "log_likelihood", "style_kl", "content_kl"]
+    torch.testing.assert_close(totals["elbo"], objective.elbo.sum())
+    torch.testing.assert_close(totals["loss"], -totals["elbo"])
+    torch.testing.assert_close(totals["style_kl"], values["style_kl"].sum().detach())
+    assert not any(total.requires_grad for total in totals.values())
+
+
+def test_the_plain_bound_is_a_mean_over_observations():
+    values, _ = terms()
+    log_likelihood, kl = values["log_likelihood"], values["style_kl"]
+    objective = ELBO().double()(log_likelihood=log_likelihood, kl=kl)
+    torch.testing.assert_close(objective.loss, (kl - log_likelihood).mean())
+    torch.testing.assert_close(objective.loss, -objective.elbo.mean())
+    beta = ELBO(kl_weight=4.0).double()
+    loss = beta(log_likelihood=log_likelihood, kl=kl).loss
+    torch.testing.assert_close(loss, objective.loss + 3 * kl.mean())
+    beta.kl_scale.fill_(0.25)
+    torch.testing.assert_close(beta(log_likelihood=log_likelihood, kl=kl).loss, objective.loss)
+
+
+@pytest.mark.parametrize("build", [lambda w: GroupELBO(content_kl_weight=w),
+                                   lambda w: GroupELBO(style_kl_weight=w),
+                                   lambda w: ELBO(kl_weight=w)])  # fmt: skip
+def test_a_negative_weight_is_refused(build):
+    with pytest.raises(InputError, match=r"kl_weight must be a number of at least 0, not -1"):
+        build(-1.0)
