@@ -1,6 +1,6 @@
 """Multi-Level Variational Autoencoders: content and style from grouped observations."""
 
-from mlvae import data, models
+from mlvae import data, likelihoods, models, networks
 from mlvae.batch import Batch
 from mlvae.data import GroupedData
 from mlvae.errors import Diverged, InputError
@@ -21,7 +21,9 @@ __all__ = [
     "InputError",
     "__version__",
     "data",
+    "likelihoods",
     "load",
     "models",
+    "networks",
     "train",
 ]

@@ -51,9 +51,11 @@ def reconstruction_grid(model: nn.Module, x: Tensor) -> Tensor:
 def pictures(model: nn.Module, data: GroupedData) -> dict[str, Tensor]:
     """The grids that ``model`` can give of one image of each of the first ten groups.
 
-    Empty where observations are no images of one or three channels.
+    Empty where observations are no images of one or three channels, or the model reconstructs
+    nothing.
     """
-    if len(data.shape) != 3 or data.shape[0] not in (1, 3):
+    images = len(data.shape) == 3 and data.shape[0] in (1, 3)
+    if not images or not hasattr(model, "reconstruct"):
         return {}
     training = model.training
     model.eval()

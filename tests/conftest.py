@@ -9,6 +9,8 @@ import torch
 import mlvae
 from mlvae.networks import MLP
 
+torch.set_num_threads(1)  # the models here are too small to share between threads
+
 
 @pytest.fixture(autouse=True)
 def seed():

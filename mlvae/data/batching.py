@@ -9,7 +9,7 @@ Shapes: N observations, G groups, B batches in an epoch.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -72,6 +72,10 @@ class Shuffled:
     def __post_init__(self) -> None:
         check_integer("batching.batch_size", self.batch_size, minimum=1)
 
+    def for_evaluation(self) -> Shuffled:
+        """The same batching: it takes any data."""
+        return self
+
     def num_batches(self, data: GroupedData) -> int:
         """B, the same in every epoch."""
         return -(-len(data) // self.batch_size)
@@ -112,6 +116,10 @@ class Grouped:
         check_integer("batching.groups", self.groups, minimum=1)
         check_integer("batching.members", self.members, minimum=1)
         check_choice("batching.small_groups", self.small_groups, ("error", "keep"))
+
+    def for_evaluation(self) -> Grouped:
+        """The same batching, but for data whose groups may be smaller: few are in validation."""
+        return replace(self, small_groups="keep")
 
     def num_batches(self, data: GroupedData) -> int:
         """B, the same in every epoch."""

@@ -60,12 +60,14 @@ def read_checkpoint(path: Path, device: torch.device | str = "cpu") -> dict[str,
         raise InputError(
             f"{path.parent} must be a run folder with a {path.name}, but that file is not there"
         )
-    try:
-        state = torch.load(path, map_location=device, weights_only=True)
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
-        other = "best.pt" if path.name == "checkpoint.pt" else "checkpoint.pt"
-        hint = f"; {other} beside it may serve" if path.with_name(other).is_file() else ""
-        raise InputError(f"{path} is truncated or not a checkpoint of mlvae{hint}") from error
+    state = None
+    if zipfile.is_zipfile(path):  # what torch.save writes; its directory stands at the end
+        with contextlib.suppress(OSError, RuntimeError, pickle.UnpicklingError, LookupError):
+            state = torch.load(path, map_location=device, weights_only=True)
+    if state is None:
+        other = path.with_name("best.pt" if path.name == "checkpoint.pt" else "checkpoint.pt")
+        hint = f"; {other.name} beside it may serve" if other.is_file() else ""
+        raise InputError(f"{path} is truncated or not a checkpoint of mlvae{hint}")
     if not isinstance(state, dict) or "format" not in state:
         raise InputError(f"{path} is not a checkpoint of mlvae")
     if state["format"] != FORMAT:

@@ -50,13 +50,12 @@ class TrainingStep:
         self.failed_step = torch.full((), -1, dtype=torch.int64, device=self.device)
         self.witness: Tensor | None = None  # the terms at the step that failed
         optimizer.found_inf = self.failed  # fused optimisers skip the update where this is 1
-        self.names: list[str] = []
+        self.names: list[str] = []  # of the sums: terms, and what was counted
         self.reset()
 
     def reset(self) -> None:
         """Begin new sums."""
         self.sums: Tensor | None = None
-        self.num_observations = self.num_groups = self.num_batches = 0
 
     def __call__(self, batch: Batch, step: int, generator: torch.Generator | None = None) -> None:
         """Train on ``batch``; ``step`` is only remembered in case it fails."""
@@ -73,7 +72,13 @@ class TrainingStep:
 
     @torch.no_grad()
     def _count(self, objective: Objective, norm: Tensor, step: int) -> None:
-        totals = {**objective.totals(), "gradient_norm": norm}
+        totals = {
+            **objective.totals(),
+            "gradient_norm": norm,
+            "observations": torch.full_like(norm, objective.num_observations),
+            "groups": torch.full_like(norm, objective.num_groups),
+            "batches": torch.ones_like(norm),
+        }
         self.names = list(totals)
         now = torch.stack(list(totals.values())).double()
         good = now.isfinite().all() & (self.failed == 0)
@@ -85,9 +90,6 @@ class TrainingStep:
         self.failed.copy_(~good)
         now = torch.where(good, now, 0)
         self.sums = now if self.sums is None else self.sums + now
-        self.num_observations += objective.num_observations
-        self.num_groups += objective.num_groups
-        self.num_batches += 1
 
     def failure(self) -> tuple[int, str] | None:
         """The first step that was not finite and what was not, or None. Waits for the device."""
@@ -104,27 +106,18 @@ class TrainingStep:
     def read(self) -> dict[str, float]:
         """Averages since the last :meth:`reset`. Waits for the device."""
         totals = dict(zip(self.names, self.sums.tolist(), strict=True))
-        norm = totals.pop("gradient_norm") / self.num_batches
-        terms = averages(totals, self.num_observations, self.num_groups)
-        return {**terms, "gradient_norm": norm}
+        observations, groups, batches = map(totals.pop, ("observations", "groups", "batches"))
+        norm = totals.pop("gradient_norm") / batches
+        return {**averages(totals, observations, groups), "gradient_norm": norm}
 
     def state_dict(self) -> dict[str, object]:
         """The sums, for a checkpoint."""
-        return {
-            "names": self.names,
-            "sums": self.sums,
-            "num_observations": self.num_observations,
-            "num_groups": self.num_groups,
-            "num_batches": self.num_batches,
-        }
+        return {"names": self.names, "sums": self.sums}
 
     def load_state_dict(self, state: dict[str, object]) -> None:
         """Continue the sums of a checkpoint."""
         self.names = state["names"]
         self.sums = None if state["sums"] is None else state["sums"].to(self.device)
-        self.num_observations = state["num_observations"]
-        self.num_groups = state["num_groups"]
-        self.num_batches = state["num_batches"]
 
 
 def averages(totals: dict[str, float], num_observations: int, num_groups: int) -> dict[str, float]:

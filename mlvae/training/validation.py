@@ -27,7 +27,7 @@ def evaluate_bound(
     """
     order, noise = torch.Generator(data.device), torch.Generator(data.device)
     seeded(noise, seed, "validation noise")
-    plan = batching.plan(data, seeded(order, seed, "validation order"))
+    plan = batching.for_evaluation().plan(data, seeded(order, seed, "validation order"))
     training = model.training
     model.eval()
     sums, num_observations, num_groups = 0, 0, 0

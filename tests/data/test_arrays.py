@@ -96,8 +96,9 @@ def test_the_split_of_the_file_is_taken_as_it_is(write):
     path = write(x=NUMBERS, group=LABELS, split=SPLIT)
     # The fractions and the seed have nothing left to say.
     for parts in (arrays(path), arrays(path, validation=0, test=0.9, seed=7)):
-        for name, part in parts:
-            assert numbers(part) == np.flatnonzero(SPLIT == name).tolist()
+        for word, part in parts:
+            rows = np.flatnonzero(np.char.equal(SPLIT, word))
+            assert numbers(part) == rows.tolist()
         assert parts.unseen is None
 
 

@@ -14,10 +14,9 @@ SIZES = {
     "ragged": [5, 3, 8, 1],
     "one group": [7],
     "groups of one": [1, 1, 1, 1, 1],
-    "one observation": [1],
     "one large group": [1, 30, 2],
 }
-SHUFFLED = [Shuffled(1), Shuffled(4), Shuffled(7), Shuffled(1000)]
+SHUFFLED = [Shuffled(1), Shuffled(4), Shuffled(1000)]
 GROUPED = [
     Grouped(groups=1, members=1),
     Grouped(groups=2, members=3, small_groups="keep"),
@@ -84,13 +83,7 @@ def test_there_are_num_batches_batches_in_every_epoch(sizes, batching):
 
 @each_data
 @each_batching
-def test_no_batch_is_empty(sizes, batching):
-    assert all(len(batch.x) for batch in batching.plan(of_sizes(sizes), seeded()))
-
-
-@each_data
-@each_batching
-def test_group_sizes_equal_bincount_and_no_group_is_empty(sizes, batching):
+def test_group_sizes_equal_bincount_and_no_group_or_batch_is_empty(sizes, batching):
     for batch in batching.plan(of_sizes(sizes), seeded()):
         # A plan skips the checks that Groups makes; made here, they must agree.
         checked = Groups(batch.groups.index, batch.groups.num_groups)

@@ -74,7 +74,7 @@ def test_a_dataset_opens_by_its_name_with_its_own_options():
 
 
 def test_more_than_there_is_cannot_be_drawn():
-    with pytest.raises(InputError, match="validation=1700 and test=97 .* of the 1797 observ"):
+    with pytest.raises(InputError, match=r"validation=1700 and test=97 .* of the 1797 observ"):
         digits(validation=1700, test=97)
 
 

@@ -159,7 +159,7 @@ def test_something_must_be_left_to_train_on(validation, test):
 
 
 def test_what_is_left_counts_after_the_unseen_groups():
-    with pytest.raises(InputError, match="validation=15 and test=5 .* of the 20 observations"):
+    with pytest.raises(InputError, match=r"validation=15 and test=5 .* of the 20 observations"):
         split(people(), validation=15, test=5, unseen_groups=["eve"])
 
 

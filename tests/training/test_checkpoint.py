@@ -1,0 +1,96 @@
+import resource
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from mlvae import InputError
+from mlvae.training.checkpoint import FORMAT, read_checkpoint, write_checkpoint
+
+
+def test_what_is_written_is_read_and_nothing_else_is_left(tmp_path):
+    state = {"tensor": torch.arange(3), "nested": {"step": 4, "names": ["a", "b"]}}
+    write_checkpoint(tmp_path / "checkpoint.pt", state)
+    again = read_checkpoint(tmp_path / "checkpoint.pt")
+    assert torch.equal(again.pop("tensor"), state["tensor"])
+    assert again == {"format": FORMAT, "nested": state["nested"]}
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint.pt"]
+
+
+FILL = """
+import resource, sys, torch
+from pathlib import Path
+from mlvae.training.checkpoint import write_checkpoint
+resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+write_checkpoint(Path(sys.argv[1]), {"weights": torch.zeros(1_000_000)})
+"""
+
+
+@pytest.mark.skipif(not hasattr(resource, "RLIMIT_FSIZE"), reason="no limit on file sizes here")
+@pytest.mark.parametrize("before", [True, False])
+def test_no_room_leaves_the_checkpoint_before_it_intact(tmp_path, before):
+    # A limit on the size of files fails a write as a full disk does: half-way through.
+    path = tmp_path / "checkpoint.pt"
+    if before:
+        write_checkpoint(path, {"step": 1})
+    process = subprocess.run(
+        [sys.executable, "-c", FILL, str(path)], capture_output=True, text=True, check=False
+    )
+    last = process.stderr.strip().splitlines()[-1]
+    assert process.returncode != 0 and "could not be saved" in last and "make room" in last
+    assert ("the one before is intact" if before else "there is none before it") in last
+    assert [p.name for p in tmp_path.iterdir()] == (["checkpoint.pt"] if before else [])
+    if before:
+        assert read_checkpoint(path)["step"] == 1
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path):
+    with pytest.raises(InputError, match="could not be saved"):
+        write_checkpoint(tmp_path / "none" / "checkpoint.pt", {})
+
+
+@pytest.mark.parametrize("keep", [0.0, 0.3, 0.7, 0.99])
+def test_a_truncated_checkpoint_is_refused_and_the_other_one_named(tmp_path, keep):
+    path = tmp_path / "checkpoint.pt"
+    write_checkpoint(path, {"weights": torch.randn(1000)})
+    write_checkpoint(tmp_path / "best.pt", {"step": 1})
+    content = path.read_bytes()
+    path.write_bytes(content[: int(keep * len(content))])
+    with pytest.raises(InputError, match=r"truncated or not a checkpoint.*best\.pt beside it"):
+        read_checkpoint(path)
+
+
+@pytest.mark.parametrize("content", [b"", b"hello", b"\x80\x04N.", b"PK\x03\x04 not a zip"])
+def test_other_files_are_refused(tmp_path, content):
+    path = tmp_path / "checkpoint.pt"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match="truncated or not a checkpoint of mlvae"):
+        read_checkpoint(path)
+
+
+def test_a_file_that_would_run_code_is_refused(tmp_path):
+    class Harmful:
+        def __reduce__(self):
+            return print, ("harm",)
+
+    torch.save({"format": FORMAT, "payload": Harmful()}, tmp_path / "checkpoint.pt")
+    with pytest.raises(InputError, match="not a checkpoint of mlvae"):
+        read_checkpoint(tmp_path / "checkpoint.pt")
+
+
+def test_checkpoints_of_others_and_of_other_formats_are_refused(tmp_path):
+    path = tmp_path / "checkpoint.pt"
+    torch.save({"state_dict": {}}, path)
+    with pytest.raises(InputError, match="is not a checkpoint of mlvae"):
+        read_checkpoint(path)
+    torch.save({"format": 99, "version": "9.0"}, path)
+    with pytest.raises(
+        InputError, match=r"format 99, this version reads 1; open it with mlvae 9\.0"
+    ):
+        read_checkpoint(path)
+
+
+def test_a_folder_without_a_checkpoint_is_named(tmp_path):
+    with pytest.raises(InputError, match=r"must be a run folder with a checkpoint\.pt"):
+        read_checkpoint(tmp_path / "checkpoint.pt")

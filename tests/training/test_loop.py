@@ -1,0 +1,384 @@
+"""Training through `mlvae.train`: what it leaves behind, and that it can be stopped anywhere."""
+
+import json
+import math
+import os
+import signal
+
+import pytest
+import torch
+from omegaconf import OmegaConf
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+import mlvae
+from mlvae import Adam, Diverged, GroupedData, InputError
+from mlvae.data import Grouped, Shuffled
+from mlvae.training import loop
+from mlvae.training.checkpoint import read_checkpoint
+from mlvae.training.validation import evaluate_bound
+
+BATCHINGS = [Shuffled(100), Grouped(groups=4, members=16)]
+
+
+def fit(model, digits, run, **options):
+    options = {"epochs": 2, "batching": BATCHINGS[0], "progress": False, "device": "cpu"} | options
+    return mlvae.train(model, digits.train, validation=digits.validation, run=run, **options)
+
+
+def lines(run):
+    return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+
+
+def assert_equal_states(a, b):
+    """Equal to the last bit: every tensor and every number of two nested states."""
+    assert type(a) is type(b)
+    if isinstance(a, torch.Tensor):
+        assert a.dtype == b.dtype and torch.equal(a, b)
+    elif isinstance(a, dict):
+        assert a.keys() == b.keys()
+        for key in a:
+            assert_equal_states(a[key], b[key])
+    elif isinstance(a, list):
+        assert len(a) == len(b)
+        for x, y in zip(a, b, strict=True):
+            assert_equal_states(x, y)
+    else:
+        assert a == b or (a != a and b != b)
+
+
+class Interrupting:
+    """A model that sends its own process a signal in the middle of a training step."""
+
+    def __init__(self, model, step, number):
+        self.calls, self.step, self.number = 0, step, number
+        model.register_forward_hook(self)
+
+    def __call__(self, model, inputs, output):
+        self.calls += model.training
+        if self.calls == self.step:
+            self.calls += 1
+            os.kill(os.getpid(), self.number)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    torch.manual_seed(0)
+    digits = mlvae.data.digits()
+    model = mlvae.models.MLVAE(digits.train.shape, content_dim=4, style_dim=3)
+    run = tmp_path_factory.mktemp("trained")
+    return fit(model, digits, run, epochs=20, pictures_every=10), model, digits
+
+
+def test_training_improves_the_bound_it_reports(trained):
+    result, model, digits = trained
+    train = [line for line in lines(result.run) if line["split"] == "train"]
+    validation = [line for line in lines(result.run) if line["split"] == "validation"]
+    assert len(train) == len(validation) == 20
+    assert train[-1]["elbo_per_observation"] > train[0]["elbo_per_observation"] + 5
+    # What is reported is what the model says of the same data.
+    again = evaluate_bound(model, digits.validation, BATCHINGS[0], seed=0)
+    reported = {f"validation/{name}": value for name, value in again.items()}
+    assert reported.items() <= result.metrics.items()
+    assert result.metrics["validation/best_loss"] == min(line["loss"] for line in validation)
+    assert result.finished and not model.training
+
+
+def test_the_bound_is_the_sum_of_its_reported_terms(trained):
+    for line in lines(trained[0].run):
+        for unit in ("observation", "group"):
+            terms = (line[f"{n}_per_{unit}"] for n in ("log_likelihood", "style_kl", "content_kl"))
+            log_likelihood, style_kl, content_kl = terms
+            total = log_likelihood - style_kl - content_kl
+            assert line[f"elbo_per_{unit}"] == pytest.approx(total, rel=1e-5)
+        assert line["loss"] == pytest.approx(-line["elbo_per_group"], rel=1e-5)
+
+
+def test_a_run_is_one_folder_with_everything_in_it(trained):
+    run = trained[0].run
+    names = {path.name for path in run.iterdir() if "tfevents" not in path.name}
+    assert names == {"config.yaml", "metrics.jsonl", "checkpoint.pt", "best.pt", "figures"}
+    assert {p.name for p in (run / "figures").iterdir()} == {"reconstructions.png", "swaps.png"}
+    config = OmegaConf.to_container(OmegaConf.load(run / "config.yaml"))
+    assert config == read_checkpoint(run / "checkpoint.pt")["config"]
+    assert config["model"]["network"]["hidden"] == [500]
+
+
+def test_tensorboard_has_every_term_pictures_and_hyperparameters(trained):
+    events = EventAccumulator(str(trained[0].run), size_guidance={"images": 0})
+    events.Reload()
+    tags = events.Tags()
+    terms = ("elbo", "log_likelihood", "style_kl", "content_kl")
+    names = [f"{term}_per_{unit}" for term in terms for unit in ("observation", "group")]
+    wanted = {f"{split}/{name}" for split in ("train", "validation") for name in ["loss", *names]}
+    assert wanted <= set(tags["scalars"])
+    assert set(tags["images"]) == {"reconstructions", "swaps"}
+    assert [event.step for event in events.Images("swaps")] == [150, 300]
+    assert "_hparams_/session_start_info" in events.summary_metadata
+
+
+def test_the_model_comes_back_in_one_line(trained):
+    result, model, digits = trained
+    x = digits.test.x[:5]
+    again = mlvae.load(result.run)
+    assert torch.equal(again.reconstruct(x), model.reconstruct(x)) and not again.training
+    best = mlvae.load(str(result.run), best=True)
+    values = evaluate_bound(best, digits.validation, BATCHINGS[0], seed=0)
+    assert values["loss"] == result.metrics["validation/best_loss"]
+
+
+@pytest.mark.parametrize("batching", BATCHINGS)
+@pytest.mark.parametrize("seed", [0, 1])
+def test_the_seed_decides_everything(small_model, digits, tmp_path, batching, seed):
+    runs = [tmp_path / name for name in "ab"]
+    for run in runs:
+        torch.rand(3)  # torch's own generator does not matter
+        fit(small_model(), digits, run, batching=batching, seed=seed)
+    a, b = (read_checkpoint(run / "checkpoint.pt") for run in runs)
+    assert_equal_states(a, b)
+    fit(small_model(), digits, tmp_path / "c", batching=batching, seed=seed + 1)
+    c = read_checkpoint(tmp_path / "c" / "checkpoint.pt")
+    assert not torch.equal(a["model"]["decoder.head.bias"], c["model"]["decoder.head.bias"])
+
+
+@pytest.mark.parametrize("batching", BATCHINGS)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_stopped_by_a_signal_and_resumed_is_the_same_bit_for_bit(
+    small_model, digits, tmp_path, capsys, batching, number
+):
+    options = {
+        "batching": batching,
+        "optimizer": Adam(schedule="cosine", warmup_steps=7),
+        "kl_warmup_steps": 20,
+        "epochs": 3,
+        "log_every": 4,
+    }
+    fit(small_model(), digits, tmp_path / "whole", **options)
+    stopped = small_model()
+    Interrupting(stopped, 22, number)
+    run = tmp_path / "stopped"
+    result = fit(stopped, digits, run, progress=True, **options)
+    assert not result.finished and read_checkpoint(run / "checkpoint.pt")["step"] == 22
+    assert f"resume={run}" in capsys.readouterr().out
+    before = signal.getsignal(signal.SIGINT)
+    result = fit(small_model(), digits, run, resume=True, **options)
+    assert result.finished and signal.getsignal(signal.SIGINT) is before
+    whole, resumed = (
+        read_checkpoint(folder / "checkpoint.pt") for folder in (tmp_path / "whole", run)
+    )
+    assert_equal_states(whole, resumed)
+    best = [read_checkpoint(folder / "best.pt") for folder in (tmp_path / "whole", run)]
+    assert_equal_states(*best)
+    speed = "steps_per_second"
+    for a, b in zip(lines(tmp_path / "whole"), lines(run), strict=True):
+        assert {k: v for k, v in a.items() if k != speed} == {
+            k: v for k, v in b.items() if k != speed
+        }
+
+
+def test_lines_after_the_checkpoint_are_taken_back(small_model, digits, tmp_path):
+    fit(small_model(), digits, tmp_path, epochs=1)
+    expected = lines(tmp_path)
+    with (tmp_path / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 99, "split": "train"}\n{"step": 1')  # a crash, half a line
+    fit(small_model(), digits, tmp_path, epochs=1, resume=True)
+    assert lines(tmp_path) == expected
+
+
+def test_a_run_can_be_made_longer(small_model, digits, tmp_path):
+    fit(small_model(), digits, tmp_path / "long", epochs=3)
+    fit(small_model(), digits, tmp_path / "short", epochs=1)
+    fit(small_model(), digits, tmp_path / "short", epochs=3, resume=True)
+    a, b = (read_checkpoint(tmp_path / name / "checkpoint.pt") for name in ("long", "short"))
+    assert_equal_states(a["model"], b["model"])
+
+
+def test_a_finished_run_resumed_stays_as_it_is(small_model, digits, tmp_path):
+    first = fit(small_model(), digits, tmp_path, epochs=1)
+    again = fit(small_model(), digits, tmp_path, epochs=1, resume=True)
+    assert again.metrics == first.metrics and again.finished
+
+
+def test_checkpoints_are_written_as_time_passes(small_model, digits, tmp_path, monkeypatch):
+    saved = []
+    monkeypatch.setattr(
+        loop.TrainingState, "save", lambda self, name="checkpoint.pt": saved.append(self.step)
+    )
+    options = {"epochs": 1, "validate_every": None}
+    fit(small_model(), digits, tmp_path / "often", checkpoint_seconds=0, **options)
+    assert saved == [*range(1, 16), 15]
+    saved.clear()
+    fit(small_model(), digits, tmp_path / "once", checkpoint_seconds=None, **options)
+    assert saved == [15]
+
+
+def test_a_step_that_is_not_finite_ends_training_with_the_state_before_it(
+    small_model, digits, tmp_path
+):
+    fit(small_model(), digits, tmp_path / "before", epochs=1)
+    model = small_model()
+    calls = []
+
+    def poison(model, inputs, output):
+        calls.append(1)
+        if sum(calls) == 17:
+            output.terms["style_kl"].data[0] = math.inf
+
+    model.register_forward_hook(lambda *a: poison(*a) if a[0].training else None)
+    with pytest.raises(
+        Diverged, match=r"at step 16 \(epoch 1.07\) style_kl is inf; .*resume with"
+    ):
+        fit(model, digits, tmp_path / "run", epochs=3)
+    state = read_checkpoint(tmp_path / "run" / "checkpoint.pt")
+    assert state["step"] == 16
+    # Step 15 was good: the state is that of an epoch and one step.
+    assert all(tensor.isfinite().all() for tensor in state["model"].values())
+    resumed = fit(small_model(), digits, tmp_path / "run", epochs=2, resume=True)
+    whole = fit(small_model(), digits, tmp_path / "whole", epochs=2)
+    assert resumed.metrics == whole.metrics
+
+
+def test_patience_stops_when_nothing_improves(small_model, digits, tmp_path):
+    # At a learning rate this small nothing changes: the first validation stays the best.
+    options = {"optimizer": Adam(learning_rate=1e-30), "patience": 2, "epochs": 9}
+    result = fit(small_model(), digits, tmp_path, **options)
+    assert result.finished and read_checkpoint(tmp_path / "checkpoint.pt")["step"] == 3 * 15
+    fit(small_model(), digits, tmp_path, resume=True, **options)
+    assert read_checkpoint(tmp_path / "checkpoint.pt")["step"] == 3 * 15
+
+
+def test_warm_up_weakens_the_kl_terms_at_first(small_model, digits, tmp_path):
+    model = small_model()
+    scales = []
+    model.register_forward_hook(
+        lambda m, *_: scales.append(m.objective.kl_scale.item()) if m.training else None
+    )
+    fit(model, digits, tmp_path, epochs=1, kl_warmup_steps=4)
+    assert scales[:6] == [0.25, 0.5, 0.75, 1, 1, 1]
+
+
+def test_intervals_may_be_none_and_reports_may_come_every_few_steps(small_model, digits, tmp_path):
+    options = {"validate_every": None, "pictures_every": None, "log_every": 4, "epochs": 1}
+    result = fit(small_model(), digits, tmp_path, **options)
+    assert [(line["step"], line["split"]) for line in lines(tmp_path)] == [
+        (step, "train") for step in (4, 8, 12, 15)
+    ]
+    assert "validation/loss" not in result.metrics and not (tmp_path / "best.pt").exists()
+
+
+def test_bfloat16_trains_to_about_the_same(small_model, digits, tmp_path):
+    losses = [
+        fit(small_model(), digits, tmp_path / p, precision=p).metrics["validation/loss"]
+        for p in ("float32", "bfloat16")
+    ]
+    assert losses[0] != losses[1] == pytest.approx(losses[0], rel=0.02)
+
+
+def test_the_vae_and_any_model_with_an_objective_train_in_the_same_loop(digits, tmp_path):
+    vae = mlvae.models.VAE(digits.train.shape, latent_dim=3)
+    result = fit(vae, digits, tmp_path / "vae")
+    assert "validation/kl_per_observation" in result.metrics
+    assert isinstance(mlvae.load(result.run), mlvae.models.VAE)
+
+    class Own(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner = mlvae.models.VAE(digits.train.shape, latent_dim=3)
+
+        def forward(self, batch, *, generator=None):
+            return self.inner(batch, generator=generator)
+
+    result = fit(own := Own(), digits, tmp_path / "own", pictures_every=None)
+    with pytest.raises(InputError, match="build it and pass it"):
+        mlvae.load(result.run)
+    again = mlvae.load(result.run, model=Own())
+    assert torch.equal(again.inner.decoder.head.bias, own.inner.decoder.head.bias)
+
+
+def test_features_train_without_pictures(tmp_path):
+    data = GroupedData(torch.randn(60, 5), torch.arange(60) % 4)
+    model = mlvae.models.MLVAE(data.shape, likelihood=mlvae.likelihoods.Gaussian())
+    result = mlvae.train(model, data, run=tmp_path, epochs=2, progress=False)
+    assert result.finished and not (tmp_path / "figures").exists()
+
+
+def test_without_a_folder_one_is_made_under_runs(small_model, digits, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    result = mlvae.train(small_model(), digits.train, epochs=1, progress=False)
+    assert result.run.parent.name == "runs" and (result.run / "checkpoint.pt").exists()
+
+
+REFUSED = [
+    ({"epochs": 0}, "trainer.epochs must be an integer of at least 1"),
+    ({"epochs": 1.5}, "trainer.epochs must be an integer"),
+    ({"kl_warmup_steps": -1}, "kl_warmup_steps must be an integer of at least 0"),
+    ({"log_every": 0}, "log_every must be an integer of at least 1"),
+    ({"patience": 0}, "patience must be an integer of at least 1"),
+    ({"patience": 1, "validate_every": None}, "patience counts validations"),
+    ({"checkpoint_seconds": -1}, "checkpoint_seconds must be a number of at least 0"),
+    ({"precision": "half"}, "precision must be one of float32, bfloat16"),
+    ({"seed": -1}, "^seed must be an integer of at least 0"),
+    ({"device": "gpu"}, "device must be one of auto, cpu, cuda"),
+    ({"batching": Grouped(members=500)}, "members=500 must not exceed the size of a group"),
+    ({"resume": True}, "has no checkpoint.pt to resume"),
+]
+
+
+@pytest.mark.parametrize(("options", "message"), REFUSED)
+def test_a_bad_option_is_refused_before_anything_is_written(
+    small_model, digits, tmp_path, options, message
+):
+    with pytest.raises(InputError, match=message):
+        fit(small_model(), digits, tmp_path / "run", **options)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+def test_cuda_where_there_is_none_is_refused(small_model, digits, tmp_path):
+    with pytest.raises(InputError, match="needs a CUDA device, and none is visible"):
+        fit(small_model(), digits, tmp_path / "run", device="cuda")
+
+
+def test_data_that_does_not_fit_the_model_is_refused(small_model, digits, tmp_path):
+    colour = GroupedData(torch.zeros(4, 3, 8, 8), [0, 0, 1, 1])
+    with pytest.raises(InputError, match=r"shape \(1, 8, 8\), but training data has \(3, 8, 8\)"):
+        mlvae.train(small_model(), colour, run=tmp_path / "run")
+    with pytest.raises(InputError, match="but validation data has"):
+        mlvae.train(small_model(), digits.train, validation=colour, run=tmp_path / "run")
+    features = GroupedData(torch.randn(8, 5), [0] * 8)
+    with pytest.raises(InputError, match="Bernoulli likelihood takes observations in"):
+        mlvae.train(mlvae.models.MLVAE((5,)), features, run=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_folder_with_a_run_is_not_overwritten(small_model, digits, tmp_path):
+    fit(small_model(), digits, tmp_path, epochs=1)
+    with pytest.raises(InputError, match="holds a run already; resume it"):
+        fit(small_model(), digits, tmp_path)
+    file = tmp_path / "file"
+    file.touch()
+    with pytest.raises(InputError, match="must be a folder for the run, but is a file"):
+        fit(small_model(), digits, file)
+
+
+def test_a_run_of_another_model_seed_or_data_is_not_resumed(small_model, digits, tmp_path):
+    fit(small_model(), digits, tmp_path, epochs=1)
+    before = (tmp_path / "checkpoint.pt").read_bytes()
+    with pytest.raises(InputError, match="of another model than this MLVAE: size mismatch"):
+        fit(small_model(content_dim=5), digits, tmp_path, resume=True)
+    with pytest.raises(InputError, match="seed 0 and 15 steps an epoch, not with seed 1 and 15"):
+        fit(small_model(), digits, tmp_path, resume=True, seed=1)
+    with pytest.raises(InputError, match="not with seed 0 and 8"):
+        fit(small_model(), digits, tmp_path, resume=True, batching=Shuffled(200))
+    assert (tmp_path / "checkpoint.pt").read_bytes() == before
+
+
+def test_progress_is_lines_without_a_terminal_and_silence_on_demand(
+    small_model, digits, tmp_path, capsys
+):
+    fit(small_model(), digits, tmp_path / "silent")
+    captured = capsys.readouterr()
+    assert captured.out == captured.err == ""
+    fit(small_model(), digits, tmp_path / "lines", progress=True)
+    out = capsys.readouterr().out.splitlines()
+    assert len(out) == 5 and out[0].startswith("epoch 1, step 15/30, train: elbo -")
+    assert out[-1] == f"finished at step 30 of 30; the run is in {tmp_path / 'lines'}"
