@@ -8,7 +8,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torchvision.utils import make_grid
 
 from mlvae.data.grouped import GroupedData
 
@@ -69,6 +68,8 @@ def pictures(model: nn.Module, data: GroupedData) -> dict[str, Tensor]:
 
 def _tiles(images: Tensor, columns: int) -> Tensor:
     """Small images enlarged by whole pixels, and tiled with a thin frame."""
+    from torchvision.utils import make_grid  # seconds that `import mlvae` need not take
+
     factor = max(1, -(-TILE // max(images.shape[-2:])))
     images = functional.interpolate(images.cpu(), scale_factor=factor, mode="nearest")
     return make_grid(images, nrow=columns, padding=2, pad_value=0.5)

@@ -22,27 +22,32 @@ def label_index(labels: object) -> tuple[Tensor, list]:
         labels by number.
 
     Raises:
-        InputError: if ``labels`` is not one-dimensional, is empty, or has NaN.
+        InputError: if ``labels`` is not one-dimensional, is empty, or has NaN or None.
     """
     if isinstance(labels, Tensor):
         _check_labels(tuple(labels.shape), labels.isnan().any() if labels.numel() else False)
         names, index = labels.unique(return_inverse=True)
         return index, names.tolist()
-    array = np.asarray(labels)
-    if array.dtype == object:  # a column of a table: mixed or missing values
-        array = array.astype(str)
-    _check_labels(array.shape, array.dtype.kind == "f" and np.isnan(array).any())
+    # As objects first: NumPy would turn the NaN or None of a mixed list into a word.
+    array = labels if isinstance(labels, np.ndarray) else np.array(labels, dtype=object)
+    if array.dtype == object:
+        _check_labels(array.shape, any(name is None or name != name for name in array.flat))
+        array = np.array(array.tolist())
+    _check_labels(array.shape, array.dtype.kind in "fM" and (array != array).any())
     names, index = np.unique(array, return_inverse=True)
     return torch.from_numpy(index.astype(np.int64)), names.tolist()
 
 
-def _check_labels(shape: tuple[int, ...], has_nan: bool) -> None:
+def _check_labels(shape: tuple[int, ...], some_missing: bool) -> None:
     if len(shape) != 1 or shape[0] == 0:
         raise InputError(
             f"group labels must be a non-empty list of length N, not of shape {shape}"
         )
-    if has_nan:
-        raise InputError("group labels have NaN; give every observation a group")
+    if some_missing:
+        raise InputError(
+            "group labels must name a group for each observation, but some are missing "
+            "(NaN or None)"
+        )
 
 
 class Groups:

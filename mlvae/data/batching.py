@@ -22,7 +22,7 @@ from mlvae.groups import Groups
 __all__ = ["Grouped", "Plan", "Shuffled"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Plan:
     """The batches of one epoch.
 
@@ -47,6 +47,7 @@ class Plan:
 
     def __getitem__(self, batch: int) -> Batch:
         """Batch number ``batch``, made on the device without waiting for it."""
+        batch = range(len(self))[batch]
         rows = slice(self.rows[batch], self.rows[batch + 1])
         sizes = self.sizes[self.first[batch] : self.first[batch + 1]]
         return Batch(

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from sklearn.datasets import load_digits
 
 from mlvae.data.grouped import GroupedData
 from mlvae.data.splits import Splits, split
@@ -35,6 +34,8 @@ def digits(
         >>> digits().train
         GroupedData(1437 observations of shape (1, 8, 8) in 10 groups)
     """
+    from sklearn.datasets import load_digits  # seconds that `import mlvae` need not take
+
     bunch = load_digits()
     images = (bunch.images / 16).astype(np.float32)
     data = GroupedData(images, bunch.target)

@@ -25,9 +25,10 @@ class GroupedData:
     a quarter of the memory, and nothing crosses to the device while training.
 
     Args:
-        x: observations (N, ...), an array or a tensor. uint8 of shape (N, height, width) or
-            (N, channels, height, width) are images; floats of shape (N, features) are features of
-            any finite value; floats with more dimensions are images and must lie in [0, 1].
+        x: observations (N, ...), an array or a tensor. uint8 are images, (N, height, width) or
+            (N, channels, height, width), or anything else counted from 0 to 255. Floats of shape
+            (N, features) are features of any finite value; with more dimensions they are images
+            and must lie in [0, 1].
         group: label of each observation's group, length N, integers or strings.
 
     Attributes:
@@ -45,7 +46,7 @@ class GroupedData:
     """
 
     def __init__(self, x: Tensor | np.ndarray, group: object) -> None:
-        self.x = _checked(torch.as_tensor(x))
+        self.x = _checked(x if isinstance(x, Tensor) else _from_array(x))
         index, self.group_names = label_index(group)
         if len(index) != len(self.x):
             raise InputError(
@@ -55,7 +56,8 @@ class GroupedData:
         self.groups = Groups(index).to(self.x.device)
 
     def __repr__(self) -> str:
-        return f"GroupedData({len(self)} observations of shape {self.shape} in {len(self.group_names)} groups)"  # noqa: E501
+        groups = f"{len(self.group_names)} groups"
+        return f"GroupedData({len(self)} observations of shape {self.shape} in {groups})"
 
     def __len__(self) -> int:
         return len(self.x)
@@ -77,12 +79,21 @@ class GroupedData:
     def subset(self, indices: Tensor | Sequence[int]) -> GroupedData:
         """The observations at ``indices``; groups that lose all their members are dropped.
 
+        A mask of N booleans chooses where it is true.
+
         Raises:
-            InputError: if nothing is left.
+            InputError: if nothing is left, or ``indices`` are no vector of integers.
         """
-        indices = torch.as_tensor(indices, dtype=torch.int64, device=self.device)
-        if len(indices) == 0:
+        indices = torch.as_tensor(indices, device=self.device)
+        if indices.dtype == torch.bool and indices.shape == (len(self),):
+            indices = indices.nonzero()[:, 0]
+        if indices.numel() == 0:
             raise InputError(f"a subset of {self} must keep at least one observation, not none")
+        if indices.ndim != 1 or indices.is_floating_point() or indices.dtype == torch.bool:
+            raise InputError(
+                f"a subset of {self} takes indices (n,) or a mask of {len(self)} booleans, "
+                f"not {indices.dtype} of shape {tuple(indices.shape)}"
+            )
         kept, index = self.groups.index[indices].unique(return_inverse=True)
         names = [self.group_names[group] for group in kept.tolist()]
         return self._with(self.x[indices], Groups(index), names)
@@ -104,14 +115,26 @@ class GroupedData:
             return Batch(
                 self.observations(torch.arange(len(self), device=self.device)), self.groups
             )
-        subset = self.subset(indices)
-        return subset.batch()
+        return self.subset(indices).batch()
 
     def one_of_each(self, limit: int = 10) -> Tensor:
         """Indices of the first member of each of the first ``limit`` groups, in group order."""
         order = self.groups.index.argsort(stable=True)
         first = self.groups.sizes.cumsum(0) - self.groups.sizes
         return order[first[:limit]]
+
+
+def _from_array(x: object) -> Tensor:
+    """A tensor of what NumPy makes an array of numbers of, or :class:`InputError`."""
+    try:
+        array = np.asarray(x)
+    except ValueError as error:
+        raise InputError(f"x must be an array of shape (N, ...), not ragged: {error}") from error
+    if array.dtype.kind not in "uif":
+        raise InputError(f"x must be uint8 images or floats, not {array.dtype}; convert it first")
+    # torch takes neither foreign byte order nor negative strides, and warns of read-only memory.
+    plain = array.dtype.newbyteorder("=")
+    return torch.from_numpy(np.array(array, dtype=plain, order="C"))
 
 
 def _checked(x: Tensor) -> Tensor:
@@ -123,7 +146,7 @@ def _checked(x: Tensor) -> Tensor:
     if x.ndim == 4 and x.shape[1] > 4 and x.shape[3] in (1, 3, 4):
         raise InputError(
             f"x has shape {tuple(x.shape)}: images must be (N, channels, height, width); "
-            "use x.transpose(0, 3, 1, 2)"
+            "use numpy.moveaxis(x, -1, 1)"
         )
     if x.dtype == torch.uint8:
         return x.unsqueeze(1) if x.ndim == 3 else x

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import gzip
+import math
 import shutil
 import tempfile
 import zlib
 from collections.abc import Sequence
+from http.client import HTTPException
 from pathlib import Path
 
 import torch
 from torch import Tensor
-from torchvision import datasets
-from torchvision.datasets.mnist import read_sn3_pascalvincent_tensor
 
 from mlvae.data.grouped import GroupedData
 from mlvae.data.splits import Splits, hold_out, split
@@ -20,12 +20,13 @@ from mlvae.errors import InputError
 
 __all__ = ["fashion_mnist", "mnist"]
 
-FILES = (
-    "train-images-idx3-ubyte",
-    "train-labels-idx1-ubyte",
-    "t10k-images-idx3-ubyte",
-    "t10k-labels-idx1-ubyte",
-)
+#: The files, and the number of dimensions of what is in them.
+FILES = {
+    "train-images-idx3-ubyte": 3,
+    "train-labels-idx1-ubyte": 1,
+    "t10k-images-idx3-ubyte": 3,
+    "t10k-labels-idx1-ubyte": 1,
+}
 
 
 def mnist(
@@ -51,7 +52,7 @@ def mnist(
     Raises:
         InputError: if files are missing and cannot be downloaded, or cannot be read.
     """
-    return _read(datasets.MNIST, root, validation, unseen_groups, seed)
+    return _read("MNIST", root, validation, unseen_groups, seed)
 
 
 def fashion_mnist(
@@ -66,90 +67,92 @@ def fashion_mnist(
     H. Xiao, K. Rasul, R. Vollgraf: Fashion-MNIST. arXiv:1708.07747, 2017. Arguments and splits
     are those of :func:`mnist`, the folder is ``FashionMNIST/raw/``.
     """
-    return _read(datasets.FashionMNIST, root, validation, unseen_groups, seed)
+    return _read("FashionMNIST", root, validation, unseen_groups, seed)
 
 
 def _read(
-    source: type[datasets.MNIST],
-    root: str | Path,
-    validation: int,
-    unseen_groups: Sequence[int],
-    seed: int,
+    name: str, root: str | Path, validation: int, unseen_groups: Sequence[int], seed: int
 ) -> Splits:
-    raw = Path(root).expanduser() / source.__name__ / "raw"
-    if any(_find(raw, name) is None for name in FILES):
-        _download(source, raw)
-    train_x, train_y, test_x, test_y = (_read_idx(_find(raw, name)) for name in FILES)
+    raw = Path(root).expanduser() / name / "raw"
+    if any(_find(raw, file) is None for file in FILES):
+        _download(name, raw)
+    train_x, train_y, test_x, test_y = (
+        _read_idx(_find(raw, file), dims) for file, dims in FILES.items()
+    )
     for part, x, y in (("train", train_x, train_y), ("t10k", test_x, test_y)):
         if len(x) != len(y):
             raise InputError(
                 f"{raw} must have a label for each image, but {part} has {len(x)} images "
                 f"and {len(y)} labels; delete its files to have them downloaded again"
             )
-    train, test = GroupedData(train_x, train_y), GroupedData(test_x, test_y)
+    whole = GroupedData(torch.cat((train_x, test_x)), torch.cat((train_y, test_y)))
+    train, held = hold_out(GroupedData(train_x, train_y), unseen_groups)
+    test = GroupedData(test_x, test_y)
     unseen = None
-    if unseen_groups:
-        whole = GroupedData(torch.cat((train_x, test_x)), torch.cat((train_y, test_y)))
-        unseen = hold_out(whole, unseen_groups)[1]
-        train, test = (hold_out(data, unseen_groups)[0] for data in (train, test))
+    if held is not None:
+        test, unseen = hold_out(test, unseen_groups)[0], hold_out(whole, unseen_groups)[1]
     parts = split(train, validation=validation, seed=seed)
     return Splits(parts.train, parts.validation, test, unseen)
 
 
-def _find(raw: Path, name: str) -> Path | None:
-    """The file called ``name`` or ``name.gz`` in the folder, or None."""
+def _find(raw: Path, file: str) -> Path | None:
+    """The file called ``file`` or ``file.gz`` in the folder, or None."""
     try:
-        return next((path for path in (raw / name, raw / f"{name}.gz") if path.is_file()), None)
+        return next((path for path in (raw / file, raw / f"{file}.gz") if path.is_file()), None)
     except OSError as error:
         raise InputError(f"{raw} must be a readable folder: {error.strerror}") from error
 
 
-def _download(source: type[datasets.MNIST], raw: Path) -> None:
-    """Have torchvision download and verify the files; they come to ``raw`` whole or not at all."""
-    missing = [f"{name}.gz" for name in FILES if _find(raw, name) is None]
+def _download(name: str, raw: Path) -> None:
+    """Have torchvision download and verify the files; each comes whole or not at all."""
+    from torchvision import datasets  # seconds that `import mlvae` need not take
+
+    missing = [f"{file}.gz" for file in FILES if _find(raw, file) is None]
     try:
         with tempfile.TemporaryDirectory() as folder:
-            source(folder, download=True)
+            getattr(datasets, name)(folder, download=True)
             raw.mkdir(parents=True, exist_ok=True)
-            for name in missing:
-                shutil.move(Path(folder) / source.__name__ / "raw" / name, raw / name)
-    except (OSError, RuntimeError) as error:
+            for file in missing:
+                part = raw / f"{file}.part"  # beside it: a rename within a folder is atomic
+                shutil.copyfile(Path(folder) / name / "raw" / file, part)
+                part.replace(raw / file)
+    except (OSError, RuntimeError, HTTPException) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(":")
         raise InputError(
-            f"{raw} must hold the four files of {source.__name__}, but {', '.join(missing)} "
-            f"could not be found or downloaded ({reason}); put them there, point dataset.root or "
-            "MLVAE_DATA at a folder that has them, or use dataset=digits, which needs no download"
+            f"{raw} must hold the four files of {name}, but {', '.join(missing)} could not be "
+            f"found or downloaded ({reason}); put them there, point dataset.root or MLVAE_DATA at "
+            "a folder that has them, or use dataset=digits, which needs no download"
         ) from error
 
 
-def _read_idx(path: Path) -> Tensor:
-    """Read an IDX file of bytes with torchvision, after unpacking it if it is a ``.gz``."""
+def _read_idx(path: Path, dims: int) -> Tensor:
+    """The bytes in an IDX file of ``dims`` dimensions: 3 for images, 1 for labels.
+
+    The format: two zero bytes, the type (8 is unsigned bytes), the number of dimensions, the
+    length of each as a big-endian integer of four bytes, the elements.
+    """
+    advice = "delete it to have it downloaded again, or replace it"
     try:
-        if path.suffix != ".gz":
-            return _unsigned(read_sn3_pascalvincent_tensor(str(path)))
-        with tempfile.NamedTemporaryFile() as unpacked:
-            unpacked.write(gzip.decompress(path.read_bytes()))
-            unpacked.flush()
-            return _unsigned(read_sn3_pascalvincent_tensor(unpacked.name))
+        content = path.read_bytes()
+        if path.suffix == ".gz":
+            content = gzip.decompress(content)
     except PermissionError as error:
         raise InputError(f"{path} must be readable: {error.strerror}") from error
-    except (
-        AssertionError,
-        EOFError,
-        KeyError,
-        OSError,
-        ValueError,
-        RuntimeError,
-        zlib.error,
-    ) as e:
+    except (OSError, EOFError, zlib.error) as error:
+        raise InputError(f"{path} must be a whole gzip file ({error}); {advice}") from error
+    magic, wanted = content[:4], bytes((0, 0, 8, dims))
+    if magic != wanted:
+        what = "images" if dims == 3 else "labels"
         raise InputError(
-            f"{path} must be a whole IDX file of bytes, but it is truncated or of another kind "
-            f"({type(e).__name__}{f': {e}' if str(e) else ''}); delete it to have it downloaded "
-            "again, or replace it"
-        ) from e
-
-
-def _unsigned(values: Tensor) -> Tensor:
-    if values.dtype != torch.uint8:
-        raise ValueError(f"elements are {values.dtype}, not bytes")
-    return values
+            f"{path} must be an IDX file of {what}, beginning with 0x{wanted.hex()}, "
+            f"not 0x{magic.hex()}; {advice}"
+        )
+    start = 4 + 4 * dims
+    shape = [int.from_bytes(content[i : i + 4], "big") for i in range(4, start, 4)]
+    size = math.prod(shape)
+    if size == 0 or len(content) != start + size:
+        raise InputError(
+            f"{path} must have {size} bytes for its shape {shape}, but is truncated or damaged "
+            f"and has {max(0, len(content) - start)}; {advice}"
+        )
+    return torch.frombuffer(bytearray(content), dtype=torch.uint8, offset=start).view(shape)

@@ -6,21 +6,25 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 
 import torch
+from torch import Tensor
 
 from mlvae.data.grouped import GroupedData
 from mlvae.errors import InputError, check_integer
 
-__all__ = ["Splits", "hold_out", "split"]
+__all__ = ["Splits", "held_rows", "hold_out", "split"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Splits:
     """The observations of a dataset by what they are for; None where there are none.
+
+    Every part numbers its own groups: a small one may lack some. ``group_names`` tell which
+    groups of two parts are the same.
 
     Attributes:
         train: what a model learns from.
         validation: what choices are made on.
-        test: what results are reported on; the same groups as in training.
+        test: what results are reported on; other observations of groups seen in training.
         unseen: all observations of the groups that were kept out of the other three.
     """
 
@@ -61,6 +65,7 @@ def split(
     """
     check_integer("validation", validation, minimum=0)
     check_integer("test", test, minimum=0)
+    check_integer("seed", seed, minimum=0)
     data, unseen = hold_out(data, unseen_groups)
     if validation + test >= len(data):
         raise InputError(
@@ -80,16 +85,28 @@ def hold_out(
     data: GroupedData, unseen_groups: Sequence[object]
 ) -> tuple[GroupedData, GroupedData | None]:
     """``data`` without the groups of these labels, and these groups alone (None if none)."""
+    seen, unseen = held_rows(data, unseen_groups)
+    if len(unseen) == 0:
+        return data, None
+    if len(seen) == 0:
+        raise InputError("unseen_groups must leave at least one group to train on, not none")
+    return data.subset(seen), data.subset(unseen)
+
+
+def held_rows(data: GroupedData, unseen_groups: Sequence[object]) -> tuple[Tensor, Tensor]:
+    """Indices of the observations in none, and in one, of the groups with these labels."""
     if isinstance(unseen_groups, str) or not isinstance(unseen_groups, Sequence):
         raise InputError(f"unseen_groups must be a list of group labels, not {unseen_groups!r}")
-    names = [str(name) for name in data.group_names]
-    wanted = {str(name) for name in unseen_groups}
+    names = [_text(name) for name in data.group_names]
+    wanted = {_text(name) for name in unseen_groups}
     if missing := sorted(wanted - set(names)):
         some = ", ".join(names[:10]) + (", ..." if len(names) > 10 else "")
         raise InputError(f"unseen_groups must be labels of groups ({some}), not {missing[0]!r}")
-    if not wanted:
-        return data, None
-    if len(wanted) == len(names):
-        raise InputError("unseen_groups must leave at least one group to train on, not none")
     held = torch.tensor([name in wanted for name in names])[data.groups.index.cpu()]
-    return data.subset((~held).nonzero()[:, 0]), data.subset(held.nonzero()[:, 0])
+    return (~held).nonzero()[:, 0], held.nonzero()[:, 0]
+
+
+def _text(label: object) -> str:
+    """A label as it is written on a command line: 7 for 7 and for 7.0."""
+    whole = isinstance(label, float) and label.is_integer()
+    return str(int(label) if whole else label)

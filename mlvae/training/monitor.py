@@ -8,8 +8,6 @@ import time
 from collections.abc import Mapping
 
 from torch import Tensor
-from torch.utils.tensorboard import SummaryWriter
-from torchvision.utils import save_image
 from tqdm import tqdm
 
 from mlvae.training.state import TrainingState
@@ -30,6 +28,8 @@ class Monitor:
     """
 
     def __init__(self, state: TrainingState, *, progress: bool = True) -> None:
+        from torch.utils.tensorboard import SummaryWriter  # seconds, as below
+
         self.state = state
         self.metrics_file = state.run / "metrics.jsonl"
         self._take_back(state.step)
@@ -109,6 +109,8 @@ class Monitor:
 
     def pictures(self, grids: Mapping[str, Tensor]) -> None:
         """Images (channels, height, width) by name: to TensorBoard, and to ``figures/``."""
+        from torchvision.utils import save_image  # seconds that `import mlvae` need not take
+
         figures = self.state.run / "figures"
         for name, grid in grids.items():
             self.writer.add_image(name, grid, self.state.step)

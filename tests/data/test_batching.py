@@ -270,6 +270,20 @@ def test_small_groups_can_be_kept_at_their_own_size():
     assert sorted(plan[0].groups.sizes.tolist()) == [2, 5]
 
 
+def test_evaluation_keeps_the_small_groups_that_training_refuses():
+    # Few observations of a group may have been drawn for validation.
+    data, batching = of_sizes([2, 5]), Grouped(groups=10, members=5)
+    plan = batching.for_evaluation().plan(data, seeded())
+    assert sorted(plan[0].groups.sizes.tolist()) == [2, 5]
+    # The batching that training has stays as it was.
+    assert batching == Grouped(groups=10, members=5, small_groups="error")
+
+
+@pytest.mark.parametrize("batching", [Shuffled(4), Grouped(2, 3, "keep")], ids=repr)
+def test_evaluation_batches_like_training_where_training_takes_any_data(batching):
+    assert batching.for_evaluation() == batching
+
+
 # Bad input
 
 

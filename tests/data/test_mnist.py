@@ -190,11 +190,13 @@ def test_the_two_datasets_have_folders_of_their_own(tmp_path):
 
 
 @pytest.mark.parametrize("name", READERS)
-def test_missing_files_are_downloaded_and_files_there_are_left_alone(tmp_path, monkeypatch, name):
+def test_missing_files_are_downloaded_and_files_there_are_left_alone(
+    tmp_path, monkeypatch, packed, name
+):
     # What is there already has other images, to be told from what torchvision brings.
     own = {IMAGES: idx(np.full((60, 5, 4), 77))}
-    raw = write(tmp_path, own, name=name)
-    before = (raw / IMAGES).stat().st_mtime_ns
+    (path,) = write(tmp_path, own, packed=packed, name=name).iterdir()
+    before = path.stat().st_mtime_ns, path.read_bytes()
 
     def download(self):
         # As torchvision leaves them: both as they come and unpacked.
@@ -204,7 +206,7 @@ def test_missing_files_are_downloaded_and_files_there_are_left_alone(tmp_path, m
     monkeypatch.setattr(datasets.MNIST, "download", download)
     parts = READERS[name](tmp_path, validation=10)
     assert (parts.train.x == 77).all()
-    assert (raw / IMAGES).stat().st_mtime_ns == before
+    assert (path.stat().st_mtime_ns, path.read_bytes()) == before
     assert pairs(parts.test) == expected_pairs("t10k")
 
 
@@ -295,13 +297,15 @@ def test_a_gz_that_is_not_one_is_refused(tmp_path):
         mnist(tmp_path, validation=10)
 
 
-def test_a_damaged_gz_is_refused(tmp_path):
+@pytest.mark.parametrize(("place", "came"), [(10, "invalid block type"), (-8, "CRC check failed")])
+def test_a_damaged_gz_is_refused(tmp_path, place, came):
+    # The first byte after the header, which says how the rest is packed; the checksum.
     raw = write(tmp_path, small_files(), packed=True)
     path = raw / f"{IMAGES}.gz"
     content = bytearray(path.read_bytes())
-    content[len(content) // 2] ^= 0xFF
+    content[place] = 0xFF if place > 0 else content[place] ^ 0xFF
     path.write_bytes(content)
-    with pytest.raises(InputError, match=f"{IMAGES}.gz must be a whole IDX file .* replace it"):
+    with pytest.raises(InputError, match=f"{IMAGES}.gz must be a whole IDX file .*{came}"):
         mnist(tmp_path, validation=10)
 
 

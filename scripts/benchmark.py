@@ -1,0 +1,239 @@
+"""How fast training is: images per second, beside the same step written the common way.
+
+    python scripts/benchmark.py                     # random images of MNIST's shape
+    python scripts/benchmark.py --root data         # MNIST from data/MNIST/raw
+    python scripts/benchmark.py --json result.json
+
+The two take turns in one process, round after round, so that a busy machine slows both alike; the
+ratio of a round is the figure to trust. It imports no Hydra and runs wherever torch does.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.distributions import Normal
+from torch.utils.data import DataLoader, Dataset
+from torchvision.transforms import ToTensor
+from torchvision.transforms.functional import to_pil_image
+
+sys.path.insert(0, str(Path(__file__).parent.parent))  # so that a checkout runs uninstalled
+
+import mlvae
+from mlvae.data import GroupedData, Shuffled
+from mlvae.training import Adam
+from mlvae.training.seeding import seeded
+from mlvae.training.step import TrainingStep
+
+#: configs/experiment/mnist_author.yaml in Python.
+BATCH_SIZE, HIDDEN, CONTENT, STYLE, PIXELS = 256, 500, 10, 10, 784
+
+
+def author_model() -> mlvae.models.MLVAE:
+    """The model of experiment=mnist_author."""
+    return mlvae.models.MLVAE(
+        (1, 28, 28),
+        content_dim=CONTENT,
+        style_dim=STYLE,
+        network=mlvae.networks.MLP(hidden=(HIDDEN,), activation="tanh", init="lecun"),
+        likelihood=mlvae.likelihoods.LearnedGaussian(-1.0, 1.0),
+    )
+
+
+def library_steps(data: GroupedData, precision: str) -> Iterator[int]:
+    """Train as `mlvae.train` does, and yield the number of images after each step."""
+    model = author_model().to(data.device)
+    adam = Adam().build(model.parameters())
+    training_step = TrainingStep(model, adam, precision=precision)
+    batching = Shuffled(BATCH_SIZE)
+    order, noise = torch.Generator(data.device), torch.Generator(data.device)
+    step = epoch = 0
+    while True:
+        for batch in batching.plan(data, seeded(order, 0, "order", epoch)):
+            training_step(batch, step, seeded(noise, 0, "noise", step))
+            step += 1
+            if data.device.type == "cpu":
+                training_step.failure()
+            yield len(batch.x)
+        training_step.read()
+        training_step.reset()
+        epoch += 1
+
+
+class Images(Dataset):
+    """Images as torchvision's datasets give them: one at a time, through PIL and a transform."""
+
+    def __init__(self, data: GroupedData) -> None:
+        self.images, self.labels = data.x.cpu(), data.groups.index.cpu()
+        self.transform = ToTensor()
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, i: int) -> tuple[Tensor, int]:
+        return self.transform(to_pil_image(self.images[i])), int(self.labels[i])
+
+
+class CommonModel(nn.Module):
+    """The same model as most people write it: a layer for each head, a loop over the groups."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.hidden = nn.Linear(PIXELS, HIDDEN)
+        self.style_mean, self.style_log_variance = (nn.Linear(HIDDEN, STYLE) for _ in range(2))
+        self.content_mean, self.content_log_variance = (
+            nn.Linear(HIDDEN, CONTENT) for _ in range(2)
+        )
+        self.decode = nn.Linear(CONTENT + STYLE, HIDDEN)
+        self.pixel_mean, self.pixel_log_variance = (nn.Linear(HIDDEN, PIXELS) for _ in range(2))
+
+    def forward(self, x: Tensor, labels: Tensor) -> Tensor:
+        """The loss: minus the mean of the group bounds."""
+        x = x.flatten(1)
+        h = self.hidden(x).tanh()
+        style_mean, style_log_variance = self.style_mean(h), self.style_log_variance(h)
+        mean, log_variance = self.content_mean(h), self.content_log_variance(h)
+        content = torch.empty(len(x), CONTENT, device=x.device)
+        content_kl = 0.0
+        groups = labels.unique()
+        for group in groups:
+            members = (labels == group).nonzero()[:, 0]
+            precision = (-log_variance[members]).exp()
+            group_variance = 1 / precision.sum(0)
+            group_mean = group_variance * (precision * mean[members]).sum(0)
+            noise = torch.randn(len(members), CONTENT, device=x.device)
+            content[members] = group_mean + group_variance.sqrt() * noise
+            kl = group_variance + group_mean**2 - 1 - group_variance.log()
+            content_kl = content_kl + 0.5 * kl.sum()
+        style = style_mean + (0.5 * style_log_variance).exp() * torch.randn_like(style_mean)
+        style_kl = 0.5 * (style_log_variance.exp() + style_mean**2 - 1 - style_log_variance).sum()
+        h = self.decode(torch.cat((style, content), 1)).tanh()
+        std = (0.5 * self.pixel_log_variance(h).tanh()).exp()
+        log_likelihood = Normal(self.pixel_mean(h), std).log_prob(x).sum()
+        return (content_kl + style_kl - log_likelihood) / len(groups)
+
+
+def common_steps(data: GroupedData) -> Iterator[int]:
+    """Train the common way: DataLoader, loop over groups, Adam; yield images after each step."""
+    model = CommonModel().to(data.device)
+    adam = torch.optim.Adam(model.parameters(), lr=1e-3)
+    while True:
+        for x, labels in DataLoader(Images(data), batch_size=BATCH_SIZE, shuffle=True):
+            loss = model(x.to(data.device), labels.to(data.device))
+            adam.zero_grad()
+            loss.backward()
+            adam.step()
+            loss.item()
+            yield len(x)
+
+
+def rate(steps: Iterator[int], seconds: float, wait: Callable[[], None]) -> float:
+    """Images per second over at least ``seconds``."""
+    images, start = 0, time.perf_counter()
+    while time.perf_counter() - start < seconds:
+        images += next(steps)
+    wait()
+    return images / (time.perf_counter() - start)
+
+
+def load(root: str | None, device: torch.device) -> tuple[GroupedData, str]:
+    """MNIST's training images from ``root``, or random bytes in ten groups."""
+    if root is not None:
+        return mlvae.data.mnist(root).train.to(device), "MNIST, 50,000 images"
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randint(256, (50_000, 1, 28, 28), dtype=torch.uint8, generator=generator)
+    labels = torch.randint(10, (50_000,), generator=generator)
+    return GroupedData(x, labels).to(device), "random bytes, 50,000 images of 28x28"
+
+
+def measure(args: argparse.Namespace) -> dict[str, object]:
+    """All rounds of all ways, in turn."""
+    device = torch.device(args.device)
+    wait = torch.cuda.synchronize if device.type == "cuda" else lambda: None
+    data, name = load(args.root, device)
+    torch.manual_seed(0)
+    ways = {
+        "mlvae float32": library_steps(data, "float32"),
+        "mlvae bfloat16": library_steps(data, "bfloat16"),
+        "common way float32": common_steps(data),
+    }
+    for steps in ways.values():
+        rate(steps, min(1.0, args.seconds), wait)
+    rates: dict[str, list[float]] = {way: [] for way in ways}
+    for _ in range(args.rounds):
+        for way, steps in ways.items():
+            rates[way].append(rate(steps, args.seconds, wait))
+    common = rates["common way float32"]
+    ratios = {
+        way: [a / b for a, b in zip(mine, common, strict=True)] for way, mine in rates.items()
+    }
+    return {
+        "recipe": "experiment=mnist_author, batch 256",
+        "data": name,
+        "device": torch.cuda.get_device_name() if device.type == "cuda" else _processor(),
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "date": time.strftime("%Y-%m-%d"),
+        "images_per_second": rates,
+        "ratio_to_common_way": ratios,
+    }
+
+
+def _processor() -> str:
+    """Name of the processor, as far as the system tells."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def report(result: dict[str, object]) -> str:
+    """The result as a table of medians, with the range over rounds."""
+    lines = [
+        f"{result['recipe']}; {result['data']}",
+        f"{result['device']}, {result['threads']} threads, torch {result['torch']}, "
+        f"Python {result['python']}, {result['date']}",
+        "",
+        f"{'':20}{'images/s':>12}{'s per epoch':>13}{'times the common way':>28}",
+    ]
+    for way, rates in result["images_per_second"].items():
+        ratios = result["ratio_to_common_way"][way]
+        spread = f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
+        median = statistics.median(rates)
+        lines.append(f"{way:20}{median:12,.0f}{50_000 / median:13.2f}{spread:>28}")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Parse the command line, measure, print."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--root", help="folder with MNIST/raw; without it, random images")
+    parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
+    parser.add_argument("--threads", type=int, help="CPU threads; default: torch's own choice")
+    parser.add_argument("--rounds", type=int, default=5, help="turns of each way")
+    parser.add_argument("--seconds", type=float, default=5.0, help="length of a turn")
+    parser.add_argument("--json", help="also write the result to this file")
+    args = parser.parse_args()
+    if args.threads is not None:
+        torch.set_num_threads(args.threads)
+    try:
+        result = measure(args)
+    except mlvae.InputError as error:
+        sys.exit(f"error: {error}")
+    print(report(result))
+    if args.json:
+        Path(args.json).write_text(json.dumps(result, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,109 @@
+"""Every config composes and builds, and what is not in a config is refused."""
+
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from hydra import compose, initialize_config_dir
+from hydra.errors import HydraException
+from omegaconf import OmegaConf
+
+from mlvae import Adam
+from mlvae.data import BATCHINGS, Shuffled, mnist
+from mlvae.likelihoods import LearnedGaussian
+from mlvae.models import build
+from mlvae.networks import MLP
+from mlvae.parts import from_config, to_config
+from mlvae.training import OPTIMIZERS, train
+
+CONFIGS = Path(__file__).parent.parent / "configs"
+CHOICES = sorted(
+    (path.parent.name, path.stem)
+    for path in CONFIGS.glob("*/*.yaml")
+    if path.parent.name != "experiment"
+)
+EXPERIMENTS = sorted(path.stem for path in (CONFIGS / "experiment").glob("*.yaml"))
+
+
+def composed(*overrides):
+    with initialize_config_dir(version_base="1.3", config_dir=str(CONFIGS.absolute())):
+        config = compose("train", ["run=run", *overrides])
+    if OmegaConf.is_missing(config.dataset, "root"):
+        config.dataset.root = "file.npz"
+    return OmegaConf.to_container(config, resolve=True)
+
+
+def built(config, shape=(1, 28, 28)):
+    model = build(shape, config["model"])
+    batching = from_config(config["batching"], BATCHINGS, "batching")
+    return model, batching, from_config(config["optimizer"], OPTIMIZERS, "optimizer")
+
+
+@pytest.mark.parametrize(("group", "choice"), CHOICES)
+def test_every_choice_composes_and_builds(group, choice):
+    built(composed(f"{group}={choice}"))
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_every_experiment_composes_and_builds(experiment):
+    built(composed(f"experiment={experiment}"))
+
+
+def test_the_defaults_of_configs_are_the_defaults_of_the_library():
+    config = composed()
+    model, batching, optimizer = built(config)
+    assert batching == Shuffled() and optimizer == Adam()
+    assert config["optimizer"] == to_config(Adam())
+    assert config["model"]["network"] == to_config(MLP())
+    defaults = train.__kwdefaults__
+    assert config["trainer"] == {key: defaults[key] for key in config["trainer"]}
+    assert config["dataset"].keys() - {"name"} == set(_digits_options())
+    assert model.config == config["model"]
+
+
+def _digits_options():
+    from mlvae.data import digits
+
+    return digits.__kwdefaults__
+
+
+def test_the_authors_experiment_is_the_authors_recipe():
+    config = composed("experiment=mnist_author")
+    model, batching, optimizer = built(config)
+    assert config["dataset"]["name"] == "mnist"
+    assert mnist.__kwdefaults__["validation"] == config["dataset"]["validation"] == 10_000
+    assert (model.content_dim, model.style_dim, model.content_draw) == (10, 10, "observation")
+    assert model.network == MLP(hidden=(500,), activation="tanh", shared=True, init="lecun")
+    assert model.likelihood == LearnedGaussian(-1.0, 1.0)
+    assert (model.objective.content_kl_weight, model.objective.style_kl_weight) == (1, 1)
+    assert batching == Shuffled(256)
+    assert optimizer == Adam(learning_rate=1e-3, betas=(0.9, 0.999))
+    assert config["trainer"]["epochs"] == 400
+    # 784-500-4x10 and 20-500-2x784, with biases.
+    parameters = sum(p.numel() for p in model.parameters())
+    assert parameters == 785 * 500 + 501 * 40 + 21 * 500 + 501 * 1568
+    assert all(isinstance(module, torch.nn.Tanh) for module in (model.decoder.trunk[1],))
+
+
+@pytest.mark.parametrize(
+    "override", ["trainer.epoch=3", "model.content=3", "dataset=mnits", "seeds=3"]
+)
+def test_unknown_keys_and_choices_fail(override):
+    with pytest.raises(HydraException):
+        composed(override)
+
+
+def test_the_data_root_is_the_environments_unless_it_is_given(monkeypatch):
+    monkeypatch.delenv("MLVAE_DATA", raising=False)
+    assert composed("dataset=mnist")["dataset"]["root"] == "data"
+    monkeypatch.setenv("MLVAE_DATA", "elsewhere")
+    assert composed("dataset=mnist")["dataset"]["root"] == "elsewhere"
+    assert composed("dataset=mnist", "dataset.root=here")["dataset"]["root"] == "here"
+
+
+def test_every_option_is_explained_or_plain():
+    # A config is what users read first: nothing but plain YAML, without anchors or tabs.
+    for path in CONFIGS.rglob("*.yaml"):
+        assert yaml.safe_load(path.read_text()) is not None, path
+        assert "\t" not in path.read_text()
