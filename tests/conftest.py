@@ -22,7 +22,7 @@ def data_root():
     """Folder with real collections, named by MLVAE_DATA."""
     if not (root := os.environ.get("MLVAE_DATA")):
         pytest.skip("MLVAE_DATA does not name a folder with real data")
-    return Path(root)
+    return Path(root).absolute()
 
 
 @pytest.fixture(scope="session")
