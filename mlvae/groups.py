@@ -5,6 +5,8 @@ Shapes: N observations, G groups, ... any trailing shape.
 
 from __future__ import annotations
 
+from numbers import Number
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -32,7 +34,7 @@ def label_index(labels: object) -> tuple[Tensor, list]:
     array = labels if isinstance(labels, np.ndarray) else np.array(labels, dtype=object)
     if array.dtype == object:
         _check_labels(array.shape, any(name is None or name != name for name in array.flat))
-        array = np.array(array.tolist())
+        array = np.array([name if isinstance(name, Number) else str(name) for name in array.flat])
     _check_labels(array.shape, array.dtype.kind in "fM" and (array != array).any())
     names, index = np.unique(array, return_inverse=True)
     return torch.from_numpy(index.astype(np.int64)), names.tolist()

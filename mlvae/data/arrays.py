@@ -71,7 +71,8 @@ def _load(path: Path) -> dict[str, np.ndarray]:
     for name in ("x", "group"):
         if name not in content:
             raise InputError(f"{path} must have the arrays x and group, but {name} is missing")
-        if not isinstance(content[name], np.ndarray):
+    for name, value in content.items():
+        if not isinstance(value, np.ndarray):
             raise InputError(f"{name} in {path} must be an array, not a file of another kind")
     return content
 

@@ -84,7 +84,9 @@ class GroupedData:
         Raises:
             InputError: if nothing is left, or ``indices`` are no vector of integers.
         """
-        indices = torch.as_tensor(indices, device=self.device)
+        if not isinstance(indices, Tensor):
+            indices = torch.from_numpy(np.array(indices))
+        indices = indices.to(self.device)
         if indices.dtype == torch.bool and indices.shape == (len(self),):
             indices = indices.nonzero()[:, 0]
         if indices.numel() == 0:
@@ -94,6 +96,7 @@ class GroupedData:
                 f"a subset of {self} takes indices (n,) or a mask of {len(self)} booleans, "
                 f"not {indices.dtype} of shape {tuple(indices.shape)}"
             )
+        indices = indices.long()  # torch takes bytes for a mask
         kept, index = self.groups.index[indices].unique(return_inverse=True)
         names = [self.group_names[group] for group in kept.tolist()]
         return self._with(self.x[indices], Groups(index), names)
@@ -130,7 +133,7 @@ def _from_array(x: object) -> Tensor:
         array = np.asarray(x)
     except ValueError as error:
         raise InputError(f"x must be an array of shape (N, ...), not ragged: {error}") from error
-    if array.dtype.kind not in "uif":
+    if array.dtype.kind not in "uif" or array.dtype.itemsize > 8:
         raise InputError(f"x must be uint8 images or floats, not {array.dtype}; convert it first")
     # torch takes neither foreign byte order nor negative strides, and warns of read-only memory.
     plain = array.dtype.newbyteorder("=")

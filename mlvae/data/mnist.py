@@ -85,11 +85,15 @@ def _read(
                 f"{raw} must have a label for each image, but {part} has {len(x)} images "
                 f"and {len(y)} labels; delete its files to have them downloaded again"
             )
-    whole = GroupedData(torch.cat((train_x, test_x)), torch.cat((train_y, test_y)))
+    if train_x.shape[1:] != test_x.shape[1:]:
+        raise InputError(
+            f"{raw} must have training and test images of one size, not "
+            f"{tuple(train_x.shape[1:])} and {tuple(test_x.shape[1:])}"
+        )
     train, held = hold_out(GroupedData(train_x, train_y), unseen_groups)
-    test = GroupedData(test_x, test_y)
-    unseen = None
+    test, unseen = GroupedData(test_x, test_y), None
     if held is not None:
+        whole = GroupedData(torch.cat((train_x, test_x)), torch.cat((train_y, test_y)))
         test, unseen = hold_out(test, unseen_groups)[0], hold_out(whole, unseen_groups)[1]
     parts = split(train, validation=validation, seed=seed)
     return Splits(parts.train, parts.validation, test, unseen)

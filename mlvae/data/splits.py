@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -108,5 +109,5 @@ def held_rows(data: GroupedData, unseen_groups: Sequence[object]) -> tuple[Tenso
 
 def _text(label: object) -> str:
     """A label as it is written on a command line: 7 for 7 and for 7.0."""
-    whole = isinstance(label, float) and label.is_integer()
+    whole = isinstance(label, float | np.floating) and label.is_integer()
     return str(int(label) if whole else label)

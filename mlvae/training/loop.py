@@ -66,8 +66,9 @@ def train(
 
     The folder has ``config.yaml``, ``metrics.jsonl``, TensorBoard events, ``figures/``,
     ``checkpoint.pt`` (the last state) and ``best.pt`` (the lowest validation loss).
-    Ctrl-C and SIGTERM save and return. Resumed runs end bit for bit as uninterrupted ones do on
-    the same device with the same number of threads.
+    Ctrl-C and SIGTERM save and return. However a run ended, resumed it goes on from its last
+    checkpoint and ends bit for bit as an uninterrupted one, on a CPU with the same number of
+    threads; on CUDA PyTorch's own conditions for determinism apply.
 
     Args:
         model: returns an objective for a batch; :class:`mlvae.models.MLVAE` for one.

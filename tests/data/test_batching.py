@@ -8,28 +8,20 @@ from mlvae.data import Grouped, GroupedData, Shuffled
 from mlvae.errors import InputError
 from mlvae.groups import Groups
 
-# How many observations each label has.
-SIZES = {
-    "equal": [4, 4, 4, 4],
-    "ragged": [5, 3, 8, 1],
-    "one group": [7],
-    "groups of one": [1, 1, 1, 1, 1],
-    "one large group": [1, 30, 2],
-}
+# How many observations each label has; of the batchings some divide them and some do not.
+SIZES = [5, 1, 30, 3]
 SHUFFLED = [Shuffled(1), Shuffled(4), Shuffled(1000)]
 GROUPED = [
-    Grouped(groups=1, members=1),
-    Grouped(groups=2, members=3, small_groups="keep"),
-    Grouped(groups=3, members=4, small_groups="keep"),
-    Grouped(groups=1, members=5, small_groups="keep"),
+    Grouped(groups=5, members=4, small_groups="keep"),
     Grouped(groups=1000, members=2, small_groups="keep"),
     Grouped(groups=2, members=1000, small_groups="keep"),
 ]
 
-each_data = pytest.mark.parametrize("sizes", SIZES.values(), ids=SIZES.keys())
 each_batching = pytest.mark.parametrize("batching", SHUFFLED + GROUPED, ids=repr)
 each_shuffled = pytest.mark.parametrize("batching", SHUFFLED, ids=repr)
 each_grouped = pytest.mark.parametrize("batching", GROUPED, ids=repr)
+# Where the sizes teach nothing new: one batching of each kind.
+each_kind = pytest.mark.parametrize("batching", [Shuffled(4), Grouped(2, 3, "keep")], ids=repr)
 
 
 def of_sizes(sizes):
@@ -64,60 +56,56 @@ def content(plan):
 # Properties of every batching
 
 
-@each_data
 @each_batching
-def test_an_epoch_visits_every_observation_exactly_once(sizes, batching):
-    data = of_sizes(sizes)
+def test_an_epoch_visits_every_observation_exactly_once(batching):
+    data = of_sizes(SIZES)
     visited = torch.cat([numbers(batch) for batch in batching.plan(data, seeded())])
     assert sorted(visited.tolist()) == list(range(len(data)))
 
 
-@each_data
 @each_batching
-def test_there_are_num_batches_batches_in_every_epoch(sizes, batching):
-    data, generator = of_sizes(sizes), seeded()
+def test_there_are_num_batches_batches_in_every_epoch(batching):
+    data, generator = of_sizes(SIZES), seeded()
     for _ in range(3):
         plan = batching.plan(data, generator)
         assert len(plan) == len(list(plan)) == batching.num_batches(data)
 
 
-@each_data
 @each_batching
-def test_group_sizes_equal_bincount_and_no_group_or_batch_is_empty(sizes, batching):
-    for batch in batching.plan(of_sizes(sizes), seeded()):
+def test_group_sizes_equal_bincount_and_no_group_or_batch_is_empty(batching):
+    for batch in batching.plan(of_sizes(SIZES), seeded()):
         # A plan skips the checks that Groups makes; made here, they must agree.
         checked = Groups(batch.groups.index, batch.groups.num_groups)
         assert torch.equal(batch.groups.sizes, checked.sizes)
         assert len(batch.x) == batch.groups.num_observations
 
 
-@each_data
 @each_batching
-def test_the_members_of_a_group_have_one_label(sizes, batching):
-    data = of_sizes(sizes)
+def test_the_members_of_a_group_have_one_label(batching):
+    data = of_sizes(SIZES)
     for batch in batching.plan(data, seeded()):
         for group in members(batch):
             assert len(data.groups.index[group].unique()) == 1
 
 
-@pytest.mark.parametrize("batching", [Shuffled(4), Grouped(2, 3, "keep")], ids=repr)
+@each_kind
 def test_the_same_seed_gives_the_same_plan_and_another_seed_another(batching):
-    data = of_sizes([5, 3, 8, 1])
+    data = of_sizes(SIZES)
     first, again, other = (content(batching.plan(data, seeded(seed))) for seed in (0, 0, 1))
     assert first == again
     assert first != other
 
 
-@pytest.mark.parametrize("batching", [Shuffled(4), Grouped(2, 3, "keep")], ids=repr)
+@each_kind
 def test_the_next_epoch_of_the_same_generator_is_another(batching):
-    data, generator = of_sizes([5, 3, 8, 1]), seeded()
+    data, generator = of_sizes(SIZES), seeded()
     first, second = (content(batching.plan(data, generator)) for _ in range(2))
     assert first != second
 
 
-@pytest.mark.parametrize("batching", [Shuffled(4), Grouped(2, 3, "keep")], ids=repr)
+@each_kind
 def test_all_randomness_comes_from_the_generator_given(batching):
-    data, before = of_sizes([5, 3, 8, 1]), torch.get_rng_state()
+    data, before = of_sizes(SIZES), torch.get_rng_state()
     list(batching.plan(data, seeded()))
     assert torch.equal(torch.get_rng_state(), before)
 
@@ -125,10 +113,9 @@ def test_all_randomness_comes_from_the_generator_given(batching):
 # Shuffled
 
 
-@each_data
 @each_shuffled
-def test_shuffled_groups_are_exactly_the_labels_present(sizes, batching):
-    data = of_sizes(sizes)
+def test_shuffled_groups_are_exactly_the_labels_present(batching):
+    data = of_sizes(SIZES)
     for batch in batching.plan(data, seeded()):
         present, index, counts = data.groups.index[numbers(batch)].unique(
             return_inverse=True, return_counts=True
@@ -138,10 +125,9 @@ def test_shuffled_groups_are_exactly_the_labels_present(sizes, batching):
         assert torch.equal(batch.groups.sizes, counts)
 
 
-@each_data
 @each_shuffled
-def test_shuffled_batches_are_full_but_the_last_which_has_the_rest(sizes, batching):
-    data = of_sizes(sizes)
+def test_shuffled_batches_are_full_but_the_last_which_has_the_rest(batching):
+    data = of_sizes(SIZES)
     *full, last = [len(batch.x) for batch in batching.plan(data, seeded())]
     assert all(size == batching.batch_size for size in full)
     assert last == len(data) - batching.batch_size * len(full)
@@ -160,29 +146,25 @@ def test_shuffled_puts_every_observation_in_the_first_batch_equally_often():
 # Grouped
 
 
-@each_data
 @each_grouped
-def test_each_label_is_cut_into_groups_of_members_and_one_with_the_rest(sizes, batching):
-    data = of_sizes(sizes)
-    cuts = {label: [] for label in range(len(sizes))}
+def test_each_label_is_cut_into_groups_of_members_and_one_with_the_rest(batching):
+    data = of_sizes(SIZES)
+    cuts = {label: [] for label in range(len(SIZES))}
     for batch in batching.plan(data, seeded()):
         for group in members(batch):
             cuts[int(data.groups.index[group[0]])].append(len(group))
-    for label, size in enumerate(sizes):
+    for label, size in enumerate(SIZES):
         whole, rest = divmod(size, batching.members)
         expected = [batching.members] * whole + [rest] * (rest > 0)
         assert sorted(cuts[label], reverse=True) == expected
 
 
-@each_data
 @each_grouped
-def test_grouped_batches_have_their_number_of_groups_but_the_last_which_has_the_rest(
-    sizes, batching
-):
-    *full, last = [b.groups.num_groups for b in batching.plan(of_sizes(sizes), seeded())]
+def test_grouped_batches_have_their_number_of_groups_but_the_last_which_has_the_rest(batching):
+    *full, last = [b.groups.num_groups for b in batching.plan(of_sizes(SIZES), seeded())]
     assert all(groups == batching.groups for groups in full)
     assert 1 <= last <= batching.groups
-    assert sum(full) + last == sum(-(-size // batching.members) for size in sizes)
+    assert sum(full) + last == sum(-(-size // batching.members) for size in SIZES)
 
 
 def test_several_groups_of_one_label_in_a_batch_stay_apart():
@@ -192,7 +174,7 @@ def test_several_groups_of_one_label_in_a_batch_stay_apart():
 
 
 def test_a_group_of_one_member_is_an_observation_by_itself():
-    for batch in Grouped(groups=4, members=1).plan(of_sizes([5, 3, 8, 1]), seeded()):
+    for batch in Grouped(groups=4, members=1).plan(of_sizes(SIZES), seeded()):
         assert sorted(batch.groups.index.tolist()) == list(range(len(batch.x)))
 
 
@@ -227,7 +209,7 @@ def test_the_ragged_group_may_be_in_any_batch():
 # Behaviour
 
 
-@each_batching
+@each_kind
 def test_a_batch_larger_than_the_data_is_the_data(batching):
     data = of_sizes([1])
     (batch,) = batching.plan(data, seeded())
@@ -235,7 +217,7 @@ def test_a_batch_larger_than_the_data_is_the_data(batching):
     assert batch.groups.sizes.tolist() == [1]
 
 
-@pytest.mark.parametrize("batching", [Shuffled(4), Grouped(2, 3, "keep")], ids=repr)
+@each_kind
 def test_bytes_become_floats_in_the_unit_interval_batch_by_batch(batching):
     images = np.random.default_rng(0).integers(0, 256, (9, 2, 3), dtype=np.uint8)
     data = GroupedData(images, [0, 1, 2] * 3)
@@ -245,19 +227,30 @@ def test_bytes_become_floats_in_the_unit_interval_batch_by_batch(batching):
         assert 0 <= batch.x.min() <= batch.x.max() <= 1
 
 
-@pytest.mark.parametrize("batching", [Shuffled(4), Grouped(2, 3, "keep")], ids=repr)
+@each_kind
 def test_a_plan_can_be_read_by_number_in_any_order_and_again(batching):
-    plan = batching.plan(of_sizes([5, 3, 8, 1]), seeded())
+    plan = batching.plan(of_sizes(SIZES), seeded())
     in_order = content(plan)
     backwards = [content([plan[batch]])[0] for batch in reversed(range(len(plan)))]
     assert backwards[::-1] == in_order == content(plan)
 
 
-@pytest.mark.parametrize("batching", [Shuffled(4), Grouped(2, 3, "keep")], ids=repr)
-def test_a_plan_ends(batching):
-    plan = batching.plan(of_sizes([5, 3, 8, 1]), seeded())
-    with pytest.raises(IndexError):
-        plan[len(plan)]
+@each_kind
+def test_a_plan_counts_from_its_end_as_a_list_does_and_ends_at_both(batching):
+    plan = batching.plan(of_sizes(SIZES), seeded())
+    assert [content([plan[i - len(plan)]])[0] for i in range(len(plan))] == content(plan)
+    for outside in (len(plan), -len(plan) - 1):
+        with pytest.raises(IndexError):
+            plan[outside]
+
+
+def test_a_plan_equals_itself_alone():
+    # It holds tensors: comparing their values would be ambiguous, and slow.
+    data = of_sizes([5, 3])
+    plan, same = (Shuffled(4).plan(data, seeded()) for _ in range(2))
+    assert plan == plan
+    assert plan != same
+    assert len({plan, same}) == 2
 
 
 def test_a_label_of_exactly_the_number_of_members_is_large_enough():
@@ -279,7 +272,7 @@ def test_evaluation_keeps_the_small_groups_that_training_refuses():
     assert batching == Grouped(groups=10, members=5, small_groups="error")
 
 
-@pytest.mark.parametrize("batching", [Shuffled(4), Grouped(2, 3, "keep")], ids=repr)
+@each_kind
 def test_evaluation_batches_like_training_where_training_takes_any_data(batching):
     assert batching.for_evaluation() == batching
 
@@ -300,11 +293,11 @@ def test_more_members_than_a_group_has_is_refused_with_the_group_and_the_way_out
 @pytest.mark.parametrize(
     ("batching", "name"), [(Shuffled, "batch_size"), (Grouped, "groups"), (Grouped, "members")]
 )
-@pytest.mark.parametrize("value", [0, -1, 2.0, "16", True, None])
-def test_a_size_must_be_a_positive_integer(batching, name, value):
-    match = f"batching.{name} must be an integer of at least 1, not {value!r}"
-    with pytest.raises(InputError, match=match):
-        batching(**{name: value})
+def test_a_size_must_be_a_positive_integer(batching, name):
+    with pytest.raises(
+        InputError, match=f"batching.{name} must be an integer of at least 1, not 0"
+    ):
+        batching(**{name: 0})
 
 
 def test_a_misspelt_choice_is_refused_with_the_nearest():

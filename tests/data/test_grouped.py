@@ -9,12 +9,10 @@ from mlvae.errors import InputError
 from mlvae.groups import Groups
 
 LABELS = {
-    "integers": [3, 1, 3, 3, 0, 1],
-    "negative integers": [-5, 10, -5, 2, 2, 2],
+    "integers": [-5, 10, -5, 2, 2, 2],
     "strings": ["bob", "ann", "bob", "eve", "ann", "bob"],
     "one group": ["a"] * 6,
     "groups of one": [5, 4, 3, 2, 1, 0],
-    "one large group": [1, 1, 1, 1, 1, 0],
 }
 
 
@@ -45,11 +43,10 @@ def test_every_observation_keeps_its_label_and_its_place(labels):
     assert numbers(data.x) == list(range(len(labels)))
 
 
-@each_labelling
-def test_group_sizes_equal_bincount(labels):
-    data = numbered(labels)
+def test_group_sizes_equal_bincount():
+    data = numbered(LABELS["strings"])
     assert torch.equal(data.groups.sizes, torch.bincount(data.groups.index))
-    assert int(data.groups.sizes.sum()) == len(data) == len(labels)
+    assert data.groups.sizes.tolist() == [2, 3, 1]
 
 
 @each_labelling
@@ -72,18 +69,26 @@ def test_all_256_grey_levels_become_x_over_255_within_float32_rounding():
     assert torch.equal((values * 255).round().long(), levels)
 
 
-@each_labelling
-@pytest.mark.parametrize("indices", [[0], [5, 0, 3], [2, 2, 2, 4], [0, 1, 2, 3, 4, 5]])
-def test_a_subset_keeps_names_and_the_order_asked_for(labels, indices):
+@pytest.mark.parametrize("indices", [[5, 0, 3], [2, 2, 2, 4]])
+def test_a_subset_keeps_names_and_the_order_asked_for(indices):
+    labels = LABELS["strings"]
     subset = numbered(labels).subset(indices)
     assert numbers(subset.x) == indices
     assert names(subset) == [labels[i] for i in indices]
 
 
-@each_labelling
-def test_a_subset_drops_groups_without_members_and_numbers_the_rest_without_gaps(labels):
-    subset = numbered(labels).subset([5, 0])
-    assert subset.group_names == sorted({labels[5], labels[0]})
+@pytest.mark.parametrize("kind", [list, torch.tensor])
+def test_a_mask_chooses_where_it_is_true(kind):
+    # Taken for indices, it would be observations 0 and 1 over and over.
+    mask = kind([False, True, True, False, False, True])
+    subset = numbered(LABELS["strings"]).subset(mask)
+    assert numbers(subset.x) == [1, 2, 5]
+    assert names(subset) == ["ann", "bob", "bob"]
+
+
+def test_a_subset_drops_groups_without_members_and_numbers_the_rest_without_gaps():
+    subset = numbered(LABELS["strings"]).subset([3, 5, 0])
+    assert subset.group_names == ["bob", "eve"]
     # Groups itself raises if a number is skipped.
     assert torch.equal(Groups(subset.groups.index).sizes, subset.groups.sizes)
 
@@ -131,7 +136,7 @@ def test_grey_images_are_given_their_channel(x, shape):
     assert data.batch().x.shape == (4, *shape)
 
 
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
 def test_floats_of_any_width_are_kept_as_float32(dtype):
     x = torch.tensor([[0.25, -3.0], [1.5, 1000.0]], dtype=dtype)
     data = GroupedData(x, [0, 1])
@@ -159,6 +164,16 @@ def test_arrays_tensors_and_lists_give_the_same_data():
         data = GroupedData(same_x, same_labels)
         assert torch.equal(data.x, torch.from_numpy(x))
         assert names(data) == labels
+
+
+@pytest.mark.parametrize(
+    "change",
+    [np.flip, lambda x: x.astype(">f4"), lambda x: np.broadcast_to(x[:1], x.shape)],
+    ids=["backwards", "big-endian", "read-only"],
+)
+def test_arrays_need_not_lie_in_memory_as_torch_has_them(change):
+    x = change(np.array([[0.5], [1.5], [2.5]], np.float32))
+    assert GroupedData(x, [2, 0, 2]).x.tolist() == x.tolist()
 
 
 def test_labels_may_be_a_column_of_objects():
@@ -190,10 +205,10 @@ def test_changing_a_batch_does_not_change_the_data(dtype):
     assert torch.equal(data.x, torch.ones_like(data.x))
 
 
-@pytest.mark.parametrize("limit", [1, 2, 3, 10])
-def test_one_of_each_stops_at_the_limit(limit):
+def test_one_of_each_stops_at_the_limit():
     data = numbered(LABELS["strings"])
-    assert data.one_of_each(limit).tolist() == [1, 0, 3][:limit]
+    for limit in (1, 3, 10):
+        assert data.one_of_each(limit).tolist() == [1, 0, 3][:limit]
 
 
 def test_moving_keeps_observations_groups_and_names():
@@ -212,14 +227,32 @@ def test_it_says_how_much_there_is():
 # Bad input
 
 
-@pytest.mark.parametrize("dtype", [np.int64, np.int8, np.uint16, np.bool_, np.complex64])
-def test_other_numbers_are_refused_by_name(dtype):
-    came = torch.as_tensor(np.zeros(1, dtype)).dtype
+@pytest.mark.parametrize(
+    ("dtype", "came"),
+    [
+        (np.int64, "torch.int64"),
+        (bool, "bool"),
+        (object, "object"),
+        ("U1", "<U1"),
+        ("M8[s]", r"datetime64\[s\]"),
+    ],
+)
+def test_other_kinds_of_elements_are_refused_by_name(dtype, came):
     with pytest.raises(InputError, match=f"x must be uint8 images or floats, not {came}; convert"):
         GroupedData(np.zeros((3, 2, 2), dtype), [0, 1, 1])
 
 
-@pytest.mark.parametrize("shape", [(), (3,), (0, 2), (3, 0), (0, 1, 4, 4)])
+def test_a_tensor_of_other_elements_is_refused_by_name():
+    with pytest.raises(InputError, match=r"x must be uint8 .*, not torch.bool; convert"):
+        GroupedData(torch.zeros(3, 2, dtype=torch.bool), [0, 1, 1])
+
+
+def test_rows_of_several_lengths_are_refused():
+    with pytest.raises(InputError, match=r"x must be an array of shape \(N, ...\), not ragged: "):
+        GroupedData([[1.0], [2.0, 3.0]], [0, 1])
+
+
+@pytest.mark.parametrize("shape", [(), (3,), (0, 2), (3, 0)])
 def test_x_without_observations_or_features_is_refused(shape):
     with pytest.raises(
         InputError, match=r"x must have shape \(N, \.\.\.\) with N at.*not \("
@@ -229,17 +262,15 @@ def test_x_without_observations_or_features_is_refused(shape):
 
 
 @pytest.mark.parametrize("channels", [1, 3, 4])
-@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
-def test_channels_last_is_refused_and_the_message_says_what_to_do(channels, dtype):
-    x = np.zeros((3, 28, 28, channels), dtype)
+def test_channels_last_is_refused_and_the_message_says_what_to_do(channels):
+    x = np.zeros((3, 28, 28, channels), np.uint8)
     match = rf"shape \(3, 28, 28, {channels}\): images must be \(N, channels, height, width\)"
-    with pytest.raises(InputError, match=rf"{match}; use x.transpose\(0, 3, 1, 2\)"):
+    with pytest.raises(InputError, match=rf"{match}; use numpy.moveaxis\(x, -1, 1\)"):
         GroupedData(x, [0, 1, 1])
-    assert GroupedData(x.transpose(0, 3, 1, 2), [0, 1, 1]).shape == (channels, 28, 28)
+    assert GroupedData(np.moveaxis(x, -1, 1), [0, 1, 1]).shape == (channels, 28, 28)
 
 
-@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-@pytest.mark.parametrize("shape", [(4, 3), (4, 1, 2, 2)])
+@pytest.mark.parametrize(("value", "shape"), [(np.nan, (4, 3)), (-np.inf, (4, 1, 2, 2))])
 def test_a_value_that_is_not_finite_is_refused_with_its_row(value, shape):
     x = np.zeros(shape)
     x[2].flat[-1] = value
@@ -253,12 +284,11 @@ def test_a_value_that_float32_cannot_hold_is_refused():
 
 
 @pytest.mark.parametrize(
-    ("low", "high", "came"),
-    [(0, 255, r"\[0, 255\]"), (-1, 1, r"\[-1, 1\]"), (0, 1.5, r"\[0, 1.5\]")],
+    ("shape", "low", "high", "came"),
+    [((2, 2, 2), 0, 255, r"\[0, 255\]"), ((2, 1, 2, 2), -0.5, 1, r"\[-0.5, 1\]")],
 )
-@pytest.mark.parametrize("shape", [(2, 2, 2), (2, 1, 2, 2)])
 def test_float_images_outside_the_unit_interval_are_refused_with_their_range(
-    low, high, came, shape
+    shape, low, high, came
 ):
     x = np.zeros(shape)
     x.flat[0], x.flat[-1] = low, high
@@ -266,7 +296,7 @@ def test_float_images_outside_the_unit_interval_are_refused_with_their_range(
         GroupedData(x, [0, 1])
 
 
-@pytest.mark.parametrize("num_labels", [1, 3, 5])
+@pytest.mark.parametrize("num_labels", [1, 5])
 def test_one_label_for_each_observation_is_required(num_labels):
     with pytest.raises(
         InputError, match=f"label for each of the 4 observations, not {num_labels}"
@@ -274,14 +304,28 @@ def test_one_label_for_each_observation_is_required(num_labels):
         GroupedData(np.zeros((4, 2)), list(range(num_labels)))
 
 
-@pytest.mark.parametrize("kind", [np.array, torch.tensor, list])
-def test_nan_labels_are_refused(kind):
-    with pytest.raises(InputError, match="group labels have NaN; give every observation a group"):
-        GroupedData(np.zeros((3, 2)), kind([0.0, float("nan"), 1.0]))
+@pytest.mark.parametrize(
+    "labels",
+    [
+        torch.tensor([0.0, torch.nan, 1.0]),
+        np.array([0.0, np.nan, 1.0]),
+        np.array(["2020", "NaT", "2021"], "M8[D]"),
+        np.array(["ann", None, "bob"], object),
+        ["ann", float("nan"), "bob"],
+    ],
+    ids=["tensor", "floats", "dates", "objects with None", "words with NaN"],
+)
+def test_missing_labels_are_refused(labels):
+    # NumPy would make groups called "nan" and "None" of them.
+    match = r"must name a group for each observation, but some are missing \(NaN or None\)"
+    with pytest.raises(InputError, match=match):
+        GroupedData(np.zeros((3, 2)), labels)
 
 
-@pytest.mark.parametrize("kind", [np.zeros, torch.zeros])
-@pytest.mark.parametrize("shape", [(), (0,), (3, 1)])
+@pytest.mark.parametrize(
+    ("kind", "shape"),
+    [(np.zeros, ()), (np.zeros, (0,)), (torch.zeros, (0,)), (torch.zeros, (3, 1))],
+)
 def test_labels_must_be_a_non_empty_list(kind, shape):
     with pytest.raises(InputError, match="must be a non-empty list of length N, not of") as e:
         GroupedData(np.zeros((3, 2)), kind(shape))
@@ -293,3 +337,23 @@ def test_a_subset_of_nothing_is_refused(take):
     data = numbered([0, 1, 1])
     with pytest.raises(InputError, match=r"\(3 observations .* must keep at least one .* none"):
         take(data, [])
+
+
+def test_a_mask_without_true_is_refused():
+    with pytest.raises(InputError, match="must keep at least one observation, not none"):
+        numbered([0, 1, 1]).subset([False] * 3)
+
+
+@pytest.mark.parametrize(
+    ("indices", "came"),
+    [
+        ([True, False], r"torch.bool of shape \(2,\)"),
+        ([1.0], r"torch.float64 of shape \(1,\)"),
+        ([[0, 1]], r"torch.int64 of shape \(1, 2\)"),
+    ],
+    ids=["a short mask", "floats", "a matrix"],
+)
+def test_a_subset_takes_a_vector_of_indices_or_a_whole_mask(indices, came):
+    match = rf"takes indices \(n,\) or a mask of 3 booleans, not {came}"
+    with pytest.raises(InputError, match=match):
+        numbered([0, 1, 1]).subset(indices)

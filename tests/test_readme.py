@@ -1,0 +1,78 @@
+"""What the README shows works as it stands there."""
+
+import re
+from pathlib import Path
+
+import matplotlib as mpl
+import pytest
+import torch
+
+import mlvae
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+BLOCKS = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A folder in which the README's first command has been run, but for its length."""
+    monkeypatch.chdir(tmp_path)
+    mpl.use("Agg")
+    digits = mlvae.data.digits()
+    model = mlvae.models.MLVAE(digits.train.shape)
+    mlvae.train(model, digits.train, run="runs/first", epochs=1, progress=False)
+    return tmp_path
+
+
+def test_a_cell_of_five_lines_loads_a_run_and_shows_a_swap(folder):
+    import matplotlib.pyplot as plt
+
+    assert len(BLOCKS[0].splitlines()) == 5
+    exec(BLOCKS[0], {})
+    shown = plt.gca().get_images()[0].get_array()
+    assert shown.shape == (12 * 58 + 2, 12 * 58 + 2, 3)
+    assert 0 <= shown.min() < shown.max() <= 1
+    plt.close("all")
+
+
+def test_a_cell_of_five_lines_trains_on_ones_own_arrays(folder):
+    assert len(BLOCKS[1].splitlines()) == 5
+    names = {}
+    exec(BLOCKS[1], names)
+    again = mlvae.load("runs/mine")
+    x = torch.as_tensor(names["x"])
+    assert torch.equal(again.infer_content(x).mean, names["model"].infer_content(x).mean)
+    # And the line on evidence that arrives one observation at a time.
+    evidence = mlvae.Evidence.of(again.infer_content(x[:1]))
+    line = re.search(r"`(evidence = evidence \+ .*?)`", README)[1]
+    scope = {"evidence": evidence, "mlvae": mlvae, "model": again, "x_new": x[1:2]}
+    exec(line, scope)
+    pooled = again.infer_content(x[:2], [0, 0])
+    torch.testing.assert_close(scope["evidence"].posterior().mean, pooled.mean)
+
+
+def test_there_are_no_other_cells():
+    assert len(BLOCKS) == 2
+
+
+def test_the_first_screen_has_the_two_commands_that_are_run_in_ci():
+    commands = re.findall(r"^pip install.*", README, flags=re.MULTILINE)
+    assert commands == [
+        "pip install -e . && python scripts/train.py run=runs/first",
+        'pip install -e ".[test]" && pytest',
+    ]
+    assert README.index(commands[1]) < len("x" * 99) * 24
+
+
+def test_the_calls_it_lists_exist():
+    for name in re.findall(r"`model\.(\w+)\(", README):
+        assert callable(getattr(mlvae.models.MLVAE, name))
+
+
+def test_the_rooms_it_draws_are_there():
+    drawing = README.split("## How it is built")[1].split("Data flows")[0]
+    drawn = set(re.findall(r"^      ([\w/]+(?:\.py)?) ", drawing, flags=re.MULTILINE))
+    there = {p.name + "/" * p.is_dir() for p in (ROOT / "mlvae").iterdir()}
+    plain = {"__init__.py", "__pycache__/", "py.typed", "version.py", "errors.py", "batch.py"}
+    assert drawn == there - plain - {"parts.py"}
