@@ -43,11 +43,22 @@ def write_checkpoint(path: Path, state: dict[str, object]) -> None:
     except (OSError, RuntimeError) as error:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
-        reason = error.strerror if isinstance(error, OSError) else str(error).splitlines()[0]
-        kept = "the one before is intact" if path.exists() else "there is none before it"
-        raise InputError(
-            f"{path} could not be saved ({reason}); {kept}; make room and resume"
-        ) from error
+        kept = (
+            "the one before is intact: make room and resume"
+            if path.exists()
+            else "there is none before it: make room and start again"
+        )
+        raise InputError(f"{path} could not be saved ({_reason(error)}); {kept}") from error
+
+
+def _reason(error: BaseException) -> str:
+    """What the system said: torch's zip writer hides it behind a message of its own."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, OSError) and cause.strerror:
+            return cause.strerror
+        cause = cause.__context__
+    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def read_checkpoint(path: Path, device: torch.device | str = "cpu") -> dict[str, object]:

@@ -153,8 +153,7 @@ def train(
         state.resume(target)
 
     # The run's folder, from here on.
-    run.mkdir(parents=True, exist_ok=True)
-    write_config(run / "config.yaml", config)
+    write_config(run, config)
     monitor = Monitor(state, progress=progress)
 
     # Main loop.

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 from torch import Tensor
 from tqdm import tqdm
 
+from mlvae.errors import InputError
 from mlvae.training.state import TrainingState
 
 __all__ = ["Monitor"]
@@ -88,7 +90,7 @@ class Monitor:
     def _scalars(self, split: str, values: Mapping[str, float]) -> None:
         step, epoch = self.state.step, self.state.step / self.state.steps_per_epoch
         record = {"step": step, "epoch": round(epoch, 6), "split": split, **values}
-        with self.metrics_file.open("a") as file:
+        with self._writing(), self.metrics_file.open("a") as file:
             file.write(json.dumps(record) + "\n")
         for name, value in values.items():
             self.writer.add_scalar(f"{split}/{name}", value, step)
@@ -114,8 +116,9 @@ class Monitor:
         figures = self.state.run / "figures"
         for name, grid in grids.items():
             self.writer.add_image(name, grid, self.state.step)
-            figures.mkdir(exist_ok=True)
-            save_image(grid, figures / f"{name}.png")
+            with self._writing():
+                figures.mkdir(exist_ok=True)
+                save_image(grid, figures / f"{name}.png")
 
     def finished(self) -> None:
         """Report the end: the configuration beside final metrics, for TensorBoard's table."""
@@ -133,6 +136,17 @@ class Monitor:
             f"python scripts/train.py resume={state.run}, "
             f"or from Python with mlvae.train(..., run={str(state.run)!r}, resume=True)"
         )
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """Turn an operating system's refusal to write into one line."""
+        try:
+            yield
+        except OSError as error:
+            raise InputError(
+                f"{error.filename or self.state.run} could not be written ({error.strerror}); "
+                "the last checkpoint is intact: make room and resume"
+            ) from error
 
     def _say(self, message: str) -> None:
         """Print a line without breaking the bar."""

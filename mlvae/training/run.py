@@ -35,8 +35,9 @@ def load(
     Raises:
         InputError: if the folder has no such checkpoint, or it is of another model.
 
-    Example:
-        >>> model = load("runs/first")  # doctest: +SKIP
+    Example::
+
+        model = mlvae.load("runs/first")
     """
     path = Path(run).expanduser() / ("best.pt" if best else "checkpoint.pt")
     checkpoint = read_checkpoint(path, device)
@@ -61,9 +62,21 @@ def restore(model: nn.Module, weights: Mapping[str, torch.Tensor], path: Path) -
         ) from error
 
 
-def write_config(path: Path, config: Mapping[str, object]) -> None:
-    """Write nested plain values as YAML: a line a value, in JSON's notation, which YAML reads."""
-    path.write_text("".join(_lines(config, "")))
+def write_config(run: Path, config: Mapping[str, object]) -> None:
+    """Make the run's folder, and in it ``config.yaml`` with nested plain values.
+
+    The YAML has a line a value, in JSON's notation, which YAML reads.
+
+    Raises:
+        InputError: if the folder cannot be made or written.
+    """
+    try:
+        run.mkdir(parents=True, exist_ok=True)
+        (run / "config.yaml").write_text("".join(_lines(config, "")))
+    except OSError as error:
+        raise InputError(
+            f"the run's folder {run} must be writable: {error.strerror}; choose another"
+        ) from error
 
 
 def _lines(config: Mapping[str, object], indent: str) -> list[str]:

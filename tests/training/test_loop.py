@@ -350,6 +350,17 @@ def test_data_that_does_not_fit_the_model_is_refused(small_model, digits, tmp_pa
     assert not (tmp_path / "run").exists()
 
 
+def test_a_folder_that_cannot_be_written_is_named(small_model, digits, tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match=r"run.s folder .* must be writable: Not a directory"):
+        fit(small_model(), digits, tmp_path / "file" / "run")
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "figures").touch()  # where a folder of pictures has to be
+    with pytest.raises(InputError, match=r"could not be written .*File exists.*: make room and"):
+        fit(small_model(), digits, run, epochs=1)
+
+
 def test_a_folder_with_a_run_is_not_overwritten(small_model, digits, tmp_path):
     fit(small_model(), digits, tmp_path, epochs=1)
     with pytest.raises(InputError, match="holds a run already; resume it"):
