@@ -1,0 +1,65 @@
+"""What is different on a CUDA device: run wherever there is one."""
+
+import pytest
+import torch
+
+import mlvae
+from mlvae import Adam
+from mlvae.data import Grouped, Shuffled
+from mlvae.training.seeding import seeded
+from mlvae.training.step import TrainingStep
+from mlvae.training.validation import evaluate_bound
+
+pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+
+
+@pytest.mark.parametrize("batching", [Shuffled(100), Grouped(groups=4, members=16)])
+def test_a_step_never_waits_for_the_device(small_model, digits, batching):
+    data, model = digits.train.to("cuda"), small_model().cuda()
+    step = TrainingStep(model, Adam(gradient_clip=1.0).build(model.parameters()))
+    order, noise = torch.Generator("cuda"), torch.Generator("cuda")
+    plan = batching.plan(data, seeded(order, 0, "order"))
+    step(plan[0], 0, seeded(noise, 0, "noise", 0))  # allocations of the first step may wait
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        for i in range(1, len(plan)):
+            step(plan[i], i, seeded(noise, 0, "noise", i))
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert step.failure() is None
+
+
+def test_a_step_that_is_not_finite_is_found_steps_later(small_model, digits):
+    data, model = digits.train.to("cuda"), small_model().cuda()
+    step = TrainingStep(model, Adam().build(model.parameters()))
+    batch = data.batch(range(100))
+    step(batch, 0)
+    before = [p.clone() for p in model.parameters()]
+    bad = data.batch(range(100))
+    bad.x[0] = float("nan")
+    for i, each in enumerate((bad, batch, batch), start=1):
+        step(each, i)
+    assert step.failure()[0] == 1
+    assert all(torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True))
+
+
+def test_training_on_the_device_reaches_what_the_cpu_reaches(digits, tmp_path):
+    losses = {}
+    for device in ("cpu", "cuda"):
+        torch.manual_seed(0)
+        model = mlvae.models.MLVAE(digits.train.shape)
+        result = mlvae.train(
+            model, digits.train, run=tmp_path / device, device=device, epochs=30, progress=False
+        )
+        model = mlvae.load(result.run)
+        losses[device] = evaluate_bound(model, digits.validation, Shuffled(60))["loss"]
+    assert losses["cuda"] == pytest.approx(losses["cpu"], rel=0.05)
+
+
+def test_a_run_moves_between_devices(small_model, digits, tmp_path):
+    options = {"run": tmp_path, "progress": False}
+    mlvae.train(small_model(), digits.train, device="cuda", epochs=1, **options)
+    mlvae.train(small_model(), digits.train, device="cpu", epochs=2, resume=True, **options)
+    mlvae.train(small_model(), digits.train, device="cuda", epochs=3, resume=True, **options)
+    model = mlvae.load(tmp_path, device="cuda")
+    assert model.infer_style(digits.test.x[:3]).mean.device.type == "cuda"
