@@ -77,25 +77,24 @@ class Evidence:
         """Add the evidence (N, C) of the members of each group: (G, C). One segment sum."""
         # The scale cancels from the result, so no gradient needs to pass through it.
         scale = groups.max(self.log_precision.detach())
-        scale = torch.where(scale > -torch.inf, scale, 0)
+        scale = scale.masked_fill(scale == -torch.inf, 0)
         weight = (self.log_precision - groups.spread(scale)).exp()
         total, weighted = groups.sum(torch.stack((weight, weight * self.mean), 1)).unbind(1)
-        some = total > 0
-        total = torch.where(some, total, 1)
-        return Evidence(torch.where(some, scale + total.log(), -torch.inf), weighted / total)
+        none = total == 0
+        total = total.masked_fill(none, 1)
+        log_precision = (scale + total.log()).masked_fill(none, -torch.inf)
+        return Evidence(log_precision, weighted / total)
 
     def __add__(self, other: Evidence) -> Evidence:
         """Evidence of both, as if from disjoint sets of observations."""
         scale = torch.maximum(self.log_precision, other.log_precision).detach()
-        scale = torch.where(scale > -torch.inf, scale, 0)
+        scale = scale.masked_fill(scale == -torch.inf, 0)
         mine, theirs = (self.log_precision - scale).exp(), (other.log_precision - scale).exp()
         total = mine + theirs
-        some = total > 0
-        total = torch.where(some, total, 1)
-        return Evidence(
-            torch.where(some, scale + total.log(), -torch.inf),
-            (mine * self.mean + theirs * other.mean) / total,
-        )
+        none = total == 0
+        total = total.masked_fill(none, 1)
+        log_precision = (scale + total.log()).masked_fill(none, -torch.inf)
+        return Evidence(log_precision, (mine * self.mean + theirs * other.mean) / total)
 
     def __sub__(self, other: Evidence) -> Evidence:
         """What is left once ``other``, a part of this evidence, is taken away.
@@ -105,12 +104,11 @@ class Evidence:
         less, the result is no evidence.
         """
         share = (other.log_precision - self.log_precision).exp()
-        share = torch.where(self.log_precision > -torch.inf, share, 1)
-        some = share < 1
-        share = torch.where(some, share, 0)
+        none = ~(share < 1)  # also where there was no evidence to begin with
+        share = share.masked_fill(none, 0)
         mean = self.mean + (self.mean - other.mean) * share / (1 - share)
         left = self.log_precision + torch.log1p(-share)
-        return Evidence(torch.where(some, left, -torch.inf), torch.where(some, mean, 0))
+        return Evidence(left.masked_fill(none, -torch.inf), mean.masked_fill(none, 0))
 
     def leave_one_out(self, groups: Groups) -> Evidence:
         """Evidence (N, C) of every observation's fellow members, itself left out, in one pass."""
@@ -122,9 +120,9 @@ class Evidence:
 
         The prior N(0, I) is not itself one of the factors, as in the paper.
         """
-        some = self.log_precision > -torch.inf
+        none = self.log_precision == -torch.inf
         return DiagonalGaussian(
-            torch.where(some, self.mean, 0), -torch.where(some, self.log_precision, 0)
+            self.mean.masked_fill(none, 0), -self.log_precision.masked_fill(none, 0)
         )
 
 

@@ -13,7 +13,9 @@ import math
 from dataclasses import dataclass
 from typing import ClassVar
 
+import torch
 from torch import Tensor
+from torch.autograd.function import FunctionCtx, once_differentiable
 from torch.nn import functional
 
 from mlvae.errors import InputError, check_number
@@ -124,17 +126,21 @@ class LearnedGaussian:
 
     def log_variance(self, parameters: Tensor) -> Tensor:
         r"""The bounded log-variance :math:`\ell` (N, ...)."""
-        middle = 0.5 * (self.log_variance_max + self.log_variance_min)
-        half = 0.5 * (self.log_variance_max - self.log_variance_min)
-        return middle + half * parameters[:, 1].tanh()
+        return self._middle + self._half * parameters[:, 1].tanh()
+
+    @property
+    def _middle(self) -> float:
+        return 0.5 * (self.log_variance_max + self.log_variance_min)
+
+    @property
+    def _half(self) -> float:
+        return 0.5 * (self.log_variance_max - self.log_variance_min)
 
     def log_prob(self, parameters: Tensor, x: Tensor) -> Tensor:
         """Log-density in nats of each of x (N, ...): (N,). ``parameters`` is (N, 2, ...)."""
-        parameters = _full_precision(parameters)
-        log_variance = self.log_variance(parameters)
-        error = (x - parameters[:, 0]).square() * (-log_variance).exp()
-        total = (error + log_variance).flatten(1).sum(1)
-        return -0.5 * (total + x[0].numel() * LOG_TWO_PI)
+        return _LearnedGaussianLogProb.apply(
+            _full_precision(parameters), x, self._middle, self._half
+        )
 
     def mean(self, parameters: Tensor) -> Tensor:
         """Expected observation (N, ...); it may leave [0, 1]."""
@@ -142,6 +148,45 @@ class LearnedGaussian:
 
     def check(self, x: Tensor) -> None:
         """Every finite observation has a density here."""
+
+
+class _LearnedGaussianLogProb(torch.autograd.Function):
+    r"""The log-density of :class:`LearnedGaussian` with its gradient written out.
+
+    With the error :math:`d = x - \mu`, :math:`t = \tanh r` and half the interval's length h,
+
+    .. math:: \partial_\mu \log p = d e^{-\ell}, \qquad
+        \partial_r \log p = \tfrac{h}{2} (d^2 e^{-\ell} - 1) (1 - t^2).
+
+    These arrays are the largest of a step. Left to autograd they are passed through twice as
+    often, which costs an eighth of a whole step of the first author's MNIST model on a CPU.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: FunctionCtx, parameters: Tensor, x: Tensor, middle: float, half: float
+    ) -> Tensor:
+        mean, raw = parameters.flatten(2).unbind(1)
+        tanh = raw.tanh()
+        log_variance = torch.add(torch.full_like(tanh[:1, :1], middle), tanh, alpha=half)
+        error = x.flatten(1) - mean
+        weighted = error * (-log_variance).exp()
+        ctx.save_for_backward(tanh, error, weighted)
+        ctx.half, ctx.shape, ctx.x_shape = half, parameters.shape, x.shape
+        total = (error * weighted).sum(1) + log_variance.sum(1)
+        return -0.5 * (total + error.shape[1] * LOG_TWO_PI)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: FunctionCtx, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        tanh, error, weighted = ctx.saved_tensors
+        gradient = gradient[:, None]
+        result = tanh.new_empty(len(tanh), 2, tanh.shape[1])
+        torch.mul(weighted, gradient, out=result[:, 0])
+        slope = (error * weighted).sub_(1).mul_(gradient * (0.5 * ctx.half))
+        torch.mul(slope, (tanh * tanh).neg_().add_(1), out=result[:, 1])
+        of_x = -result[:, 0].view(ctx.x_shape) if ctx.needs_input_grad[1] else None
+        return result.view(ctx.shape), of_x, None, None
 
 
 Likelihood = Bernoulli | Gaussian | LearnedGaussian

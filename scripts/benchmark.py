@@ -20,11 +20,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
+from PIL import Image
 from torch import Tensor, nn
 from torch.distributions import Normal
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import ToTensor
-from torchvision.transforms.functional import to_pil_image
 
 sys.path.insert(0, str(Path(__file__).parent.parent))  # so that a checkout runs uninstalled
 
@@ -80,7 +80,8 @@ class Images(Dataset):
         return len(self.images)
 
     def __getitem__(self, i: int) -> tuple[Tensor, int]:
-        return self.transform(to_pil_image(self.images[i])), int(self.labels[i])
+        image = Image.fromarray(self.images[i, 0].numpy())
+        return self.transform(image), int(self.labels[i])
 
 
 class CommonModel(nn.Module):

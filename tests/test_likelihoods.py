@@ -39,6 +39,20 @@ def test_the_default_learned_log_variance_is_the_authors_tanh():
     torch.testing.assert_close(log_variance, parameters[:, 1].tanh())
 
 
+def test_the_written_out_gradient_agrees_with_finite_differences_and_with_autograd():
+    likelihood = LearnedGaussian(-3.0, 0.5)
+    parameters, x = example(likelihood, (2, 3))
+    parameters.requires_grad_()
+    x.requires_grad_()
+    assert torch.autograd.gradcheck(likelihood.log_prob, (parameters, x))
+    weights = torch.randn(3, dtype=torch.float64)
+    log_variance = likelihood.log_variance(parameters)
+    plain = distributions.Normal(parameters[:, 0], (0.5 * log_variance).exp()).log_prob(x)
+    expected = torch.autograd.grad((plain.flatten(1).sum(1) * weights).sum(), parameters)
+    mine = torch.autograd.grad((likelihood.log_prob(parameters, x) * weights).sum(), parameters)
+    torch.testing.assert_close(mine, expected)
+
+
 def test_the_learned_log_variance_keeps_to_its_interval_whatever_the_decoder_says():
     parameters = torch.tensor([[[0.0, 0.0], [-1e30, 1e30]]])
     assert LearnedGaussian(-6.0, 2.0).log_variance(parameters).tolist() == [[-6.0, 2.0]]
