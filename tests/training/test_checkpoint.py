@@ -18,6 +18,17 @@ def test_what_is_written_is_read_and_nothing_else_is_left(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoint.pt"]
 
 
+def test_the_old_file_is_whole_until_the_new_one_takes_its_place(tmp_path):
+    # Who has the old file open keeps all of it: it is replaced, never written into.
+    path = tmp_path / "checkpoint.pt"
+    write_checkpoint(path, {"step": 1})
+    content = path.read_bytes()
+    with path.open("rb") as old:
+        write_checkpoint(path, {"step": 2})
+        assert old.read() == content
+    assert read_checkpoint(path)["step"] == 2
+
+
 FILL = """
 import resource, sys, torch
 from pathlib import Path

@@ -8,6 +8,7 @@ def test_a_constant_rate_is_constant_and_a_cosine_falls_to_zero():
     assert {Adam(learning_rate=0.1).rate(step, 100) for step in range(100)} == {0.1}
     cosine = Adam(learning_rate=0.1, schedule="cosine")
     assert cosine.rate(0, 100) == 0.1
+    assert cosine.rate(25, 100) == pytest.approx(0.05 * (1 + 0.5**0.5))
     assert cosine.rate(50, 100) == pytest.approx(0.05)
     assert cosine.rate(100, 100) == pytest.approx(0)
     rates = [cosine.rate(step, 100) for step in range(101)]
