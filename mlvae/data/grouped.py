@@ -135,9 +135,9 @@ def _from_array(x: object) -> Tensor:
         raise InputError(f"x must be an array of shape (N, ...), not ragged: {error}") from error
     if array.dtype.kind not in "uif" or array.dtype.itemsize > 8:
         raise InputError(f"x must be uint8 images or floats, not {array.dtype}; convert it first")
-    # torch takes neither foreign byte order nor negative strides, and warns of read-only memory.
-    plain = array.dtype.newbyteorder("=")
-    return torch.from_numpy(np.array(array, dtype=plain, order="C"))
+    # torch takes neither foreign byte order nor negative strides, and warns of read-only memory:
+    # only such arrays are copied.
+    return torch.from_numpy(np.require(array, array.dtype.newbyteorder("="), ["C", "W"]))
 
 
 def _checked(x: Tensor) -> Tensor:

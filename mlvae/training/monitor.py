@@ -30,7 +30,7 @@ class Monitor:
     """
 
     def __init__(self, state: TrainingState, *, progress: bool = True) -> None:
-        from torch.utils.tensorboard import SummaryWriter  # seconds, as below
+        from torch.utils.tensorboard import SummaryWriter  # seconds `import mlvae` need not take
 
         self.state = state
         self.metrics_file = state.run / "metrics.jsonl"
@@ -111,7 +111,7 @@ class Monitor:
 
     def pictures(self, grids: Mapping[str, Tensor]) -> None:
         """Images (channels, height, width) by name: to TensorBoard, and to ``figures/``."""
-        from torchvision.utils import save_image  # seconds that `import mlvae` need not take
+        from torchvision.utils import save_image  # likewise
 
         figures = self.state.run / "figures"
         for name, grid in grids.items():
