@@ -1,6 +1,6 @@
 """Multi-Level Variational Autoencoders: content and style from grouped observations."""
 
-from mlvae import data, grids, likelihoods, models, networks
+from mlvae import data, evaluation, grids, likelihoods, models, networks
 from mlvae.batch import Batch
 from mlvae.data import GroupedData
 from mlvae.errors import Diverged, InputError
@@ -21,6 +21,7 @@ __all__ = [
     "InputError",
     "__version__",
     "data",
+    "evaluation",
     "grids",
     "likelihoods",
     "load",

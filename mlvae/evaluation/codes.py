@@ -1,0 +1,106 @@
+"""Codes of explicit sets of observations: what questions about a representation are asked of.
+
+A set is k members of one group whose evidence is accumulated to one code. Sets are disjoint and
+their size is always said: a code pooled over many images of one class is easy to classify whatever
+the encoder, even an untrained one, so a figure without its k says nothing.
+
+Shapes: N observations, M sets of k observations, D dimensions, ... one observation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from mlvae.data import GroupedData
+from mlvae.errors import InputError, check_integer
+from mlvae.evidence import ACCUMULATIONS, product
+from mlvae.gaussian import DiagonalGaussian
+from mlvae.groups import Groups
+
+__all__ = ["accumulate_sets", "disjoint_sets", "encode", "pixels", "representations"]
+
+#: From observations (N, ...) to one posterior for each, (N, D).
+Representation = Callable[[Tensor], DiagonalGaussian]
+
+
+def representations(model: nn.Module) -> dict[str, Representation]:
+    """What a model says of single observations, by name.
+
+    "content" and "style" of a model that has both, otherwise "latent".
+    """
+    if hasattr(model, "infer_style"):
+        return {"content": model.infer_content, "style": model.infer_style}
+    return {"latent": model.infer}
+
+
+def pixels(x: Tensor) -> DiagonalGaussian:
+    """The control without a model: observations themselves, with equal variances.
+
+    The product of equal variances is the plain average. Only the mean of such a code is meant.
+    """
+    return DiagonalGaussian(x.flatten(1), torch.zeros_like(x.flatten(1)))
+
+
+@torch.no_grad()
+def encode(
+    representation: Representation, data: GroupedData, *, chunk: int = 4096
+) -> DiagonalGaussian:
+    """The posterior of every observation of ``data`` by itself, shape (N, D)."""
+    rows = torch.arange(len(data), device=data.device)
+    parts = [representation(data.observations(part)) for part in rows.split(chunk)]
+    return DiagonalGaussian(
+        torch.cat([part.mean for part in parts]), torch.cat([part.log_variance for part in parts])
+    )
+
+
+def disjoint_sets(groups: Groups, k: int, *, generator: torch.Generator | None = None) -> Tensor:
+    """Cut every group at random into sets of k members; up to k - 1 members of each are left out.
+
+    Args:
+        groups: the groups to cut.
+        k: members of a set.
+        generator: of the cut, on the device of the groups.
+
+    Returns:
+        Indices of observations, shape (M, k): the members of a row are of one group, and no
+        observation is in two rows.
+
+    Raises:
+        InputError: if no group has k members.
+    """
+    check_integer("k", k, minimum=1)
+    if int(groups.sizes.max()) < k:
+        raise InputError(
+            f"k={k} must not exceed the size of every group, and the largest has "
+            f"{int(groups.sizes.max())} members"
+        )
+    device = groups.index.device
+    order = torch.randperm(groups.num_observations, generator=generator, device=device)
+    order = order[groups.index[order].argsort(stable=True)]
+    group = groups.index[order]
+    first = groups.sizes.cumsum(0) - groups.sizes
+    rank = torch.arange(len(order), device=device) - first[group]
+    # Whole sets only, so that reading k at a time never crosses from one group to the next.
+    return order[rank < (groups.sizes // k * k)[group]].view(-1, k)
+
+
+def accumulate_sets(
+    posterior: DiagonalGaussian, sets: Tensor, *, accumulation: str | None = None
+) -> DiagonalGaussian:
+    """One code for each set: the accumulated posteriors of its members.
+
+    Args:
+        posterior: of single observations, (N, D).
+        sets: indices of observations, (M, k).
+        accumulation: name of the rule; None is the product of normals.
+
+    Returns:
+        Codes of shape (M, D).
+    """
+    rule = product if accumulation is None else ACCUMULATIONS[accumulation]
+    index = torch.arange(len(sets), device=sets.device).repeat_interleave(sets.shape[1])
+    members = Groups.unchecked(index, torch.full_like(sets[:, 0], sets.shape[1]))
+    return rule(posterior[sets.flatten()], members)

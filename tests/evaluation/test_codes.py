@@ -1,0 +1,58 @@
+import pytest
+import torch
+
+from mlvae import GroupedData, Groups, InputError
+from mlvae.evaluation.codes import accumulate_sets, disjoint_sets, encode, pixels, representations
+from mlvae.models import VAE
+
+
+def ragged():
+    return Groups.of(torch.repeat_interleave(torch.arange(4), torch.tensor([1, 6, 7, 20])))
+
+
+@pytest.mark.parametrize("k", [1, 2, 3, 7, 20])
+def test_sets_are_disjoint_of_one_group_and_as_many_as_there_can_be(k):
+    groups = ragged()
+    sets = disjoint_sets(groups, k)
+    assert sets.shape == (sum(size // k for size in (1, 6, 7, 20)), k)
+    assert len(sets.unique()) == sets.numel()
+    of = groups.index[sets]
+    assert (of == of[:, :1]).all()
+    assert torch.bincount(of[:, 0], minlength=4).tolist() == [size // k for size in (1, 6, 7, 20)]
+
+
+def test_sets_are_cut_at_random_and_again_the_same_with_the_same_generator():
+    cuts = [disjoint_sets(ragged(), 3, generator=torch.Generator().manual_seed(s)) for s in (0, 0)]
+    assert torch.equal(*cuts)
+    assert not torch.equal(
+        cuts[0], disjoint_sets(ragged(), 3, generator=torch.Generator().manual_seed(1))
+    )
+
+
+def test_no_set_is_larger_than_every_group():
+    with pytest.raises(InputError, match=r"k=21 must not exceed .* the largest has 20 members"):
+        disjoint_sets(ragged(), 21)
+    with pytest.raises(InputError, match="k must be an integer of at least 1"):
+        disjoint_sets(ragged(), 0)
+
+
+def test_the_code_of_a_set_is_what_the_model_infers_of_it(small_model, digits):
+    model = small_model()
+    posterior = encode(representations(model)["content"], digits.test, chunk=50)
+    sets = disjoint_sets(digits.test.groups, 4)
+    codes = accumulate_sets(posterior, sets, accumulation=model.accumulation)
+    one = model.infer_content(digits.test.x[sets[3]], [0, 0, 0, 0])
+    torch.testing.assert_close(codes.mean[3:4], one.mean)
+    torch.testing.assert_close(codes.log_variance[3:4], one.log_variance)
+
+
+def test_a_model_without_style_has_one_latent():
+    model = VAE((1, 8, 8), latent_dim=3)
+    assert set(representations(model)) == {"latent"}
+
+
+def test_accumulated_pixels_are_the_plain_average():
+    data = GroupedData(torch.rand(6, 1, 2, 2), [0] * 6)
+    codes = accumulate_sets(encode(pixels, data), torch.tensor([[0, 2, 4], [1, 3, 5]]))
+    expected = torch.stack((data.x[[0, 2, 4]].mean(0), data.x[[1, 3, 5]].mean(0))).flatten(1)
+    torch.testing.assert_close(codes.mean, expected)

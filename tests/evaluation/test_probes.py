@@ -1,0 +1,102 @@
+import math
+
+import pytest
+import torch
+
+from mlvae import DiagonalGaussian, GroupedData, InputError
+from mlvae.evaluation.codes import pixels, representations
+from mlvae.evaluation.probes import PROBES, entropy, probe, probe_sets
+
+
+def two_normals(n, distance):
+    """Labels 0 and 1, codes N(-distance / 2, 1) and N(distance / 2, 1)."""
+    labels = torch.arange(n) % 2
+    return torch.randn(n, 1) + distance * (labels[:, None] - 0.5), labels
+
+
+def bayes(distance, n=400_000):
+    """Accuracy and H(Y | code) in bits of the best of all probes, by Monte Carlo."""
+    codes, labels = two_normals(n, distance)
+    logit = (distance * codes[:, 0] * (2 * labels - 1)).double()
+    unknown = torch.nn.functional.softplus(-logit).mean() / math.log(2)
+    return float((logit > 0).double().mean()), float(unknown)
+
+
+@pytest.mark.parametrize("kind", PROBES)
+def test_a_probe_approaches_the_best_there_is_and_its_entropy_is_a_bound(kind):
+    accuracy, unknown = bayes(2.0)
+    score = probe(two_normals(3000, 2.0), two_normals(5000, 2.0), kind=kind)
+    assert score.accuracy == pytest.approx(accuracy, abs=0.03)
+    assert unknown - 0.03 < score.conditional_entropy < unknown + 0.1
+    assert score.num_codes == 5000
+
+
+@pytest.mark.parametrize("kind", PROBES)
+def test_codes_without_the_label_leave_all_of_it_unknown(kind):
+    score = probe(two_normals(3000, 0.0), two_normals(3000, 0.0), kind=kind)
+    assert score.accuracy == pytest.approx(0.5, abs=0.05)
+    assert 1 - 0.01 < score.conditional_entropy < 1.1
+
+
+@pytest.mark.parametrize("kind", PROBES)
+def test_codes_that_are_the_label_leave_nothing_unknown(kind):
+    labels = torch.arange(600) % 3
+    codes = torch.nn.functional.one_hot(labels).float()
+    score = probe((codes, labels), (codes, labels), kind=kind)
+    assert score.accuracy == 1 and score.conditional_entropy < 0.2
+
+
+def test_entropy_is_in_bits():
+    assert entropy(torch.arange(10)) == pytest.approx(math.log2(10))
+    assert entropy(torch.tensor([0, 0, 0, 1])) == pytest.approx(0.811278, abs=1e-6)
+    assert entropy(torch.zeros(5)) == 0
+
+
+def test_pooling_by_label_makes_any_code_look_good_and_one_image_does_not(small_model, digits):
+    # The trap of published evaluations: the encoder here has never been trained.
+    untrained = representations(small_model(content_dim=10))["content"]
+    options = {"kind": "logistic", "train_codes": 2000, "sample": False}
+    alone = probe_sets(untrained, digits.train, digits.test, **options)
+    pooled = probe_sets(untrained, digits.train, digits.test, k_train=8, k_test=8, **options)
+    assert pooled.accuracy > 0.95 > alone.accuracy + 0.1
+    assert pooled.num_codes < alone.num_codes / 8 + 1
+
+
+def test_samples_say_less_than_means(small_model, digits):
+    def noisy(x):
+        return DiagonalGaussian(x.flatten(1), torch.full_like(x.flatten(1), 1.0))
+
+    scores = {
+        sample: probe_sets(noisy, digits.train, digits.test, sample=sample, kind="logistic")
+        for sample in (True, False)
+    }
+    assert scores[True].accuracy < scores[False].accuracy - 0.05
+    assert scores[True].conditional_entropy > scores[False].conditional_entropy + 0.1
+
+
+def test_the_seed_decides_everything(digits):
+    scores = [
+        probe_sets(pixels, digits.test, digits.validation, k_test=2, kind="mlp", seed=seed)
+        for seed in (0, 0, 1)
+    ]
+    assert scores[0] == scores[1] != scores[2]
+
+
+def test_groups_are_the_same_by_name_although_parts_number_their_own(digits):
+    # The test part lacks a group, so its numbers are shifted against those of training.
+    some = digits.test.subset(digits.test.groups.index != 0)
+    whole = probe_sets(pixels, digits.train, some, sample=False, kind="logistic")
+    assert whole.accuracy > 0.9
+
+
+def test_what_cannot_be_probed_is_refused(digits):
+    one = (torch.zeros(4, 1), torch.zeros(4))
+    with pytest.raises(InputError, match="at least two labels"):
+        probe(one, one)
+    with pytest.raises(InputError, match="every label it is tested on"):
+        probe(two_normals(9, 1.0), (torch.zeros(2, 1), torch.tensor([0, 7])))
+    with pytest.raises(InputError, match="one of mlp, logistic, knn"):
+        probe(one, one, kind="svm")
+    other = GroupedData(digits.test.x, [10] * len(digits.test))
+    with pytest.raises(InputError, match=r"every group it is tested on, but not \[10\]"):
+        probe_sets(pixels, digits.train, other)

@@ -1,0 +1,372 @@
+"""Scores on unseen groups are what closed forms and exhaustive loops give, and favour no one."""
+
+import itertools
+import math
+from statistics import NormalDist
+
+import pytest
+import torch
+
+from mlvae import DiagonalGaussian, Groups, InputError
+from mlvae.evaluation import unseen
+from mlvae.evaluation.unseen import n_shot_accuracy, verification
+
+PHI = NormalDist().cdf
+
+
+def points(mean):
+    """Codes without variances."""
+    return DiagonalGaussian(mean, torch.zeros_like(mean))
+
+
+def clusters(sizes, dim=4, spread=1.0, scale=0.5, dtype=torch.float64):
+    """Random codes around random centres, with random variances, in shuffled order."""
+    index = torch.arange(len(sizes)).repeat_interleave(torch.tensor(sizes))
+    index = index[torch.randperm(len(index))]
+    centres = torch.randn(len(sizes), dim, dtype=dtype)
+    mean = centres[index] + spread * torch.randn(len(index), dim, dtype=dtype)
+    return DiagonalGaussian(mean, scale * torch.randn_like(mean)), Groups(index)
+
+
+def assert_close(estimate, expected, slack=0.0):
+    """``estimate`` is within four standard errors, and ``slack``, of ``expected``."""
+    assert abs(estimate.mean - expected) <= 4 * estimate.standard_error + slack, (
+        estimate,
+        expected,
+    )
+
+
+def apart(mean_a, variance_a, mean_b, variance_b, distance):
+    """Distance of two codes by plain Python."""
+    if distance == "mahalanobis":
+        terms = zip(mean_a, variance_a, mean_b, variance_b, strict=True)
+        return sum((a - b) ** 2 / (v + w) for a, v, b, w in terms)
+    return 1 - sum(a * b for a, b in zip(mean_a, mean_b, strict=True)) / (
+        math.hypot(*mean_a) * math.hypot(*mean_b)
+    )
+
+
+def two_classes(m, n=2000):
+    """Classes N(m, 1) and N(-m, 1) by n quantiles each, which spare the noise of draws."""
+    quantile = torch.special.ndtri((torch.arange(n, dtype=torch.float64) + 0.5) / n)
+    mean = torch.cat((quantile + m, quantile - m))[:, None]
+    return points(mean), Groups(torch.arange(2 * n) // n)
+
+
+BOTH = pytest.mark.parametrize("distance", ["cosine", "mahalanobis"])
+
+
+@BOTH
+@pytest.mark.parametrize("shots", [1, 2])
+def test_separated_groups_are_told_apart_perfectly(distance, shots):
+    index = torch.arange(60) % 5
+    codes = points(10 * torch.eye(5)[index] + 0.01 * torch.randn(60, 5))
+    score = n_shot_accuracy(codes, Groups(index), shots=shots, galleries=5, distance=distance)
+    assert score == (1.0, 0.0, 0.2, 5, 60 - 5 * shots)
+    result = verification(codes, Groups(index), pairs=500, galleries=3, distance=distance)
+    assert result == ((1.0, 0.0), (0.0, 0.0))
+
+
+@BOTH
+def test_codes_that_know_nothing_score_chance(distance):
+    # Fresh codes each time: galleries of the same codes share what these happen to say.
+    accuracy, auc, eer = [], [], []
+    for _ in range(20):
+        codes, groups = clusters([40, 30, 20, 10])
+        codes = codes[torch.randperm(100)]
+        options = {"galleries": 3, "distance": distance}
+        accuracy.append(n_shot_accuracy(codes, groups, shots=2, **options).mean)
+        result = verification(codes, groups, pairs=300, **options)
+        auc.append(result.auc.mean)
+        eer.append(result.eer.mean)
+    for values, chance in ((accuracy, 0.25), (auc, 0.5), (eer, 0.5)):
+        assert_close(unseen._estimate(values), chance)
+
+
+@BOTH
+def test_equal_codes_score_chance_exactly(distance):
+    # Ties would otherwise go to the first group, here the largest.
+    codes, groups = points(torch.ones(20, 3)), Groups.of([0] * 14 + [1] * 3 + [2] * 3)
+    score = n_shot_accuracy(codes, groups, shots=2, galleries=3, distance=distance)
+    assert score == (pytest.approx(1 / 3), pytest.approx(0), pytest.approx(1 / 3), 3, 14)
+    result = verification(codes, groups, pairs=100, galleries=2, distance=distance)
+    assert result == ((0.5, 0.0), (0.5, 0.0))
+
+
+@pytest.mark.parametrize("shots", [1, 3])
+def test_no_observation_is_compared_with_itself(shots):
+    # Codes that identify the observation and say nothing of the group.
+    codes, groups = points(torch.eye(40)), Groups(torch.arange(40) % 4)
+    score = n_shot_accuracy(codes, groups, shots=shots, galleries=20)
+    assert score.mean == pytest.approx(0.25, abs=1e-12)
+    if shots == 1:  # otherwise equal only up to rounding
+        score = n_shot_accuracy(codes, groups, shots=1, galleries=20, distance="mahalanobis")
+        assert score.mean == 0.25
+    for distance in unseen.DISTANCES:
+        result = verification(codes, groups, pairs=5000, galleries=2, distance=distance)
+        assert result == ((0.5, 0.0), (0.5, 0.0))
+
+
+@pytest.mark.parametrize("shots", [1, 4])
+def test_accuracy_of_two_gaussian_classes_is_the_closed_form(shots):
+    # A probe x ~ N(m, 1) is nearer to a ~ N(m, 1/n) than to b ~ N(-m, 1/n) if a - b and
+    # 2x - a - b have one sign; they are independent N(2m, 2/n) and N(2m, 4 + 2/n).
+    m = 0.7
+    score = n_shot_accuracy(*two_classes(m), shots=shots, galleries=300, distance="mahalanobis")
+    gallery, probe = 2 * m / math.sqrt(2 / shots), 2 * m / math.sqrt(4 + 2 / shots)
+    expected = PHI(gallery) * PHI(probe) + PHI(-gallery) * PHI(-probe)
+    assert score.standard_error < 0.02
+    assert_close(score, expected, slack=0.002)
+
+
+def test_verification_of_two_gaussian_classes_is_the_closed_form():
+    # Differences are N(0, 2) within and N(+-2m, 2) between classes; their sum and difference are
+    # independent N(2m, 4), and the former is the smaller one if both have one sign.
+    m = 0.9
+    result = verification(*two_classes(m), distance="mahalanobis")
+    assert_close(result.auc, PHI(m) ** 2 + PHI(-m) ** 2, slack=0.002)
+
+    def excess(threshold):
+        between = NormalDist(2 * m, math.sqrt(2))
+        accepted = between.cdf(threshold) - between.cdf(-threshold)
+        return accepted - 2 * NormalDist(0, math.sqrt(2)).cdf(-threshold)
+
+    low, high = 0.0, 10.0
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (low, middle) if excess(middle) > 0 else (middle, high)
+    assert_close(result.eer, 2 * NormalDist(0, math.sqrt(2)).cdf(-low), slack=0.002)
+
+
+@BOTH
+def test_accuracy_agrees_with_all_galleries(distance):
+    codes, groups = clusters([3, 4, 5], dim=2, scale=2.0)
+    mean, variance = codes.mean.tolist(), codes.variance.tolist()
+    members = [(groups.index == group).nonzero()[:, 0].tolist() for group in range(3)]
+    accuracy = []
+    for gallery in itertools.product(*(itertools.combinations(some, 2) for some in members)):
+        known = []
+        for shots in gallery:
+            precision = [sum(1 / variance[i][d] for i in shots) for d in range(2)]
+            weighted = [sum(mean[i][d] / variance[i][d] for i in shots) for d in range(2)]
+            centre = [w / p for w, p in zip(weighted, precision, strict=True)]
+            known.append((centre, [1 / p for p in precision]))
+        right = []
+        for i in set(range(12)) - set(itertools.chain(*gallery)):
+            distances = [apart(mean[i], variance[i], *code, distance) for code in known]
+            right.append(distances.index(min(distances)) == int(groups.index[i]))
+        accuracy.append(sum(right) / len(right))
+    score = n_shot_accuracy(codes, groups, shots=2, galleries=500, distance=distance)
+    assert_close(score, sum(accuracy) / len(accuracy))
+    assert score.standard_error < 0.02
+
+
+@BOTH
+def test_verification_agrees_with_all_pairs(distance):
+    # Groups of unequal sizes, one of a single member: every pair must be as likely as any other.
+    codes, groups = clusters([2, 9, 1, 5], dim=2, scale=2.0)
+    mean, variance = codes.mean.tolist(), codes.variance.tolist()
+    same, different = [], []
+    for i, j in itertools.combinations(range(17), 2):
+        kind = same if groups.index[i] == groups.index[j] else different
+        kind.append(apart(mean[i], variance[i], mean[j], variance[j], distance))
+    auc = sum(a < b for a, b in itertools.product(same, different)) / len(same) / len(different)
+    result = verification(codes, groups, pairs=2000, galleries=20, distance=distance)
+    assert_close(result.auc, auc)
+    assert result.auc.standard_error < 0.01
+
+
+def test_pairs_are_of_one_group_and_of_two():
+    groups = Groups.of([3, 0, 1, 0, 2, 1, 0, 2, 1, 1])
+    same, different = unseen._pairs(groups, 20_000, torch.Generator().manual_seed(0))
+    assert (groups.index[same[0]] == groups.index[same[1]]).all()
+    assert (same[0] != same[1]).all()
+    assert (groups.index[different[0]] != groups.index[different[1]]).all()
+    for ends, number in ((same, 6 + 12 + 2), (different, 90 - 20)):
+        counts = (10 * ends[0] + ends[1]).unique(return_counts=True)[1].double()
+        assert len(counts) == number
+        assert (counts - 20_000 / number).abs().max() < 5 * math.sqrt(20_000 / number)
+
+
+def test_equal_error_rate_is_interpolated():
+    # At thresholds 1, 2, 3: wrongly accepted 0, 1/3, 1/3; wrongly rejected 1/2, 1/2, 0.
+    auc, eer = unseen._roc(torch.tensor([1.0, 3.0]).numpy(), torch.tensor([2.0, 4, 5]).numpy())
+    assert auc == pytest.approx(5 / 6)
+    assert eer == pytest.approx(1 / 3)
+
+
+def test_cosine_ignores_scale_and_rotation():
+    codes, groups = clusters([20, 20, 20])
+    a, b = torch.nn.functional.normalize(torch.randn(2, 4, 1, dtype=torch.float64), dim=1)
+    rotation = (torch.eye(4) - 2 * a @ a.T) @ (torch.eye(4) - 2 * b @ b.T)
+    codes = points(codes.mean)
+    expected = n_shot_accuracy(codes, groups, shots=3, galleries=10)
+    pairs = verification(codes, groups, pairs=1000, galleries=3)
+    for mean in (1e-9 * codes.mean, 1e9 * codes.mean, codes.mean @ rotation):
+        changed = points(mean)
+        assert n_shot_accuracy(changed, groups, shots=3, galleries=10) == expected
+        result = verification(changed, groups, pairs=1000, galleries=3)
+        torch.testing.assert_close(result, pairs, rtol=1e-9, atol=1e-9)
+    # With one shot, each observation may have its own scale.
+    changed = points(codes.mean * torch.rand(60, 1, dtype=torch.float64).add(0.1))
+    one_shot = n_shot_accuracy(codes, groups, shots=1, galleries=10)
+    assert n_shot_accuracy(changed, groups, shots=1, galleries=10) == one_shot
+
+
+def test_mahalanobis_ignores_the_units_of_each_dimension():
+    codes, groups = clusters([20, 20, 20])
+    units = torch.tensor([1e-3, 0.2, 7.0, 1e4], dtype=torch.float64)
+    changed = DiagonalGaussian(codes.mean * units, codes.log_variance + 2 * units.log())
+    options = {"galleries": 5, "distance": "mahalanobis"}
+    assert n_shot_accuracy(codes, groups, shots=2, **options) == n_shot_accuracy(
+        changed, groups, shots=2, **options
+    )
+    torch.testing.assert_close(
+        verification(codes, groups, pairs=1000, **options),
+        verification(changed, groups, pairs=1000, **options),
+        rtol=1e-9,
+        atol=1e-9,
+    )
+
+
+@BOTH
+def test_more_shots_help_on_noisy_codes(distance):
+    codes, groups = clusters([60] * 6, spread=1.5, scale=0.0)
+    one, four, sixteen = (
+        n_shot_accuracy(codes, groups, shots=shots, galleries=30, distance=distance)
+        for shots in (1, 4, 16)
+    )
+    assert one.chance + 4 * one.standard_error < one.mean
+    assert one.mean + 4 * one.standard_error < four.mean
+    assert four.mean + 4 * four.standard_error < sixteen.mean
+
+
+@BOTH
+def test_precise_members_weigh_more_in_the_gallery(distance):
+    # Every other member is off by far, and says so.
+    codes, groups = clusters([40] * 5, spread=0.1)
+    vague = (torch.rand(200, 1) < 0.5).expand(-1, 4)
+    noisy = codes.mean + 5 * vague * torch.randn_like(codes.mean)
+    honest = DiagonalGaussian(noisy, torch.where(vague, 3.0, -3.0).double())
+    options = {"shots": 4, "galleries": 30, "distance": distance}
+    with_variances = n_shot_accuracy(honest, groups, **options)
+    without = n_shot_accuracy(points(noisy), groups, **options)
+    assert with_variances.mean > without.mean + 0.1
+
+
+@BOTH
+def test_order_of_observations_and_numbering_of_groups_do_not_matter(distance):
+    codes, groups = clusters([10, 20, 30], spread=2.0)
+    accuracy = {"shots": 2, "galleries": 100, "distance": distance}
+    pairs = {"pairs": 500, "galleries": 10, "distance": distance}
+    score = n_shot_accuracy(codes, groups, **accuracy)
+    auc = verification(codes, groups, **pairs).auc
+    order = torch.randperm(60)
+    shuffled = codes[order], Groups(groups.index[order])
+    renumbered = codes, Groups(torch.tensor([2, 0, 1])[groups.index])
+    for case in (shuffled, renumbered):
+        for a, b in (
+            (score, n_shot_accuracy(*case, **accuracy)),
+            (auc, verification(*case, **pairs).auc),
+        ):
+            assert abs(a.mean - b.mean) < 4 * math.hypot(a.standard_error, b.standard_error)
+
+
+def test_small_groups_are_left_out():
+    codes, groups = clusters([8, 3, 1, 8, 2])
+    score = n_shot_accuracy(codes, groups, shots=2, galleries=5)
+    assert (score.num_groups, score.chance, score.num_probes) == (3, 1 / 3, 6 + 1 + 6)
+    large = (groups.sizes > 2)[groups.index]
+    alone = Groups.of(groups.index[large])
+    assert n_shot_accuracy(codes[large], alone, shots=2, galleries=5) == score
+
+
+def test_a_seed_gives_the_same_draws_and_another_seed_others():
+    codes, groups = clusters([20, 20, 20])
+    for question in (lambda **o: n_shot_accuracy(shots=1, **o), verification):
+        first, again, other = (
+            question(codes=codes, groups=groups, galleries=3, seed=seed) for seed in (0, 0, 1)
+        )
+        assert first == again != other
+
+
+@BOTH
+def test_chunks_do_not_change_the_result(distance, monkeypatch):
+    codes, groups = clusters([30, 20, 10])
+    accuracy = {"shots": 2, "galleries": 4, "distance": distance}
+    pairs = {"pairs": 50, "galleries": 2, "distance": distance}
+    score, result = (
+        n_shot_accuracy(codes, groups, **accuracy),
+        verification(codes, groups, **pairs),
+    )
+    for most in (1, 60):
+        monkeypatch.setattr(unseen, "MOST_NUMBERS", most)
+        torch.testing.assert_close(n_shot_accuracy(codes, groups, **accuracy), score)
+        torch.testing.assert_close(verification(codes, groups, **pairs), result)
+
+
+@BOTH
+@pytest.mark.parametrize("log_variance", [-80.0, 80.0])
+def test_extreme_variances_in_float32_change_nothing(distance, log_variance):
+    codes, groups = clusters([20, 20, 20], scale=0.0, dtype=torch.float32)
+    codes = DiagonalGaussian(100 * codes.mean, codes.log_variance)
+    extreme = DiagonalGaussian(codes.mean, codes.log_variance + log_variance)
+    options = {"galleries": 4, "distance": distance}
+    for question in (lambda *a, **o: n_shot_accuracy(*a, shots=2, **o), verification):
+        assert question(extreme, groups, **options) == question(codes, groups, **options)
+
+
+def test_gradients_zeros_and_half_precision_are_no_obstacle():
+    mean = torch.zeros(12, 3, dtype=torch.bfloat16)
+    mean[:6, 0] = 1  # the other group's means have no direction
+    codes = DiagonalGaussian(mean.requires_grad_(), torch.zeros_like(mean))
+    groups = Groups(torch.arange(12) // 6)
+    score = n_shot_accuracy(codes, groups, shots=1, galleries=2)
+    assert score.mean == 0.75  # zeros are as far from one group as from the other
+    assert 0 < verification(codes, groups, pairs=100, galleries=2).auc.mean < 1
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"shots": 0}, "shots must be an integer of at least 1, not 0"),
+        ({"shots": 1.5}, "shots must be an integer"),
+        ({"shots": 1, "galleries": 1}, "galleries must be an integer of at least 2, not 1"),
+        ({"shots": 1, "distance": "cosin"}, "did you mean 'cosine'"),
+        ({"shots": 1, "seed": -1}, "seed must be an integer of at least 0"),
+        ({"shots": 3}, r"two groups of 4 or more members, not 1 of 2; the largest has 5"),
+        ({"shots": 9}, r"two groups of 10 or more members, not 0 of 2"),
+    ],
+)
+def test_n_shot_accuracy_says_what_was_expected(options, message):
+    with pytest.raises(InputError, match=message):
+        n_shot_accuracy(*clusters([5, 3]), **options)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "options", "message"),
+    [
+        ([5, 3], {"pairs": 0}, "pairs must be an integer of at least 1, not 0"),
+        ([5, 3], {"galleries": 1}, "galleries must be an integer of at least 2, not 1"),
+        ([5, 3], {"distance": "euclid"}, "distance must be one of cosine, mahalanobis"),
+        ([5], {}, "at least two groups, .* not 1 groups of at most 5 members"),
+        ([1, 1, 1], {}, "two members of at least one, not 3 groups of at most 1"),
+    ],
+)
+def test_verification_says_what_was_expected(sizes, options, message):
+    with pytest.raises(InputError, match=message):
+        verification(*clusters(sizes), **options)
+
+
+@pytest.mark.parametrize("question", [lambda *a: n_shot_accuracy(*a, shots=1), verification])
+def test_codes_must_fit_the_groups_and_be_finite(question):
+    codes, groups = clusters([5, 3])
+    with pytest.raises(InputError, match=r"each of the 8 grouped observations, not \(7, 4\)"):
+        question(codes[:7], groups)
+    with pytest.raises(InputError, match=r"shape \(N, D\).*not \(8,\)"):
+        question(DiagonalGaussian(codes.mean[:, 0], codes.log_variance[:, 0]), groups)
+    for parameter in (codes.mean, codes.log_variance):
+        before, parameter[2, 1] = parameter[2, 1].clone(), math.nan
+        with pytest.raises(InputError, match="finite, but that of observation 2"):
+            question(codes, groups)
+        parameter[2, 1] = before
