@@ -96,8 +96,8 @@ def n_shot_accuracy(
     contents", n-shot classification), with the gallery pooled.
 
     The accuracy of a gallery is the mean over its probes, so large groups weigh more. A probe that
-    is equally near to several groups, its own among them, counts as the reciprocal of their number
-    - what guessing would score - so that codes that are all equal score chance exactly.
+    is equally near to several groups, its own among them, counts as the reciprocal of their
+    number, as guessing would: codes that are all equal score chance, not the share of one group.
 
     Args:
         codes: posterior of each observation by itself, (N, D).

@@ -216,10 +216,11 @@ def test_a_vae_ignores_groups_and_the_number_of_style_draws():
     with torch.no_grad():
         model.encoder.heads.bias[2:] += 1.0
     alone = GroupedData(data.x, range(8))
-    assert torch.equal(
-        importance_weighted_bound(model, data, num_content=3, num_style=7),
-        importance_weighted_bound(model, alone, num_content=3),
-    )
+    decoded = []
+    model.decoder.register_forward_hook(lambda *_: decoded.append(1))
+    bound = importance_weighted_bound(model, data, num_content=3, num_style=7)
+    assert len(decoded) == 3
+    assert torch.equal(bound, importance_weighted_bound(model, alone, num_content=3))
 
 
 @pytest.mark.parametrize("make", [linear_mlvae, linear_vae])
