@@ -168,13 +168,14 @@ class _LearnedGaussianLogProb(torch.autograd.Function):
     ) -> Tensor:
         mean, raw = parameters.flatten(2).unbind(1)
         tanh = raw.tanh()
-        log_variance = torch.add(torch.full_like(tanh[:1, :1], middle), tanh, alpha=half)
         error = x.flatten(1) - mean
-        weighted = error * (-log_variance).exp()
+        weighted = (tanh * -half).exp_().mul_(error)
+        if middle:
+            weighted.mul_(math.exp(-middle))
         ctx.save_for_backward(tanh, error, weighted)
         ctx.half, ctx.shape, ctx.x_shape = half, parameters.shape, x.shape
-        total = (error * weighted).sum(1) + log_variance.sum(1)
-        return -0.5 * (total + error.shape[1] * LOG_TWO_PI)
+        total = torch.linalg.vecdot(error, weighted) + half * tanh.sum(1)
+        return -0.5 * (total + error.shape[1] * (LOG_TWO_PI + middle))
 
     @staticmethod
     @once_differentiable
@@ -183,8 +184,9 @@ class _LearnedGaussianLogProb(torch.autograd.Function):
         gradient = gradient[:, None]
         result = tanh.new_empty(len(tanh), 2, tanh.shape[1])
         torch.mul(weighted, gradient, out=result[:, 0])
-        slope = (error * weighted).sub_(1).mul_(gradient * (0.5 * ctx.half))
-        torch.mul(slope, (tanh * tanh).neg_().add_(1), out=result[:, 1])
+        slope = torch.addcmul(tanh.new_tensor(-1), error, weighted)
+        slope.mul_(gradient * (0.5 * ctx.half))
+        torch.ops.aten.tanh_backward.grad_input(slope, tanh, grad_input=result[:, 1])
         of_x = -result[:, 0].view(ctx.x_shape) if ctx.needs_input_grad[1] else None
         return result.view(ctx.shape), of_x, None, None
 
