@@ -158,8 +158,8 @@ class _LearnedGaussianLogProb(torch.autograd.Function):
     .. math:: \partial_\mu \log p = d e^{-\ell}, \qquad
         \partial_r \log p = \tfrac{h}{2} (d^2 e^{-\ell} - 1) (1 - t^2).
 
-    These arrays are the largest of a step. Left to autograd they are passed through twice as
-    often, which costs an eighth of a whole step of the first author's MNIST model on a CPU.
+    These arrays are the largest of a step, and a CPU's time goes into passing through them: left
+    to autograd, the same takes twice as long.
     """
 
     @staticmethod

@@ -93,7 +93,8 @@ def n_shot_accuracy(
     accumulated by the product of normals (:func:`mlvae.evidence.product`). Every other observation
     is a probe, assigned to the nearest of the G accumulated codes. The protocol is that of Hosoya
     (2019, "Group-based learning of disentangled representations with generalizability for novel
-    contents", n-shot classification), with the gallery pooled.
+    contents", n-shot classification) with the gallery pooled; his default is the nearest single
+    member.
 
     The accuracy of a gallery is the mean over its probes, so large groups weigh more. A probe that
     is equally near to several groups, its own among them, counts as the reciprocal of their
