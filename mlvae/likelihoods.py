@@ -169,9 +169,10 @@ class _LearnedGaussianLogProb(torch.autograd.Function):
         mean, raw = parameters.flatten(2).unbind(1)
         tanh = raw.tanh()
         error = x.flatten(1) - mean
-        weighted = (tanh * -half).exp_().mul_(error)
+        weighted = tanh * -half
         if middle:
-            weighted.mul_(math.exp(-middle))
+            weighted.sub_(middle)  # before the exponential: either part alone may leave float32
+        weighted.exp_().mul_(error)
         ctx.save_for_backward(tanh, error, weighted)
         ctx.half, ctx.shape, ctx.x_shape = half, parameters.shape, x.shape
         total = torch.linalg.vecdot(error, weighted) + half * tanh.sum(1)

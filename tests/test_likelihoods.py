@@ -57,6 +57,9 @@ def test_the_learned_log_variance_keeps_to_its_interval_whatever_the_decoder_say
     parameters = torch.tensor([[[0.0, 0.0], [-1e30, 1e30]]])
     assert LearnedGaussian(-6.0, 2.0).log_variance(parameters).tolist() == [[-6.0, 2.0]]
     assert LearnedGaussian().log_prob(parameters, torch.zeros(1, 2)).isfinite().all()
+    # Middle and half length of an interval may each leave float32 where their sum does not.
+    wide = LearnedGaussian(0.0, 300.0)
+    assert wide.log_prob(parameters, torch.ones(1, 2)).isfinite().all()
 
 
 def test_no_author_image_is_likelier_than_the_floor_of_the_variance_allows():

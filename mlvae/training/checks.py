@@ -10,7 +10,7 @@ from torch import nn
 from mlvae.data import GroupedData
 from mlvae.errors import InputError, check_choice, check_integer, check_number
 
-__all__ = ["check_fit", "check_folder", "check_options", "resolve_device"]
+__all__ = ["check_fit", "check_folder", "check_options", "check_warmup", "resolve_device"]
 
 PRECISIONS = ("float32", "bfloat16")
 
@@ -79,3 +79,12 @@ def check_fit(model: nn.Module, data: GroupedData, what: str) -> None:
         )
     if data.x.is_floating_point() and hasattr(model, "likelihood"):
         model.likelihood.check(data.x)
+
+
+def check_warmup(model: nn.Module, kl_warmup_steps: int) -> None:
+    """Raise :class:`InputError` unless ``model`` has what a warm-up, if there is one, scales."""
+    if kl_warmup_steps and not hasattr(getattr(model, "objective", None), "kl_scale"):
+        raise InputError(
+            f"trainer.kl_warmup_steps needs a model with objective.kl_scale, which "
+            f"{type(model).__name__} lacks; set it to 0"
+        )

@@ -14,7 +14,13 @@ from torch import nn
 from mlvae.data import Grouped, GroupedData, Shuffled
 from mlvae.grids import pictures
 from mlvae.parts import to_config
-from mlvae.training.checks import check_fit, check_folder, check_options, resolve_device
+from mlvae.training.checks import (
+    check_fit,
+    check_folder,
+    check_options,
+    check_warmup,
+    resolve_device,
+)
 from mlvae.training.interrupt import Interrupt
 from mlvae.training.monitor import Monitor
 from mlvae.training.optimizer import Adam
@@ -122,10 +128,14 @@ def train(
     steps_per_epoch = batching.num_batches(data)
     run = Path(run if run is not None else f"runs/{datetime.now():%Y-%m-%d_%H-%M-%S}").expanduser()
     check_folder(run, resume)
+    check_warmup(model, kl_warmup_steps)
 
     # Model, optimiser and step on the device; their state, new or from the checkpoint.
     data = data.to(target)
     model.to(target).train()
+    kl_scale = getattr(getattr(model, "objective", None), "kl_scale", None)
+    if kl_scale is not None:
+        kl_scale.fill_(1)  # an earlier training may have ended within its warm-up
     if config is None:
         config = {
             "model": getattr(model, "config", {}),
@@ -169,7 +179,7 @@ def train(
             for group in state.optimizer.param_groups:
                 group["lr"] = state.learning_rate
             if kl_warmup_steps:
-                model.objective.kl_scale.fill_(min(1.0, (state.step + 1) / kl_warmup_steps))
+                kl_scale.fill_(min(1.0, (state.step + 1) / kl_warmup_steps))
             seeded(noise, seed, "noise", state.step)
             state.training_step(plan[position], state.step, noise)
             state.step += 1

@@ -145,7 +145,7 @@ class Monitor:
         except OSError as error:
             raise InputError(
                 f"{error.filename or self.state.run} could not be written ({error.strerror}); "
-                "the last checkpoint is intact: make room and resume"
+                "what was saved before is intact: make room, then resume from the last checkpoint"
             ) from error
 
     def _say(self, message: str) -> None:

@@ -256,6 +256,20 @@ def test_warm_up_weakens_the_kl_terms_at_first(small_model, digits, tmp_path):
     assert scales[:6] == [0.25, 0.5, 0.75, 1, 1, 1]
 
 
+def test_a_warm_up_cut_short_does_not_weaken_the_next_training(small_model, digits, tmp_path):
+    model = small_model()
+    fit(model, digits, tmp_path / "first", epochs=1, kl_warmup_steps=1000)
+    assert model.objective.kl_scale < 0.1
+    fit(model, digits, tmp_path / "second", epochs=1)
+    assert model.objective.kl_scale == 1
+
+
+def test_a_warm_up_needs_a_model_whose_kl_it_can_scale(digits, tmp_path):
+    with pytest.raises(InputError, match=r"objective\.kl_scale, which Linear lacks; set it to 0"):
+        fit(torch.nn.Linear(2, 2), digits, tmp_path / "run", kl_warmup_steps=5)
+    assert not (tmp_path / "run").exists()
+
+
 def test_intervals_may_be_none_and_reports_may_come_every_few_steps(small_model, digits, tmp_path):
     options = {"validate_every": None, "pictures_every": None, "log_every": 4, "epochs": 1}
     result = fit(small_model(), digits, tmp_path, **options)
@@ -357,7 +371,7 @@ def test_a_folder_that_cannot_be_written_is_named(small_model, digits, tmp_path)
     run = tmp_path / "run"
     run.mkdir()
     (run / "figures").touch()  # where a folder of pictures has to be
-    with pytest.raises(InputError, match=r"could not be written .*File exists.*: make room and"):
+    with pytest.raises(InputError, match=r"could not be written .*File exists.*: make room, then"):
         fit(small_model(), digits, run, epochs=1)
 
 
