@@ -1,6 +1,7 @@
 """Pictures of what a model has learned, as grids of tiles: arrays in, arrays out.
 
-Shapes: n images of shape (channels, height, width), values in [0, 1].
+Shapes: n images of shape (channels, height, width), values in [0, 1]; L latent dimensions, those
+of the content before those of the style.
 """
 
 from __future__ import annotations
@@ -10,8 +11,17 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from mlvae.data.grouped import GroupedData
+from mlvae.groups import Groups
 
-__all__ = ["pictures", "reconstruction_grid", "swap_grid"]
+__all__ = [
+    "accumulation_grid",
+    "generation_grid",
+    "interpolation_grid",
+    "pictures",
+    "reconstruction_grid",
+    "swap_grid",
+    "traversal_grid",
+]
 
 TILE = 56  # least height and width of a tile, in pixels
 
@@ -45,6 +55,125 @@ def swap_grid(model: nn.Module, x: Tensor) -> Tensor:
 def reconstruction_grid(model: nn.Module, x: Tensor) -> Tensor:
     """Two rows: n images, and below each its reconstruction from itself alone."""
     return _tiles(torch.cat((x, model.reconstruct(x).to(x).clamp(0, 1))), len(x))
+
+
+@torch.no_grad()
+def interpolation_grid(model: nn.Module, start: Tensor, end: Tensor, *, steps: int = 9) -> Tensor:
+    """From one image at the top left to another at the bottom right, between posterior means.
+
+    The content moves along the columns, the style along the rows, so the other two corners are
+    the swaps of the images at the ends. A model with a single latent gives one row.
+
+    Args:
+        model: one with ``infer_content``, ``infer_style`` and ``decode``, or ``infer`` and
+            ``decode``.
+        start: one image (1, channels, height, width).
+        end: another.
+        steps: tiles along each axis.
+    """
+    way = torch.linspace(0, 1, steps, device=start.device)[:, None]
+    ends = torch.cat((start, end))
+    if not hasattr(model, "infer_style"):
+        return _tiles(_shown(model.decode(_between(model.infer(ends).mean, way)), start), steps)
+    content = _between(model.infer_content(ends).mean, way)
+    style = _between(model.infer_style(ends).mean, way)
+    images = model.decode(content.repeat(steps, 1), style.repeat_interleave(steps, 0))
+    return _tiles(_shown(images, start), steps)
+
+
+@torch.no_grad()
+def generation_grid(
+    model: nn.Module,
+    x: Tensor,
+    groups: Groups,
+    *,
+    columns: int = 8,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """New members of groups: the content of a group, styles drawn from the prior.
+
+    A row for each group: on the left ``columns // 2`` of its images (as many as there are), on the
+    right ``columns`` of its content, the mean of what all its members say, with random styles;
+    the styles are the same in every row. A model with a single latent gives draws of its prior.
+
+    Args:
+        model: as in :func:`interpolation_grid`.
+        x: n images.
+        groups: their groups.
+        columns: images that are generated in a row.
+        generator: of the styles, on the device of ``x``.
+    """
+    if not hasattr(model, "infer_style"):
+        z = torch.randn(8 * columns, model.latent_dim, generator=generator, device=x.device)
+        return _tiles(_shown(model.decode(z), x), columns)
+    content = model.infer_content(x, groups).mean
+    s = torch.randn(columns, model.style_dim, generator=generator, device=x.device)
+    blank, half = torch.ones_like(x[:1]), columns // 2
+    rows = []
+    for group, c in enumerate(content):
+        members = x[groups.index == group][:half]
+        rows += [members, *[blank] * (half + 1 - len(members))]
+        rows.append(_shown(model.decode(c[None], s), x))
+    return _tiles(torch.cat(rows), half + 1 + columns)
+
+
+@torch.no_grad()
+def accumulation_grid(model: nn.Module, x: Tensor, groups: Groups) -> Tensor:
+    """What a group's evidence adds: images, their reconstructions alone, and with the group.
+
+    A row for each group: its images, each reconstructed with the content that it shows alone, each
+    with the content accumulated over the row. All groups must have the same number of images.
+
+    Args:
+        model: one with ``reconstruct``.
+        x: n images.
+        groups: their groups.
+    """
+    order = groups.index.argsort(stable=True)
+    size = len(x) // groups.num_groups
+    blocks = (x, _shown(model.reconstruct(x), x), _shown(model.reconstruct(x, groups), x))
+    parts = [block[order].unflatten(0, (groups.num_groups, size)) for block in blocks]
+    gap = torch.ones_like(parts[0][:, :1])
+    grid = torch.cat((parts[0], gap, parts[1], gap, parts[2]), 1)
+    return _tiles(grid.flatten(0, 1), grid.shape[1])
+
+
+@torch.no_grad()
+def traversal_grid(
+    model: nn.Module, x: Tensor, *, steps: int = 9, span: float = 3.0, most: int = 40
+) -> Tensor:
+    """What each latent dimension does to one image.
+
+    A row for each dimension, first those of the content, then those of the style: it goes from
+    -``span`` to ``span`` while all others keep the image's posterior mean.
+
+    Args:
+        model: as in :func:`interpolation_grid`.
+        x: one image (1, channels, height, width).
+        steps: tiles in a row.
+        span: in standard deviations of the prior.
+        most: dimensions that are shown.
+    """
+    split = hasattr(model, "infer_style")
+    posteriors = [model.infer_content(x), model.infer_style(x)] if split else [model.infer(x)]
+    latent = torch.cat([posterior.mean for posterior in posteriors], 1)
+    shown = min(most, latent.shape[1])
+    moved = latent.expand(shown, steps, -1).clone()
+    way = torch.linspace(-span, span, steps, device=x.device)
+    for i in range(shown):
+        moved[i, :, i] = way
+    parts = moved.flatten(0, 1).split([posterior.mean.shape[1] for posterior in posteriors], 1)
+    return _tiles(_shown(model.decode(*parts), x), steps)
+
+
+def _between(ends: Tensor, way: Tensor) -> Tensor:
+    """Points (steps, D) from the first to the second of ``ends`` (2, D)."""
+    return torch.lerp(ends[:1], ends[1:], way)
+
+
+def _shown(images: Tensor, like: Tensor) -> Tensor:
+    """Decoded images as they can be drawn."""
+    return images.to(like).clamp(0, 1)
 
 
 def pictures(model: nn.Module, data: GroupedData) -> dict[str, Tensor]:

@@ -1,18 +1,51 @@
-"""Evaluation: one file for each question asked of a trained model."""
+"""Evaluation: one file for each question asked of a trained model.
 
-from mlvae.evaluation.codes import accumulate_sets, disjoint_sets, encode, pixels, representations
-from mlvae.evaluation.likelihood import importance_weighted_bound
+The questions are :class:`Separation`, :class:`Unseen`, :class:`Manipulation`, :class:`Embedding`
+and :class:`Likelihood`; :func:`evaluate` asks them and writes a report. What they measure with can
+be used by itself.
+"""
+
+from mlvae.evaluation.answer import Answer, Estimate, Figure, Table
+from mlvae.evaluation.codes import (
+    accumulate_sets,
+    disjoint_sets,
+    encode,
+    pixels,
+    principal_components,
+    representations,
+)
+from mlvae.evaluation.embedding import Embedding
+from mlvae.evaluation.evaluate import QUESTIONS, evaluate
+from mlvae.evaluation.importance import importance_weighted_bound
+from mlvae.evaluation.likelihood import Likelihood
+from mlvae.evaluation.manipulation import Manipulation
+from mlvae.evaluation.nearest import n_shot_accuracy, verification
 from mlvae.evaluation.probes import entropy, probe, probe_sets
-from mlvae.evaluation.unseen import n_shot_accuracy, verification
+from mlvae.evaluation.separation import Separation
+from mlvae.evaluation.subject import Subject
+from mlvae.evaluation.unseen import Unseen
 
 __all__ = [
+    "QUESTIONS",
+    "Answer",
+    "Embedding",
+    "Estimate",
+    "Figure",
+    "Likelihood",
+    "Manipulation",
+    "Separation",
+    "Subject",
+    "Table",
+    "Unseen",
     "accumulate_sets",
     "disjoint_sets",
     "encode",
     "entropy",
+    "evaluate",
     "importance_weighted_bound",
     "n_shot_accuracy",
     "pixels",
+    "principal_components",
     "probe",
     "probe_sets",
     "representations",

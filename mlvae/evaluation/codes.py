@@ -20,7 +20,16 @@ from mlvae.evidence import ACCUMULATIONS, product
 from mlvae.gaussian import DiagonalGaussian
 from mlvae.groups import Groups
 
-__all__ = ["accumulate_sets", "disjoint_sets", "encode", "pixels", "representations"]
+__all__ = [
+    "accumulate_sets",
+    "common_labels",
+    "cut_sets",
+    "disjoint_sets",
+    "encode",
+    "pixels",
+    "principal_components",
+    "representations",
+]
 
 #: From observations (N, ...) to one posterior for each, (N, D).
 Representation = Callable[[Tensor], DiagonalGaussian]
@@ -42,6 +51,34 @@ def pixels(x: Tensor) -> DiagonalGaussian:
     The product of equal variances is the plain average. Only the mean of such a code is meant.
     """
     return DiagonalGaussian(x.flatten(1), torch.zeros_like(x.flatten(1)))
+
+
+def principal_components(data: GroupedData, dim: int, *, most: int = 20_000) -> Representation:
+    """The control without a network: the ``dim`` first principal components of observations.
+
+    They are those of ``data``, or of ``most`` of its observations at equal distances; of faces
+    they are called eigenfaces (Turk and Pentland 1991). As in :func:`pixels`, only the mean of
+    such a code is meant.
+
+    Args:
+        data: the observations that the components are found on; those of training.
+        dim: number of components; less if observations have fewer dimensions.
+        most: number of observations that are looked at.
+    """
+    from sklearn.decomposition import PCA  # seconds that `import mlvae` need not take
+
+    rows = torch.linspace(0, len(data) - 1, min(most, len(data)), device=data.device).long()
+    x = data.observations(rows).flatten(1).cpu().numpy()
+    found = PCA(min(dim, *x.shape), svd_solver="auto", random_state=0).fit(x)
+    mean, axes = (
+        torch.from_numpy(array).to(data.device) for array in (found.mean_, found.components_)
+    )
+
+    def project(x: Tensor) -> DiagonalGaussian:
+        code = (x.flatten(1) - mean.to(x)) @ axes.to(x).T
+        return DiagonalGaussian(code, torch.zeros_like(code))
+
+    return project
 
 
 @torch.no_grad()
@@ -85,6 +122,27 @@ def disjoint_sets(groups: Groups, k: int, *, generator: torch.Generator | None =
     rank = torch.arange(len(order), device=device) - first[group]
     # Whole sets only, so that reading k at a time never crosses from one group to the next.
     return order[rank < (groups.sizes // k * k)[group]].view(-1, k)
+
+
+def cut_sets(groups: Groups, k: int, *, generator: torch.Generator | None = None) -> Tensor:
+    """Cut k times anew into :func:`disjoint_sets`: about as many sets as observations, (M, k).
+
+    For training a probe, where sets may overlap.
+    """
+    return torch.cat([disjoint_sets(groups, k, generator=generator) for _ in range(k)])
+
+
+def common_labels(train: GroupedData, test: GroupedData) -> tuple[Tensor, Tensor]:
+    """Number of each observation's group, the same in both parts for groups of the same name.
+
+    Raises:
+        InputError: if a group of ``test`` is not in ``train``.
+    """
+    known = {name: number for number, name in enumerate(train.group_names)}
+    if missing := [name for name in test.group_names if name not in known]:
+        raise InputError(f"a probe must have seen every group it is tested on, but not {missing}")
+    numbers = torch.tensor([known[name] for name in test.group_names], device=test.device)
+    return train.groups.index, numbers[test.groups.index]
 
 
 def accumulate_sets(

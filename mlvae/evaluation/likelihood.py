@@ -1,174 +1,163 @@
-"""How probable a model finds observations: a lower bound on log p(x) by importance weighting.
+"""How probable does the model find observations, alone and in groups?
 
-Shapes: N observations, G groups, K content and M style draws, C content and S style dimensions.
+The group bound over every split; and for groups of several sizes the importance-weighted bound on
+log p(x_G), which is tighter, and ever more so with more draws.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
-from torch import Tensor
 
 from mlvae.data import GroupedData
 from mlvae.errors import InputError, check_integer
-from mlvae.evidence import ACCUMULATIONS
-from mlvae.gaussian import DiagonalGaussian
-from mlvae.groups import Groups
+from mlvae.evaluation.answer import Answer, Estimate, Figure, Table, estimate
+from mlvae.evaluation.charts import curves
+from mlvae.evaluation.codes import disjoint_sets
+from mlvae.evaluation.importance import importance_weighted_bound
+from mlvae.evaluation.subject import Subject
 from mlvae.models import MLVAE, VAE
-from mlvae.models.observations import as_observations
+from mlvae.training import evaluate_bound
+from mlvae.training.seeding import seeded
 
-__all__ = ["importance_weighted_bound"]
+__all__ = ["Likelihood"]
 
 
-@torch.no_grad()
-def importance_weighted_bound(
-    model: MLVAE | VAE,
-    data: GroupedData,
-    *,
-    num_content: int = 64,
-    num_style: int = 8,
-    chunk: int = 1024,
-    seed: int = 0,
-) -> Tensor:
-    r"""A lower bound on log p(x_G) for each group, from K content draws and M style draws.
-
-    .. math::
-        \log p(x_G) \ge \mathbb E \log \frac1K \sum_{k=1}^K
-        \frac{p(c_k)}{q(c_k \mid x_G)} \prod_{i \in G} \frac1M \sum_{m=1}^M
-        \frac{p(x_i \mid c_k, s_{ikm}) \, p(s_{ikm})}{q(s_{ikm} \mid x_i)}
-
-    with :math:`c_k \sim q(c \mid x_G)`, accumulated from all members, and
-    :math:`s_{ikm} \sim q(s \mid x_i)`. The members are independent given the content, so each
-    average over m estimates :math:`p(x_i \mid c_k)` without bias and their product
-    :math:`p(x_G \mid c_k)`; the average over k then estimates :math:`p(x_G)` without bias, and
-    its logarithm is below :math:`\log p(x_G)` in expectation, ever less so as K and M grow
-    (Y. Burda, R. Grosse, R. Salakhutdinov: Importance Weighted Autoencoders. ICLR 2016,
-    arXiv:1509.00519, section 3 and theorem 1, for the average over k). With K = M = 1 it is
-    the group ELBO.
-
-    What is returned is one estimate of that expectation: it may lie above :math:`\log p(x_G)` by
-    chance. Weights in the model's objective do not enter. Under the Bernoulli likelihood grey
-    images have no density, and the values compare only with those of other Bernoulli models.
-
-    The draws are taken one after another, and decoded in pieces. So memory grows neither with K
-    and M nor, beyond the posteriors and one draw of every latent, with the size of groups.
+@dataclass(frozen=True)
+class Likelihood:
+    """The question, and how it is asked.
 
     Args:
-        model: a :class:`MLVAE`, or a :class:`VAE`, for which every observation is a group of its
-            own and its latent takes the place of the content.
-        data: observations and their groups; moved to the model's device if they are elsewhere.
-        num_content: K, for a VAE the number of draws of its latent.
-        num_style: M, for each observation and content draw; a VAE has no style and ignores it.
-        chunk: number of observations encoded or decoded at once. It changes the memory needed and,
-            but for rounding, not the result.
-        seed: of the noise; the same seed gives the same result on the same device.
-
-    Returns:
-        The bound in nats, float64 on the model's device: per group, shape (G,) in the order of
-        ``data.group_names``; for a VAE per observation, shape (N,).
-
-    Raises:
-        InputError: if an argument is out of range, the model is neither of the two, or the
-            observations do not have the model's shape or no probability under its likelihood.
-
-    Example:
-        >>> model = MLVAE((1, 8, 8), content_dim=2, style_dim=2)
-        >>> data = GroupedData(torch.rand(4, 1, 8, 8), ["ann", "bob", "ann", "eve"])
-        >>> importance_weighted_bound(model, data, num_content=5, num_style=2).shape
-        torch.Size([3])
+        sizes: of the groups for the importance-weighted bound; those larger than all groups of
+            the test split are left out.
+        groups: number of groups of each size, drawn from the test split.
+        num_content: draws of the content, for each of several bounds.
+        num_style: draws of each style for every draw of the content.
     """
-    _check(model, num_content=num_content, num_style=num_style, chunk=chunk, seed=seed)
-    device = next(model.parameters()).device
-    data = data.to(device)
-    generator = torch.Generator(device).manual_seed(seed)
-    chunks = torch.arange(len(data), device=device).split(chunk)
-    training = model.training
-    model.eval()
-    try:
-        content, style, groups = _posteriors(model, data, chunks)
-        if isinstance(model, VAE):
-            num_style = 1
-        total = content.mean.new_full((groups.num_groups,), -torch.inf)
-        for _ in range(num_content):
-            c, log_weight = _draw(content, generator)
-            member = style.mean.new_full((len(data),), -torch.inf)
-            for _ in range(num_style):
-                s, log_ratio = _draw(style, generator)
-                log_likelihood = _log_likelihood(model, data, chunks, c, s, groups)
-                member = torch.logaddexp(member, log_likelihood + log_ratio)
-            log_weight = log_weight + groups.sum(member - math.log(num_style))
-            total = torch.logaddexp(total, log_weight)
-    finally:
-        model.train(training)
-    return total - math.log(num_content)
 
+    sizes: tuple[int, ...] = (1, 5, 20)
+    groups: int = 50
+    num_content: tuple[int, ...] = (1, 8, 64)
+    num_style: int = 8
 
-def _check(model: object, *, seed: int, **counts: int) -> None:
-    if not isinstance(model, MLVAE | VAE):
-        raise InputError(f"model must be an MLVAE or a VAE, not {type(model).__name__}")
-    for name, value in counts.items():
-        check_integer(name, value, minimum=1)
-    check_integer("seed", seed, minimum=0)
+    def __post_init__(self) -> None:
+        if not self.sizes or not self.num_content:
+            raise InputError("evaluation.likelihood.sizes and num_content must not be empty lists")
+        for size in self.sizes:
+            check_integer("evaluation.likelihood.sizes", size, minimum=1)
+        for number in self.num_content:
+            check_integer("evaluation.likelihood.num_content", number, minimum=1)
+        check_integer("evaluation.likelihood.groups", self.groups, minimum=2)
+        check_integer("evaluation.likelihood.num_style", self.num_style, minimum=1)
 
+    def ask(self, subject: Subject) -> Answer:
+        """Evaluate the bounds."""
+        title = "How probable does the model find observations?"
+        bounds = {
+            name: evaluate_bound(subject.model, data, subject.batching, seed=subject.seed)
+            for name, data in subject.splits
+        }
+        metrics: dict[str, object] = {"bound": bounds}
+        tables, figures, words = [_bound_table(bounds)], [], [_bound_words(bounds)]
+        if subject.splits.test is not None and isinstance(subject.model, MLVAE | VAE):
+            records = self._importance_weighted(subject, subject.splits.test)
+            metrics["importance_weighted"] = records
+            tables.append(self._table(records))
+            figures.append(_figure(records))
+            words.append(
+                "The importance-weighted bound is on log p(x_G) of whole groups, here divided by "
+                "their size. Differences between its rows with the same size are on the same "
+                "groups; the standard error is over groups. What an observation gains from its "
+                "group is the difference between sizes. The plain VAE knows of no groups."
+            )
+        return Answer(title, words, metrics, tables, figures)
 
-def _posteriors(
-    model: MLVAE | VAE, data: GroupedData, chunks: Sequence[Tensor]
-) -> tuple[DiagonalGaussian, DiagonalGaussian, Groups]:
-    """q(c | x_G) (G, C), q(s | x_i) (N, S), both float64, and the groups that share a content.
+    def _importance_weighted(self, subject: Subject, test: GroupedData) -> list[dict]:
+        models = {type(subject.model).__name__: subject.model}
+        if subject.vae is not None:
+            models["plain VAE"] = subject.vae
+        records = []
+        most = int(test.groups.sizes.max())
+        for size in [size for size in self.sizes if size <= most] or [1]:
+            generator = seeded(torch.Generator(test.device), 0, "likelihood sets", size)
+            cut = disjoint_sets(test.groups, size, generator=generator)
+            order = torch.randperm(len(cut), generator=generator, device=test.device)
+            sets = cut[order[: self.groups]]
+            index = torch.arange(len(sets), device=sets.device).repeat_interleave(size)
+            data = GroupedData(test.x[sets.flatten()], index)
+            for name, model in models.items():
+                records += [
+                    self._record(name, model, data, size, number) for number in self.num_content
+                ]
+        return records
 
-    A VAE is a model without style, S = 0, whose observations are groups of one.
-    """
-    encoded = []
-    for rows in chunks:
-        x = _observations(model, data, rows)
-        model.likelihood.check(x)
-        encoded.append(model.encoder(x))
-    each, *styles = (
-        DiagonalGaussian(
-            torch.cat([q.mean for q in pieces]).double(),
-            torch.cat([q.log_variance for q in pieces]).double(),
+    def _record(
+        self, name: str, model: MLVAE | VAE, data: GroupedData, size: int, num_content: int
+    ) -> dict[str, object]:
+        values = importance_weighted_bound(
+            model, data, num_content=num_content, num_style=self.num_style
         )
-        for pieces in zip(*encoded, strict=True)
+        if isinstance(model, VAE):
+            values = data.groups.sum(values)
+        return {
+            "model": name,
+            "group_size": size,
+            "num_groups": len(values),
+            "num_content": num_content,
+            "num_style": self.num_style,
+            "bound_per_observation": estimate((values / size).tolist()),
+        }
+
+    def _table(self, records: list[dict]) -> Table:
+        cells: dict[tuple, dict[int, str]] = {}
+        for record in records:
+            row = cells.setdefault((record["model"], record["group_size"]), {})
+            row[record["num_content"]] = record["bound_per_observation"].text(2)
+        return Table(
+            "Importance-weighted bound in nats per observation of the test split, from K draws of "
+            f"the content (a VAE: of its latent) with {self.num_style} of each style.",
+            ["model", "group size", *[f"K = {number}" for number in self.num_content]],
+            [[name, str(size), *row.values()] for (name, size), row in cells.items()],
+        )
+
+
+def _bound_table(bounds: dict[str, dict[str, float]]) -> Table:
+    """The bound and its terms, each in its unit, by split."""
+    terms = {}
+    for name in next(iter(bounds.values())):
+        term, _, unit = name.rpartition("_per_")
+        if unit == ("group" if term == "content_kl" else "observation"):
+            terms[name] = f"{term.replace('_', ' ')} per {unit}"
+    rows = [
+        [split, *[f"{values[name]:.2f}" for name in terms]] for split, values in bounds.items()
+    ]
+    return Table(
+        "The bound and its terms in nats, from one draw of every latent, over batches as in "
+        "training.",
+        ["split", *terms.values()],
+        rows,
     )
-    if isinstance(model, VAE):
-        nothing = each.mean.new_empty(len(data), 0)
-        groups = Groups.singletons(len(data), each.mean.device)
-        return each, DiagonalGaussian(nothing, nothing), groups
-    return ACCUMULATIONS[model.accumulation](each, data.groups), styles[0], data.groups
 
 
-def _draw(q: DiagonalGaussian, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """One draw z (..., D) of ``q`` and log p(z) - log q(z) (...), p being the standard normal."""
-    noise = torch.randn(
-        q.mean.shape, generator=generator, dtype=q.mean.dtype, device=q.mean.device
+def _bound_words(bounds: dict[str, dict[str, float]]) -> str:
+    split = "test" if "test" in bounds else next(iter(bounds))
+    return (
+        f"On the {split} split the bound is {bounds[split]['elbo_per_observation']:.2f} nats per "
+        "observation. Log-probabilities and divergences are sums over elements and dimensions. "
+        "The bound depends on the sizes of groups, so compare runs with equal batches only."
     )
-    z = q.mean + q.std * noise
-    # By the noise and not by q.log_prob(z): z - mean has no digits left where the standard
-    # deviation is far below the mean.
-    return z, 0.5 * (noise.square() + q.log_variance - z.square()).sum(-1)
 
 
-def _log_likelihood(
-    model: MLVAE | VAE,
-    data: GroupedData,
-    chunks: Sequence[Tensor],
-    c: Tensor,
-    s: Tensor,
-    groups: Groups,
-) -> Tensor:
-    """The log p(x_i | c, s_i) (N,) in float64, for content (G, C) of all groups and style (N, S).
-
-    The observations are made floats anew each time: they stay bytes, and that is cheap.
-    """
-    pieces = []
-    for rows in chunks:
-        x = _observations(model, data, rows)
-        latent = torch.cat((c[groups.index[rows]], s[rows]), 1).to(x.dtype)
-        pieces.append(model.likelihood.log_prob(model.decoder(latent), x).double())
-    return torch.cat(pieces)
-
-
-def _observations(model: MLVAE | VAE, data: GroupedData, rows: Tensor) -> Tensor:
-    return as_observations(data.observations(rows), model.shape, model)
+def _figure(records: list[dict]) -> Figure:
+    lines: dict[str, dict[int, Estimate]] = {}
+    for record in records:
+        label = f"{record['model']}, groups of {record['group_size']}"
+        lines.setdefault(label, {})[record["num_content"]] = record["bound_per_observation"]
+    return curves(
+        "likelihood",
+        "The importance-weighted bound against the number of draws of the content: it tightens "
+        "as they grow. Bars: standard error over groups.",
+        {"bound, nats per observation": lines},
+        x_label="K, draws of the content",
+    )

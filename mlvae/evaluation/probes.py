@@ -13,21 +13,32 @@ much as there is, H(Y).
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from mlvae.data import GroupedData
-from mlvae.errors import InputError, check_choice, check_integer
-from mlvae.evaluation.codes import Representation, accumulate_sets, disjoint_sets, encode
+from mlvae.errors import InputError, check_choice
+from mlvae.evaluation.codes import (
+    Representation,
+    accumulate_sets,
+    common_labels,
+    cut_sets,
+    disjoint_sets,
+    encode,
+)
 
-__all__ = ["PROBES", "ProbeScore", "entropy", "probe", "probe_sets"]
+__all__ = ["PROBES", "Probe", "ProbeScore", "entropy", "probe", "probe_sets"]
 
 PROBES = ("mlp", "logistic", "knn")
 NEIGHBOURS = 15
+
+#: Of the MLP probe: units of a layer, codes in a step, and when it stops: after PATIENCE epochs
+#: that together gain less than LEAST_GAIN nats on the codes held out.
+WIDTH, BATCH, PATIENCE, LEAST_GAIN, MOST_EPOCHS = 256, 256, 5, 1e-3, 300
 
 
 class ProbeScore(NamedTuple):
@@ -58,108 +69,130 @@ def probe(
     kind: str = "mlp",
     seed: int = 0,
 ) -> ProbeScore:
-    """Train a probe and test it.
+    """Train a probe and test it; see :class:`Probe`.
 
     Args:
         train: codes (M, D) and labels (M,) to train on.
         test: codes and labels to test on; labels must occur in training.
-        kind: "mlp", two hidden layers of 256 units as in the paper, trained until the
-            cross-entropy of a held-out tenth of the training codes improves no more; "logistic",
-            multinomial logistic regression; "knn", the 15 nearest neighbours, whose frequencies
-            are smoothed by one count spread over the labels. Codes are standardised for each.
+        kind: of the probe.
         seed: of the probe's own randomness.
 
     Raises:
         InputError: if there is one label only, or a test label that training lacks.
     """
-    check_choice("probe", kind, PROBES)
-    (x, y), (test_x, test_y) = (
-        (codes.detach().cpu().numpy(), labels.cpu().numpy()) for codes, labels in (train, test)
-    )
-    known = np.unique(y)
-    if len(known) < 2:
-        raise InputError("a probe needs at least two labels to tell apart, not one")
-    if missing := sorted(set(np.unique(test_y)) - set(known)):
-        raise InputError(f"a probe must have seen every label it is tested on, but not {missing}")
-    # A dimension that hardly varies is not blown up to the size of the others.
-    mean, spread = x.mean(0), x.std(0)
-    scale = np.maximum(spread, max(0.01 * spread.max(), 1e-12))
-    classifier = _classifier(kind, seed).fit((x - mean) / scale, y)
-    probabilities = classifier.predict_proba((test_x - mean) / scale)
-    if kind == "knn":
-        count = min(NEIGHBOURS, len(x))
-        probabilities = (count * probabilities + 1 / len(known)) / (count + 1)
-    right = np.searchsorted(known, test_y)
-    likelihood = probabilities[np.arange(len(right)), right]
-    return ProbeScore(
-        accuracy=float((probabilities.argmax(1) == right).mean()),
-        conditional_entropy=float(-np.log2(np.maximum(likelihood, np.finfo(float).tiny)).mean()),
-        num_codes=len(right),
-    )
+    return Probe(*train, kind=kind, seed=seed).score(*test)
 
 
-class _TwoLayers:
-    """The paper's probe, an MLP with two hidden layers, behind scikit-learn's interface.
+class Probe:
+    """A classifier trained on codes, to be tested on as many others as one likes.
+
+    Args:
+        codes: codes (M, D) to train on. They are standardised first.
+        labels: label of each, (M,).
+        kind: "mlp", two hidden layers of 256 units as in the paper, trained on the device of the
+            codes until the cross-entropy of a held-out tenth of them improves no more;
+            "logistic", multinomial logistic regression; "knn", the 15 nearest neighbours, whose
+            frequencies are smoothed by one count spread over the labels.
+        seed: of the probe's own randomness.
+
+    Raises:
+        InputError: if there is one label only.
+    """
+
+    def __init__(self, codes: Tensor, labels: Tensor, *, kind: str = "mlp", seed: int = 0) -> None:
+        check_choice("probe", kind, PROBES)
+        self.kind = kind
+        self.known, y = labels.to(codes.device).unique(return_inverse=True)
+        if len(self.known) < 2:
+            raise InputError("a probe needs at least two labels to tell apart, not one")
+        x = codes.detach().float()
+        # A dimension that hardly varies is not blown up to the size of the others.
+        spread = x.std(0, correction=0)
+        self.mean, self.scale = x.mean(0), spread.clamp_min(max(0.01 * float(spread.max()), 1e-12))
+        x = (x - self.mean) / self.scale
+        if kind == "mlp":
+            self.network = _two_layers(x, y, seed)
+            return
+        # Seconds that `import mlvae` need not take.
+        from sklearn.linear_model import LogisticRegression
+        from sklearn.neighbors import KNeighborsClassifier
+
+        classifier = (
+            LogisticRegression(max_iter=10_000)
+            if kind == "logistic"
+            else KNeighborsClassifier(min(NEIGHBOURS, len(x)))
+        )
+        self.classifier = classifier.fit(x.cpu().numpy(), y.cpu().numpy())
+
+    def score(self, codes: Tensor, labels: Tensor) -> ProbeScore:
+        """How well the probe reads ``labels`` (M,) from ``codes`` (M, D).
+
+        Raises:
+            InputError: if there is a label that training lacked.
+        """
+        labels = labels.to(self.known.device)
+        if missing := labels[~torch.isin(labels, self.known)].unique().tolist():
+            raise InputError(
+                f"a probe must have seen every label it is tested on, but not {missing}"
+            )
+        probabilities = self._probabilities((codes.float() - self.mean) / self.scale)
+        right = torch.searchsorted(self.known, labels)
+        likelihood = probabilities.gather(1, right[:, None]).clamp_min(torch.finfo().tiny)
+        return ProbeScore(
+            accuracy=float((probabilities.argmax(1) == right).double().mean()),
+            conditional_entropy=float(-likelihood.log2().mean()),
+            num_codes=len(right),
+        )
+
+    @torch.no_grad()
+    def _probabilities(self, x: Tensor) -> Tensor:
+        """Probability of each label, (M, labels) in float64."""
+        if self.kind == "mlp":
+            return self.network(x).double().softmax(1)
+        probabilities = torch.from_numpy(self.classifier.predict_proba(x.cpu().numpy()))
+        if self.kind == "knn":
+            count = self.classifier.n_neighbors
+            probabilities = (count * probabilities + 1 / len(self.known)) / (count + 1)
+        return probabilities.to(x.device, torch.float64)
+
+
+def _two_layers(x: Tensor, y: Tensor, seed: int) -> nn.Module:
+    """The paper's probe, trained until a held-out tenth of the codes improves no more.
 
     scikit-learn's own stops early by accuracy, which leaves the cross-entropy, hence the bound on
     the conditional entropy, anywhere; this one stops by the cross-entropy itself.
     """
-
-    WIDTH, BATCH, PATIENCE, EPOCHS = 256, 256, 10, 500
-
-    def __init__(self, seed: int) -> None:
-        self.seed = seed
-
-    def fit(self, x: np.ndarray, y: np.ndarray) -> _TwoLayers:
-        """Train until a held-out tenth of the codes improves no more; keep the best state."""
-        generator = torch.Generator().manual_seed(self.seed)
-        codes, labels = torch.from_numpy(x).float(), torch.from_numpy(np.unique(y, False, True)[1])
-        order = torch.randperm(len(codes), generator=generator)
-        held, rest = order[: max(1, len(order) // 10)], order[max(1, len(order) // 10) :]
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.seed)
-            self.network = nn.Sequential(
-                nn.Linear(codes.shape[1], self.WIDTH),
-                nn.ReLU(),
-                nn.Linear(self.WIDTH, self.WIDTH),
-                nn.ReLU(),
-                nn.Linear(self.WIDTH, int(labels.max()) + 1),
-            )
-        adam = torch.optim.Adam(self.network.parameters(), lr=1e-3, fused=True)
-        best, stale, state = float("inf"), 0, self.network.state_dict()
-        for _ in range(self.EPOCHS):
-            for rows in rest[torch.randperm(len(rest), generator=generator)].split(self.BATCH):
-                loss = functional.cross_entropy(self.network(codes[rows]), labels[rows])
-                adam.zero_grad()
-                loss.backward()
-                adam.step()
-            with torch.no_grad():
-                loss = float(functional.cross_entropy(self.network(codes[held]), labels[held]))
-            stale = 0 if loss < best else stale + 1
-            if stale == 0:
-                best = loss
-                state = {name: value.clone() for name, value in self.network.state_dict().items()}
-            if stale == self.PATIENCE:
-                break
-        self.network.load_state_dict(state)
-        return self
-
-    @torch.no_grad()
-    def predict_proba(self, x: np.ndarray) -> np.ndarray:
-        """Probabilities of the labels in sorted order, (M, labels)."""
-        return self.network(torch.from_numpy(x).float()).double().softmax(1).numpy()
-
-
-def _classifier(kind: str, seed: int) -> object:
-    # Seconds that `import mlvae` need not take.
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.neighbors import KNeighborsClassifier
-
-    if kind == "mlp":
-        return _TwoLayers(seed)
-    if kind == "logistic":
-        return LogisticRegression(max_iter=10_000)
-    return KNeighborsClassifier(NEIGHBOURS)
+    generator = torch.Generator().manual_seed(seed)
+    order = torch.randperm(len(x), generator=generator).to(x.device)
+    held, rest = order[: max(1, len(order) // 10)], order[max(1, len(order) // 10) :]
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = nn.Sequential(
+            nn.Linear(x.shape[1], WIDTH),
+            nn.ReLU(),
+            nn.Linear(WIDTH, WIDTH),
+            nn.ReLU(),
+            nn.Linear(WIDTH, int(y.max()) + 1),
+        ).to(x.device)
+    adam = torch.optim.Adam(network.parameters(), lr=1e-3, fused=True)
+    best, mark, stale, state = math.inf, math.inf, 0, {}
+    for _ in range(MOST_EPOCHS):
+        shuffled = rest[torch.randperm(len(rest), generator=generator).to(x.device)]
+        for rows in shuffled.split(BATCH):
+            loss = functional.cross_entropy(network(x[rows]), y[rows])
+            adam.zero_grad()
+            loss.backward()
+            adam.step()
+        with torch.no_grad():
+            loss = float(functional.cross_entropy(network(x[held]), y[held]))
+        mark, stale = (loss, 0) if loss < mark - LEAST_GAIN else (mark, stale + 1)
+        if loss < best:
+            best = loss
+            state = {name: value.clone() for name, value in network.state_dict().items()}
+        if stale == PATIENCE:
+            break
+    network.load_state_dict(state)
+    return network
 
 
 def probe_sets(
@@ -172,13 +205,12 @@ def probe_sets(
     sample: bool = True,
     kind: str = "mlp",
     accumulation: str | None = None,
-    train_codes: int = 10_000,
     seed: int = 0,
 ) -> ProbeScore:
     """How well a probe reads the group from codes accumulated over k observations.
 
-    The test observations are cut into disjoint sets of ``k_test``; the training observations are
-    cut again and again into sets of ``k_train`` until there are ``train_codes`` codes. The paper
+    The test observations are cut into disjoint sets of ``k_test``; the training observations
+    ``k_train`` times anew into sets of ``k_train``: as many codes as observations. The paper
     trains at one k and tests at smaller ones; the same k in both is the other protocol.
 
     Args:
@@ -190,29 +222,16 @@ def probe_sets(
         sample: draw codes from their posteriors, or take their means.
         kind: of the probe.
         accumulation: name of the rule; None is the product of normals.
-        train_codes: least number of training codes, if k_train is above 1.
         seed: of the cuts, the draws and the probe.
     """
-    check_integer("train_codes", train_codes, minimum=1)
     generator = torch.Generator(train.device).manual_seed(seed)
-
-    def codes(data: GroupedData, k: int, least: int) -> tuple[Tensor, Tensor]:
-        posterior, sets, count = encode(representation, data), [], 0
-        while count < least or not sets:
-            sets.append(disjoint_sets(data.groups, k, generator=generator))
-            count += len(sets[-1])
-        rows = torch.cat(sets)
-        code = accumulate_sets(posterior, rows, accumulation=accumulation)
+    scored = []
+    for data, label, k in zip(
+        (train, test), common_labels(train, test), (k_train, k_test), strict=True
+    ):
+        cut = cut_sets if data is train else disjoint_sets
+        sets = cut(data.groups, k, generator=generator)
+        code = accumulate_sets(encode(representation, data), sets, accumulation=accumulation)
         value = code.sample(generator=generator) if sample else code.mean
-        names = torch.tensor([known.index(name) for name in data.group_names])
-        return value, names.to(rows.device)[data.groups.index[rows[:, 0]]]
-
-    known = list(train.group_names)
-    if missing := [name for name in test.group_names if name not in known]:
-        raise InputError(f"a probe must have seen every group it is tested on, but not {missing}")
-    return probe(
-        codes(train, k_train, train_codes if k_train > 1 else 1),
-        codes(test, k_test, 1),
-        kind=kind,
-        seed=seed,
-    )
+        scored.append((value, label[sets[:, 0]]))
+    return probe(*scored, kind=kind, seed=seed)

@@ -1,337 +1,207 @@
-r"""How well codes tell apart groups that were never seen in training.
+"""Does it hold for groups never seen in training?
 
-Two questions: to which of G groups, each known by a few members, does an observation belong; and
-are two observations of one group? Both are asked of codes alone, so that any representation
-(content, style, a VAE's latent, principal components, pixels) is measured the same way. A
-representation without variances has log-variances of zero: the product of its members is then
-their plain mean.
-
-With one seed, the galleries and pairs are the same for all codes of the same groups, on any
-device: two representations are compared on the same draws.
-
-Shapes: N observations, G groups, P probes, D dimensions of a code.
+Groups that were kept out of training are identified from a few of their observations, and told
+apart in pairs, by the distance of codes alone: nothing is trained on them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import NamedTuple
+from dataclasses import dataclass
 
-import numpy as np
 import torch
-from torch import Tensor
 
+from mlvae.data import GroupedData
 from mlvae.errors import InputError, check_choice, check_integer
-from mlvae.evidence import product
+from mlvae.evaluation.answer import Answer, Estimate, Figure, Table
+from mlvae.evaluation.charts import curves
+from mlvae.evaluation.codes import disjoint_sets, encode, principal_components
+from mlvae.evaluation.nearest import DISTANCES, n_shot_accuracy, verification
+from mlvae.evaluation.subject import Code, Subject
 from mlvae.gaussian import DiagonalGaussian
 from mlvae.groups import Groups
 
-__all__ = ["DISTANCES", "Estimate", "Score", "Verification", "n_shot_accuracy", "verification"]
-
-#: Most numbers that a distance computes at once: 32 MiB of float64, whatever N, G and D.
-MOST_NUMBERS = 2**22
+__all__ = ["Unseen"]
 
 
-class Estimate(NamedTuple):
-    """An average over random repetitions.
-
-    Attributes:
-        mean: over the repetitions.
-        standard_error: of that mean. All repetitions draw from the same observations, so it tells
-            what more repetitions would change, not what other observations or groups would.
-    """
-
-    mean: float
-    standard_error: float
-
-
-class Score(NamedTuple):
-    """How often probes find their group.
-
-    Attributes:
-        mean: fraction of probes that are assigned to their own group, averaged over galleries.
-        standard_error: of that mean, over galleries; see :class:`Estimate`.
-        chance: 1 / num_groups, what codes that know nothing of the group score.
-        num_groups: groups with enough members to take part.
-        num_probes: probes of each gallery.
-    """
-
-    mean: float
-    standard_error: float
-    chance: float
-    num_groups: int
-    num_probes: int
-
-
-class Verification(NamedTuple):
-    """How well a distance tells pairs of one group from pairs of two.
-
-    Attributes:
-        auc: area under the ROC curve, the probability that a same-group pair is nearer than a
-            different-group pair; 1 is perfect, 0.5 is chance.
-        eer: equal error rate, where as many different-group pairs are accepted as same-group
-            pairs are rejected; 0 is perfect, 0.5 is chance.
-    """
-
-    auc: Estimate
-    eer: Estimate
-
-
-@torch.no_grad()
-def n_shot_accuracy(
-    codes: DiagonalGaussian,
-    groups: Groups,
-    *,
-    shots: int,
-    galleries: int = 100,
-    distance: str = "cosine",
-    seed: int = 0,
-) -> Score:
-    r"""Assign observations to the nearest of G groups, each known by ``shots`` of its members.
-
-    For each gallery, ``shots`` distinct members of every group are drawn and their codes are
-    accumulated by the product of normals (:func:`mlvae.evidence.product`). Every other observation
-    is a probe, assigned to the nearest of the G accumulated codes. The protocol is that of Hosoya
-    (2019, "Group-based learning of disentangled representations with generalizability for novel
-    contents", n-shot classification) with the gallery pooled; his default is the nearest single
-    member.
-
-    The accuracy of a gallery is the mean over its probes, so large groups weigh more. A probe that
-    is equally near to several groups, its own among them, counts as the reciprocal of their
-    number, as guessing would: codes that are all equal score chance, not the share of one group.
+@dataclass(frozen=True)
+class Unseen:
+    """The question, and how it is asked.
 
     Args:
-        codes: posterior of each observation by itself, (N, D).
-        groups: group of each observation; groups of fewer than ``shots`` + 1 members are left out.
-        shots: members of each group in a gallery.
-        galleries: number of random galleries, at least 2 for a standard error.
-        distance: "cosine", one minus the cosine of the posterior means,
-
-            .. math:: 1 - \frac{\mu_a^\top \mu_b}{\|\mu_a\| \|\mu_b\|},
-
-            where a mean of zero has the cosine zero with any other; or "mahalanobis",
-
-            .. math:: \sum_d \frac{(\mu_{ad} - \mu_{bd})^2}{v_{ad} + v_{bd}},
-
-            the squared Mahalanobis (1936) distance of zero under the difference of the two
-            posteriors, :math:`N(\mu_a - \mu_b, \operatorname{diag}(v_a + v_b))`. It is no
-            likelihood: without its log-determinant, an uncertain code is near to everything.
-        seed: of the galleries.
-
-    Raises:
-        InputError: if fewer than two groups have ``shots`` + 1 members, codes are not finite or
-            not (N, D), or an argument is out of range.
-
-    Example:
-        >>> mean = torch.eye(2)[[0, 0, 0, 1, 1, 1]]
-        >>> codes = DiagonalGaussian(mean, torch.zeros_like(mean))
-        >>> n_shot_accuracy(codes, Groups(torch.tensor([0, 0, 0, 1, 1, 1])), shots=1)
-        Score(mean=1.0, standard_error=0.0, chance=0.5, num_groups=2, num_probes=4)
+        shots: observations by which a group is known, for each of several tasks.
+        distances: of "cosine" and "mahalanobis".
+        galleries: random choices of those observations.
+        pairs: of one group, and of two, in a repetition of the verification.
+        most_members: observations of a group that take part at most, drawn at random.
     """
-    check_integer("shots", shots, minimum=1)
-    generator = _checked(codes, groups, galleries, distance, seed)
-    rows, kept = _large_enough(groups, shots)
-    shots_of = Groups.unchecked(
-        torch.arange(kept.num_groups).repeat_interleave(shots),
-        torch.full((kept.num_groups,), shots),
-    ).to(codes.mean.device)
-    accuracy = []
-    for _ in range(galleries):
-        gallery, probes = _gallery(kept, shots, generator)
-        accumulated = product(_take(codes, rows[gallery]), shots_of)
-        accuracy.append(_found(codes, rows[probes], accumulated, kept.index[probes], distance))
-    mean, standard_error = _estimate(accuracy)
-    return Score(mean, standard_error, 1 / kept.num_groups, kept.num_groups, len(probes))
 
+    shots: tuple[int, ...] = (1, 5, 10)
+    distances: tuple[str, ...] = ("cosine", "mahalanobis")
+    galleries: int = 50
+    pairs: int = 10_000
+    most_members: int = 500
 
-@torch.no_grad()
-def verification(
-    codes: DiagonalGaussian,
-    groups: Groups,
-    *,
-    pairs: int = 10_000,
-    galleries: int = 10,
-    distance: str = "cosine",
-    seed: int = 0,
-) -> Verification:
-    """Tell pairs of observations of one group from pairs of two groups by their distance.
+    def __post_init__(self) -> None:
+        if not self.shots or not self.distances:
+            raise InputError("evaluation.unseen.shots and distances must not be empty lists")
+        for number in self.shots:
+            check_integer("evaluation.unseen.shots", number, minimum=1)
+        for distance in self.distances:
+            check_choice("evaluation.unseen.distances", distance, DISTANCES)
+        check_integer("evaluation.unseen.galleries", self.galleries, minimum=2)
+        check_integer("evaluation.unseen.pairs", self.pairs, minimum=1)
+        check_integer("evaluation.unseen.most_members", self.most_members, minimum=2)
 
-    Pairs are drawn with replacement, uniformly from all pairs of two different observations of one
-    group, and from all pairs of observations of two groups. So large groups weigh more, and groups
-    of one take part only in the latter.
+    def ask(self, subject: Subject) -> Answer:
+        """Identify and verify unseen groups.
 
-    Args:
-        codes: posterior of each observation by itself, (N, D).
-        groups: group of each observation.
-        pairs: number of pairs of one group, and of pairs of two groups, in each repetition.
-        galleries: number of repetitions, at least 2 for a standard error.
-        distance: "cosine" or "mahalanobis", as for :func:`n_shot_accuracy`.
-        seed: of the pairs.
+        Raises:
+            InputError: if fewer than two groups have one member more than the smallest of
+                ``shots``.
+        """
+        title = "Does it hold for groups never seen in training?"
+        if subject.splits.unseen is None:
+            return Answer(
+                title,
+                [
+                    "Not asked: no groups were kept out of training. For MNIST, train with "
+                    "dataset.unseen_groups=[7,8,9]."
+                ],
+            )
+        data = self._limited(subject.splits.unseen)
+        sizes = data.groups.sizes
+        shots = [n for n in self.shots if int((sizes > n).sum()) >= 2] or [min(self.shots)]
+        codes = self._codes(subject)
+        posteriors = {code.name: _posterior(code, data) for code in codes}
+        records = [
+            self._identify(code.name, posteriors[code.name], data.groups, n, distance)
+            for n in shots
+            for code in codes
+            for distance in self.distances
+        ]
+        pairs = [
+            self._verify(code.name, posteriors[code.name], data.groups, distance)
+            for code in codes
+            for distance in self.distances
+        ]
+        labels = {code.name: code.label for code in codes}
+        metrics = {
+            "num_groups": data.groups.num_groups,
+            "num_observations": len(data),
+            "identification": records,
+            "verification": pairs,
+        }
+        tables, figure = self._tables(labels, shots, records, pairs), _figure(labels, records)
+        return Answer(title, self._words(labels, data, records), metrics, tables, [figure])
 
-    Raises:
-        InputError: if there is one group only, or no group of two, codes are not finite or not
-            (N, D), or an argument is out of range.
+    def _limited(self, data: GroupedData) -> GroupedData:
+        """At most ``most_members`` observations of every group."""
+        if int(data.groups.sizes.max()) <= self.most_members:
+            return data
+        generator = torch.Generator(data.device).manual_seed(0)
+        order = disjoint_sets(data.groups, 1, generator=generator)[:, 0]
+        first = data.groups.sizes.cumsum(0) - data.groups.sizes
+        rank = torch.arange(len(order), device=data.device) - data.groups.spread(first)[order]
+        return data.subset(order[rank < self.most_members])
 
-    Example:
-        >>> mean = torch.eye(2)[[0, 0, 0, 1, 1, 1]]
-        >>> codes = DiagonalGaussian(mean, torch.zeros_like(mean))
-        >>> verification(codes, Groups(torch.tensor([0, 0, 0, 1, 1, 1]))).auc
-        Estimate(mean=1.0, standard_error=0.0)
-    """
-    check_integer("pairs", pairs, minimum=1)
-    generator = _checked(codes, groups, galleries, distance, seed)
-    groups = groups.to("cpu")
-    if groups.num_groups < 2 or int(groups.sizes.max()) < 2:
-        raise InputError(
-            "verification needs at least two groups, and two members of at least one, "
-            f"not {groups.num_groups} groups of at most {int(groups.sizes.max())} members"
+    def _codes(self, subject: Subject) -> list[Code]:
+        """The codes to compare: the usual ones, and principal components of the same number."""
+        codes = subject.codes()
+        dim = getattr(subject.model, "content_dim", None) or subject.model.latent_dim
+        components = principal_components(subject.splits.train, dim)
+        name = f"{dim} principal components"
+        return [*codes[:-1], Code("pca", name, components, random=False), codes[-1]]
+
+    def _identify(
+        self, code: str, posterior: DiagonalGaussian, groups: Groups, shots: int, distance: str
+    ) -> dict[str, object]:
+        score = n_shot_accuracy(
+            posterior, groups, shots=shots, galleries=self.galleries, distance=distance
         )
-    errors = []
-    for _ in range(galleries):
-        same, different = _pairs(groups, pairs, generator)
-        errors.append(
-            _roc(*(_pair_distances(codes, ends, distance) for ends in (same, different)))
-        )
-    auc, eer = zip(*errors, strict=True)
-    return Verification(_estimate(auc), _estimate(eer))
+        return {
+            "code": code,
+            "shots": shots,
+            "distance": distance,
+            "accuracy": Estimate(score.mean, score.standard_error),
+            "chance": score.chance,
+            "num_groups": score.num_groups,
+        }
+
+    def _verify(
+        self, code: str, posterior: DiagonalGaussian, groups: Groups, distance: str
+    ) -> dict[str, object]:
+        score = verification(posterior, groups, pairs=self.pairs, distance=distance)
+        return {"code": code, "distance": distance, "auc": score.auc, "eer": score.eer}
+
+    def _words(self, labels: dict[str, str], data: GroupedData, records: list[dict]) -> list[str]:
+        shots = min(record["shots"] for record in records)
+        found = [
+            f"{labels[record['code']]} {record['accuracy'].text(1, scale=100)}"
+            for record in records
+            if record["shots"] == shots and record["distance"] == self.distances[0]
+        ]
+        chance = 100 * records[0]["chance"]
+        return [
+            f"{data.groups.num_groups} groups that the model never saw, {len(data):,} "
+            f"observations. Each known by {shots}, the others are assigned to the right group in "
+            f"percent ({self.distances[0]} distance of posterior means; chance is {chance:.1f}): "
+            + ", ".join(found)
+            + ".",
+            f"Standard errors are over {self.galleries} random galleries, the same for all codes.",
+        ]
+
+    def _tables(
+        self, labels: dict[str, str], shots: list[int], records: list[dict], pairs: list[dict]
+    ) -> list[Table]:
+        tables = []
+        for distance in self.distances:
+            cells = {
+                (r["code"], r["shots"]): r["accuracy"].text(1, scale=100)
+                for r in records
+                if r["distance"] == distance
+            }
+            of_pairs = {r["code"]: r for r in pairs if r["distance"] == distance}
+            rows = [
+                [
+                    label,
+                    *[cells[name, n] for n in shots],
+                    of_pairs[name]["auc"].text(3),
+                    of_pairs[name]["eer"].text(1, scale=100),
+                ]
+                for name, label in labels.items()
+            ]
+            rows.append(
+                ["chance", *[f"{100 * records[0]['chance']:.1f}"] * len(shots), "0.500", "50.0"]
+            )
+            tables.append(
+                Table(
+                    f"Identification from n observations a group, accuracy in percent, and "
+                    f"verification of pairs: area under the ROC curve and equal error rate in "
+                    f"percent. Distance: {distance}.",
+                    ["code", *[f"n = {n}" for n in shots], "AUC", "EER"],
+                    rows,
+                )
+            )
+        return tables
 
 
-def _cosine(a: DiagonalGaussian, b: DiagonalGaussian) -> Tensor:
-    """Distance of codes whose leading shapes broadcast; that of all pairs is a matrix product."""
-    a, b = (mean / _length(mean) for mean in (a.mean, b.mean))
-    return 1 - torch.einsum("...d,...d->...", a, b)
+def _posterior(code: Code, data: GroupedData) -> DiagonalGaussian:
+    """The codes of all observations on the host, where distances are computed."""
+    posterior = encode(code.representation, data)
+    return DiagonalGaussian(posterior.mean.cpu(), posterior.log_variance.cpu())
 
 
-def _length(mean: Tensor) -> Tensor:
-    length = mean.norm(dim=-1, keepdim=True)
-    return length.masked_fill(length == 0, 1)
-
-
-def _mahalanobis(a: DiagonalGaussian, b: DiagonalGaussian) -> Tensor:
-    """Distance of codes whose leading shapes broadcast."""
-    return ((a.mean - b.mean).square_() / (a.variance + b.variance)).sum(-1)
-
-
-#: Distances by the name that ``distance`` gives.
-DISTANCES: dict[str, Callable[[DiagonalGaussian, DiagonalGaussian], Tensor]] = {
-    "cosine": _cosine,
-    "mahalanobis": _mahalanobis,
-}
-
-
-def _checked(
-    codes: DiagonalGaussian, groups: Groups, galleries: int, distance: str, seed: int
-) -> torch.Generator:
-    """The generator of all draws, after a look at what both questions are given."""
-    check_integer("galleries", galleries, minimum=2)
-    check_choice("distance", distance, DISTANCES)
-    check_integer("seed", seed, minimum=0)
-    shape = tuple(codes.mean.shape)
-    if len(shape) != 2 or shape[0] != groups.num_observations:
-        raise InputError(
-            f"codes must have shape (N, D) with one row for each of the "
-            f"{groups.num_observations} grouped observations, not {shape}"
-        )
-    finite = codes.mean.isfinite().all(1) & codes.log_variance.isfinite().all(1)
-    if not finite.all():
-        row = int((~finite).nonzero()[0])
-        raise InputError(f"codes must be finite, but that of observation {row} is not")
-    # On the host, whose numbers are the same for every device.
-    return torch.Generator().manual_seed(seed)
-
-
-def _take(codes: DiagonalGaussian, rows: Tensor) -> DiagonalGaussian:
-    """Codes of ``rows`` in float64: squares over variances of e^-80 leave float32."""
-    rows = rows.to(codes.mean.device)
-    return DiagonalGaussian(codes.mean[rows].double(), codes.log_variance[rows].double())
-
-
-def _large_enough(groups: Groups, shots: int) -> tuple[Tensor, Groups]:
-    """Observations of the groups that have a probe besides their shots, and these groups."""
-    groups = groups.to("cpu")
-    kept = groups.sizes > shots
-    if (number := int(kept.sum())) < 2:
-        raise InputError(
-            f"shots={shots} needs at least two groups of {shots + 1} or more members, not "
-            f"{number} of {groups.num_groups}; the largest has {int(groups.sizes.max())}"
-        )
-    rows = groups.spread(kept).nonzero()[:, 0]
-    return rows, Groups.unchecked((kept.cumsum(0) - 1)[groups.index[rows]], groups.sizes[kept])
-
-
-def _gallery(groups: Groups, shots: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Random members, ``shots`` of each group in the order of groups, and all the others."""
-    order = torch.randperm(groups.num_observations, generator=generator)
-    order = order[groups.index[order].argsort(stable=True)]
-    first = groups.sizes.cumsum(0) - groups.sizes
-    rank = torch.arange(len(order)) - first[groups.index[order]]
-    return order[rank < shots], order[rank >= shots]
-
-
-def _found(
-    codes: DiagonalGaussian, probes: Tensor, gallery: DiagonalGaussian, own: Tensor, distance: str
-) -> float:
-    """Fraction of ``probes`` (P,) whose nearest of the ``gallery`` (G, D) is ``own`` (P,)."""
-    num_groups, dim = gallery.mean.shape
-    # Only the cosine is a matrix product, and never holds D numbers for each group.
-    numbers = num_groups + dim if distance == "cosine" else num_groups * dim
-    chunk = max(1, MOST_NUMBERS // numbers)
-    total = torch.zeros((), dtype=torch.float64, device=gallery.mean.device)
-    for rows, group in zip(probes.split(chunk), own.split(chunk), strict=True):
-        apart = DISTANCES[distance](_take(codes, rows)[:, None], gallery[None])
-        nearest = apart == apart.amin(1, keepdim=True)
-        right = nearest.gather(1, group.to(apart.device)[:, None])[:, 0]
-        total += (right / nearest.sum(1)).sum(dtype=torch.float64)
-    return float(total) / len(probes)
-
-
-def _pairs(groups: Groups, pairs: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Observations of pairs of one group, and of two groups: (2, ``pairs``) each, uniformly."""
-    order = groups.index.argsort(stable=True)
-    first = groups.sizes.cumsum(0) - groups.sizes
-    everyone = groups.num_observations
-
-    def draw(partners: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Groups that have ``partners`` (G,) for each member, one of the members, a partner."""
-        weight = (groups.sizes * partners).double()
-        group = torch.multinomial(weight, pairs, replacement=True, generator=generator)
-        # So many values that the remainder favours none of them noticeably.
-        member, partner = torch.randint(2**62, (2, pairs), generator=generator)
-        return group, member % groups.sizes[group], partner % partners[group]
-
-    # A step of one or more, and of less than a whole turn, never comes back to where it starts:
-    # within the group for the first kind of pairs, around all others for the second.
-    group, member, step = draw(groups.sizes - 1)
-    same = torch.stack((member, (member + 1 + step) % groups.sizes[group])) + first[group]
-    group, member, step = draw(everyone - groups.sizes)
-    behind = first[group] + groups.sizes[group]
-    different = torch.stack((first[group] + member, (behind + step) % everyone))
-    return order[same], order[different]
-
-
-def _pair_distances(codes: DiagonalGaussian, ends: Tensor, distance: str) -> np.ndarray:
-    """Distance of each pair of ``ends`` (2, pairs): (pairs,)."""
-    chunk = max(1, MOST_NUMBERS // codes.mean.shape[1])
-    parts = [
-        DISTANCES[distance](_take(codes, a), _take(codes, b))
-        for a, b in (part.unbind() for part in ends.split(chunk, dim=1))
-    ]
-    return torch.cat(parts).cpu().numpy()
-
-
-def _roc(same: np.ndarray, different: np.ndarray) -> tuple[float, float]:
-    """Area under the ROC curve and equal error rate, of accepting pairs that are near."""
-    # Importing the library should not take seconds.
-    from sklearn.metrics import roc_auc_score, roc_curve
-
-    label = np.repeat([1, 0], [len(same), len(different)])
-    nearness = -np.concatenate((same, different))
-    accepted_wrongly, accepted_rightly, _ = roc_curve(label, nearness)
-    # From -1 to 1, and larger at every point of the curve: zero is where both errors are equal.
-    excess = accepted_wrongly - (1 - accepted_rightly)
-    eer = np.interp(0.0, excess, accepted_wrongly)
-    return float(roc_auc_score(label, nearness)), float(eer)
-
-
-def _estimate(values: list[float] | tuple[float, ...]) -> Estimate:
-    return Estimate(float(np.mean(values)), float(np.std(values, ddof=1) / len(values) ** 0.5))
+def _figure(labels: dict[str, str], records: list[dict]) -> Figure:
+    panels: dict[str, dict[str, dict]] = {}
+    for record in records:
+        panel = panels.setdefault(f"accuracy, {record['distance']}", {})
+        panel.setdefault(labels[record["code"]], {})[record["shots"]] = record["accuracy"]
+    chance = {"chance": records[0]["chance"]}
+    return curves(
+        "unseen",
+        "Identification of groups never seen in training, each known by n of its observations. "
+        "Bars: standard error over galleries.",
+        panels,
+        x_label="n, observations known of each group",
+        lines=dict.fromkeys(panels, chance),
+    )

@@ -3,5 +3,6 @@
 from mlvae.training.loop import Result, train
 from mlvae.training.optimizer import OPTIMIZERS, Adam
 from mlvae.training.run import load
+from mlvae.training.validation import evaluate_bound
 
-__all__ = ["OPTIMIZERS", "Adam", "Result", "load", "train"]
+__all__ = ["OPTIMIZERS", "Adam", "Result", "evaluate_bound", "load", "train"]

@@ -55,7 +55,7 @@ def test_entropy_is_in_bits():
 def test_pooling_by_label_makes_any_code_look_good_and_one_image_does_not(small_model, digits):
     # The trap of published evaluations: the encoder here has never been trained.
     untrained = representations(small_model(content_dim=10))["content"]
-    options = {"kind": "logistic", "train_codes": 2000, "sample": False}
+    options = {"kind": "logistic", "sample": False}
     alone = probe_sets(untrained, digits.train, digits.test, **options)
     pooled = probe_sets(untrained, digits.train, digits.test, k_train=8, k_test=8, **options)
     assert pooled.accuracy > 0.95 > alone.accuracy + 0.1

@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from mlvae import DiagonalGaussian, Groups, InputError
-from mlvae.evaluation import unseen
-from mlvae.evaluation.unseen import n_shot_accuracy, verification
+from mlvae.evaluation import nearest
+from mlvae.evaluation.answer import estimate
+from mlvae.evaluation.nearest import n_shot_accuracy, verification
 
 PHI = NormalDist().cdf
 
@@ -80,7 +81,7 @@ def test_codes_that_know_nothing_score_chance(distance):
         auc.append(result.auc.mean)
         eer.append(result.eer.mean)
     for values, chance in ((accuracy, 0.25), (auc, 0.5), (eer, 0.5)):
-        assert_close(unseen._estimate(values), chance)
+        assert_close(estimate(values), chance)
 
 
 @BOTH
@@ -102,7 +103,7 @@ def test_no_observation_is_compared_with_itself(shots):
     if shots == 1:  # otherwise equal only up to rounding
         score = n_shot_accuracy(codes, groups, shots=1, galleries=20, distance="mahalanobis")
         assert score.mean == 0.25
-    for distance in unseen.DISTANCES:
+    for distance in nearest.DISTANCES:
         result = verification(codes, groups, pairs=5000, galleries=2, distance=distance)
         assert result == ((0.5, 0.0), (0.5, 0.0))
 
@@ -178,7 +179,7 @@ def test_verification_agrees_with_all_pairs(distance):
 
 def test_pairs_are_of_one_group_and_of_two():
     groups = Groups.of([3, 0, 1, 0, 2, 1, 0, 2, 1, 1])
-    same, different = unseen._pairs(groups, 20_000, torch.Generator().manual_seed(0))
+    same, different = nearest._pairs(groups, 20_000, torch.Generator().manual_seed(0))
     assert (groups.index[same[0]] == groups.index[same[1]]).all()
     assert (same[0] != same[1]).all()
     assert (groups.index[different[0]] != groups.index[different[1]]).all()
@@ -190,7 +191,7 @@ def test_pairs_are_of_one_group_and_of_two():
 
 def test_equal_error_rate_is_interpolated():
     # At thresholds 1, 2, 3: wrongly accepted 0, 1/3, 1/3; wrongly rejected 1/2, 1/2, 0.
-    auc, eer = unseen._roc(torch.tensor([1.0, 3.0]).numpy(), torch.tensor([2.0, 4, 5]).numpy())
+    auc, eer = nearest._roc(torch.tensor([1.0, 3.0]).numpy(), torch.tensor([2.0, 4, 5]).numpy())
     assert auc == pytest.approx(5 / 6)
     assert eer == pytest.approx(1 / 3)
 
@@ -300,7 +301,7 @@ def test_chunks_do_not_change_the_result(distance, monkeypatch):
         verification(codes, groups, **pairs),
     )
     for most in (1, 60):
-        monkeypatch.setattr(unseen, "MOST_NUMBERS", most)
+        monkeypatch.setattr(nearest, "MOST_NUMBERS", most)
         torch.testing.assert_close(n_shot_accuracy(codes, groups, **accuracy), score)
         torch.testing.assert_close(verification(codes, groups, **pairs), result)
 

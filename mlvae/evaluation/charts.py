@@ -1,0 +1,148 @@
+"""Figures drawn of lines and text, as vectors and as pixels; and grids of images.
+
+They are told apart by dashes, markers and letters as well as by colour, so that they can be read
+in greyscale print.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING
+
+import numpy as np
+from torch import Tensor
+
+from mlvae.evaluation.answer import Figure
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure as Canvas
+
+__all__ = ["Curve", "curves", "image", "scatter"]
+
+#: From x to (mean, standard error).
+Curve = Mapping[float, tuple[float, float]]
+
+#: Colours that stay apart for the colour-blind (Okabe and Ito 2008).
+COLOURS = ("#000000", "#d55e00", "#0072b2", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#777777")
+MARKERS = "os^Dv*PX"
+DASHES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)), (0, (1, 1)), (0, (8, 2, 2, 2)))
+STYLE = {
+    "font.family": "sans-serif",
+    "font.size": 9,
+    "svg.fonttype": "path",
+    "svg.hashsalt": "mlvae",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "legend.frameon": False,
+    "figure.constrained_layout.use": True,
+}
+
+
+def curves(
+    name: str,
+    caption: str,
+    panels: Mapping[str, Mapping[str, Curve]],
+    *,
+    x_label: str,
+    lines: Mapping[str, Mapping[str, float]] | None = None,
+) -> Figure:
+    """Curves with standard errors, in panels side by side that share their legend.
+
+    Args:
+        name: stem of the file.
+        caption: of the figure.
+        panels: by the label of its vertical axis, the curves of a panel by label.
+        x_label: of the horizontal axes.
+        lines: by panel, horizontal reference lines by label.
+    """
+    from matplotlib.figure import Figure as Canvas  # seconds that `import mlvae` need not take
+
+    with _style():
+        canvas = Canvas(figsize=(3.4 * len(panels) + 1.6, 3.1))
+        axes = canvas.subplots(1, len(panels), squeeze=False)[0]
+        for ax, (title, drawn) in zip(axes, panels.items(), strict=True):
+            for i, (label, curve) in enumerate(drawn.items()):
+                xs = sorted(curve)
+                mean, error = np.array([curve[x] for x in xs], float).T
+                ax.errorbar(
+                    range(len(xs)),
+                    mean,
+                    np.nan_to_num(error),
+                    label=label,
+                    color=COLOURS[i % 8],
+                    marker=MARKERS[i % 8],
+                    linestyle=DASHES[i % 8],
+                    markersize=4,
+                    linewidth=1.2,
+                    capsize=2,
+                )
+                ax.set_xticks(range(len(xs)), [f"{x:g}" for x in xs])
+            for label, height in (lines or {}).get(title, {}).items():
+                ax.axhline(height, color="0.5", linewidth=0.8)
+                ax.annotate(
+                    label,
+                    (1, height),
+                    xycoords=("axes fraction", "data"),
+                    ha="right",
+                    va="bottom",
+                    fontsize=7,
+                    color="0.35",
+                )
+            ax.set_xlabel(x_label)
+            ax.set_ylabel(title)
+        canvas.legend(*axes[0].get_legend_handles_labels(), loc="outside right upper")
+        return _drawn(name, caption, canvas)
+
+
+def scatter(
+    name: str, caption: str, panels: Mapping[str, np.ndarray], labels: Sequence[str]
+) -> Figure:
+    """Points in the plane, each drawn as its label, in panels side by side.
+
+    Args:
+        name: stem of the file.
+        caption: of the figure.
+        panels: by title, points (M, 2).
+        labels: of each point, length M.
+    """
+    from matplotlib.figure import Figure as Canvas  # likewise
+
+    names = sorted(set(labels))
+    short = names if max(map(len, names)) <= 2 else None
+    labels = np.array(labels)
+    with _style():
+        canvas = Canvas(figsize=(4.2 * len(panels), 4.2))
+        axes = canvas.subplots(1, len(panels), squeeze=False)[0]
+        for ax, (title, points) in zip(axes, panels.items(), strict=True):
+            for i, label in enumerate(names):
+                x, y = points[labels == label].T
+                marker = rf"$\mathrm{{{label}}}$" if short else MARKERS[i % 8]
+                ax.scatter(x, y, s=18, marker=marker, color=COLOURS[i % 8], linewidths=0.2)
+            ax.set_title(title)
+            ax.set_xticks([])
+            ax.set_yticks([])
+        return _drawn(name, caption, canvas)
+
+
+def image(name: str, caption: str, grid: Tensor) -> Figure:
+    """A grid of images (channels, height, width) in [0, 1] as it is."""
+    from torchvision.utils import save_image  # likewise
+
+    file = io.BytesIO()
+    save_image(grid, file, format="png")
+    return Figure(name, caption, file.getvalue())
+
+
+def _style() -> AbstractContextManager:
+    import matplotlib
+
+    return matplotlib.rc_context(STYLE)
+
+
+def _drawn(name: str, caption: str, canvas: Canvas) -> Figure:
+    png, svg = io.BytesIO(), io.StringIO()
+    canvas.savefig(png, format="png", dpi=200)
+    canvas.savefig(svg, format="svg", metadata={"Date": None})
+    return Figure(name, caption, png.getvalue(), svg.getvalue())

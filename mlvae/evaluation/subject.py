@@ -1,0 +1,100 @@
+"""What questions are asked of: a trained model, its data, and the controls beside it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import torch
+from torch import nn
+
+from mlvae.data import Grouped, GroupedData, Shuffled, Splits
+from mlvae.evaluation.codes import Representation, pixels, representations
+from mlvae.models import build
+from mlvae.training.seeding import seeded
+
+__all__ = ["Code", "Subject"]
+
+
+class Code(NamedTuple):
+    """A representation that a question compares.
+
+    Attributes:
+        name: in records.
+        label: in tables and figures.
+        representation: from observations to posteriors.
+        accumulation: name of the rule that pools it; None is the product of normals.
+        random: whether its posteriors have variances to draw from.
+    """
+
+    name: str
+    label: str
+    representation: Representation
+    accumulation: str | None = None
+    random: bool = True
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A trained model beside controls that a good figure must beat.
+
+    Attributes:
+        model: in evaluation mode.
+        splits: the observations; the model was trained on ``splits.train``.
+        vae: a plain VAE trained the same way, or None.
+        batching: of the training, which sets the size of groups in the bound.
+        seed: of the training; decides the weights of the untrained control.
+        workers: processes that train probes.
+        progress: whether to show progress on the terminal.
+    """
+
+    model: nn.Module
+    splits: Splits
+    vae: nn.Module | None = None
+    batching: Shuffled | Grouped = field(default_factory=Shuffled)
+    seed: int = 0
+    workers: int = 1
+    progress: bool = False
+
+    @property
+    def held_out(self) -> tuple[str, GroupedData]:
+        """Observations of the training's groups to train probes on, and what they are called."""
+        if self.splits.validation is not None:
+            return "validation", self.splits.validation
+        return "train", self.splits.train
+
+    def untrained(self) -> nn.Module | None:
+        """The model as it was before its first step; None if it cannot be built from its config.
+
+        The weights are those that ``scripts/train.py`` starts from with the same seed.
+        """
+        config = getattr(self.model, "config", None)
+        if config is None:
+            return None
+        with torch.random.fork_rng():
+            seeded(torch.default_generator, self.seed, "initial weights")
+            model = build(self.model.shape, config)
+        return model.to(next(self.model.parameters()).device).eval()
+
+    def codes(self, *, style: bool = True) -> list[Code]:
+        """The model's own codes, then the controls."""
+        own = representations(self.model)
+        rule = getattr(self.model, "accumulation", None)
+        codes = [
+            Code(name, name, representation, rule if name == "content" else None)
+            for name, representation in own.items()
+            if style or name != "style"
+        ]
+        if self.vae is not None:
+            codes.append(Code("vae", "plain VAE, latent", self.vae.infer))
+        if (untrained := self.untrained()) is not None:
+            first, representation = next(iter(representations(untrained).items()))
+            codes.append(
+                Code("untrained", f"untrained encoder, {first}", representation, codes[0][3])
+            )
+        return [*codes, Code("raw", self.raw_label, pixels, random=False)]
+
+    @property
+    def raw_label(self) -> str:
+        """What observations themselves are called."""
+        return "raw pixels" if len(self.splits.train.shape) == 3 else "raw observations"
