@@ -53,7 +53,7 @@ def _one_line(error: Exception) -> str:
         close = difflib.get_close_matches(match[1], _option_names(), n=1)
         hint = f"did you mean {close[0]}? " if close else ""
         return f"there is no option {match[1]}; {hint}`--cfg job` lists all options"
-    if match := re.search(r"Could not find '([^']+)/([^/']+)'", message):
+    if match := re.search(r"Could not (?:find|load) '([^']+)/([^/']+)'", message):
         names = sorted(path.stem for path in (CONFIGS / match[1]).glob("*.yaml"))
         return f"{match[1]} must be one of {', '.join(names)}, not {match[2]!r}"
     return f"{message}; `--cfg job` lists all options"

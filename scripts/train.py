@@ -17,7 +17,7 @@ from mlvae.data import BATCHINGS, open_dataset
 from mlvae.errors import InputError
 from mlvae.models import build
 from mlvae.parts import from_config
-from mlvae.training import OPTIMIZERS, train
+from mlvae.training import OPTIMIZERS, Result, train
 from mlvae.training.checkpoint import read_checkpoint
 from mlvae.training.seeding import seeded
 
@@ -33,21 +33,28 @@ def main(cfg: DictConfig) -> float:
 
 
 def run(cfg: DictConfig) -> float:
-    """Build what the configuration names, and train it."""
+    """Show the configuration, new or resumed, and train by it."""
     resume = cfg.resume is not None
     config = resumed_config(cfg) if resume else cli.plain(cfg)
     if "root" in config["dataset"]:
         root = Path(config["dataset"]["root"]).expanduser()
         config["dataset"]["root"] = str(root.absolute())
     print(OmegaConf.to_yaml(config), flush=True)
+    result = train_by(config, resume=resume)
+    if not result.finished:
+        raise SystemExit(0)  # a sweep ends here as well
+    return result.metrics.get("validation/best_loss", result.metrics["train/loss"])
 
+
+def train_by(config: dict[str, object], *, resume: bool, progress: bool = True) -> Result:
+    """Build what the configuration names, and train it."""
     batching = from_config(config["batching"], BATCHINGS, "batching")
     optimizer = from_config(config["optimizer"], OPTIMIZERS, "optimizer")
     splits = open_dataset(**config["dataset"])
     with torch.random.fork_rng():
         seeded(torch.default_generator, config["seed"], "initial weights")
         model = build(splits.train.shape, config["model"])
-    result = train(
+    return train(
         model,
         splits.train,
         validation=splits.validation,
@@ -58,11 +65,9 @@ def run(cfg: DictConfig) -> float:
         device=config["device"],
         seed=config["seed"],
         config=config,
+        progress=progress,
         **config["trainer"],
     )
-    if not result.finished:
-        raise SystemExit(0)  # a sweep ends here as well
-    return result.metrics.get("validation/best_loss", result.metrics["train/loss"])
 
 
 def resumed_config(cfg: DictConfig) -> dict[str, object]:

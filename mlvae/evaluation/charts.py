@@ -99,7 +99,9 @@ def curves(
 def scatter(
     name: str, caption: str, panels: Mapping[str, np.ndarray], labels: Sequence[str]
 ) -> Figure:
-    """Points in the plane, each drawn as its label, in panels side by side.
+    """Points in the plane, in panels side by side.
+
+    Each is drawn as its label where labels are of one or two letters, otherwise as a marker.
 
     Args:
         name: stem of the file.
@@ -110,7 +112,7 @@ def scatter(
     from matplotlib.figure import Figure as Canvas  # likewise
 
     names = sorted(set(labels))
-    short = names if max(map(len, names)) <= 2 else None
+    short = all(len(label) <= 2 and label.isalnum() and label.isascii() for label in names)
     labels = np.array(labels)
     with _style():
         canvas = Canvas(figsize=(4.2 * len(panels), 4.2))
@@ -119,10 +121,14 @@ def scatter(
             for i, label in enumerate(names):
                 x, y = points[labels == label].T
                 marker = rf"$\mathrm{{{label}}}$" if short else MARKERS[i % 8]
-                ax.scatter(x, y, s=18, marker=marker, color=COLOURS[i % 8], linewidths=0.2)
+                ax.scatter(
+                    x, y, s=18, marker=marker, color=COLOURS[i % 8], linewidths=0.2, label=label
+                )
             ax.set_title(title)
             ax.set_xticks([])
             ax.set_yticks([])
+        if not short:
+            canvas.legend(*axes[0].get_legend_handles_labels(), loc="outside right upper")
         return _drawn(name, caption, canvas)
 
 

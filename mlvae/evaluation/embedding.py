@@ -1,6 +1,6 @@
 """Where do codes lie?
 
-Codes in the plane, every point drawn as its label, and the same codes for TensorBoard's projector.
+Codes in the plane, by label, and the same codes for TensorBoard's projector.
 """
 
 from __future__ import annotations
@@ -78,8 +78,8 @@ class Embedding:
         of = "the test split" if name == "test" else "groups never seen in training"
         return scatter(
             f"embedding_{name}",
-            f"Posterior means of {len(few)} observations of {of} in the plane ({how}), each "
-            "drawn as its label"
+            f"Posterior means of {len(few)} observations of {of} in the plane ({how}), "
+            "by label"
             + (f"; the first {MOST_LABELS} groups only." if len(data.group_names) > 10 else "."),
             panels,
             _labels(few),

@@ -1,0 +1,128 @@
+"""Evaluate a trained run: python scripts/evaluate.py run=runs/first.
+
+Answers go to evaluation/ in the run: report.html to read, metrics.json, figures.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cli
+import hydra
+from omegaconf import DictConfig, OmegaConf
+from train import train_by
+
+import mlvae
+from mlvae.data import BATCHINGS, open_dataset
+from mlvae.errors import InputError
+from mlvae.evaluation import QUESTIONS, evaluate
+from mlvae.parts import from_config
+from mlvae.training.checkpoint import read_checkpoint
+from mlvae.training.checks import resolve_device
+
+
+@hydra.main(version_base="1.3", config_path="../configs", config_name="evaluate")
+def main(cfg: DictConfig) -> None:
+    """Evaluate as configured."""
+    with cli.one_line_errors():
+        config = cli.plain(cfg)
+        evaluate_by(config)
+        print(f"the report is {Path(config['run']).expanduser() / 'evaluation' / 'report.html'}")
+
+
+def evaluate_by(config: dict[str, object], *, progress: bool = True) -> dict[str, object]:
+    """Load the run and its data, train its control if need be, and ask what is configured."""
+    run = Path(config["run"]).expanduser()
+    questions = [
+        from_config(question, QUESTIONS, f"evaluation.{name}")
+        for name, question in (config.get("evaluation") or {}).items()
+    ]
+    if not questions:
+        raise InputError("evaluation must name at least one question: evaluation=[separation]")
+    device = resolve_device(config["device"])
+    name = "best.pt" if config["best"] else "checkpoint.pt"
+    checkpoint = read_checkpoint(run / name)
+    trained = checkpoint["config"]
+    if "dataset" not in trained:
+        raise InputError(
+            f"{run} was trained from Python; evaluate it with mlvae.evaluation.evaluate(model, "
+            "splits, folder)"
+        )
+    dataset = dict(trained["dataset"])
+    if config["root"] is not None:
+        dataset["root"] = config["root"]
+    model = mlvae.load(run, best=config["best"], device=device)
+    splits = open_dataset(**dataset)
+    if splits.train.shape != model.shape:
+        raise InputError(
+            f"{run} was trained on observations of shape {model.shape}, but those of "
+            f"{dataset['name']} now have {splits.train.shape}"
+        )
+    vae = _control(config["vae"], run, trained, checkpoint["step"], dataset, progress)
+    return evaluate(
+        model,
+        splits,
+        run / "evaluation",
+        questions=questions,
+        vae=None if vae is None else mlvae.load(vae, device=device),
+        batching=from_config(trained["batching"], BATCHINGS, "batching"),
+        seed=trained["seed"],
+        workers=config["workers"],
+        title=f"{type(model).__name__} on {dataset['name']}",
+        facts={"run": f"{run}, {name}, step {checkpoint['step']:,}"},
+        config=OmegaConf.to_yaml(trained),
+        progress=progress,
+    )
+
+
+def _control(
+    vae: str | None,
+    run: Path,
+    trained: dict,
+    step: int,
+    dataset: dict[str, object],
+    progress: bool,
+) -> Path | None:
+    """The folder of the run of the plain VAE to compare with, trained first if need be."""
+    if vae is None or trained["model"]["name"] == "VAE":
+        return None
+    if vae != "auto":
+        read_checkpoint(Path(vae).expanduser() / "checkpoint.pt")
+        return Path(vae).expanduser()
+    folder = run / "controls" / "vae"
+    config = vae_config(trained, dataset, folder)
+    resume = (folder / "checkpoint.pt").is_file()
+    if resume:
+        checkpoint = read_checkpoint(folder / "checkpoint.pt")
+        if checkpoint["step"] >= step:
+            return folder
+    print(f"training the plain VAE as the run was, into {folder}; vae=null leaves it out")
+    result = train_by(config, resume=resume, progress=progress)
+    if not result.finished:
+        raise SystemExit(f"stopped; the control in {folder} goes on from there next time")
+    return folder
+
+
+def vae_config(
+    trained: dict[str, object], dataset: dict[str, object], folder: Path
+) -> dict[str, object]:
+    """The configuration of a run with a plain VAE in its model's place, of as many latents."""
+    model = trained["model"]
+    return {
+        **trained,
+        "dataset": dataset,
+        "model": {
+            "name": "VAE",
+            "latent_dim": model["content_dim"] + model["style_dim"],
+            "kl_weight": 1.0,
+            "network": model["network"],
+            "likelihood": model["likelihood"],
+        },
+        "run": str(folder),
+        "device": "auto",
+    }
+
+
+if __name__ == "__main__":
+    with cli.one_line_errors():
+        main()

@@ -1,0 +1,147 @@
+"""Run the experiment behind a table: python scripts/reproduce.py table=mnist_quantitative.
+
+What is done is kept and not done again; after an interruption, the same command goes on.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import multiprocessing
+import os
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+import cli
+import hydra
+import tables
+import torch
+from evaluate import evaluate_by
+from hydra import compose
+from omegaconf import DictConfig
+from train import train_by
+
+from mlvae.errors import InputError, check_integer
+from mlvae.training.checkpoint import read_checkpoint
+
+#: Of a run's configuration, what does not decide its result.
+FREE = ("run", "device", "resume")
+
+
+@hydra.main(version_base="1.3", config_path="../configs", config_name="reproduce")
+def main(cfg: DictConfig) -> None:
+    """Reproduce one table or all."""
+    with cli.one_line_errors():
+        config = cli.plain(cfg)
+        check_integer("jobs", config["jobs"], minimum=1)
+        names = tables.names() if config["table"] == "all" else [config["table"]]
+        experiments = {name: tables.read(name) for name in names}
+        for name, table in experiments.items():
+            reproduce(name, table, config)
+
+
+def reproduce(name: str, table: dict, config: dict[str, object]) -> None:
+    """Run what is missing of one table, then print it and keep it as a file."""
+    folder = Path(config["folder"]).expanduser() / (name + ("-fast" if config["fast"] else ""))
+    seeds = config["seeds"] or (table["fast"] if config["fast"] else table)["seeds"]
+    jobs = [
+        job
+        for variant in table["variants"]
+        for seed in seeds
+        if not (job := plan(table, variant, seed, folder, config)).pop("done")
+    ]
+    done = len(table["variants"]) * len(seeds) - len(jobs)
+    print(f"{name}: {done} runs are done, {len(jobs)} to do, in {folder}", flush=True)
+    if config["jobs"] == 1:
+        for number, job in enumerate(jobs, 1):
+            print(f"{name}: run {number} of {len(jobs)}, {job['train']['run']}", flush=True)
+            work(job)
+    else:
+        at_once(jobs, config["jobs"])
+    results = {
+        (variant, seed): json.loads(
+            (folder / f"{variant}-seed{seed}" / "evaluation" / "metrics.json").read_text()
+        )
+        for variant in table["variants"]
+        for seed in seeds
+    }
+    text = tables.render(name, table, results, fast=config["fast"])
+    (folder / "table.md").write_text(text)
+    print(text, flush=True)
+
+
+def plan(
+    table: dict, variant: str, seed: int, folder: Path, config: dict[str, object]
+) -> dict[str, object]:
+    """What one run of a table takes: how to train and evaluate it, and whether that is done."""
+    run = folder / f"{variant}-seed{seed}"
+    fast = table["fast"] if config["fast"] else {}
+    train = [*table["variants"][variant], *fast.get("train", ()), f"seed={seed}", f"run={run}"]
+    evaluation = [*table["evaluation"], *fast.get("evaluation", ()), f"run={run}"]
+    for overrides in (train, evaluation):
+        overrides.append(f"device={config['device']}")
+    if config["root"] is not None:
+        train.append(f"dataset.root={Path(config['root']).expanduser().absolute()}")
+    train, evaluation = (
+        cli.plain(compose("train", train)),
+        cli.plain(compose("evaluate", evaluation)),
+    )
+    if "root" in train["dataset"]:
+        train["dataset"]["root"] = str(Path(train["dataset"]["root"]).expanduser().absolute())
+    evaluation["root"] = train["dataset"].get("root")
+    asked = {"train": deciding(train), "evaluation": evaluation["evaluation"]}
+    record = run / "reproduced.json"
+    done = record.is_file() and json.loads(record.read_text()) == asked
+    return {"train": train, "evaluation": evaluation, "asked": asked, "done": done}
+
+
+def work(job: dict[str, object], *, progress: bool = True) -> None:
+    """Train, or go on training, and evaluate one run."""
+    run = Path(job["train"]["run"])
+    resume = (run / "checkpoint.pt").is_file()
+    if resume:
+        saved = read_checkpoint(run / "checkpoint.pt")["config"]
+        if deciding(saved) != job["asked"]["train"]:
+            raise InputError(
+                f"{run} holds a run with other options than this table's; delete it, or choose "
+                "another folder=..."
+            )
+    if not train_by(job["train"], resume=resume, progress=progress).finished:
+        raise SystemExit(0)
+    evaluate_by(job["evaluation"], progress=progress)
+    (run / "reproduced.json").write_text(json.dumps(job["asked"]))
+
+
+def deciding(config: dict[str, object]) -> dict[str, object]:
+    """The part of a run's configuration that decides its result."""
+    kept = {key: value for key, value in config.items() if key not in FREE}
+    dataset = {key: value for key, value in kept["dataset"].items() if key != "root"}
+    return {**kept, "dataset": dataset}
+
+
+def at_once(jobs: list[dict[str, object]], number: int) -> None:
+    """Do several jobs at a time, each in a process that writes its output beside its run."""
+    cores = max(1, (os.cpu_count() or 1) // number)
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(number, context, _few_threads, (cores,)) as pool:
+        for job in jobs:
+            job["evaluation"]["workers"] = cores
+        for job, _ in zip(jobs, pool.map(_logged, jobs), strict=True):
+            print(f"done: {job['train']['run']}", flush=True)
+
+
+def _few_threads(number: int) -> None:
+    torch.set_num_threads(number)
+
+
+def _logged(job: dict[str, object]) -> None:
+    """Do one job, with what it prints in a file."""
+    run = Path(job["train"]["run"])
+    run.parent.mkdir(parents=True, exist_ok=True)
+    with run.with_suffix(".log").open("a") as log, contextlib.redirect_stdout(log):
+        work(job)
+
+
+if __name__ == "__main__":
+    with cli.one_line_errors():
+        main()
