@@ -22,13 +22,13 @@ Results = dict[tuple[str, int], dict]
 
 def names() -> list[str]:
     """All tables there are."""
-    return sorted(path.stem for path in (CONFIGS / "table").glob("*.yaml"))
+    return sorted(path.stem for path in (CONFIGS / "tables").glob("*.yaml"))
 
 
 def read(name: str) -> dict:
     """The config of a table."""
     check_choice("table", name, [*names(), "all"])
-    return OmegaConf.to_container(OmegaConf.load(CONFIGS / "table" / f"{name}.yaml"))
+    return OmegaConf.to_container(OmegaConf.load(CONFIGS / "tables" / f"{name}.yaml"))
 
 
 def render(name: str, table: dict, results: Results, *, fast: bool) -> str:
