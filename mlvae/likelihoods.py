@@ -185,7 +185,7 @@ class _LearnedGaussianLogProb(torch.autograd.Function):
         gradient = gradient[:, None]
         result = tanh.new_empty(len(tanh), 2, tanh.shape[1])
         torch.mul(weighted, gradient, out=result[:, 0])
-        slope = torch.addcmul(tanh.new_tensor(-1), error, weighted)
+        slope = torch.addcmul(tanh.new_full((), -1), error, weighted)
         slope.mul_(gradient * (0.5 * ctx.half))
         torch.ops.aten.tanh_backward.grad_input(slope, tanh, grad_input=result[:, 1])
         of_x = -result[:, 0].view(ctx.x_shape) if ctx.needs_input_grad[1] else None

@@ -49,11 +49,11 @@ def author_model() -> mlvae.models.MLVAE:
     )
 
 
-def library_steps(data: GroupedData, precision: str) -> Iterator[int]:
+def library_steps(data: GroupedData, precision: str, graphs: bool = True) -> Iterator[int]:
     """Train as `mlvae.train` does, and yield the number of images after each step."""
     model = author_model().to(data.device)
     adam = Adam().build(model.parameters())
-    training_step = TrainingStep(model, adam, precision=precision)
+    training_step = TrainingStep(model, adam, precision=precision, graphs=graphs)
     batching = Shuffled(BATCH_SIZE)
     order, noise = torch.Generator(data.device), torch.Generator(data.device)
     step = epoch = 0
@@ -167,6 +167,8 @@ def measure(args: argparse.Namespace) -> dict[str, object]:
         "mlvae bfloat16": library_steps(data, "bfloat16"),
         "common way float32": common_steps(data),
     }
+    if device.type == "cuda":
+        ways["mlvae float32, eager"] = library_steps(data, "float32", graphs=False)
     for steps in ways.values():
         rate(steps, min(1.0, args.seconds), wait)
     rates: dict[str, list[float]] = {way: [] for way in ways}
@@ -205,13 +207,13 @@ def report(result: dict[str, object]) -> str:
         f"{result['device']}, {result['threads']} threads, torch {result['torch']}, "
         f"Python {result['python']}, {result['date']}",
         "",
-        f"{'':20}{'images/s':>12}{'s per epoch':>13}{'times the common way':>28}",
+        f"{'':22}{'images/s':>12}{'s per epoch':>13}{'times the common way':>28}",
     ]
     for way, rates in result["images_per_second"].items():
         ratios = result["ratio_to_common_way"][way]
         spread = f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
         median = statistics.median(rates)
-        lines.append(f"{way:20}{median:12,.0f}{50_000 / median:13.2f}{spread:>28}")
+        lines.append(f"{way:22}{median:12,.0f}{50_000 / median:13.2f}{spread:>28}")
     return "\n".join(lines)
 
 

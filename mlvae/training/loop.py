@@ -58,6 +58,7 @@ def train(
     epochs: int = 100,
     kl_warmup_steps: int = 0,
     precision: str = "float32",
+    cuda_graphs: bool = True,
     device: str = "auto",
     seed: int = 0,
     log_every: int | None = None,
@@ -88,6 +89,8 @@ def train(
         kl_warmup_steps: steps over which the KL terms grow linearly to their weight; 0: none.
         precision: "float32", or "bfloat16" for matrix products only, with posteriors, divergences
             and log-probabilities in float32.
+        cuda_graphs: on a CUDA device, capture the step as CUDA graphs: the same results in a
+            fraction of the time for small models. False runs every step eagerly.
         device: "cpu", "cuda", or "auto" for CUDA where there is one.
         seed: of the order of observations and of the latents' noise. A model is initialised
             before it comes here: seed that yourself.
@@ -158,6 +161,7 @@ def train(
         steps_per_epoch=steps_per_epoch,
         total_steps=epochs * steps_per_epoch,
         precision=precision,
+        graphs=cuda_graphs,
     )
     if resume:
         state.resume(target)
@@ -176,8 +180,7 @@ def train(
                 plan = batching.plan(data, seeded(order, seed, "order", epoch))
 
             # One step.
-            for group in state.optimizer.param_groups:
-                group["lr"] = state.learning_rate
+            state.set_learning_rate()
             if kl_warmup_steps:
                 kl_scale.fill_(min(1.0, (state.step + 1) / kl_warmup_steps))
             seeded(noise, seed, "noise", state.step)

@@ -77,7 +77,7 @@ class Monitor:
         seconds = time.monotonic() - self.since
         state.metrics |= {f"train/{name}": value for name, value in values.items()}
         speed = {"steps_per_second": (state.step - self.step) / seconds}
-        rate = {"learning_rate": state.optimizer.param_groups[0]["lr"]}
+        rate = {"learning_rate": float(state.optimizer.param_groups[0]["lr"])}
         self._scalars("train", {**values, **rate, **speed})
         self.since, self.step = time.monotonic(), state.step
 

@@ -51,15 +51,31 @@ class Adam:
             check_number("optimizer.gradient_clip", self.gradient_clip, minimum=0, exclusive=True)
 
     def build(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
-        """PyTorch's optimiser, in its fused form: one kernel for all parameters."""
+        """PyTorch's optimiser, in its fused form: one kernel for all parameters.
+
+        On CUDA the learning rate is a tensor, so that a captured step can be told another.
+        """
+        parameters = list(parameters)
+        device = parameters[0].device
+        cuda = device.type == "cuda"
         return torch.optim.AdamW(
             parameters,
-            lr=self.learning_rate,
+            lr=torch.tensor(self.learning_rate, device=device) if cuda else self.learning_rate,
             betas=self.betas,
             eps=self.eps,
             weight_decay=self.weight_decay,
             fused=True,
+            capturable=cuda,
         )
+
+    @staticmethod
+    def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+        """Give the next step its learning rate."""
+        for group in optimizer.param_groups:
+            if isinstance(group["lr"], torch.Tensor):
+                group["lr"].fill_(rate)
+            else:
+                group["lr"] = rate
 
     def rate(self, step: int, total_steps: int) -> float:
         """The learning rate of step ``step`` (from 0) of ``total_steps``."""

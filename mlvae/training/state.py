@@ -32,6 +32,7 @@ class TrainingState:
         steps_per_epoch: steps that visit every observation once.
         total_steps: steps of the whole run.
         precision: of the matrix products.
+        graphs: whether steps on a CUDA device are captured as CUDA graphs.
         step: steps done.
         best: lowest validation loss so far, in nats per group.
         stale: validations since then.
@@ -47,6 +48,7 @@ class TrainingState:
     steps_per_epoch: int
     total_steps: int
     precision: str = "float32"
+    graphs: bool = True
     step: int = 0
     best: float = float("inf")
     stale: int = 0
@@ -54,17 +56,25 @@ class TrainingState:
 
     def __post_init__(self) -> None:
         self.optimizer = self.recipe.build(self.model.parameters())
+        self.rate_set: float | None = None
         self.training_step = TrainingStep(
             self.model,
             self.optimizer,
             gradient_clip=self.recipe.gradient_clip,
             precision=self.precision,
+            graphs=self.graphs,
         )
 
     @property
     def learning_rate(self) -> float:
         """Of the step to come."""
         return self.recipe.rate(self.step, self.total_steps)
+
+    def set_learning_rate(self) -> None:
+        """Tell the optimiser, if it is another than that of the last step."""
+        if self.learning_rate != self.rate_set:
+            self.rate_set = self.learning_rate
+            self.recipe.set_rate(self.optimizer, self.rate_set)
 
     @property
     def epochs_done(self) -> int:
@@ -107,7 +117,11 @@ class TrainingState:
                 "batching and seed"
             )
         restore(self.model, checkpoint["model"], path)
+        # The run may have been on another kind of device, whose optimiser is built otherwise.
+        here = [(group["lr"], group["capturable"]) for group in self.optimizer.param_groups]
         self.optimizer.load_state_dict(checkpoint["optimizer"])
+        for group, (rate, capturable) in zip(self.optimizer.param_groups, here, strict=True):
+            group["lr"], group["capturable"] = rate, capturable
         self.training_step.load_state_dict(checkpoint["sums"])
         self.step, self.best = checkpoint["step"], checkpoint["best"]
         self.stale, self.metrics = checkpoint["stale"], checkpoint["metrics"]

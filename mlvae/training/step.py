@@ -12,6 +12,7 @@ from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 from mlvae.batch import Batch
 from mlvae.objectives import Objective
+from mlvae.training.graphs import Graphs
 
 __all__ = ["TrainingStep", "averages"]
 
@@ -28,6 +29,8 @@ class TrainingStep:
         optimizer: a fused optimiser of the model's parameters.
         gradient_clip: largest norm of the whole gradient, or None.
         precision: "float32", or "bfloat16" for matrix products under autocast.
+        graphs: on a CUDA device, capture the step as CUDA graphs; see
+            :class:`~mlvae.training.graphs.Graphs`.
     """
 
     def __init__(
@@ -37,6 +40,7 @@ class TrainingStep:
         *,
         gradient_clip: float | None = None,
         precision: str = "float32",
+        graphs: bool = False,
     ) -> None:
         self.model = model
         self.optimizer = optimizer
@@ -46,19 +50,27 @@ class TrainingStep:
         self.autocast = torch.autocast(
             self.device.type, dtype=torch.bfloat16, enabled=precision == "bfloat16"
         )
+        # All of these are written in place: a CUDA graph knows tensors by their addresses.
+        self.number = torch.zeros((), dtype=torch.int64, device=self.device)
         self.failed = torch.zeros((), device=self.device)
         self.failed_step = torch.full((), -1, dtype=torch.int64, device=self.device)
         self.witness: Tensor | None = None  # the terms at the step that failed
         optimizer.found_inf = self.failed  # fused optimisers skip the update where this is 1
         self.names: list[str] = []  # of the sums: terms, and what was counted
-        self.reset()
+        self.sums: Tensor | None = None
+        self.run = Graphs(self._run) if graphs and self.device.type == "cuda" else self._run
 
     def reset(self) -> None:
         """Begin new sums."""
-        self.sums: Tensor | None = None
+        if self.sums is not None:
+            self.sums.zero_()
 
     def __call__(self, batch: Batch, step: int, generator: torch.Generator | None = None) -> None:
         """Train on ``batch``; ``step`` is only remembered in case it fails."""
+        self.number.fill_(step)
+        self.run(batch, generator)
+
+    def _run(self, batch: Batch, generator: torch.Generator | None) -> None:
         with self.autocast:
             objective = self.model(batch, generator=generator)
         self.optimizer.zero_grad(set_to_none=True)
@@ -67,11 +79,11 @@ class TrainingStep:
         norm = get_total_norm(gradients, foreach=True)
         if self.gradient_clip is not None:
             clip_grads_with_norm_(self.parameters, self.gradient_clip, norm, foreach=True)
-        self._count(objective, norm, step)
+        self._count(objective, norm)
         self.optimizer.step()
 
     @torch.no_grad()
-    def _count(self, objective: Objective, norm: Tensor, step: int) -> None:
+    def _count(self, objective: Objective, norm: Tensor) -> None:
         totals = {
             **objective.totals(),
             "gradient_norm": norm,
@@ -85,11 +97,12 @@ class TrainingStep:
         first = ~good & (self.failed == 0)
         if self.witness is None:
             self.witness = torch.zeros_like(now)
-        self.witness = torch.where(first, now, self.witness)
-        self.failed_step = torch.where(first, step, self.failed_step)
+        if self.sums is None:
+            self.sums = torch.zeros_like(now)
+        self.witness.copy_(torch.where(first, now, self.witness))
+        self.failed_step.copy_(torch.where(first, self.number, self.failed_step))
         self.failed.copy_(~good)
-        now = torch.where(good, now, 0)
-        self.sums = now if self.sums is None else self.sums + now
+        self.sums.add_(torch.where(good, now, 0))
 
     def failure(self) -> tuple[int, str] | None:
         """The first step that was not finite and what was not, or None. Waits for the device."""
@@ -112,7 +125,7 @@ class TrainingStep:
 
     def state_dict(self) -> dict[str, object]:
         """The sums, for a checkpoint."""
-        return {"names": self.names, "sums": self.sums}
+        return {"names": self.names, "sums": None if self.sums is None else self.sums.clone()}
 
     def load_state_dict(self, state: dict[str, object]) -> None:
         """Continue the sums of a checkpoint."""

@@ -1,0 +1,89 @@
+"""A training step captured as CUDA graphs: one launch instead of a hundred small ones.
+
+A step of a small model is a hundred kernels of a few microseconds each, and launching them one by
+one takes several times as long as running them.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Callable
+
+import torch
+
+from mlvae.batch import Batch
+from mlvae.groups import Groups
+
+__all__ = ["Graphs"]
+
+WARMUP = 3  # steps of one form before it is captured: libraries allocate in their first ones
+MOST_FORMS = 8  # graphs kept at most
+
+#: Trains on a batch, drawing from a generator.
+Step = Callable[[Batch, torch.Generator | None], None]
+
+
+class Graphs:
+    """Runs a step, from its fourth time on as a CUDA graph.
+
+    There is one graph for each form of a batch: its shape and number of groups. Forms beyond the
+    first eight run eagerly, as all do from then on if a capture fails. The results are those of
+    the eager step: the same kernels on the same numbers, also the random ones, for a graph takes
+    the state of ``generator`` at every replay.
+
+    Args:
+        step: must read and write the same tensors at every call, but for the batch, and never wait
+            for the device.
+    """
+
+    def __init__(self, step: Step) -> None:
+        self.step = step
+        self.seen: Counter[tuple] = Counter()
+        self.graphs: dict[tuple, tuple[torch.cuda.CUDAGraph, Batch]] = {}
+        self.failed = False
+
+    def __call__(self, batch: Batch, generator: torch.Generator | None) -> None:
+        """Run the step on ``batch``.
+
+        ``generator`` must be the same object at every call, and be seeded anew before each.
+        """
+        form = (tuple(batch.x.shape), batch.x.dtype, batch.groups.num_groups)
+        if form not in self.graphs:
+            self.seen[form] += 1
+            eager = self.seen[form] <= WARMUP or len(self.graphs) == MOST_FORMS
+            if self.failed or eager or not self._capture(form, batch, generator):
+                self.step(batch, self._usable(generator))
+                return
+        graph, static = self.graphs[form]
+        static.x.copy_(batch.x)
+        static.groups.index.copy_(batch.groups.index)
+        static.groups.sizes.copy_(batch.groups.sizes)
+        graph.replay()
+
+    def _usable(self, generator: torch.Generator | None) -> torch.Generator | None:
+        """``generator``, or a new one in its state: a failed capture leaves it unusable."""
+        if generator is None or not self.failed:
+            return generator
+        return torch.Generator(generator.device).manual_seed(generator.initial_seed())
+
+    def _capture(self, form: tuple, batch: Batch, generator: torch.Generator | None) -> bool:
+        """Record the step, which does not run it; whether that was possible."""
+        index, sizes = batch.groups.index.clone(), batch.groups.sizes.clone()
+        static = Batch(batch.x.clone(), Groups.unchecked(index, sizes))
+        graph = torch.cuda.CUDAGraph()
+        if generator is not None:
+            graph.register_generator_state(generator)
+        pool = next(iter(self.graphs.values()))[0].pool() if self.graphs else None
+        try:
+            with torch.cuda.graph(graph, pool=pool):
+                self.step(static, generator)
+        except RuntimeError as error:
+            self.failed = True
+            logging.getLogger("mlvae").warning(
+                "the training step cannot be captured as a CUDA graph (%s); it runs eagerly",
+                str(error).splitlines()[0],
+            )
+            return False
+        self.graphs[form] = graph, static
+        return True
