@@ -61,8 +61,11 @@ def _one_line(error: Exception) -> str:
 
 def _option_names() -> list[str]:
     """Dotted names of the options in the config files, for a hint."""
-    names = {path.parent.name for path in CONFIGS.glob("*/*.yaml")}
-    for path in CONFIGS.rglob("*.yaml"):
+    # Of the top-level files, a script has the one of its own name.
+    paths = [path for path in CONFIGS.glob("*/*.yaml") if path.parent.name != "tables"]
+    paths.append(CONFIGS / f"{Path(sys.argv[0]).stem}.yaml")
+    names = {path.parent.name for path in paths if path.parent != CONFIGS}
+    for path in paths:
         package = "" if path.parent == CONFIGS else path.parent.name
         if header := re.match(r"# @package (\S+)", path.read_text()):
             package = "" if header[1] == "_global_" else header[1]

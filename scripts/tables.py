@@ -6,6 +6,7 @@ import platform
 from datetime import date
 
 import torch
+import yaml
 from cli import CONFIGS
 from omegaconf import OmegaConf
 
@@ -28,7 +29,14 @@ def names() -> list[str]:
 def read(name: str) -> dict:
     """The config of a table."""
     check_choice("table", name, [*names(), "all"])
-    return OmegaConf.to_container(OmegaConf.load(CONFIGS / "tables" / f"{name}.yaml"))
+    path = CONFIGS / "tables" / f"{name}.yaml"
+    try:
+        return OmegaConf.to_container(OmegaConf.load(path))
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1
+        raise InputError(
+            f"{path} must be a YAML file, but line {line} cannot be read: {error.problem}"
+        ) from error
 
 
 def render(name: str, table: dict, results: Results, *, fast: bool) -> str:

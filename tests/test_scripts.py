@@ -1,9 +1,11 @@
 """The commands as a user runs them, in processes of their own."""
 
+import json
 import os
 import random
 import re
 import runpy
+import shutil
 import signal
 import subprocess
 import sys
@@ -230,6 +232,160 @@ def test_the_benchmark_prints_a_table_and_writes_json(call, tmp_path):
     assert (tmp_path / "result.json").exists()
     code, _, err = call("benchmark", "--root", tmp_path / "none", https_proxy="http://127.0.0.1:9")
     assert code == 1 and err.startswith("error: ")
+
+
+EVALUATE = [
+    "evaluation.separation.probes=[logistic]",
+    "evaluation.separation.seeds=1",
+    "evaluation.embedding.method=pca",
+    "evaluation.likelihood.sizes=[1]",
+    "evaluation.likelihood.groups=5",
+    "workers=1",
+    "device=cpu",
+]
+
+
+def test_a_run_is_evaluated_beside_a_vae_that_is_trained_once(call, tmp_path):
+    call("train", *FAST, "run=run", "dataset.unseen_groups=[8,9]")
+    code, out, err = call("evaluate", "run=run", *EVALUATE)
+    assert code == 0, err
+    assert "training the plain VAE" in out and "the report is run/evaluation/report.html" in out
+    metrics = json.loads((tmp_path / "run" / "evaluation" / "metrics.json").read_text())
+    assert set(metrics) == {
+        "facts",
+        "separation",
+        "unseen",
+        "manipulation",
+        "embedding",
+        "likelihood",
+    }
+    assert {"content", "style", "vae", "untrained", "raw"} == {
+        record["code"] for record in metrics["separation"]["records"]
+    }
+    control = read_checkpoint(tmp_path / "run" / "controls" / "vae" / "checkpoint.pt")
+    trained = read_checkpoint(tmp_path / "run" / "checkpoint.pt")
+    assert control["model_config"]["latent_dim"] == 20 and control["step"] == trained["step"]
+    code, out, err = call("evaluate", "run=run", "evaluation=[likelihood]", *EVALUATE[3:])
+    assert code == 0 and "training the plain VAE" not in out, err
+    # A run made longer has its control made longer too.
+    call("train", "resume=run", "trainer.epochs=3")
+    code, out, err = call("evaluate", "run=run", "evaluation=[likelihood]", *EVALUATE[3:])
+    assert code == 0, err
+    control = read_checkpoint(tmp_path / "run" / "controls" / "vae" / "checkpoint.pt")
+    assert control["step"] == read_checkpoint(tmp_path / "run" / "checkpoint.pt")["step"]
+
+
+def test_a_vae_is_evaluated_as_well(call):
+    call("train", *FAST, "model=vae", "run=run")
+    code, out, err = call("evaluate", "run=run", "best=true", *EVALUATE)
+    assert code == 0 and "training" not in out, err
+    metrics = json.loads(Path("run/evaluation/metrics.json").read_text())
+    codes = {record["code"] for record in metrics["separation"]["records"]}
+    assert codes == {"latent", "untrained", "raw"}
+
+
+def test_bad_input_to_the_evaluation_is_one_line_and_leaves_nothing(call, run, tmp_path):
+    (tmp_path / "empty").mkdir()
+    shutil.copytree(run[0], tmp_path / "old")
+    state = torch.load(tmp_path / "old" / "checkpoint.pt", weights_only=True)
+    torch.save({**state, "format": 0, "version": "0.0.1"}, tmp_path / "old" / "checkpoint.pt")
+    gone = {**state["config"], "dataset": {"name": "arrays", "root": str(tmp_path / "gone.npz")}}
+    (tmp_path / "gone").mkdir()
+    torch.save({**state, "config": gone}, tmp_path / "gone" / "checkpoint.pt")
+    mlvae.train(
+        mlvae.models.MLVAE((1, 8, 8)),
+        mlvae.data.digits().test,
+        run=tmp_path / "python",
+        epochs=1,
+        progress=False,
+    )
+    good = f"run={run[0]}"
+    before = {path: sorted(path.rglob("*")) for path in (run[0], *tmp_path.iterdir())}
+    for arguments, message in (
+        ([], "run has no default: give it on the command line"),
+        (["run=nowhere"], "nowhere must be a run folder with a checkpoint.pt"),
+        (["run=empty"], "empty must be a run folder with a checkpoint.pt"),
+        (["run=old"], "has checkpoint format 0, this version reads 1; open it with mlvae 0.0.1"),
+        (["run=gone"], "gone.npz"),
+        (["run=python"], "was trained from Python; evaluate it with mlvae.evaluation.evaluate"),
+        ([good, "evaluation.separation.k=[1,99]", "vae=null"], "k=99 must not exceed"),
+        ([good, "evaluation=[nothing]"], "evaluation must be one of embedding, likelihood"),
+        ([good, "evaluation=[]"], "must name at least one question"),
+        ([good, "vae=nowhere"], "nowhere must be a run folder"),
+    ):
+        code, _, err = call("evaluate", *arguments)
+        assert code == 1 and err.count("\n") == 1, err
+        assert err.startswith("error: ") and message in err
+    assert before == {path: sorted(path.rglob("*")) for path in before}
+
+
+TABLE = """
+title: A small table
+seeds: [0, 1]
+variants:
+  plain: [trainer.epochs=2, "model.network.hidden=[16]"]
+  narrow: [trainer.epochs=2, "model.network.hidden=[4]"]
+evaluation: ["evaluation=[likelihood]", vae=null, evaluation.likelihood.groups=5]
+fast: {note: one epoch, seeds: [0], train: [trainer.epochs=1]}
+panels:
+  - title: The bound
+    cells: {from: likelihood.bound.test, take: elbo_per_observation, digits: 2}
+    rows: {plain: {variant: plain}, narrow: {variant: narrow}}
+    columns: {all: {}}
+    reported: [{row: plain, column: all, value: -1, source: Nobody}]
+"""
+
+
+@pytest.fixture
+def small_table():
+    path = SCRIPTS.parent / "configs" / "tables" / "small_for_a_test.yaml"
+    path.write_text(TABLE)
+    yield "table=small_for_a_test"
+    path.unlink()
+
+
+def test_a_table_is_reproduced_and_what_is_done_is_not_done_again(call, tmp_path, small_table):
+    code, out, err = call("reproduce", small_table, "fast=true", "device=cpu")
+    assert code == 0, err
+    assert "**A small version, not the experiment itself: one epoch.**" in out
+    assert "(reported: -1 [1]) |" in out and "[1] Nobody." in out
+    folder = tmp_path / "runs" / "reproduce" / "small_for_a_test-fast"
+    assert (folder / "table.md").read_text().strip() in out
+    code, out, err = call("reproduce", small_table, "fast=true", "device=cpu")
+    assert code == 0 and "2 runs are done, 0 to do" in out, err
+    (folder / "plain-seed0" / "reproduced.json").unlink()  # as if it had been killed before
+    code, out, err = call("reproduce", small_table, "fast=true", "device=cpu")
+    assert code == 0 and "1 runs are done, 1 to do" in out, err
+
+
+def test_runs_of_a_table_go_side_by_side_to_the_same_numbers(tmp_path, small_table):
+    tables = []
+    for jobs in (1, 3):
+        options = ["seeds=[0,1]", "device=cpu", f"jobs={jobs}", f"folder=by{jobs}", "fast=true"]
+        finish(start("reproduce", small_table, *options, cwd=tmp_path))
+        text = (tmp_path / f"by{jobs}" / "small_for_a_test-fast" / "table.md").read_text()
+        tables.append(re.findall(r"^\| .*", text, flags=re.MULTILINE))
+    assert tables[0] == tables[1] and "±" in tables[0][1]
+
+
+def test_bad_input_to_a_reproduction_is_one_line(call, tmp_path, small_table):
+    for arguments, message in (
+        ([], "table has no default"),
+        (["table=mnist_quantitive"], "did you mean 'mnist_quantitative'?"),
+        ([small_table, "jobs=0"], "jobs must be an integer of at least 1"),
+        ([small_table, "seed=1"], "there is no option seed; did you mean seeds?"),
+    ):
+        code, _, err = call("reproduce", *arguments)
+        assert code == 1 and err.count("\n") == 1 and message in err, err
+    table = SCRIPTS.parent / "configs" / "tables" / "small_for_a_test.yaml"
+    table.write_text("title: [")
+    code, _, err = call("reproduce", small_table)
+    assert code == 1 and err.count("\n") == 1 and "must be a YAML file, but line 1" in err
+    table.write_text(TABLE)
+    assert list(tmp_path.iterdir()) == []
+    call("train", *FAST, "run=runs/reproduce/small_for_a_test-fast/plain-seed0")
+    code, _, err = call("reproduce", small_table, "fast=true", "device=cpu")
+    assert code == 1 and "holds a run with other options" in err
 
 
 def test_the_library_and_the_benchmark_need_no_hydra():

@@ -1,0 +1,59 @@
+"""A model whose codes are known: what every question must answer of it is known too."""
+
+import pytest
+import torch
+from torch import nn
+
+from mlvae import DiagonalGaussian, GroupedData
+from mlvae.data import Splits
+from mlvae.evaluation import Subject
+
+
+class Known(nn.Module):
+    """Content is the first pixel of each of four quarters, style the rest; all without noise."""
+
+    shape = (1, 4, 4)
+    content_dim = 4
+    style_dim = 4
+
+    def __init__(self):
+        super().__init__()
+        self.nothing = nn.Parameter(torch.zeros(()))
+
+    def infer_content(self, x, groups=None):
+        code = 6 * x[:, 0, 0, :]
+        return DiagonalGaussian(code, torch.full_like(code, -9.0))
+
+    def infer_style(self, x):
+        code = x[:, 0, 1, :]
+        return DiagonalGaussian(code, torch.full_like(code, -9.0))
+
+
+@pytest.fixture
+def known():
+    return Known()
+
+
+@pytest.fixture
+def known_data():
+    """Images whose first row is the label in one-hot code and whose other rows are noise."""
+
+    def build(n, labels=4, seed=0):
+        generator = torch.Generator().manual_seed(seed)
+        label = torch.arange(n) % labels
+        x = torch.rand(n, 1, 4, 4, generator=generator)
+        x[:, 0, 0] = torch.nn.functional.one_hot(label, 4).float()
+        return GroupedData(x, label)
+
+    return build
+
+
+@pytest.fixture
+def known_subject(known, known_data):
+    splits = Splits(known_data(80), known_data(120, seed=1), known_data(160, seed=2))
+    return Subject(known, splits)
+
+
+@pytest.fixture
+def digits_subject(small_model, digits):
+    return Subject(small_model().eval(), digits)

@@ -1,0 +1,42 @@
+import pytest
+
+from mlvae import InputError
+from mlvae.data import Shuffled
+from mlvae.evaluation import Likelihood, Subject
+from mlvae.models import VAE
+from mlvae.networks import MLP
+from mlvae.training import evaluate_bound
+
+QUICK = {"sizes": (1, 4), "groups": 20, "num_content": (1, 20), "num_style": 4}
+
+
+def test_the_bound_of_every_split_is_that_of_training(digits_subject, digits):
+    answer = Likelihood(**QUICK).ask(digits_subject)
+    assert list(answer.metrics["bound"]) == ["train", "validation", "test"]
+    expected = evaluate_bound(digits_subject.model, digits.test, Shuffled(), seed=0)
+    assert answer.metrics["bound"]["test"] == expected
+
+
+def test_more_draws_tighten_the_bound_and_a_vae_is_beside_it(digits_subject, digits):
+    vae = VAE((1, 8, 8), latent_dim=5, network=MLP(hidden=(16,))).eval()
+    subject = Subject(digits_subject.model, digits, vae=vae)
+    records = Likelihood(**QUICK).ask(subject).metrics["importance_weighted"]
+    bound = {
+        (r["model"], r["group_size"], r["num_content"]): r["bound_per_observation"].mean
+        for r in records
+    }
+    assert len(bound) == 2 * 2 * 2
+    for model in ("MLVAE", "plain VAE"):
+        for size in (1, 4):
+            assert bound[model, size, 20] > bound[model, size, 1]
+
+
+def test_sizes_that_no_group_has_are_left_out(digits_subject):
+    records = Likelihood(**QUICK | {"sizes": (4, 100)}).ask(digits_subject).metrics
+    assert {r["group_size"] for r in records["importance_weighted"]} == {4}
+
+
+def test_options_out_of_range_are_refused():
+    for options in ({"sizes": ()}, {"num_content": (0,)}, {"groups": 1}, {"num_style": 0}):
+        with pytest.raises(InputError, match=r"evaluation\.likelihood"):
+            Likelihood(**options)

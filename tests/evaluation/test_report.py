@@ -1,0 +1,153 @@
+"""The folder of an evaluation: whole or not at all, and a page that needs nothing else."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+from html.parser import HTMLParser
+
+import pytest
+
+import mlvae
+from mlvae import InputError
+from mlvae.evaluation import Embedding, Likelihood, Manipulation, Separation, Unseen, evaluate
+from mlvae.evaluation.answer import Answer, Estimate, Table
+from mlvae.evaluation.report import page, plain
+
+QUESTIONS = [
+    Separation(k=(1, 2), probes=("logistic",), seeds=2),
+    Unseen(),
+    Manipulation(),
+    Embedding(method="pca"),
+    Likelihood(sizes=(1, 4), groups=5, num_content=(1, 4), num_style=2),
+]
+
+
+@pytest.fixture(scope="module")
+def evaluated(tmp_path_factory):
+    """An evaluation, and what :func:`evaluate` returned."""
+    folder = tmp_path_factory.mktemp("run") / "evaluation"
+    model = mlvae.models.MLVAE((1, 8, 8), content_dim=3, network=mlvae.networks.MLP((16,)))
+    metrics = evaluate(
+        model,
+        mlvae.data.digits(),
+        folder,
+        questions=QUESTIONS,
+        workers=1,
+        config="model: <small>",
+        progress=False,
+    )
+    return folder, metrics
+
+
+def test_the_folder_has_what_it_should(evaluated):
+    folder, metrics = evaluated
+    files = {path.name for path in folder.iterdir()}
+    assert {"metrics.json", "report.html", "projector", "swaps_test.png"} <= files
+    assert json.loads((folder / "metrics.json").read_text()) == metrics
+    assert list(metrics) == [
+        "facts",
+        "separation",
+        "unseen",
+        "manipulation",
+        "embedding",
+        "likelihood",
+    ]
+    assert [path.name for path in folder.parent.iterdir()] == ["evaluation"]
+    assert any((folder / "projector").rglob("projector_config.pbtxt"))
+
+
+class Page(HTMLParser):
+    """Sources, links and identifiers of a page."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.sources, self.links, self.ids = [], [], []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        attributes = dict(attributes)
+        assert tag not in ("script", "link", "iframe", "object")
+        self.sources += [attributes["src"]] if "src" in attributes else []
+        self.links += [attributes["href"]] if "href" in attributes else []
+        self.ids += [attributes["id"]] if "id" in attributes else []
+
+
+def test_the_page_holds_all_it_shows(evaluated):
+    folder, _ = evaluated
+    text = (folder / "report.html").read_text()
+    parsed = Page(text)
+    assert len(parsed.sources) == len(list(folder.glob("*.png"))) >= 9
+    assert all(source.startswith("data:image/") for source in parsed.sources)
+    assert parsed.links and all(link[0] == "#" and link[1:] in parsed.ids for link in parsed.links)
+    assert not re.search(r"url\(|@import|https?://", text.split("</style>")[0])
+    assert "&lt;small&gt;" in text  # the configuration is text, not markup
+
+
+def test_the_page_in_a_browser(evaluated, tmp_path):
+    browser = next(
+        filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
+    )
+    if browser is None:
+        pytest.skip("no Chromium to open the page with")
+    folder, _ = evaluated
+    # The page itself has no script; a copy reports what became of its figures and requests.
+    script = """<script>window.onload = () => { document.body.innerHTML = JSON.stringify({
+        widths: [...document.images].map(i => i.complete ? i.naturalWidth : 0),
+        requests: performance.getEntriesByType("resource").map(e => e.name)
+            .filter(name => !name.startsWith("data:"))}); }</script></body>"""
+    copy = tmp_path / "copy.html"
+    copy.write_text((folder / "report.html").read_text().replace("</body>", script))
+    command = [
+        browser,
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        f"--user-data-dir={tmp_path / 'profile'}",
+        "--host-resolver-rules=MAP * ~NOTFOUND",
+        "--virtual-time-budget=10000",
+        "--dump-dom",
+        copy.as_uri(),
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=os.environ)
+    found = json.loads(re.search(r"<body>(\{.*\})", done.stdout)[1])
+    assert len(found["widths"]) == len(list(folder.glob("*.png"))) and all(found["widths"])
+    assert found["requests"] == []
+
+
+def test_an_evaluation_replaces_the_last_one_whole_or_not_at_all(small_model, digits, tmp_path):
+    folder = tmp_path / "evaluation"
+    options = {"workers": 1, "progress": False}
+    evaluate(small_model(), digits, folder, questions=QUESTIONS[-1:], **options)
+    before = (folder / "metrics.json").read_text()
+    with pytest.raises(InputError, match="smallest group"):
+        evaluate(small_model(), digits, folder, questions=[Separation(k=(99,))], **options)
+    assert (folder / "metrics.json").read_text() == before
+    evaluate(small_model(), digits, folder, questions=QUESTIONS[3:4], **options)
+    assert "embedding" in json.loads((folder / "metrics.json").read_text())
+    assert not (folder / "likelihood.png").exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["evaluation"]
+
+
+def test_a_folder_that_cannot_be_written_is_one_line(small_model, digits, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="could not be written"):
+        evaluate(
+            small_model(),
+            digits,
+            tmp_path / "file" / "x",
+            questions=QUESTIONS[1:2],
+            progress=False,
+        )
+
+
+def test_numbers_become_what_json_can_hold():
+    values = {"a": Estimate(1.0, float("nan")), 2: (1, "x", float("inf"))}
+    assert plain(values) == {"a": {"mean": 1.0, "standard_error": None}, "2": [1, "x", None]}
+
+
+def test_text_on_the_page_is_never_markup():
+    answer = Answer("<a>", ["<b>"], tables=[Table("<c>", ["<d>"], [["<e>"]])])
+    text = page({"x": answer}, title="<f>", facts={"<g>": "<h>"})
+    assert not re.search(r"<[abcdefgh]>(?!</h)", text.split("</style>")[1])
