@@ -26,6 +26,7 @@ from mlvae.training.checkpoint import read_checkpoint
 
 #: Of a run's configuration, what does not decide its result.
 FREE = ("run", "device", "resume")
+FREE_OF_TRAINER = ("log_every", "validate_every", "pictures_every", "checkpoint_seconds")
 
 
 @hydra.main(version_base="1.3", config_path="../configs", config_name="reproduce")
@@ -97,16 +98,18 @@ def plan(
 
 def work(job: dict[str, object], *, progress: bool = True) -> None:
     """Train, or go on training, and evaluate one run."""
-    run = Path(job["train"]["run"])
+    run, trained = Path(job["train"]["run"]), False
     resume = (run / "checkpoint.pt").is_file()
     if resume:
-        saved = read_checkpoint(run / "checkpoint.pt")["config"]
-        if deciding(saved) != job["asked"]["train"]:
+        checkpoint = read_checkpoint(run / "checkpoint.pt")
+        if deciding(checkpoint["config"]) != job["asked"]["train"]:
             raise InputError(
                 f"{run} holds a run with other options than this table's; delete it, or choose "
                 "another folder=..."
             )
-    if not train_by(job["train"], resume=resume, progress=progress).finished:
+        epochs = job["train"]["trainer"]["epochs"]
+        trained = checkpoint["step"] == epochs * checkpoint["steps_per_epoch"]
+    if not trained and not train_by(job["train"], resume=resume, progress=progress).finished:
         raise SystemExit(0)
     evaluate_by(job["evaluation"], progress=progress)
     (run / "reproduced.json").write_text(json.dumps(job["asked"]))
@@ -115,8 +118,10 @@ def work(job: dict[str, object], *, progress: bool = True) -> None:
 def deciding(config: dict[str, object]) -> dict[str, object]:
     """The part of a run's configuration that decides its result."""
     kept = {key: value for key, value in config.items() if key not in FREE}
-    dataset = {key: value for key, value in kept["dataset"].items() if key != "root"}
-    return {**kept, "dataset": dataset}
+    kept["dataset"] = {key: of for key, of in kept["dataset"].items() if key != "root"}
+    trainer = kept["trainer"].items()
+    kept["trainer"] = {key: of for key, of in trainer if key not in FREE_OF_TRAINER}
+    return kept
 
 
 def at_once(jobs: list[dict[str, object]], number: int) -> None:

@@ -69,10 +69,12 @@ class ProbeGrid:
             progress: whether to show a bar on a terminal.
         """
         # Seconds that `import mlvae` need not take.
-        from joblib import Parallel, delayed
+        from joblib import Parallel, delayed, parallel_config
         from tqdm import tqdm
 
-        pool = Parallel(n_jobs=workers, return_as="generator", pre_dispatch="2*n_jobs")
+        # A thread each: more than there are cores wait for each other longer than they work.
+        with parallel_config("loky", inner_max_num_threads=1):
+            pool = Parallel(n_jobs=workers, return_as="generator", pre_dispatch="2*n_jobs")
         results = pool(delayed(_run)(task) for task in self._tasks(codes))
         values = sum(2 if code.random else 1 for code in codes)
         total = values * len(self._trained) * len(self.kinds) * self.seeds

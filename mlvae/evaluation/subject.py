@@ -76,22 +76,20 @@ class Subject:
             model = build(self.model.shape, config)
         return model.to(next(self.model.parameters()).device).eval()
 
-    def codes(self, *, style: bool = True) -> list[Code]:
+    def codes(self) -> list[Code]:
         """The model's own codes, then the controls."""
         own = representations(self.model)
         rule = getattr(self.model, "accumulation", None)
         codes = [
             Code(name, name, representation, rule if name == "content" else None)
             for name, representation in own.items()
-            if style or name != "style"
         ]
         if self.vae is not None:
             codes.append(Code("vae", "plain VAE, latent", self.vae.infer))
         if (untrained := self.untrained()) is not None:
-            first, representation = next(iter(representations(untrained).items()))
-            codes.append(
-                Code("untrained", f"untrained encoder, {first}", representation, codes[0][3])
-            )
+            name, representation = next(iter(representations(untrained).items()))
+            label, rule = f"untrained encoder, {name}", codes[0].accumulation
+            codes.append(Code("untrained", label, representation, rule))
         return [*codes, Code("raw", self.raw_label, pixels, random=False)]
 
     @property
