@@ -58,7 +58,7 @@ def test_the_density_is_the_normal_of_each_channels_variance():
 
 @pytest.mark.parametrize(("scope", "axes"), [("channel", (0, 2, 3)), ("scalar", (0, 1, 2, 3))])
 def test_the_best_shared_variance_is_the_mean_squared_error(scope, axes):
-    # Rybkin, Daniilidis and Levine 2021, section 3.2: there the gradient is zero.
+    # Rybkin, Daniilidis and Levine 2021: there the gradient is zero.
     likelihood = gaussian(scope)
     decoder = build_decoder(NETWORK, 4, (3, 6, 5), likelihood).double()
     latent, x = torch.randn(7, 4).double(), torch.rand(7, 3, 6, 5).double()
