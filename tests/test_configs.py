@@ -11,9 +11,9 @@ from omegaconf import OmegaConf
 
 from mlvae import Adam
 from mlvae.data import BATCHINGS, Shuffled, mnist
-from mlvae.likelihoods import LearnedGaussian
+from mlvae.likelihoods import DiscretisedLogistic, LearnedGaussian
 from mlvae.models import build
-from mlvae.networks import MLP
+from mlvae.networks import MLP, Conv
 from mlvae.parts import from_config, to_config
 from mlvae.training import OPTIMIZERS, train
 
@@ -60,6 +60,18 @@ def test_the_defaults_of_configs_are_the_defaults_of_the_library():
     assert config["trainer"] == {key: defaults[key] for key in config["trainer"]}
     assert config["dataset"].keys() - {"name"} == set(_digits_options())
     assert model.config == config["model"]
+
+
+def test_the_options_of_other_choices_are_the_defaults_of_the_library_too():
+    for override, part in [
+        ("network=conv", Conv()),
+        ("likelihood=learned_gaussian", LearnedGaussian()),
+        ("likelihood=discretised_logistic", DiscretisedLogistic()),
+    ]:
+        config = composed(override)["model"]
+        assert config[override.split("=")[0]] == to_config(part)
+    shared = built(composed("likelihood=shared_gaussian"))[0].likelihood
+    assert shared == LearnedGaussian(-9.0, 1.0, scope="scalar")
 
 
 def _digits_options():

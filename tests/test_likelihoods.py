@@ -5,9 +5,16 @@ import torch
 from torch import distributions
 
 from mlvae import InputError
-from mlvae.likelihoods import LIKELIHOODS, Bernoulli, Gaussian, LearnedGaussian
+from mlvae.likelihoods import (
+    LIKELIHOODS,
+    Bernoulli,
+    DiscretisedLogistic,
+    Gaussian,
+    LearnedGaussian,
+)
 
 SHAPES = [(1, 4, 4), (3, 5, 2), (7,)]
+VALUES = torch.arange(256, dtype=torch.float64)[:, None] / 255  # every 8-bit value of one element
 
 
 def example(likelihood, shape, n=3):
@@ -76,8 +83,8 @@ def test_the_mean_is_the_likeliest_observation_or_its_expectation(likelihood):
     parameters, x = example(likelihood, (1, 4, 4))
     mean = likelihood.mean(parameters)
     assert mean.shape == x.shape
-    if likelihood == Bernoulli():
-        assert ((mean > 0) & (mean < 1)).all()
+    if likelihood in (Bernoulli(), DiscretisedLogistic()):
+        assert ((mean >= 0) & (mean <= 1)).all()
     else:
         assert (likelihood.log_prob(parameters, mean) >= likelihood.log_prob(parameters, x)).all()
 
@@ -101,6 +108,90 @@ def test_only_bernoulli_confines_observations_to_the_unit_interval():
     LearnedGaussian().check(outside)
 
 
+# The discretised logistic.
+
+
+def logistic(mean, log_scale, likelihood):
+    """One element's parameters (256, 2, 1), the same for each value."""
+    low, high = likelihood.log_scale_min, likelihood.log_scale_max
+    raw = math.atanh((2 * log_scale - low - high) / (high - low))
+    return torch.tensor([mean, raw], dtype=torch.float64)[None, :, None].expand(256, -1, -1)
+
+
+@pytest.mark.parametrize("mean", [-30.0, -0.2, 0.0, 0.3, 0.5019, 1.0, 4.0])
+@pytest.mark.parametrize("log_scale", [-6.99, -5.0, -2.0, 1.9, 9.9])
+def test_the_probabilities_of_the_256_values_sum_to_one(mean, log_scale):
+    likelihood = DiscretisedLogistic(-7.0, 10.0)
+    log_prob = likelihood.log_prob(logistic(mean, log_scale, likelihood), VALUES)
+    assert (log_prob <= 0).all()
+    assert log_prob.exp().sum().item() == pytest.approx(1, abs=1e-12)
+
+
+@pytest.mark.parametrize("mean", [-0.1, 0.3, 1.0])
+@pytest.mark.parametrize("log_scale", [-4.0, -1.0])
+def test_a_value_has_what_the_logistic_distribution_has_around_it(mean, log_scale):
+    likelihood = DiscretisedLogistic()
+    base = distributions.Uniform(torch.zeros(()).double(), torch.ones(()).double())
+    to_logistic = [
+        distributions.SigmoidTransform().inv,
+        distributions.AffineTransform(mean, math.exp(log_scale)),
+    ]
+    reference = distributions.TransformedDistribution(base, to_logistic, validate_args=False)
+    up, down = reference.cdf(VALUES + 1 / 510), reference.cdf(VALUES - 1 / 510)
+    up[-1], down[0] = 1, 0
+    mine = likelihood.log_prob(logistic(mean, log_scale, likelihood), VALUES).exp()
+    torch.testing.assert_close(mine, (up - down)[:, 0], rtol=1e-9, atol=1e-13)
+
+
+def test_narrow_logistics_approach_their_density_and_one_value():
+    # A density times the step, where the step is far below the scale; an indicator where above.
+    wide = DiscretisedLogistic()
+    log_prob = wide.log_prob(logistic(0.5, -1.0, wide), VALUES)[1:-1]
+    z = (VALUES[1:-1, 0] - 0.5) * math.e
+    log_density = -z - 2 * torch.log1p((-z).exp()) + 1
+    torch.testing.assert_close(log_prob, log_density - math.log(255), rtol=0, atol=1e-5)
+    narrow = DiscretisedLogistic(-12.0, 0.0)
+    log_prob = narrow.log_prob(logistic(77 / 255, -11.9, narrow), VALUES)
+    assert log_prob.argmax() == 77 and log_prob[77] > -1e-9
+
+
+@pytest.mark.parametrize("mean", [-1e4, 0.0, 0.5, 1.0, 1e4])
+@pytest.mark.parametrize("raw", [-1e6, -2.0, 0.0, 2.0, 1e6])
+def test_extreme_logistics_are_exact_in_float32_with_finite_gradients(mean, raw):
+    x = VALUES[[0, 1, 128, 254, 255]].float()
+    parameters = torch.tensor([mean, raw])[None, :, None].repeat(5, 1, 1).requires_grad_()
+    log_prob = DiscretisedLogistic().log_prob(parameters, x)
+    log_prob.sum().backward()
+    assert log_prob.isfinite().all() and parameters.grad.isfinite().all()
+    exact = DiscretisedLogistic().log_prob(parameters.detach().double(), x.double())
+    torch.testing.assert_close(log_prob.double(), exact, rtol=1e-4, atol=1e-5)
+
+
+def test_the_gradient_of_the_discretised_logistic_agrees_with_finite_differences():
+    parameters = torch.randn(5, 2, 1, dtype=torch.float64, requires_grad=True)
+    x = VALUES[[0, 1, 128, 254, 255]]
+    likelihood = DiscretisedLogistic(-3.0, 0.5)
+    assert torch.autograd.gradcheck(lambda p: likelihood.log_prob(p, x), parameters)
+
+
+@pytest.mark.parametrize("mean", [-9.0, -0.1, 0.0, 0.3, 0.5019, 1.0, 1.2])
+@pytest.mark.parametrize("log_scale", [-6.99, -4.0, -1.5, -0.01])
+def test_the_mean_of_the_discretised_logistic_is_its_expectation(mean, log_scale):
+    likelihood = DiscretisedLogistic()
+    parameters = logistic(mean, log_scale, likelihood)
+    expected = (VALUES[:, 0] * likelihood.log_prob(parameters, VALUES).exp()).sum()
+    tolerance = 1 / 510 if log_scale < -4 else 1e-4  # rounding; where it is fine, it averages out
+    assert likelihood.mean(parameters)[0].item() == pytest.approx(expected.item(), abs=tolerance)
+
+
+def test_values_of_other_than_8_bits_have_no_probability():
+    DiscretisedLogistic().check(VALUES)
+    DiscretisedLogistic().check(torch.arange(256, dtype=torch.uint8).float() / 255)
+    for x in ([0.0, 1 / 16], [-1 / 255, 0.0], [0.0, 2.0], [0.0, 17.0]):
+        with pytest.raises(InputError, match="observations of 8 bits"):
+            DiscretisedLogistic().check(torch.tensor(x))
+
+
 def test_options_out_of_range_are_refused():
     with pytest.raises(InputError, match=r"likelihood.std must be a number above 0, not 0"):
         Gaussian(std=0.0)
@@ -108,3 +199,9 @@ def test_options_out_of_range_are_refused():
         LearnedGaussian(1.0, 0.0)
     with pytest.raises(InputError, match="log_variance_min must be a number that is finite"):
         LearnedGaussian(-math.inf, 0.0)
+    with pytest.raises(InputError, match="scope must be one of element, channel, scalar"):
+        LearnedGaussian(scope="pixel")
+    with pytest.raises(InputError, match="log_scale_max must be a number in"):
+        DiscretisedLogistic(0.0, -1.0)
+    with pytest.raises(InputError, match="scope must be one of"):
+        DiscretisedLogistic(scope="all")

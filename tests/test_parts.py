@@ -4,14 +4,21 @@ import pytest
 
 from mlvae import Adam, InputError
 from mlvae.data import BATCHINGS, Grouped, Shuffled
-from mlvae.likelihoods import LIKELIHOODS, LearnedGaussian
-from mlvae.networks import MLP
+from mlvae.likelihoods import LIKELIHOODS, DiscretisedLogistic, LearnedGaussian
+from mlvae.networks import MLP, Conv
 from mlvae.parts import from_config, to_config
 
 
 @pytest.mark.parametrize(
     "part",
-    [MLP(hidden=(7, 3), shared=False), LearnedGaussian(-3.0, 0.0), Grouped(groups=3), Adam()],
+    [
+        MLP(hidden=(7, 3), shared=False),
+        Conv(widths=(7, 3), blocks=2, dropout=0.1),
+        LearnedGaussian(-3.0, 0.0, scope="channel"),
+        DiscretisedLogistic(scope="scalar"),
+        Grouped(groups=3),
+        Adam(),
+    ],
 )
 def test_a_part_is_the_same_after_a_round_trip_through_plain_values(part):
     config = to_config(part)

@@ -17,8 +17,9 @@ from mlvae.evidence import ACCUMULATIONS
 from mlvae.gaussian import DiagonalGaussian
 from mlvae.groups import Groups
 from mlvae.likelihoods import Bernoulli, Likelihood
+from mlvae.models.decoder import build_decoder
 from mlvae.models.observations import as_observations, check_shape
-from mlvae.networks import MLP
+from mlvae.networks import MLP, Network
 from mlvae.objectives import GroupELBO, Objective
 from mlvae.parts import to_config
 
@@ -82,7 +83,7 @@ class MLVAE(nn.Module):
         *,
         content_dim: int = 10,
         style_dim: int = 10,
-        network: MLP = MLP(),  # noqa: B008 (frozen)
+        network: Network = MLP(),  # noqa: B008 (frozen)
         likelihood: Likelihood = Bernoulli(),  # noqa: B008 (frozen)
         accumulation: str = "product",
         content_draw: str = "observation",
@@ -102,7 +103,7 @@ class MLVAE(nn.Module):
         self.accumulation = accumulation
         self.content_draw = content_draw
         self.encoder = network.encoder(self.shape, (content_dim, style_dim))
-        self.decoder = network.decoder(content_dim + style_dim, self.shape, likelihood.outputs)
+        self.decoder = build_decoder(network, content_dim + style_dim, self.shape, likelihood)
         self.objective = GroupELBO(
             content_kl_weight=content_kl_weight, style_kl_weight=style_kl_weight
         )

@@ -15,8 +15,9 @@ from mlvae.batch import Batch
 from mlvae.errors import check_integer
 from mlvae.gaussian import DiagonalGaussian
 from mlvae.likelihoods import Bernoulli, Likelihood
+from mlvae.models.decoder import build_decoder
 from mlvae.models.observations import as_observations, check_shape
-from mlvae.networks import MLP
+from mlvae.networks import MLP, Network
 from mlvae.objectives import ELBO, Objective
 from mlvae.parts import to_config
 
@@ -50,7 +51,7 @@ class VAE(nn.Module):
         shape: Sequence[int],
         *,
         latent_dim: int = 20,
-        network: MLP = MLP(),  # noqa: B008 (frozen)
+        network: Network = MLP(),  # noqa: B008 (frozen)
         likelihood: Likelihood = Bernoulli(),  # noqa: B008 (frozen)
         kl_weight: float = 1.0,
     ) -> None:
@@ -61,7 +62,7 @@ class VAE(nn.Module):
         self.network = network
         self.likelihood = likelihood
         self.encoder = network.encoder(self.shape, (latent_dim,))
-        self.decoder = network.decoder(latent_dim, self.shape, likelihood.outputs)
+        self.decoder = build_decoder(network, latent_dim, self.shape, likelihood)
         self.objective = ELBO(kl_weight=kl_weight)
 
     @property

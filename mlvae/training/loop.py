@@ -25,7 +25,7 @@ from mlvae.training.interrupt import Interrupt
 from mlvae.training.monitor import Monitor
 from mlvae.training.optimizer import Adam
 from mlvae.training.run import write_config
-from mlvae.training.seeding import seeded
+from mlvae.training.seeding import default_generator, seeded
 from mlvae.training.state import TrainingState
 from mlvae.training.validation import evaluate_bound
 
@@ -172,8 +172,10 @@ def train(
 
     # Main loop.
     order, noise = torch.Generator(target), torch.Generator(target)
+    dropout = default_generator(target)  # PyTorch's own, afterwards given back as it was
     plan, saved_at = None, time.monotonic()
-    with Interrupt() as interrupt, monitor:
+    borrowed = torch.random.fork_rng([target] if target.type == "cuda" else [])
+    with Interrupt() as interrupt, monitor, borrowed:
         while state.step < state.total_steps and not _patience_lost(state, patience):
             epoch, position = divmod(state.step, steps_per_epoch)
             if plan is None or position == 0:
@@ -184,6 +186,7 @@ def train(
             if kl_warmup_steps:
                 kl_scale.fill_(min(1.0, (state.step + 1) / kl_warmup_steps))
             seeded(noise, seed, "noise", state.step)
+            seeded(dropout, seed, "dropout", state.step)
             state.training_step(plan[position], state.step, noise)
             state.step += 1
             monitor.advance()

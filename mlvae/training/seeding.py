@@ -10,10 +10,18 @@ import hashlib
 
 import torch
 
-__all__ = ["seeded"]
+__all__ = ["default_generator", "seeded"]
 
 
 def seeded(generator: torch.Generator, seed: int, purpose: str, step: int = 0) -> torch.Generator:
     """``generator`` itself, set to the state that (seed, purpose, step) stands for."""
     digest = hashlib.blake2b(f"{seed}/{purpose}/{step}".encode(), digest_size=8).digest()
     return generator.manual_seed(int.from_bytes(digest, "big") >> 1)
+
+
+def default_generator(device: torch.device) -> torch.Generator:
+    """PyTorch's own generator of ``device``: what a dropout layer draws from, asking nobody."""
+    if device.type == "cpu":
+        return torch.default_generator
+    index = torch.cuda.current_device() if device.index is None else device.index
+    return torch.cuda.default_generators[index]

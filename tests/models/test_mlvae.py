@@ -1,3 +1,4 @@
+import dataclasses
 import math
 
 import numpy as np
@@ -5,9 +6,9 @@ import pytest
 import torch
 
 from mlvae import Batch, DiagonalGaussian, Groups, InputError
-from mlvae.likelihoods import LIKELIHOODS, Bernoulli, LearnedGaussian
+from mlvae.likelihoods import LIKELIHOODS, Bernoulli, DiscretisedLogistic, LearnedGaussian
 from mlvae.models import MLVAE, build
-from mlvae.networks import MLP
+from mlvae.networks import MLP, Conv
 
 
 def batch_of(labels, shape=(1, 8, 8), dtype=torch.float64):
@@ -82,9 +83,10 @@ def test_the_objective_agrees_with_an_independent_evaluation(small_model, monkey
 @pytest.mark.parametrize("draw", ["observation", "group"])
 @pytest.mark.parametrize("shared", [True, False])
 @pytest.mark.parametrize("likelihood", [choice() for choice in LIKELIHOODS])
-def test_every_parameter_receives_gradient(draw, shared, likelihood):
+@pytest.mark.parametrize("network", [MLP(hidden=(16,)), Conv(widths=(8, 16))])
+def test_every_parameter_receives_gradient(draw, shared, likelihood, network):
     # The most copied port detaches the content heads from the accumulation: they never learn.
-    network = MLP(hidden=(16,), shared=shared)
+    network = dataclasses.replace(network, shared=shared)
     model = MLVAE((1, 8, 8), network=network, likelihood=likelihood, content_draw=draw).double()
     model(batch_of(LABELS)).loss.backward()
     for name, parameter in model.named_parameters():
@@ -221,13 +223,26 @@ def test_reconstruction_with_groups_uses_the_content_of_the_group(small_model):
     torch.testing.assert_close(model.reconstruct(x, [0, 1, 0, 1]), expected)
 
 
-def test_a_model_is_rebuilt_from_its_config():
+@pytest.mark.parametrize(
+    ("network", "likelihood"),
+    [
+        (
+            MLP(hidden=(9, 8), activation="relu", shared=False, init="lecun"),
+            LearnedGaussian(-2.0, 0.5),
+        ),
+        (
+            Conv(widths=(8, 9), blocks=2, activation="relu", shared=False),
+            DiscretisedLogistic(-5.0, -1.0, scope="channel"),
+        ),
+    ],
+)
+def test_a_model_is_rebuilt_from_its_config(network, likelihood):
     model = MLVAE(
         (3, 5, 4),
         content_dim=7,
         style_dim=2,
-        network=MLP(hidden=(9, 8), activation="relu", shared=False, init="lecun"),
-        likelihood=LearnedGaussian(-2.0, 0.5),
+        network=network,
+        likelihood=likelihood,
         content_draw="group",
         content_kl_weight=0.5,
         style_kl_weight=2.0,

@@ -13,6 +13,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 import mlvae
 from mlvae import Adam, Diverged, GroupedData, InputError
 from mlvae.data import Grouped, Shuffled
+from mlvae.likelihoods import LearnedGaussian
+from mlvae.networks import Conv
 from mlvae.training import loop
 from mlvae.training.checkpoint import read_checkpoint
 from mlvae.training.validation import evaluate_bound
@@ -306,6 +308,34 @@ def test_the_vae_and_any_model_with_an_objective_train_in_the_same_loop(digits, 
         mlvae.load(result.run)
     again = mlvae.load(result.run, model=Own())
     assert torch.equal(again.inner.decoder.head.bias, own.inner.decoder.head.bias)
+
+
+def test_a_convolutional_model_with_dropout_learns_resumes_and_comes_back(digits, tmp_path):
+    def model():
+        torch.manual_seed(0)
+        return mlvae.models.MLVAE(
+            digits.train.shape,
+            network=Conv(widths=(8, 16), dropout=0.1),
+            likelihood=LearnedGaussian(-6.0, 1.0, scope="scalar"),
+        )
+
+    before = evaluate_bound(model(), digits.validation, BATCHINGS[0])["loss"]
+    trained = model()
+    state = torch.get_rng_state()
+    result = fit(trained, digits, tmp_path / "whole", epochs=4)
+    assert torch.equal(torch.get_rng_state(), state)  # dropout draws from it, and gives it back
+    assert result.metrics["validation/loss"] < 0.5 * before
+    again = mlvae.load(tmp_path / "whole")
+    x = digits.test.x[:5]
+    assert torch.equal(again.reconstruct(x), trained.reconstruct(x))
+    # The order in which weights lie outlives a checkpoint, or resuming would not be exact.
+    strides = [p.stride() for p in trained.parameters()]
+    assert [p.stride() for p in again.parameters()] == strides
+    fit(model(), digits, tmp_path / "parts", epochs=2)
+    torch.rand(3)
+    fit(model(), digits, tmp_path / "parts", epochs=4, resume=True)
+    a, b = (read_checkpoint(tmp_path / name / "checkpoint.pt") for name in ("whole", "parts"))
+    assert_equal_states(a["model"], b["model"])
 
 
 def test_features_train_without_pictures(tmp_path):

@@ -1,11 +1,4 @@
-r"""Networks: from observations to posteriors, and from latents to a likelihood's parameters.
-
-A network is described by a small frozen record (:class:`MLP`) that builds an encoder and a decoder
-for observations of any shape, so a model can be written down and rebuilt from plain values.
-
-Shapes: N observations, ... the shape of one observation, D a posterior's dimensions, L latent
-dimensions, P parameters of the likelihood an element.
-"""
+"""Fully connected networks, for observations of any shape."""
 
 from __future__ import annotations
 
@@ -15,68 +8,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from mlvae.errors import InputError, check_choice, check_integer
-from mlvae.gaussian import DiagonalGaussian
+from mlvae.networks.coders import ACTIVATIONS, Decoder, Encoder, SeparateEncoders
 
-__all__ = ["MLP", "NETWORKS", "Decoder", "Encoder", "SeparateEncoders"]
+__all__ = ["MLP"]
 
-ACTIVATIONS = {
-    "tanh": nn.Tanh,
-    "relu": nn.ReLU,
-    "gelu": nn.GELU,
-    "silu": nn.SiLU,
-    "elu": nn.ELU,
-    "softplus": nn.Softplus,
-}
 INITS = ("torch", "lecun")
-
-
-class Encoder(nn.Module):
-    """A trunk, and on it one linear head for the mean and log-variance of every posterior.
-
-    All heads are the rows of one matrix: one product instead of two for each posterior.
-    """
-
-    def __init__(self, trunk: nn.Sequential, width: int, dims: Sequence[int]) -> None:
-        super().__init__()
-        self.trunk = trunk
-        self.heads = nn.Linear(width, 2 * sum(dims))
-        self.dims = tuple(dims)
-
-    def forward(self, x: Tensor) -> tuple[DiagonalGaussian, ...]:
-        """One posterior for each of ``dims``, of shape (N, D), from x (N, ...)."""
-        parameters = self.heads(self.trunk(x)).split([d for d in self.dims for _ in "mv"], 1)
-        return tuple(map(DiagonalGaussian, parameters[::2], parameters[1::2]))
-
-
-class SeparateEncoders(nn.Module):
-    """One encoder for each posterior, with nothing shared."""
-
-    def __init__(self, encoders: Sequence[Encoder]) -> None:
-        super().__init__()
-        self.encoders = nn.ModuleList(encoders)
-
-    def forward(self, x: Tensor) -> tuple[DiagonalGaussian, ...]:
-        """One posterior for each encoder, of shape (N, D), from x (N, ...)."""
-        return tuple(encoder(x)[0] for encoder in self.encoders)
-
-
-class Decoder(nn.Module):
-    """From latents to the parameters of a likelihood."""
-
-    def __init__(
-        self, trunk: nn.Sequential, width: int, outputs: int, shape: Sequence[int]
-    ) -> None:
-        super().__init__()
-        self.trunk = trunk
-        self.head = nn.Linear(width, outputs * math.prod(shape))
-        self.shape = (outputs, *shape)
-
-    def forward(self, latent: Tensor) -> Tensor:
-        """Parameters (N, P, ...) from latents (N, L)."""
-        return self.head(self.trunk(latent)).unflatten(1, self.shape)
 
 
 @dataclass(frozen=True)
@@ -120,8 +59,9 @@ class MLP:
     def decoder(self, latent_dim: int, shape: Sequence[int], outputs: int) -> Decoder:
         """From ``latent_dim`` latents to ``outputs`` parameters an element of ``shape``."""
         widths = (latent_dim, *reversed(self.hidden))
-        decoder = Decoder(nn.Sequential(*self._layers(widths)), widths[-1], outputs, shape)
-        self._initialise(decoder.head, [math.prod(shape)] * outputs)
+        head = nn.Linear(widths[-1], outputs * math.prod(shape))
+        decoder = Decoder(nn.Sequential(*self._layers(widths)), head, (outputs, *shape))
+        self._initialise(head, [math.prod(shape)] * outputs)
         return decoder
 
     def _layers(self, widths: Sequence[int]) -> list[nn.Module]:
@@ -138,6 +78,3 @@ class MLP:
             with torch.no_grad():
                 for bias in linear.bias.split(list(lengths)):
                     bias.normal_(std=len(bias) ** -0.5)
-
-
-NETWORKS = (MLP,)

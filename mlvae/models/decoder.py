@@ -1,0 +1,52 @@
+"""The decoder a model needs: what a network gives, and what a likelihood learns by itself.
+
+Shapes: N observations, ... the shape of one observation, L latent dimensions, P parameters of the
+likelihood an element.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from mlvae.likelihoods import Likelihood
+from mlvae.networks import Network
+
+__all__ = ["SharedScale", "build_decoder"]
+
+
+class SharedScale(nn.Module):
+    """A decoder and one more parameter of the likelihood, which the latents do not decide.
+
+    Args:
+        decoder: gives the others from latents (N, L): (N, P - 1, ...).
+        shape: what the parameter has elements for; it is repeated along axes of length 1.
+
+    Attributes:
+        scale: the parameter, before the likelihood bounds it. At the initial 0 it is in the middle
+            of its interval.
+    """
+
+    def __init__(self, decoder: nn.Module, shape: Sequence[int]) -> None:
+        super().__init__()
+        self.decoder = decoder
+        self.scale = nn.Parameter(torch.zeros(tuple(shape)))
+
+    def forward(self, latent: Tensor) -> Tensor:
+        """Parameters (N, P, ...) from latents (N, L)."""
+        decoded = self.decoder(latent)
+        scale = self.scale.expand(len(decoded), 1, *decoded.shape[2:])
+        return torch.cat((decoded, scale), 1)  # in float32, even where autocast decodes in less
+
+
+def build_decoder(
+    network: Network, latent_dim: int, shape: Sequence[int], likelihood: Likelihood
+) -> nn.Module:
+    """From ``latent_dim`` latents to every parameter of ``likelihood``: (N, L) to (N, P, ...)."""
+    if likelihood.scope == "element":
+        return network.decoder(latent_dim, shape, likelihood.outputs)
+    decoder = network.decoder(latent_dim, shape, likelihood.outputs - 1)
+    own = shape[0] if likelihood.scope == "channel" else 1
+    return SharedScale(decoder, (own, *[1] * (len(shape) - 1)))

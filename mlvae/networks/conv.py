@@ -1,0 +1,156 @@
+"""Convolutional networks, for images of any size and any number of channels.
+
+Shapes: N observations, images (channels, height, width), W channels inside the network.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from mlvae.errors import InputError, check_choice, check_integer, check_number
+from mlvae.networks.coders import ACTIVATIONS, Decoder, Encoder, SeparateEncoders
+
+__all__ = ["Conv", "Residual"]
+
+CHANNELS_A_GROUP = 8  # least number that a group norm takes together
+
+
+class Residual(nn.Module):
+    """Two convolutions that add to what they are given, each behind a group norm.
+
+    K. He et al.: Identity Mappings in Deep Residual Networks. ECCV 2016, arXiv:1603.05027 (figure
+    1b). Y. Wu, K. He: Group Normalization. ECCV 2018, arXiv:1803.08494.
+    """
+
+    def __init__(self, width: int, activation: str, dropout: float) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            *_normed(width, activation),
+            nn.Conv2d(width, width, 3, padding=1),
+            *_normed(width, activation),
+            *([nn.Dropout(dropout)] if dropout else []),
+            nn.Conv2d(width, width, 3, padding=1),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Features (N, W, height, width), as many as there were."""
+        return x + self.body(x)
+
+
+@dataclass(frozen=True)
+class Conv:
+    """Convolutional encoders and decoder for images of any size.
+
+    A stage of the encoder halves height and width, rounding up, and has residual blocks of one
+    width; linear heads read what the last stage leaves. The decoder has the same stages in
+    reverse. It doubles by repeating pixels before a convolution, and leaves out what the encoder
+    had rounded up; a transposed convolution would leave a checkerboard (A. Odena, V. Dumoulin, C.
+    Olah: Deconvolution and Checkerboard Artifacts. Distill 2016).
+
+    Convolutions keep their weights channels last. On two CPU cores float32 trains 1.25 to 1.7
+    times as many images a second so, bfloat16 as many.
+
+    Args:
+        widths: channels inside each stage, the encoder's first at half the image's size. Stages
+            beyond a size of 1x1 are of no use.
+        blocks: residual blocks a stage.
+        activation: one of tanh, relu, gelu, silu, elu, softplus.
+        shared: one trunk with a head for every posterior; otherwise a separate encoder for each.
+        dropout: probability of leaving out a feature within a block, while training.
+
+    Example:
+        >>> network = Conv(widths=(8, 16))
+        >>> (code,) = network.encoder((3, 25, 40), [4])(torch.rand(2, 3, 25, 40))
+        >>> network.decoder(4, (3, 25, 40), outputs=2)(code.mean).shape
+        torch.Size([2, 2, 3, 25, 40])
+    """
+
+    widths: tuple[int, ...] = (32, 64, 128, 256)
+    blocks: int = 1
+    activation: str = "silu"
+    shared: bool = True
+    dropout: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.widths, tuple) or not self.widths:
+            raise InputError(f"network.widths must be a list of widths, not {self.widths!r}")
+        for width in self.widths:
+            check_integer("network.widths", width, minimum=2)  # one alone has no spread to norm
+        check_integer("network.blocks", self.blocks, minimum=0)
+        check_choice("network.activation", self.activation, ACTIVATIONS)
+        check_number("network.dropout", self.dropout, minimum=0, maximum=0.999)
+
+    def encoder(self, shape: Sequence[int], dims: Sequence[int]) -> Encoder | SeparateEncoders:
+        """From images of ``shape`` to one posterior for each of ``dims``."""
+        if not self.shared:
+            return SeparateEncoders([self._encoder(shape, [d]) for d in dims])
+        return self._encoder(shape, dims)
+
+    def _encoder(self, shape: Sequence[int], dims: Sequence[int]) -> Encoder:
+        channels, *size = _image(shape)
+        layers: list[nn.Module] = []
+        for inputs, width in itertools.pairwise((channels, *self.widths)):
+            layers += [nn.Conv2d(inputs, width, 3, stride=2, padding=1), *self._stage(width)]
+        layers += [*_normed(self.widths[-1], self.activation), nn.Flatten()]
+        features = self.widths[-1] * math.prod(self._sizes(size)[-1])
+        encoder = Encoder(nn.Sequential(*layers), features, dims)
+        _shrink(encoder.heads)
+        return encoder.to(memory_format=torch.channels_last)
+
+    def decoder(self, latent_dim: int, shape: Sequence[int], outputs: int) -> Decoder:
+        """From ``latent_dim`` latents to ``outputs`` parameters an element of ``shape``."""
+        channels, *size = _image(shape)
+        *larger, smallest = self._sizes(size)
+        first = (self.widths[-1], *smallest)
+        layers: list[nn.Module] = [nn.Linear(latent_dim, math.prod(first)), nn.Unflatten(1, first)]
+        for i in reversed(range(len(self.widths))):
+            layers += self._stage(self.widths[i])
+            if i == 0:
+                layers += _normed(self.widths[0], self.activation)
+            layers.append(nn.Upsample(larger[i], mode="nearest"))
+            if i > 0:
+                layers.append(nn.Conv2d(self.widths[i], self.widths[i - 1], 3, padding=1))
+        head = nn.Conv2d(self.widths[0], outputs * channels, 3, padding=1)
+        _shrink(head)
+        decoder = Decoder(nn.Sequential(*layers), head, (outputs, channels))
+        return decoder.to(memory_format=torch.channels_last)
+
+    def _stage(self, width: int) -> list[nn.Module]:
+        return [Residual(width, self.activation, self.dropout) for _ in range(self.blocks)]
+
+    def _sizes(self, size: Sequence[int]) -> list[tuple[int, ...]]:
+        """Height and width of the image, and after each stage of the encoder."""
+        return [tuple(-(-n // 2**i) for n in size) for i in range(len(self.widths) + 1)]
+
+
+def _normed(width: int, activation: str) -> list[nn.Module]:
+    """A group norm, of the smallest groups that divide ``width``, and an activation."""
+    groups = max(1, width // CHANNELS_A_GROUP)
+    while width % groups:
+        groups -= 1
+    return [nn.GroupNorm(groups, width), ACTIVATIONS[activation]()]
+
+
+@torch.no_grad()
+def _shrink(head: nn.Linear | nn.Conv2d) -> None:
+    """Let a head begin near zero: log-variances too, whose exponentials weigh all that is learned.
+
+    Of faces of 64x64 pixels, five epochs then learn 2,500 nats more per image.
+    """
+    head.weight.mul_(0.1)
+    head.bias.zero_()
+
+
+def _image(shape: Sequence[int]) -> tuple[int, ...]:
+    if len(shape) != 3:
+        raise InputError(
+            "network Conv takes images (channels, height, width), not observations of shape "
+            f"{tuple(shape)}; choose the network MLP"
+        )
+    return tuple(shape)
