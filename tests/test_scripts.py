@@ -185,7 +185,10 @@ BAD = [
     (["trainer.epoch=3"], "there is no option trainer.epoch; did you mean trainer.epochs?"),
     (["datset=mnist"], "there is no option datset; did you mean dataset?"),
     (["network.hiden=3"], "there is no option network.hiden"),
-    (["dataset=mnits"], "dataset must be one of arrays, digits, fashion_mnist, mnist, not"),
+    (
+        ["dataset=mnits"],
+        "dataset must be one of arrays, celeba, digits, faces, fashion",
+    ),
     (["trainer.epochs=["], "the override 'trainer.epochs=[' cannot be read"),
     (["dataset=arrays"], "dataset.root has no default: give it on the command line"),
     (["trainer.epochs=0"], "trainer.epochs must be an integer of at least 1, not 0"),

@@ -5,7 +5,9 @@ from __future__ import annotations
 from mlvae.data.arrays import arrays
 from mlvae.data.batching import Grouped, Plan, Shuffled
 from mlvae.data.digits import digits
+from mlvae.data.faces import celeba, faces, lfw, omniglot, yale_b
 from mlvae.data.grouped import GroupedData
+from mlvae.data.mapped import MappedImages
 from mlvae.data.mnist import fashion_mnist, mnist
 from mlvae.data.splits import Splits, split
 from mlvae.errors import check_choice
@@ -14,19 +16,35 @@ __all__ = [
     "BATCHINGS",
     "Grouped",
     "GroupedData",
+    "MappedImages",
     "Plan",
     "Shuffled",
     "Splits",
     "arrays",
+    "celeba",
     "digits",
+    "faces",
     "fashion_mnist",
+    "lfw",
     "mnist",
+    "omniglot",
     "open_dataset",
     "split",
+    "yale_b",
 ]
 
 BATCHINGS = (Shuffled, Grouped)
-DATASETS = {"digits": digits, "mnist": mnist, "fashion_mnist": fashion_mnist, "arrays": arrays}
+DATASETS = {
+    "arrays": arrays,
+    "celeba": celeba,
+    "digits": digits,
+    "faces": faces,
+    "fashion_mnist": fashion_mnist,
+    "lfw": lfw,
+    "mnist": mnist,
+    "omniglot": omniglot,
+    "yale_b": yale_b,
+}
 
 
 def open_dataset(name: str, **options: object) -> Splits:
