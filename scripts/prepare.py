@@ -9,7 +9,7 @@ import cli
 import hydra
 from omegaconf import DictConfig
 
-from mlvae.data import MappedImages, open_dataset
+from mlvae.data import StoredImages, open_dataset
 
 
 @hydra.main(version_base="1.3", config_path="../configs", config_name="prepare")
@@ -19,7 +19,7 @@ def main(cfg: DictConfig) -> None:
         config = cli.plain(cfg)["dataset"]
         splits = open_dataset(**cli.with_absolute_paths(config))
         print(splits)
-        if isinstance(splits.train.x, MappedImages):
+        if isinstance(splits.train.x, StoredImages):
             report = splits.train.x.path.with_name("skipped.txt")
             print(f"{report}: {report.read_text().splitlines()[0]}")
 

@@ -7,19 +7,19 @@ from mlvae.data.batching import Grouped, Plan, Shuffled
 from mlvae.data.digits import digits
 from mlvae.data.faces import celeba, faces, lfw, omniglot, yale_b
 from mlvae.data.grouped import GroupedData
-from mlvae.data.mapped import MappedImages
 from mlvae.data.mnist import fashion_mnist, mnist
 from mlvae.data.splits import Splits, split
+from mlvae.data.stored import StoredImages
 from mlvae.errors import check_choice
 
 __all__ = [
     "BATCHINGS",
     "Grouped",
     "GroupedData",
-    "MappedImages",
     "Plan",
     "Shuffled",
     "Splits",
+    "StoredImages",
     "arrays",
     "celeba",
     "digits",

@@ -1,4 +1,4 @@
-"""The prepared form of a collection: one folder, made once and mapped into memory.
+"""The prepared form of a collection: one folder, made once and read batch by batch.
 
     images.u8       uint8, N images of (channels, size, size) one after the other
     index.npz       the columns (identity, known factors, ...) and a checksum for each image
@@ -24,11 +24,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from mlvae.data.columns import Columns
-from mlvae.data.mapped import MappedImages
 from mlvae.data.prepare import INDEX, LINES, MANIFEST, SKIPPED, Source, hash_of, prepare
 from mlvae.data.sources import open_source
+from mlvae.data.stored import StoredImages
 from mlvae.errors import InputError, check_choice
 
 __all__ = ["Cache", "open_cache"]
@@ -53,7 +54,7 @@ class Cache:
 
     folder: Path
     manifest: dict[str, object]
-    images: MappedImages
+    images: StoredImages
     index: dict[str, np.ndarray]
 
     def __len__(self) -> int:
@@ -165,14 +166,15 @@ def _read(folder: Path, header: dict[str, object]) -> Cache | None:
             return None
         settings = manifest["settings"]
         shape = (manifest["images"], settings["channels"], settings["size"], settings["size"])
-        images = MappedImages(folder / "images.u8", shape)
+        images = StoredImages(folder / "images.u8", shape)
         with np.load(folder / INDEX, allow_pickle=False) as file:
             index = dict(file)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
     sample = np.unique(np.linspace(0, len(images) - 1, CHECKED).astype(int))
-    if any(zlib.crc32(images.images[row]) != index["crc32"][row] for row in sample):
-        return None
+    for row, pixels in zip(sample, images.index_select(0, torch.from_numpy(sample)), strict=True):
+        if zlib.crc32(pixels.numpy()) != index["crc32"][row]:
+            return None
     return Cache(folder, manifest, images, index)
 
 

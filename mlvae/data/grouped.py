@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from mlvae.batch import Batch
-from mlvae.data.mapped import MappedImages
+from mlvae.data.stored import StoredImages
 from mlvae.errors import InputError
 from mlvae.groups import Groups, label_index
 
@@ -30,7 +30,7 @@ class GroupedData:
         x: observations (N, ...), an array or a tensor. uint8 are images, (N, height, width) or
             (N, channels, height, width), or anything else counted from 0 to 255. Floats of shape
             (N, features) are features of any finite value; with more dimensions they are images
-            and must lie in [0, 1]. Or :class:`~mlvae.data.MappedImages`.
+            and must lie in [0, 1]. Or :class:`~mlvae.data.StoredImages`.
         group: label of each observation's group, length N, integers or strings.
         factors: known factors of variation by name, such as the direction of the light: N numbers
             each, NaN where one is not known. Nothing is trained on them.
@@ -52,11 +52,11 @@ class GroupedData:
 
     def __init__(
         self,
-        x: Tensor | np.ndarray | MappedImages,
+        x: Tensor | np.ndarray | StoredImages,
         group: object,
         factors: Mapping[str, object] | None = None,
     ) -> None:
-        if not isinstance(x, MappedImages):
+        if not isinstance(x, StoredImages):
             x = _checked(x if isinstance(x, Tensor) else _from_array(x))
         self.x = x
         index, self.group_names = label_index(group)
@@ -121,7 +121,7 @@ class GroupedData:
 
     @classmethod
     def _with(
-        cls, x: Tensor | MappedImages, groups: Groups, names: list, factors: dict[str, Tensor]
+        cls, x: Tensor | StoredImages, groups: Groups, names: list, factors: dict[str, Tensor]
     ) -> GroupedData:
         data = cls.__new__(cls)
         data.x, data.groups, data.group_names, data.factors = x, groups, names, factors
@@ -129,7 +129,7 @@ class GroupedData:
 
     def observations(self, indices: Tensor) -> Tensor:
         """The observations at ``indices`` (n,) as float32 (n, ...), images in [0, 1]."""
-        if isinstance(self.x, MappedImages):
+        if isinstance(self.x, StoredImages):
             pin = self.device.type == "cuda"
             x = self.x.index_select(0, indices, pin=pin).to(self.device, non_blocking=True)
         else:

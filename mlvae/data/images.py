@@ -94,8 +94,8 @@ def decode(content: bytes, *, size: int, channels: int, crop: float) -> np.ndarr
     image = _flat(_eight_bits(_upright(image))).convert("L" if channels == 1 else "RGB")
     side = max(1, round(crop * min(image.size)))
     left, top = (image.width - side) // 2, (image.height - side) // 2
-    box = (left, top, left + side, top + side)
-    image = image.resize((size, size), Image.Resampling.BILINEAR, box=box)
+    image = image.crop((left, top, left + side, top + side))
+    image = image.resize((size, size), Image.Resampling.BILINEAR)
     pixels = np.asarray(image).reshape(size, size, channels)
     return np.ascontiguousarray(pixels.transpose(2, 0, 1))
 
