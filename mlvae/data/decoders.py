@@ -87,7 +87,8 @@ class Decoders:
 
     def _ask(self, contents: list[bytes]) -> list[Attempt]:
         process = getattr(self.mine, "process", None)
-        if process is None:
+        fresh = process is None
+        if fresh:
             process = self.mine.process = _start()
             self.processes.append(process)
         try:
@@ -98,7 +99,7 @@ class Decoders:
             # The process died, of one of these files: ask a new one about each by itself.
             self.mine.process = None
             _end(process)
-            if len(contents) > 1:
+            if len(contents) > 1 or not fresh:
                 return [answer for content in contents for answer in self._ask([content])]
             return [Attempt("", None, "made its decoder crash")]
 

@@ -22,7 +22,7 @@ IMAGES, LINES = "images.u8", "files.jsonl"
 
 
 class Journal:
-    """Pixels and lines, appended together. Close it, or use it in a ``with``.
+    """Pixels and lines, appended together. Use it in a ``with``.
 
     Args:
         folder: of the cache.
@@ -46,13 +46,17 @@ class Journal:
             lines.unlink(missing_ok=True)
         # Without buffers: nothing is left to be written when the disk is full.
         self.images, self.file = images.open("ab", buffering=0), lines.open("ab", buffering=0)
-        if kept:
-            self.images.truncate(self.num_images * row_bytes)
-            self.file.truncate(kept)
-        else:
-            self._write(self.file, _line(header))
+        self.kept, self.header = kept, header
 
     def __enter__(self) -> Journal:
+        try:
+            self.images.truncate(self.num_images * self.row_bytes)
+            self.file.truncate(self.kept)
+            if not self.kept:
+                self._write(self.file, _line(self.header))
+        except BaseException:
+            self.__exit__()
+            raise
         return self
 
     def __exit__(self, *exception: object) -> None:

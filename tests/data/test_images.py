@@ -90,7 +90,7 @@ def test_the_central_square_is_kept():
     image = Image.new("L", (80, 60))
     image.paste(255, (20, 10, 60, 50))
     assert (decoded(image, crop=40 / 60) == 255).all()
-    assert decoded(image, crop=1.0)[0, 0].max() == 0  # the upper row is black
+    assert decoded(image, crop=1.0)[0, 0].max() < 10  # the upper row is black
 
 
 def test_resizing_averages_over_all_pixels():

@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -84,12 +85,11 @@ def test_copies_read_the_same_file(path, images):
 
 
 def test_memory_does_not_grow_with_what_has_been_read(tmp_path):
-    status = "/proc/self/status"
+    status = Path("/proc/self/status")
     shape = (4000, 3, 64, 64)  # 49 MB
 
     def resident():
-        with open(status) as file:
-            lines = dict(line.split(":", 1) for line in file)
+        lines = dict(line.split(":", 1) for line in status.read_text().splitlines())
         return int(lines["VmRSS"].split()[0]) // 1024
 
     try:
