@@ -63,7 +63,7 @@ class Cache:
     def column(self, name: str, option: str) -> np.ndarray:
         """Values of a column as words, (N,); ``option`` is what named it, for an error."""
         names = [key.removeprefix("values/") for key in self.index if key.startswith("values/")]
-        check_choice(option, name, names)
+        check_choice(option, name, sorted(names))
         return self.index[f"values/{name}"][self.index[f"codes/{name}"]]
 
     def factor(self, name: str) -> np.ndarray:

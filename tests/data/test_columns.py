@@ -104,5 +104,5 @@ def test_a_table_that_cannot_be_read_is_one_line(table, text, message):
 
 
 def test_a_table_that_is_not_there_is_one_line(tmp_path):
-    with pytest.raises(InputError, match="none.csv must be readable: No such file"):
+    with pytest.raises(InputError, match=r"none\.csv must be readable: No such file"):
         Columns(table=tmp_path / "none.csv")

@@ -128,7 +128,7 @@ def test_a_share_that_cannot_be_had_is_one_line(options, message):
 
 
 def test_a_column_of_splits_has_three_words():
-    with pytest.raises(InputError, match="must have train, validation or test .*, not 'trian'"):
+    with pytest.raises(InputError, match=r"must have train, validation or test .*, not 'trian'"):
         split_named(people(), np.array(["trian"] * len(LABELS)))
     with pytest.raises(InputError, match="must leave something to 'train'"):
         split_named(people(), np.array(["test"] * len(LABELS)))
