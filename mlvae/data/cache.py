@@ -80,9 +80,9 @@ class Cache:
         counts = self.manifest
         text = f"{self.folder}: {len(self):,} images"
         if counts["left_out"]:
-            text += f", {counts['left_out']:,} files left out as told"
+            text += f", left out {counts['left_out']:,} as told"
         if counts["skipped"]:
-            text += f", {counts['skipped']:,} files skipped: see {self.folder / SKIPPED}"
+            text += f", skipped {counts['skipped']:,}: see {self.folder / SKIPPED}"
         return text
 
 
