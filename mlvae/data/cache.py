@@ -133,6 +133,7 @@ def open_cache(
             with _alone(folder):
                 # Another process may have prepared it while this one waited.
                 if (found := _read(folder, header)) is None:
+                    print(f"preparing {folder}", flush=True)
                     prepare(folder, sources, columns, header, strict=strict, workers=workers)
                     found = _read(folder, header)
         except OSError as error:
@@ -140,6 +141,10 @@ def open_cache(
                 f"dataset.cache={cache} must be a folder that can be written, with room for the "
                 f"images: {error}"
             ) from error
+        if found is None:
+            raise InputError(
+                f"{folder} is not as it was written; dataset.cache needs another disk"
+            )
         print(f"prepared {found}", flush=True)
     if strict and found.manifest["skipped"]:
         first = (folder / SKIPPED).read_text().splitlines()[1].removeprefix("skipped: ")

@@ -35,7 +35,7 @@ class Decoders:
     """
 
     def __init__(self, workers: int | None, options: dict[str, object]) -> None:
-        self.workers = len(_cores()) if workers is None else workers
+        self.workers = _num_cores() if workers is None else workers
         self.options = options
         self.processes: list[subprocess.Popen] = []
         self.mine = threading.local()
@@ -133,8 +133,8 @@ def _end(process: subprocess.Popen) -> None:
         process.stdin.close()
 
 
-def _cores() -> range:
+def _num_cores() -> int:
     """The cores this process may use, which may be fewer than the machine has."""
     if hasattr(os, "sched_getaffinity"):
-        return range(len(os.sched_getaffinity(0)))
-    return range(os.cpu_count() or 1)
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

@@ -36,7 +36,8 @@ class GroupedData:
             each, NaN where one is not known. Nothing is trained on them.
 
     Attributes:
-        x: the observations, uint8 or float32; grey images have been given their channel.
+        x: the observations, uint8 or float32, or images on the disk; grey images have been given
+            their channel.
         groups: the partition into G groups, numbered in sorted order of their labels.
         group_names: label of each group, length G.
         factors: float32 of shape (N,) by name.

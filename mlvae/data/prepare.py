@@ -8,14 +8,17 @@ import json
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from tqdm import tqdm
 
+from mlvae.data.archives import Tar, Zip
 from mlvae.data.columns import Columns, without_common_folders
 from mlvae.data.decoders import Decoders, read_content
 from mlvae.data.journal import LINES, Journal
-from mlvae.data.sources import Folder, Member, Refusal, Tar, Zip
+from mlvae.data.members import Member, Refusal
+from mlvae.data.sources import Folder
 from mlvae.errors import InputError
 
 __all__ = ["INDEX", "MANIFEST", "SKIPPED", "hash_of", "prepare"]
@@ -26,6 +29,20 @@ INDEX, MANIFEST, SKIPPED = "index.npz", "manifest.json", "skipped.txt"
 CHUNK_FILES, CHUNK_BYTES = 32, 2**23
 
 Source = Folder | Zip | Tar
+
+
+class _File(NamedTuple):
+    """A file on its way.
+
+    Attributes:
+        line: what is known of it.
+        content: its bytes, or what reads them; None where it is not to be read.
+        size: in bytes.
+    """
+
+    line: dict[str, object]
+    content: object = None
+    size: int = 0
 
 
 def prepare(
@@ -87,12 +104,12 @@ def _fill(
     done = len(journal.lines)
     # How many files a tar has is known at its end.
     total = None if any(isinstance(each, Tar) for each in sources) else sum(map(len, sources))
-    chunks: list[list[tuple[dict, object]]] = []
+    chunks: list[list[_File]] = []  # those whose answers are awaited
 
     def contents() -> Iterator[list[object]]:
         for chunk in _chunks(_files(sources, columns, done)):
             chunks.append(chunk)
-            yield [content for _, content in chunk if content is not None]
+            yield [file.content for file in chunk if file.content is not None]
 
     _check_strict(strict, journal.lines)
     bar = tqdm(total=total, initial=done, unit="file", desc="preparing", disable=None)
@@ -100,7 +117,7 @@ def _fill(
         for answers in attempts:
             answers = iter(answers)
             lines, pixels = [], []
-            for line, content in chunks.pop(0):
+            for line, content, _ in chunks.pop(0):
                 if limit is not None and journal.num_images + len(pixels) == limit:
                     break
                 if content is not None:
@@ -113,49 +130,40 @@ def _fill(
                 return
 
 
-def _files(
-    sources: Sequence[Source], columns: Columns, done: int
-) -> Iterator[tuple[dict[str, object], object]]:
-    """Each file's line, and its content or what reads it: None where it is not to be read.
-
-    The first ``done`` files are only counted.
-    """
+def _files(sources: Sequence[Source], columns: Columns, done: int) -> Iterator[_File]:
+    """Every file of the sources, and those that only the table has; all but the first ``done``."""
     number = 0
     for place, source in enumerate(sources):
         for member in source.members():
             line = {"root": place, "file": member.name}
-            content = None
-            known = None if isinstance(member, Refusal) else columns.of(member.name)
-            if isinstance(member, Refusal):
-                line["skipped"] = member.reason
-            elif known is None:
-                line["left_out"] = "is not in the table, or does not match the pattern"
-            elif isinstance(known, str):
-                line["skipped"] = known
-            else:
-                line["columns"] = known
-                content = member
+            # Also of those that are done: the table remembers which of its lines are taken.
+            known = member if isinstance(member, Refusal) else columns.of(member.name)
+            if number >= done:
+                yield _file(line, known, member, source.streamed)
             number += 1
-            if number > done:
-                yield line, _content(source, content)
     for file in columns.missing():
+        if number >= done:
+            yield _File({"root": 0, "file": file, "skipped": "is in the table and nowhere else"})
         number += 1
-        if number > done:
-            yield {"root": 0, "file": file, "skipped": "is in the table and nowhere else"}, None
 
 
-def _content(source: Source, member: Member | None) -> object:
-    if member is None:
-        return None
-    return read_content(member.read) if source.streamed else member.read
+def _file(line: dict[str, object], known: object, member: Member, streamed: bool) -> _File:
+    if isinstance(known, Refusal):
+        return _File(line | {"skipped": known.reason})
+    if isinstance(known, str):
+        return _File(line | {"skipped": known})
+    if known is None:
+        return _File(line | {"left_out": "is not in the table, or does not match the pattern"})
+    content = read_content(member.read) if streamed else member.read
+    return _File(line | {"columns": known}, content, member.size)
 
 
-def _chunks(files: Iterator[tuple[dict, object]]) -> Iterator[list[tuple[dict, object]]]:
+def _chunks(files: Iterator[_File]) -> Iterator[list[_File]]:
     """Files in lists of a few, fewer where they are large."""
     chunk, size = [], 0
     for file in files:
         chunk.append(file)
-        size += len(file[1]) if isinstance(file[1], bytes) else 0
+        size += file.size
         if len(chunk) == CHUNK_FILES or size > CHUNK_BYTES:
             yield chunk
             chunk, size = [], 0

@@ -13,7 +13,7 @@ import yaml
 from PIL import Image
 
 import mlvae
-from mlvae.data import celeba, faces, lfw, omniglot, sources, yale_b
+from mlvae.data import celeba, faces, lfw, members, omniglot, yale_b
 from mlvae.errors import InputError
 
 CONFIGS = Path(__file__).parents[2] / "configs" / "dataset"
@@ -103,7 +103,7 @@ def hostile_files(png):
 def test_hostile_files_are_named_and_the_others_train(
     write, png, monkeypatch, tmp_path, packed, workers
 ):
-    monkeypatch.setattr(sources, "MAX_FILE", 200_000)
+    monkeypatch.setattr(members, "MAX_FILE", 200_000)
     good = {
         f"{who}/{i}.png": png(10 * k + i) for k, who in enumerate(("ann", "bob")) for i in range(8)
     }

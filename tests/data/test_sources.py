@@ -8,8 +8,9 @@ import zipfile
 
 import pytest
 
-from mlvae.data import sources
-from mlvae.data.sources import Member, Refusal, open_source
+from mlvae.data import archives, members
+from mlvae.data.members import Member, Refusal
+from mlvae.data.sources import open_source
 from mlvae.errors import InputError
 
 FILES = {"ann/1.png": b"first", "ann/2.png": b"second", "bob/3.png": b"third " * 1000}
@@ -177,7 +178,7 @@ def test_what_comes_before_the_damage_is_read(write, name):
 
 @pytest.mark.parametrize("name", ["p.zip", "p.tar.gz"])
 def test_bombs_are_not_unpacked(write, monkeypatch, tmp_path, name):
-    monkeypatch.setattr(sources, "BOMB_SIZE", 2**20)
+    monkeypatch.setattr(archives, "BOMB_SIZE", 2**20)
     if name == "p.zip":
         with zipfile.ZipFile(tmp_path / name, "w", zipfile.ZIP_DEFLATED) as archive:
             archive.writestr("zeros", bytes(2**23))
@@ -200,7 +201,7 @@ def read_lazily(source):
 
 @pytest.mark.parametrize("name", ["people", "p.zip", "p.tar.gz"])
 def test_no_file_larger_than_a_photograph_is_read(write, monkeypatch, name):
-    monkeypatch.setattr(sources, "MAX_FILE", 1000)
+    monkeypatch.setattr(members, "MAX_FILE", 1000)
     contents, refused = read(open_source(write(name, FILES)))
     assert "bob/3.png" not in contents
     assert refused["bob/3.png"] == "has 6,000 bytes, more than the 1,000 of a photo"
@@ -208,7 +209,7 @@ def test_no_file_larger_than_a_photograph_is_read(write, monkeypatch, name):
 
 def test_a_header_may_not_fill_the_memory(tmp_path, monkeypatch):
     # An extended header that claims to be large would be read at once.
-    monkeypatch.setattr(sources, "MAX_FILE", 10_000)
+    monkeypatch.setattr(members, "MAX_FILE", 10_000)
     info = tarfile.TarInfo("x" * 20_000)
     with tarfile.open(tmp_path / "p.tar", "w") as archive:
         archive.addfile(tarfile.TarInfo("good"))
