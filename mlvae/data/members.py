@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-__all__ = ["MAX_FILE", "Member", "Refusal", "member", "printable"]
+__all__ = ["MAX_FILE", "MAX_NAME", "Member", "Refusal", "member", "printable"]
 
 #: Larger files are not read: no photograph is that large.
 MAX_FILE = 64 * 2**20
+
+#: Longer names, in characters, are not kept: one would make a table of names as wide as itself.
+MAX_NAME = 500
 
 
 class Member(NamedTuple):
@@ -34,7 +37,9 @@ class Refusal(NamedTuple):
 
 
 def member(name: str, size: int, read: Callable[[], bytes]) -> Member | Refusal:
-    """A member, or a refusal if it is larger than any photograph."""
+    """A member, or a refusal if it is larger than any photograph, or its name longer."""
+    if len(name) > MAX_NAME:
+        return Refusal(f"{name[:60]}...", f"has a path of {len(name):,} characters")
     if size > MAX_FILE:
         return Refusal(name, f"has {size:,} bytes, more than the {MAX_FILE:,} of a photo")
     return Member(name, size, read)

@@ -227,8 +227,10 @@ def _index(path: Path, used: list[dict], by_folder: bool) -> None:
                 line["columns"]["identity"] = identity
     arrays = {"crc32": np.array([line["crc32"] for line in used], np.uint32)}
     for name in used[0]["columns"]:
-        values, codes = np.unique([line["columns"][name] for line in used], return_inverse=True)
-        arrays[f"values/{name}"], arrays[f"codes/{name}"] = values, codes.astype(np.int32)
+        column = [line["columns"][name] for line in used]
+        number = {value: place for place, value in enumerate(sorted(set(column)))}
+        arrays[f"values/{name}"] = np.array(list(number))
+        arrays[f"codes/{name}"] = np.array([number[value] for value in column], np.int32)
     with path.with_suffix(".tmp").open("wb") as file:
         np.savez(file, **arrays)
     path.with_suffix(".tmp").replace(path)

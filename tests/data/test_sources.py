@@ -207,6 +207,14 @@ def test_no_file_larger_than_a_photograph_is_read(write, monkeypatch, name):
     assert refused["bob/3.png"] == "has 6,000 bytes, more than the 1,000 of a photo"
 
 
+@pytest.mark.parametrize("name", ["people", "p.zip", "p.tar.gz"])
+def test_a_name_longer_than_any_is_not_kept(write, name):
+    long = "/".join(["folder" * 10] * 10) + "/1.png"
+    contents, refused = read(open_source(write(name, FILES | {long: b"x"})))
+    assert contents == FILES
+    assert refused == {f"{long[:60]}...": "has a path of 615 characters"}
+
+
 def test_a_header_may_not_fill_the_memory(tmp_path, monkeypatch):
     # An extended header that claims to be large would be read at once.
     monkeypatch.setattr(members, "MAX_FILE", 10_000)
