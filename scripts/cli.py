@@ -17,7 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from mlvae.errors import Diverged, InputError
 
-__all__ = ["one_line_errors", "plain"]
+__all__ = ["one_line_errors", "plain", "with_absolute_paths"]
 
 CONFIGS = Path(__file__).parent.parent / "configs"
 
@@ -42,6 +42,18 @@ def plain(cfg: DictConfig) -> dict[str, object]:
         name = min(missing)
         raise InputError(f"{name} has no default: give it on the command line, {name}=...")
     return OmegaConf.to_container(cfg, resolve=True)
+
+
+def with_absolute_paths(dataset: dict[str, object]) -> dict[str, object]:
+    """A dataset's options that mean the same wherever a run is continued from."""
+
+    def absolute(path: object) -> object:
+        if isinstance(path, list):
+            return [absolute(each) for each in path]
+        return path if path is None else str(Path(path).expanduser().absolute())
+
+    paths = {key: absolute(dataset[key]) for key in ("root", "cache", "table") if key in dataset}
+    return dataset | paths
 
 
 def _one_line(error: Exception) -> str:

@@ -36,9 +36,7 @@ def run(cfg: DictConfig) -> float:
     """Show the configuration, new or resumed, and train by it."""
     resume = cfg.resume is not None
     config = resumed_config(cfg) if resume else cli.plain(cfg)
-    if "root" in config["dataset"]:
-        root = Path(config["dataset"]["root"]).expanduser()
-        config["dataset"]["root"] = str(root.absolute())
+    config["dataset"] = cli.with_absolute_paths(config["dataset"])
     print(OmegaConf.to_yaml(config), flush=True)
     result = train_by(config, resume=resume)
     if not result.finished:

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import mlvae
 from mlvae.training.checkpoint import read_checkpoint
@@ -168,6 +169,48 @@ def test_ones_own_arrays_train(call, tmp_path):
     assert code == 0, err
 
 
+@pytest.fixture
+def people(tmp_path):
+    """A folder of ten people with six grey images each, and one file that is no image."""
+    generator = np.random.default_rng(0)
+    for person in range(10):
+        folder = tmp_path / "people" / f"person{person}"
+        folder.mkdir(parents=True)
+        for i in range(6):
+            pixels = generator.integers(0, 256, (12, 10), dtype=np.uint8)
+            Image.fromarray(pixels).save(folder / f"{i}.png")
+    (tmp_path / "people" / "person0" / "notes.txt").write_text("hello")
+
+
+def test_a_folder_of_people_trains_with_two_overrides_and_goes_on_from_anywhere(
+    call, people, tmp_path
+):
+    arguments = ["dataset=faces", "dataset.root=people", "dataset.size=8", *FAST, "run=run"]
+    code, out, err = call("train", *arguments)
+    assert code == 0, err
+    assert "60 images, skipped 1: see " in out
+    assert mlvae.load(tmp_path / "run").shape == (3, 8, 8)
+    longer = [f"resume={tmp_path / 'run'}", "trainer.epochs=3"]
+    code, out, err = call("train", *longer, cwd=tmp_path.parent)
+    assert code == 0, err
+    assert "prepared" not in out  # the cache is where it was
+
+
+def test_a_collection_may_be_prepared_beforehand(call, people, tmp_path):
+    arguments = ["dataset=faces", "dataset.root=[people]", "dataset.size=8"]
+    for _ in range(2):
+        code, out, err = call("prepare", *arguments, MLVAE_CACHE="elsewhere")
+        assert code == 0, err
+        assert "train: GroupedData(48 observations of shape (3, 8, 8) in 8 groups)" in out
+        assert out.rstrip().endswith("skipped.txt: 60 used, 1 skipped, 0 left out as told")
+    assert {path.name for path in tmp_path.iterdir()} == {"people", "elsewhere"}
+    code, _, err = call("prepare", *arguments, "dataset.strict=true")
+    assert code == 1 and err.count("\n") == 1
+    assert "person0/notes.txt is not an image; remove it, or set dataset.strict=false" in err
+    code, _, err = call("prepare")
+    assert code == 1 and err.startswith("error: You must specify 'dataset'")
+
+
 def test_a_sweep_trains_once_for_each_value(call, tmp_path):
     code, _, err = call("train", "-m", "seed=0,1", *FAST)
     assert code == 0, err
@@ -187,9 +230,14 @@ BAD = [
     (["trainer.epoch=3"], "there is no option trainer.epoch; did you mean trainer.epochs?"),
     (["datset=mnist"], "there is no option datset; did you mean dataset?"),
     (["network.hiden=3"], "there is no option network.hiden"),
-    (["dataset=mnits"], "dataset must be one of arrays, digits, fashion_mnist, mnist, not"),
+    (
+        ["dataset=mnits"],
+        "dataset must be one of arrays, celeba, digits, faces, fashion",
+    ),
     (["trainer.epochs=["], "the override 'trainer.epochs=[' cannot be read"),
     (["dataset=arrays"], "dataset.root has no default: give it on the command line"),
+    (["dataset=faces"], "dataset.root has no default: give it on the command line"),
+    (["dataset=faces", "dataset.root=nowhere"], "nowhere must be a folder, an archive or a table"),
     (["trainer.epochs=0"], "trainer.epochs must be an integer of at least 1, not 0"),
     (["+model.foo=3"], "an option of model MLVAE must be one of content_dim"),
     (["resume=nowhere"], "nowhere must be a run folder with a checkpoint.pt"),

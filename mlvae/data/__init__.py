@@ -5,9 +5,11 @@ from __future__ import annotations
 from mlvae.data.arrays import arrays
 from mlvae.data.batching import Grouped, Plan, Shuffled
 from mlvae.data.digits import digits
+from mlvae.data.faces import celeba, faces, lfw, omniglot, yale_b
 from mlvae.data.grouped import GroupedData
 from mlvae.data.mnist import fashion_mnist, mnist
 from mlvae.data.splits import Splits, split
+from mlvae.data.stored import StoredImages
 from mlvae.errors import check_choice
 
 __all__ = [
@@ -17,16 +19,32 @@ __all__ = [
     "Plan",
     "Shuffled",
     "Splits",
+    "StoredImages",
     "arrays",
+    "celeba",
     "digits",
+    "faces",
     "fashion_mnist",
+    "lfw",
     "mnist",
+    "omniglot",
     "open_dataset",
     "split",
+    "yale_b",
 ]
 
 BATCHINGS = (Shuffled, Grouped)
-DATASETS = {"digits": digits, "mnist": mnist, "fashion_mnist": fashion_mnist, "arrays": arrays}
+DATASETS = {
+    "arrays": arrays,
+    "celeba": celeba,
+    "digits": digits,
+    "faces": faces,
+    "fashion_mnist": fashion_mnist,
+    "lfw": lfw,
+    "mnist": mnist,
+    "omniglot": omniglot,
+    "yale_b": yale_b,
+}
 
 
 def open_dataset(name: str, **options: object) -> Splits:

@@ -28,7 +28,8 @@ class Plan:
 
     Attributes:
         data: the observations.
-        order: indices of observations (N,); batch b has those from ``rows[b]`` to ``rows[b + 1]``.
+        order: indices of observations (N,), where the observations are, which may be the disk;
+            batch b has those from ``rows[b]`` to ``rows[b + 1]``.
         group: number of each one's group within its batch (N,), in the same order.
         sizes: members of each group of each batch, from ``first[b]`` to ``first[b + 1]``.
         rows: where each batch begins in ``order``, B + 1 numbers on the host.
@@ -91,6 +92,7 @@ class Shuffled:
         )
         rows = [*range(0, len(data), self.batch_size), len(data)]
         first = _starts(present // num_labels, self.num_batches(data))
+        order = order.to(data.x.device)
         return Plan(data, order, group - first[batch], sizes, rows, first.tolist())
 
 
@@ -155,6 +157,7 @@ class Grouped:
         sizes = torch.bincount(place)
         first = [*range(0, len(sizes), self.groups), len(sizes)]
         ends = torch.cat((sizes.new_zeros(1), sizes.cumsum(0)))
+        order = order.to(data.x.device)
         return Plan(data, order, place % self.groups, sizes, ends[first].tolist(), first)
 
 

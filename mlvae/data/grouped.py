@@ -1,17 +1,18 @@
-"""Grouped observations, whole and on one device.
+"""Grouped observations, whole and on one device, or on the disk.
 
 Shapes: N observations, G groups, ... one observation.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from mlvae.batch import Batch
+from mlvae.data.stored import StoredImages
 from mlvae.errors import InputError
 from mlvae.groups import Groups, label_index
 
@@ -22,19 +23,24 @@ class GroupedData:
     """Observations and the group of each.
 
     uint8 images stay uint8, on the training device, and become floats in [0, 1] batch by batch:
-    a quarter of the memory, and nothing crosses to the device while training.
+    a quarter of the memory, and nothing crosses to the device while training. Images on the disk
+    stay there unless the device has room for them, and are read batch by batch.
 
     Args:
         x: observations (N, ...), an array or a tensor. uint8 are images, (N, height, width) or
             (N, channels, height, width), or anything else counted from 0 to 255. Floats of shape
             (N, features) are features of any finite value; with more dimensions they are images
-            and must lie in [0, 1].
+            and must lie in [0, 1]. Or :class:`~mlvae.data.StoredImages`.
         group: label of each observation's group, length N, integers or strings.
+        factors: known factors of variation by name, such as the direction of the light: N numbers
+            each, NaN where one is not known. Nothing is trained on them.
 
     Attributes:
-        x: the observations, uint8 or float32; grey images have been given their channel.
+        x: the observations, uint8 or float32, or images on the disk; grey images have been given
+            their channel.
         groups: the partition into G groups, numbered in sorted order of their labels.
         group_names: label of each group, length G.
+        factors: float32 of shape (N,) by name.
 
     Raises:
         InputError: if shapes, types or values are not as above.
@@ -45,8 +51,15 @@ class GroupedData:
         GroupedData(4 observations of shape (1, 28, 28) in 2 groups)
     """
 
-    def __init__(self, x: Tensor | np.ndarray, group: object) -> None:
-        self.x = _checked(x if isinstance(x, Tensor) else _from_array(x))
+    def __init__(
+        self,
+        x: Tensor | np.ndarray | StoredImages,
+        group: object,
+        factors: Mapping[str, object] | None = None,
+    ) -> None:
+        if not isinstance(x, StoredImages):
+            x = _checked(x if isinstance(x, Tensor) else _from_array(x))
+        self.x = x
         index, self.group_names = label_index(group)
         if len(index) != len(self.x):
             raise InputError(
@@ -54,6 +67,10 @@ class GroupedData:
                 f"not {len(index)}"
             )
         self.groups = Groups(index).to(self.x.device)
+        self.factors = {
+            name: _factor(name, values, len(self)).to(self.device)
+            for name, values in (factors or {}).items()
+        }
 
     def __repr__(self) -> str:
         groups = f"{len(self.group_names)} groups"
@@ -69,12 +86,13 @@ class GroupedData:
 
     @property
     def device(self) -> torch.device:
-        """Where the observations are."""
-        return self.x.device
+        """Where batches are made; the observations are there too, or on the disk."""
+        return self.groups.index.device
 
     def to(self, device: torch.device | str) -> GroupedData:
         """The same data on another device."""
-        return self._with(self.x.to(device), self.groups.to(device), self.group_names)
+        factors = {name: values.to(device) for name, values in self.factors.items()}
+        return self._with(self.x.to(device), self.groups.to(device), self.group_names, factors)
 
     def subset(self, indices: Tensor | Sequence[int]) -> GroupedData:
         """The observations at ``indices``; groups that lose all their members are dropped.
@@ -99,17 +117,24 @@ class GroupedData:
         indices = indices.long()  # torch takes bytes for a mask
         kept, index = self.groups.index[indices].unique(return_inverse=True)
         names = [self.group_names[group] for group in kept.tolist()]
-        return self._with(self.x[indices], Groups(index), names)
+        factors = {name: values[indices] for name, values in self.factors.items()}
+        return self._with(self.x[indices], Groups(index), names, factors)
 
     @classmethod
-    def _with(cls, x: Tensor, groups: Groups, names: list) -> GroupedData:
+    def _with(
+        cls, x: Tensor | StoredImages, groups: Groups, names: list, factors: dict[str, Tensor]
+    ) -> GroupedData:
         data = cls.__new__(cls)
-        data.x, data.groups, data.group_names = x, groups, names
+        data.x, data.groups, data.group_names, data.factors = x, groups, names, factors
         return data
 
     def observations(self, indices: Tensor) -> Tensor:
         """The observations at ``indices`` (n,) as float32 (n, ...), images in [0, 1]."""
-        x = self.x.index_select(0, indices)
+        if isinstance(self.x, StoredImages):
+            pin = self.device.type == "cuda"
+            x = self.x.index_select(0, indices, pin=pin).to(self.device, non_blocking=True)
+        else:
+            x = self.x.index_select(0, indices)
         return x.to(torch.float32).mul_(1 / 255) if x.dtype == torch.uint8 else x
 
     def batch(self, indices: Tensor | Sequence[int] | None = None) -> Batch:
@@ -138,6 +163,20 @@ def _from_array(x: object) -> Tensor:
     # torch takes neither foreign byte order nor negative strides, and warns of read-only memory:
     # only such arrays are copied.
     return torch.from_numpy(np.require(array, array.dtype.newbyteorder("="), ["C", "W"]))
+
+
+def _factor(name: str, values: object, length: int) -> Tensor:
+    """A known factor as the class keeps it, or :class:`InputError`."""
+    try:
+        values = torch.as_tensor(values, dtype=torch.float32)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise InputError(f"factor {name} must be numbers of shape ({length},): {error}") from error
+    if values.shape != (length,):
+        raise InputError(
+            f"factor {name} must have a number for each of the {length} observations, "
+            f"not shape {tuple(values.shape)}"
+        )
+    return values
 
 
 def _checked(x: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ from torch import Tensor
 from mlvae.data.grouped import GroupedData
 from mlvae.errors import InputError, check_integer
 
-__all__ = ["Splits", "held_rows", "hold_out", "split"]
+__all__ = ["Splits", "held_groups", "held_rows", "hold_out", "split"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,9 +24,11 @@ class Splits:
 
     Attributes:
         train: what a model learns from.
-        validation: what choices are made on.
+        validation: what choices are made on; of groups seen in training, or, where whole groups
+            are split, of groups of its own.
         test: what results are reported on; other observations of groups seen in training.
-        unseen: all observations of the groups that were kept out of the other three.
+        unseen: all observations of the groups that were kept out of the other three: the test of
+            what a model does with groups it has never seen.
     """
 
     train: GroupedData
@@ -96,15 +98,20 @@ def hold_out(
 
 def held_rows(data: GroupedData, unseen_groups: Sequence[object]) -> tuple[Tensor, Tensor]:
     """Indices of the observations in none, and in one, of the groups with these labels."""
-    if isinstance(unseen_groups, str) or not isinstance(unseen_groups, Sequence):
-        raise InputError(f"unseen_groups must be a list of group labels, not {unseen_groups!r}")
+    held = held_groups(data, unseen_groups, "unseen_groups")[data.groups.index.cpu()]
+    return (~held).nonzero()[:, 0], held.nonzero()[:, 0]
+
+
+def held_groups(data: GroupedData, labels: Sequence[object], what: str) -> Tensor:
+    """Which groups have one of these labels, a mask (G,); ``what`` begins an error."""
+    if isinstance(labels, str) or not isinstance(labels, Sequence):
+        raise InputError(f"{what} must be a list of group labels, not {labels!r}")
     names = [_text(name) for name in data.group_names]
-    wanted = {_text(name) for name in unseen_groups}
+    wanted = {_text(name) for name in labels}
     if missing := sorted(wanted - set(names)):
         some = ", ".join(names[:10]) + (", ..." if len(names) > 10 else "")
-        raise InputError(f"unseen_groups must be labels of groups ({some}), not {missing[0]!r}")
-    held = torch.tensor([name in wanted for name in names])[data.groups.index.cpu()]
-    return (~held).nonzero()[:, 0], held.nonzero()[:, 0]
+        raise InputError(f"{what} must be labels of groups ({some}), not {missing[0]!r}")
+    return torch.tensor([name in wanted for name in names])
 
 
 def _text(label: object) -> str:

@@ -84,6 +84,6 @@ def test_an_unknown_digit_is_refused():
 
 
 def test_an_unknown_dataset_is_refused_with_the_nearest():
-    match = r"dataset.name must be one of digits, mnist, .* not 'minst' \(did you mean 'mnist'\?\)"
+    match = r"dataset.name must be one of arrays, .* not 'minst' \(did you mean 'mnist'\?\)"
     with pytest.raises(InputError, match=match):
         open_dataset("minst")

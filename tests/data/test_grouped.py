@@ -357,3 +357,25 @@ def test_a_subset_takes_a_vector_of_indices_or_a_whole_mask(indices, came):
     match = rf"takes indices \(n,\) or a mask of 3 booleans, not {came}"
     with pytest.raises(InputError, match=match):
         numbered([0, 1, 1]).subset(indices)
+
+
+# Known factors
+
+
+def test_known_factors_follow_their_observations():
+    data = GroupedData(np.zeros((4, 2)), ["b", "a", "b", "a"], {"light": [10, 20, 30, np.nan]})
+    assert data.factors["light"].dtype == torch.float32
+    assert data.subset([2, 0]).factors["light"].tolist() == [30, 10]
+    assert data.to("cpu").factors["light"][:3].tolist() == [10, 20, 30]
+    assert numbered([0, 1]).factors == {}
+
+
+@pytest.mark.parametrize("values", [[1, 2], [[1], [2], [3]], 7.0])
+def test_a_known_factor_has_a_number_for_each_observation(values):
+    with pytest.raises(InputError, match="factor light must have a number for each of the 3 obs"):
+        GroupedData(np.zeros((3, 2)), [0, 1, 1], {"light": values})
+
+
+def test_a_known_factor_is_numbers():
+    with pytest.raises(InputError, match=r"factor light must be numbers of shape \(2,\)"):
+        GroupedData(np.zeros((2, 2)), [0, 1], {"light": ["left", "right"]})

@@ -5,7 +5,7 @@ import torch
 
 import mlvae
 from mlvae import Adam
-from mlvae.data import Grouped, Shuffled
+from mlvae.data import Grouped, Shuffled, StoredImages
 from mlvae.likelihoods import Bernoulli, LearnedGaussian
 from mlvae.training.seeding import seeded
 from mlvae.training.step import TrainingStep
@@ -125,3 +125,37 @@ def test_a_step_that_cannot_be_captured_runs_eagerly_and_says_so(small_model, di
         step(data.batch(range(100)), i, seeded(noise, 0, "noise", i))
     assert step.failure() is None and step.read()["elbo_per_observation"] < 0
     assert caplog.text.count("cannot be captured") == 1
+
+
+@pytest.fixture
+def stored(digits, tmp_path):
+    """The digits as bytes, on the disk."""
+    x = (digits.train.x * 255).to(torch.uint8)
+    (tmp_path / "images.u8").write_bytes(x.numpy().tobytes())
+    labels = digits.train.groups.index
+    return mlvae.GroupedData(StoredImages(tmp_path / "images.u8", tuple(x.shape)), labels)
+
+
+def test_images_on_the_disk_move_to_the_device_if_it_has_room(stored):
+    moved = stored.to("cuda")
+    assert moved.x.device.type == moved.device.type == "cuda"
+    assert torch.equal(moved.batch().x.cpu(), stored.batch().x)
+
+
+def test_images_that_stay_on_the_disk_travel_without_waiting(stored, small_model, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (1000, 1000))
+    data = stored.to("cuda")
+    assert isinstance(data.x, StoredImages) and data.device.type == "cuda"
+    rows = torch.tensor([3, 1], device="cuda")
+    assert torch.equal(data.observations(rows).cpu(), stored.observations(rows.cpu()))
+    model, noise = small_model().cuda(), torch.Generator("cuda")
+    step = TrainingStep(model, Adam().build(model.parameters()))
+    plan = Shuffled(100).plan(data, torch.Generator("cuda"))
+    step(plan[0], 0, seeded(noise, 0, "noise", 0))
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        for i in range(1, len(plan)):
+            step(plan[i], i, seeded(noise, 0, "noise", i))
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert step.failure() is None

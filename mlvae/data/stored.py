@@ -1,0 +1,134 @@
+"""Images that stay on the disk: a collection may be larger than the memory.
+
+Shapes: N observations, ... one observation.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from mlvae.errors import InputError
+
+__all__ = ["StoredImages"]
+
+#: Images that travel to a device at once, in bytes.
+PIECE = 2**28
+
+
+class StoredImages:
+    """Rows of a file of uint8 images, with as much of a tensor's face as the data need.
+
+    Rows are read when a batch asks for them. The system keeps what it has read for as long as it
+    has room, so that a collection that fits into memory is soon read from there; but nothing of
+    it counts as this process's memory, as the pages of a mapped file would: one that is asked for
+    brings its neighbours along, up to megabytes for a row.
+
+    Args:
+        path: the file: rows one after the other, no header; ``numpy.memmap`` reads it as well.
+        shape: shape of all that is in it, rows first.
+        rows: which rows are meant, (N,) on the host; None for all.
+
+    Attributes:
+        device: the host, where the rows come from.
+
+    Raises:
+        InputError: if the file is missing or has another size.
+    """
+
+    dtype = torch.uint8
+    device = torch.device("cpu")
+
+    def __init__(
+        self, path: str | Path, shape: tuple[int, ...], rows: Tensor | None = None
+    ) -> None:
+        self.path, self.whole, self.rows = Path(path), tuple(shape), rows
+        self.row_bytes = math.prod(self.whole[1:])
+        try:
+            self.file = _File(self.path)
+            size = os.fstat(self.file.number).st_size
+        except OSError as error:
+            raise InputError(f"{path} must be a file of images: {error.strerror}") from error
+        if size != self.whole[0] * self.row_bytes or size == 0:
+            raise InputError(f"{path} must have the bytes of {self.whole}, not {size:,}")
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(N, ...)."""
+        return (len(self), *self.whole[1:])
+
+    def __len__(self) -> int:
+        return self.whole[0] if self.rows is None else len(self.rows)
+
+    def __repr__(self) -> str:
+        return f"StoredImages({str(self.path)!r}, {len(self)} rows of {self.whole})"
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return StoredImages, (self.path, self.whole, self.rows)
+
+    def is_floating_point(self) -> bool:
+        """False: bytes."""
+        return False
+
+    def __getitem__(self, indices: Tensor) -> StoredImages:
+        """The rows at ``indices`` (n,), still on the disk."""
+        part = StoredImages.__new__(StoredImages)
+        part.__dict__ |= self.__dict__
+        part.rows = self._rows(indices)
+        return part
+
+    def index_select(self, dim: int, indices: Tensor, *, pin: bool = False) -> Tensor:
+        """The rows at ``indices`` (n,) in memory; pinned, they travel while the host goes on."""
+        assert dim == 0
+        rows = self._rows(indices)
+        x = torch.empty((len(rows), *self.whole[1:]), dtype=torch.uint8, pin_memory=pin)
+        places = (rows * self.row_bytes).tolist()
+        if hasattr(os, "posix_fadvise"):
+            # The disk is asked for all rows at once, not for one after the other.
+            for place in places:
+                os.posix_fadvise(self.file.number, place, self.row_bytes, os.POSIX_FADV_WILLNEED)
+        memory = memoryview(x.view(-1).numpy())
+        for i, place in enumerate(places):
+            row = memory[i * self.row_bytes : (i + 1) * self.row_bytes]
+            if os.preadv(self.file.number, [row], place) != self.row_bytes:
+                raise InputError(f"{self.path} was cut short while it was in use; prepare it anew")
+        return x
+
+    def to(self, device: torch.device | str) -> StoredImages | Tensor:
+        """All rows on ``device`` if they fill no more than half of what it has free, else self.
+
+        The other half is for a model and its activations. On the host they stay on the disk.
+        """
+        device = torch.device(device)
+        if device.type == "cpu":
+            return self
+        free, _ = torch.cuda.mem_get_info(device)
+        if len(self) * self.row_bytes > free // 2:
+            return self
+        x = torch.empty(self.shape, dtype=torch.uint8, device=device)
+        for part in torch.arange(len(self)).split(max(1, PIECE // self.row_bytes)):
+            x[part[0] : part[-1] + 1] = self.index_select(0, part)
+        return x
+
+    def _rows(self, indices: Tensor) -> Tensor:
+        """Rows of the file for indices of these images; as of a tensor, they may be negative."""
+        indices = indices.cpu()
+        if len(indices) and not -len(self) <= int(indices.min()) <= int(indices.max()) < len(self):
+            raise IndexError(f"indices must lie in [-{len(self)}, {len(self)})")
+        indices = indices % len(self)
+        return indices if self.rows is None else self.rows[indices]
+
+
+class _File:
+    """An open file that closes itself with the last of the data that read from it."""
+
+    def __init__(self, path: Path) -> None:
+        self.number = os.open(path, os.O_RDONLY)
+
+    def __del__(self) -> None:
+        if hasattr(self, "number"):
+            os.close(self.number)

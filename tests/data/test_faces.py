@@ -1,0 +1,311 @@
+"""Collections as people have them: drop-in folders, hostile files, joined roots, real data."""
+
+import io
+import os
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from PIL import Image
+
+import mlvae
+from mlvae.data import celeba, faces, lfw, members, omniglot, yale_b
+from mlvae.errors import InputError
+
+CONFIGS = Path(__file__).parents[2] / "configs" / "dataset"
+SMALL = {"size": 8, "colour": False, "workers": 0}
+ALL = {"validation": 0, "test": 0}
+
+
+@pytest.fixture(autouse=True)
+def work_in_a_folder_of_its_own(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+def report(splits):
+    """The reason for each file that was skipped."""
+    text = splits.train.x.path.with_name("skipped.txt").read_text().splitlines()
+    skipped = [line.removeprefix("skipped: ") for line in text if line.startswith("skipped: ")]
+    return dict(line.split(" ", 1) for line in skipped)
+
+
+# Hostile files
+
+
+def bomb(side):
+    """A PNG that claims to be so large."""
+    parts = [(b"IHDR", struct.pack(">IIBBBBB", side, side, 8, 0, 0, 0, 0)), (b"IDAT", b"")]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+        for name, data in parts
+    )
+
+
+def saved(image, format, **options):
+    file = io.BytesIO()
+    image.save(file, format, **options)
+    return file.getvalue()
+
+
+def hostile_files(png):
+    """Forty files that are no images to learn from, and a part of the reason for each."""
+    noise = Image.effect_noise((32, 32), 60)
+    frames = [Image.new("L", (9, 9), level) for level in (0, 99, 200)]
+    several = {"save_all": True, "append_images": frames[1:]}
+    whole = {
+        "png": saved(noise, "PNG"),
+        "jpg": saved(noise, "JPEG"),
+        "gif": saved(noise, "GIF"),
+        "bmp": saved(noise, "BMP"),
+        "tif": saved(noise, "TIFF"),
+        "webp": saved(noise, "WEBP", lossless=True),
+        "ppm": saved(noise.convert("RGB"), "PPM"),
+    }
+    broken = bytearray(whole["png"])
+    broken[60] ^= 0xFF  # the checksum no longer holds
+    header = {"a.bmp": b"BM" + bytes(12), "a.gif": b"GIF89a", "a.jpg": b"\xff\xd8\xff\xe0"}
+    files = {f"cut.{kind}": (content[: len(content) // 2], "") for kind, content in whole.items()}
+    files |= {name: (content, "") for name, content in header.items()}
+    files |= {
+        "zero.jpg": (b"", "is empty"),
+        "zero.png": (b"", "is empty"),
+        "text.jpg": (b"not an image\n", "is not an image"),
+        "page.png": (b"<html><body>404</body></html>", "is not an image"),
+        "notes.txt": (b"hello", "is not an image"),
+        "Thumbs.db": (os.urandom(500), "is not an image"),
+        ".DS_Store": (b"\0\0\0\1Bud1", "is not an image"),
+        "nulls.png": (bytes(1000), "is not an image"),
+        "signature.png": (b"\x89PNG\r\n\x1a\n", ""),
+        "broken.png": (bytes(broken), "cannot be decoded"),
+        "animated.gif": (saved(frames[0], "GIF", **several), "3 frames"),
+        "animated.png": (saved(frames[0], "PNG", **several), "3 frames"),
+        "animated.webp": (saved(frames[0], "WEBP", **several), "3 frames"),
+        "pages.tif": (saved(frames[0], "TIFF", **several), "3 frames"),
+        "bomb.png": (bomb(9_000), "pixels"),
+        "bigger.png": (bomb(60_000), "pixels"),
+        "floats.tif": (saved(Image.new("F", (9, 9), 0.5), "TIFF"), "32 bits"),
+        "integers.tif": (saved(Image.new("I", (9, 9), 7), "TIFF"), "32 bits"),
+        "script.eps": (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n", "EPS"),
+        "vector.svg": (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "is not an image"),
+        "inner.zip": (b"PK\x05\x06" + bytes(18), "is not an image"),
+        "huge.bmp": (bytes(200_001), "more than the"),
+        "double.png": (png(0), "is the same as ann/0.png"),
+    }
+    return {f"eve/{name}": content for name, content in files.items()}
+
+
+@pytest.mark.parametrize("packed", ["people", "people.zip", "people.tar.gz"])
+@pytest.mark.parametrize("workers", [0, 1])
+def test_hostile_files_are_named_and_the_others_train(
+    write, png, monkeypatch, tmp_path, packed, workers
+):
+    monkeypatch.setattr(members, "MAX_FILE", 200_000)
+    good = {
+        f"{who}/{i}.png": png(10 * k + i) for k, who in enumerate(("ann", "bob")) for i in range(8)
+    }
+    sixteen = np.arange(64, dtype=np.uint16).reshape(8, 8) * 1000
+    good["bob/sixteen.png"] = saved(Image.fromarray(sixteen), "PNG")
+    good["bob/cmyk.jpg"] = saved(Image.new("CMYK", (9, 9), (9, 99, 199, 0)), "JPEG")
+    hostile = hostile_files(png)
+    root = write(packed, good | {name: content for name, (content, _) in hostile.items()})
+    expected = {name: reason for name, (_, reason) in hostile.items()}
+    if root.is_dir():
+        (root / "loop").symlink_to(root)
+        (root / "eve/loop.png").symlink_to("loop.png")
+        (root / "eve/broken.jpg").symlink_to("nothing")
+        (root / "eve/twin.png").symlink_to("../ann/1.png")
+        os.mkfifo(root / "eve/pipe.png")
+        expected |= {"loop": "link", "eve/loop.png": "link", "eve/broken.jpg": "link"}
+        expected |= {"eve/twin.png": "is the same as", "eve/pipe.png": "not a regular file"}
+        assert len(expected) >= 38
+    everything = {"workers": workers, "size": 8, "colour": False, **ALL}
+    splits = faces(root, **everything)
+    reasons = report(splits)
+    assert reasons.keys() == expected.keys()
+    for name, reason in expected.items():
+        assert reason in reasons[name], name
+    assert len(splits.train) == len(good) and splits.train.group_names == ["ann", "bob"]
+    model = mlvae.models.MLVAE(splits.train.shape, network=mlvae.networks.MLP(hidden=(8,)))
+    mlvae.train(model, splits.train, run=tmp_path / "run", epochs=1, progress=False)
+    # Nothing was written but to the cache and the run.
+    assert {path.name for path in tmp_path.iterdir()} == {packed, "cache", "run"}
+    with pytest.raises(InputError, match=r"dataset.strict=true allows no file to be skipped, but"):
+        faces(root, strict=True, **everything)
+    with pytest.raises(InputError, match=r"dataset.strict=true allows no file to be skipped, but"):
+        faces(root, strict=True, cache="new", **everything)
+
+
+def test_without_a_single_image_the_first_reason_is_said(write):
+    with pytest.raises(InputError, match=r"none of its 2 files can be used: ann/1.jpg is not an"):
+        faces(write("people", {"ann/1.jpg": b"no", "ann/2.jpg": b""}), **SMALL)
+    (Path("empty")).mkdir()
+    with pytest.raises(InputError, match="must hold images, <identity>/<image>, but holds no fi"):
+        faces("empty", **SMALL)
+
+
+def test_strict_is_content_with_a_sound_collection(write, people):
+    assert len(faces(write("people", people()), strict=True, **SMALL, **ALL).train) == 12
+
+
+# Collections as people have them
+
+
+def test_a_folder_of_people_trains_with_two_overrides(write, png, tmp_path):
+    names = [f"person{i:02}" for i in range(30)]
+    root = write(
+        "mine", {f"{n}/{i}.png": png(100 * k + i) for k, n in enumerate(names) for i in range(10)}
+    )
+    splits = faces(root, size=16, colour=False)
+    assert [len(part) for _, part in splits] == [240, 30, 30]
+    assert splits.test is None and splits.train.shape == (1, 16, 16)
+    seen = set(splits.train.group_names)
+    assert not seen & set(splits.unseen.group_names) and len(splits.unseen.group_names) == 3
+    model = mlvae.models.MLVAE(splits.train.shape, network=mlvae.networks.MLP(hidden=(8,)))
+    result = mlvae.train(
+        model, splits.train, validation=splits.validation, run="run", epochs=1, progress=False
+    )
+    assert np.isfinite(result.metrics["validation/loss"])
+
+
+def test_folders_may_be_nested_and_share_what_they_begin_with(write, png):
+    files = {"set/a/ann/1.png": png(1), "set/a/bob/1.png": png(2), "set/b/ann/1.png": png(3)}
+    names = faces(write("nested.tar", files), **SMALL, **ALL).train.group_names
+    assert names == ["a/ann", "a/bob", "b/ann"]
+
+
+def test_collections_are_joined_and_identities_of_one_name_are_one(write, png):
+    roots = [
+        write("one", {"ann/1.png": png(1), "bob/1.png": png(2)}),
+        write(
+            "two.zip", {"two/ann/2.png": png(3), "two/eve/1.png": png(4), "two/eve/2.png": png(2)}
+        ),
+    ]
+    train = faces(roots, **SMALL, **ALL).train
+    assert train.group_names == ["ann", "bob", "eve"]
+    assert train.groups.sizes.tolist() == [2, 1, 1]
+
+
+def test_a_table_may_be_the_root_and_name_the_split_and_factors(write, png, tmp_path):
+    rows = ["file,identity,split,light,hat"]
+    rows += [
+        f"{i}.png,{'ann' if i < 4 else 'bob'},{'train' if i % 2 else 'test'},{i / 2},{i % 3}"
+        for i in range(8)
+    ]
+    rows += ["8.png,eve,test,,1"]
+    root = write("flat", {f"{i}.png": png(i) for i in range(10)})
+    (root / "people.csv").write_text("\n".join(rows))
+    splits = faces(root / "people.csv", split="table", factors=["light"], **SMALL)
+    assert [name for name, _ in splits] == ["train", "test", "unseen"]
+    assert splits.train.factors["light"].tolist() == [0.5, 1.5, 2.5, 3.5]
+    assert splits.unseen.group_names == ["eve"] and splits.unseen.factors["light"].isnan().all()
+    # Grouping by another column is one value.
+    assert faces(root / "people.csv", group="hat", **SMALL, **ALL).train.group_names == [
+        "0",
+        "1",
+        "2",
+    ]
+    with pytest.raises(
+        InputError, match=r"dataset.group must be one of hat, identity, light, spl"
+    ):
+        faces(root / "people.csv", group="person", **SMALL)
+    with pytest.raises(InputError, match=r"dataset.factors=split must be numbers: could not conv"):
+        faces(root / "people.csv", factors=["split"], **SMALL)
+
+
+def test_a_file_of_the_table_that_is_nowhere_is_named(write, png):
+    root = write("flat", {"1.png": png(1)})
+    (root / "t.txt").write_text("1.png 7\n2.png 8\n")
+    assert report(faces(root / "t.txt", **SMALL, **ALL)) == {
+        "2.png": "is in the table and nowhere else"
+    }
+
+
+def test_celeba_is_found_as_its_owners_pack_it(write, png):
+    archive = write("celeba.zip", {f"img_align_celeba/{i:06}.jpg": png(i) for i in range(1, 7)})
+    folder = Path("celeba")
+    folder.mkdir()
+    archive.rename(folder / "img_align_celeba.zip")
+    lines = [f"{i:06}.jpg {2880 + i % 2}" for i in range(1, 7)]
+    (folder / "identity_CelebA.txt").write_text("\n".join(lines))
+    for root in (".", "celeba"):
+        assert celeba(root, **SMALL, **ALL).train.group_names == ["2880", "2881"]
+    with pytest.raises(InputError, match=r"dataset.root=cache must have identity_CelebA.txt; or"):
+        celeba("cache", **SMALL)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"size": 0}, "dataset.size must be an integer of at least 1, not 0"),
+        ({"crop": 0}, r"dataset.crop must be a number in \(0, 1\], not 0"),
+        ({"split": "people"}, "dataset.split must be one of groups, images, table, not 'people'"),
+        ({"within": 0.5, "split": "images"}, "dataset.within=0.5 needs dataset.split=groups"),
+        ({"split": "table"}, "dataset.split=table needs a column, which must be one of identity"),
+        (
+            {"split": "images", "validation": 0, "test": ["ann"]},
+            "dataset.test must be a number in",
+        ),
+        ({"workers": -1}, "dataset.workers must be an integer of at least 0"),
+        ({"table": "none.csv"}, "none.csv must be readable: No such file"),
+        ({"root": []}, r"dataset.root must be a path or a list of paths, not \[\]"),
+        ({"root": "none"}, "dataset.root=.*none must be a folder, an archive or a table: No such"),
+    ],
+)
+def test_options_out_of_range_are_one_line(write, people, options, message):
+    options = {"root": write("people", people())} | SMALL | options
+    with pytest.raises(InputError, match=message) as error:
+        faces(options.pop("root"), **options)
+    assert "\n" not in str(error.value)
+
+
+# Configurations
+
+
+@pytest.mark.parametrize("dataset", [faces, lfw, yale_b, celeba, omniglot])
+def test_the_configs_have_the_defaults_of_the_functions(dataset):
+    config = yaml.safe_load((CONFIGS / f"{dataset.__name__}.yaml").read_text())
+    defaults = faces.__kwdefaults__ | dataset.__kwdefaults__
+    assert config.pop("name") == dataset.__name__
+    assert config.keys() - defaults.keys() == {"root"}
+    missing = defaults.keys() - config.keys()
+    assert missing <= {"name", "pattern", "table"}  # which a dataset of its own knows
+    for name in config.keys() - {"root", "cache"}:
+        value = defaults[name]
+        assert config[name] == (list(value) if isinstance(value, tuple) else value), name
+
+
+# Real data
+
+LIMIT = {"limit": 300, "workers": 0}
+
+
+def test_yale_b_has_the_lights_as_known_factors(data_root):
+    train = yale_b(data_root, **LIMIT, **ALL).train
+    assert train.shape == (1, 64, 64) and train.group_names[0] == "yaleB01"
+    azimuth, elevation = train.factors["azimuth"], train.factors["elevation"]
+    assert azimuth.min() == -130 and azimuth.max() == 130
+    assert elevation.min() == -40 and elevation.max() == 90
+    # Where the light comes from is where the face is bright.
+    x = train.batch().x
+    left, right = x[..., :32].mean((1, 2, 3)), x[..., 32:].mean((1, 2, 3))
+    side = (left - right) / (left + right)
+    assert torch.corrcoef(torch.stack((azimuth, side)))[0, 1].abs() > 0.8
+
+
+def test_omniglots_overlapping_files_are_counted_once(data_root):
+    splits = omniglot(data_root, size=16, workers=0)
+    assert sum(len(part) for _, part in splits) == 4840
+    assert sum(len(part.group_names) for _, part in splits) == 242
+    assert sorted(splits.train.factors["drawer"].unique().tolist()) == list(range(1, 21))
+    alphabets = omniglot(data_root, size=16, workers=0, group="alphabet", **ALL).train
+    assert "Greek" in alphabets.group_names and len(alphabets.group_names) == 8
+
+
+def test_lfw_is_read_from_its_archive(data_root):
+    train = lfw(data_root, **LIMIT, **ALL).train
+    assert train.shape == (3, 64, 64) and len(train) == 300
+    assert {"AJ_Cook", "Aaron_Peirsol"} <= set(train.group_names)

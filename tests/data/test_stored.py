@@ -1,0 +1,137 @@
+"""Images on the disk: read as a tensor is, and trained on as one is."""
+
+import copy
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import mlvae
+from mlvae.data import Grouped, GroupedData, Shuffled, StoredImages
+from mlvae.errors import InputError
+
+SHAPE = (30, 3, 5, 4)
+LABELS = np.arange(30) % 7
+
+
+@pytest.fixture
+def images():
+    return torch.from_numpy(np.random.default_rng(0).integers(0, 256, SHAPE, dtype=np.uint8))
+
+
+@pytest.fixture
+def path(tmp_path, images):
+    (tmp_path / "images.u8").write_bytes(images.numpy().tobytes())
+    return tmp_path / "images.u8"
+
+
+def test_rows_are_those_of_a_tensor(path, images):
+    stored = StoredImages(path, SHAPE)
+    assert stored.shape == images.shape and len(stored) == 30
+    for rows in ([3, 0, 29, 3], [-1, 4], []):
+        rows = torch.tensor(rows, dtype=torch.long)
+        assert torch.equal(stored.index_select(0, rows), images[rows])
+        assert torch.equal(stored[rows].index_select(0, torch.arange(len(rows))), images[rows])
+
+
+def test_data_on_the_disk_are_data_in_memory(path, images):
+    memory, disk = (
+        GroupedData(x, LABELS, {"light": np.arange(30)})
+        for x in (images, StoredImages(path, SHAPE))
+    )
+    for a, b in (
+        (memory, disk),
+        (memory.subset([5, 3, 20]), disk.subset([5, 3, 20])),
+        (memory.subset(LABELS > 3), disk.subset(LABELS > 3)),
+        (memory.subset([9, 8, 7]).subset([2, 0]), disk.subset([9, 8, 7]).subset([2, 0])),
+        (memory.to("cpu"), disk.to("cpu")),
+    ):
+        assert repr(a) == repr(b) and a.group_names == b.group_names
+        assert torch.equal(a.batch().x, b.batch().x)
+        assert torch.equal(a.groups.index, b.groups.index)
+        assert torch.equal(a.factors["light"], b.factors["light"])
+        assert isinstance(b.x, StoredImages)  # nothing has been read into memory for good
+
+
+@pytest.mark.parametrize("batching", [Shuffled(8), Grouped(3, 2, "keep")], ids=repr)
+def test_batches_from_the_disk_are_batches_from_memory(path, images, batching):
+    plans = [
+        batching.plan(GroupedData(x, LABELS), torch.Generator().manual_seed(3))
+        for x in (images, StoredImages(path, SHAPE))
+    ]
+    for a, b in zip(*plans, strict=True):
+        assert torch.equal(a.x, b.x)
+        assert torch.equal(a.groups.index, b.groups.index)
+
+
+def test_training_from_the_disk_is_training_from_memory_bit_for_bit(path, images, tmp_path):
+    weights = []
+    for name, x in (("memory", images), ("disk", StoredImages(path, SHAPE))):
+        torch.manual_seed(0)
+        model = mlvae.models.MLVAE(SHAPE[1:], network=mlvae.networks.MLP(hidden=(8,)))
+        data = GroupedData(x, LABELS)
+        options = {"epochs": 2, "batching": Shuffled(10), "progress": False, "device": "cpu"}
+        mlvae.train(model, data, validation=data, run=tmp_path / name, **options)
+        weights.append(model.state_dict())
+    assert all(torch.equal(weights[0][key], weights[1][key]) for key in weights[0])
+
+
+def test_copies_read_the_same_file(path, images):
+    stored = StoredImages(path, SHAPE)[torch.tensor([4, 2])]
+    for again in (pickle.loads(pickle.dumps(stored)), copy.deepcopy(stored)):
+        assert torch.equal(again.index_select(0, torch.tensor([1])), images[2:3])
+
+
+def test_memory_does_not_grow_with_what_has_been_read(tmp_path):
+    status = Path("/proc/self/status")
+    shape = (4000, 3, 64, 64)  # 49 MB
+
+    def resident():
+        lines = dict(line.split(":", 1) for line in status.read_text().splitlines())
+        return int(lines["VmRSS"].split()[0]) // 1024
+
+    try:
+        resident()
+    except OSError:
+        pytest.skip("no /proc on this system")
+    (tmp_path / "large").write_bytes(bytes(np.prod(shape)))
+    data = GroupedData(StoredImages(tmp_path / "large", shape), np.arange(4000) // 10)
+    plan = Shuffled(100).plan(data, torch.Generator().manual_seed(0))
+    _ = plan[0]
+    before = resident()
+    for _ in plan:
+        pass
+    assert resident() - before < 20
+
+
+def test_a_file_that_is_replaced_is_kept_by_whoever_reads_it(path, images):
+    stored = StoredImages(path, SHAPE)
+    path.unlink()
+    path.write_bytes(b"another")
+    assert torch.equal(stored.index_select(0, torch.tensor([7])), images[7:8])
+
+
+# Bad input
+
+
+def test_a_file_that_is_missing_or_of_another_size_is_refused(path):
+    with pytest.raises(InputError, match="must be a file of images: No such file"):
+        StoredImages(path.with_name("none"), SHAPE)
+    with pytest.raises(InputError, match=r"must have the bytes of \(29, 3, 5, 4\), not 1,800"):
+        StoredImages(path, (29, *SHAPE[1:]))
+
+
+def test_a_file_that_is_cut_short_while_it_is_read_says_so(path):
+    stored = StoredImages(path, SHAPE)
+    with path.open("r+b") as file:
+        file.truncate(100)
+    with pytest.raises(InputError, match="was cut short while it was in use; prepare it anew"):
+        stored.index_select(0, torch.tensor([20]))
+
+
+@pytest.mark.parametrize("index", [30, -31])
+def test_rows_that_are_not_there_are_an_error(path, index):
+    with pytest.raises(IndexError, match=r"indices must lie in \[-30, 30\)"):
+        StoredImages(path, SHAPE).index_select(0, torch.tensor([index]))
