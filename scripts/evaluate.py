@@ -50,7 +50,7 @@ def evaluate_by(config: dict[str, object], *, progress: bool = True) -> dict[str
         )
     dataset = dict(trained["dataset"])
     if config["root"] is not None:
-        dataset["root"] = config["root"]
+        dataset = cli.with_absolute_paths({**dataset, "root": config["root"]})
     model = mlvae.load(run, best=config["best"], device=device)
     splits = open_dataset(**dataset)
     if splits.train.shape != model.shape:

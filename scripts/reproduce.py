@@ -26,6 +26,7 @@ from mlvae.training.checkpoint import read_checkpoint
 
 #: Of a run's configuration, what does not decide its result.
 FREE = ("run", "device", "resume")
+FREE_OF_DATASET = ("root", "cache", "workers")
 FREE_OF_TRAINER = ("log_every", "validate_every", "pictures_every", "checkpoint_seconds")
 
 
@@ -87,8 +88,7 @@ def plan(
         cli.plain(compose("train", train)),
         cli.plain(compose("evaluate", evaluation)),
     )
-    if "root" in train["dataset"]:
-        train["dataset"]["root"] = str(Path(train["dataset"]["root"]).expanduser().absolute())
+    train["dataset"] = cli.with_absolute_paths(train["dataset"])
     evaluation["root"] = train["dataset"].get("root")
     asked = {"train": deciding(train), "evaluation": evaluation["evaluation"]}
     record = run / "reproduced.json"
@@ -118,7 +118,8 @@ def work(job: dict[str, object], *, progress: bool = True) -> None:
 def deciding(config: dict[str, object]) -> dict[str, object]:
     """The part of a run's configuration that decides its result."""
     kept = {key: value for key, value in config.items() if key not in FREE}
-    kept["dataset"] = {key: of for key, of in kept["dataset"].items() if key != "root"}
+    dataset = kept["dataset"].items()
+    kept["dataset"] = {key: of for key, of in dataset if key not in FREE_OF_DATASET}
     trainer = kept["trainer"].items()
     kept["trainer"] = {key: of for key, of in trainer if key not in FREE_OF_TRAINER}
     return kept

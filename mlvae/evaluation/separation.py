@@ -68,7 +68,7 @@ class Separation:
         test = subject.splits.test
         if test is None:
             return Answer(title, ["Not asked: this dataset has no test split."])
-        name, train = subject.held_out
+        name, train = subject.held_out()
         ks, train_k = self._sizes(name, train, test)
         codes = subject.codes()
         grid = ProbeGrid(train, test, ks, train_k, self.probes, self.seeds)
@@ -87,7 +87,7 @@ class Separation:
             else f"Probes were trained on codes of the {len(train):,} {name} observations"
         )
         if name == "train":
-            how += " (there is no validation split: the model was trained on them)"
+            how += " (no validation split has these groups: the model was trained on them)"
         how += (
             f" and tested on the {len(test):,} of the test split. H(label) is "
             f"{result.ceiling:.3f} bits; always answering the most frequent group is right in "

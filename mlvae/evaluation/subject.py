@@ -56,11 +56,14 @@ class Subject:
     workers: int = 1
     progress: bool = False
 
-    @property
     def held_out(self) -> tuple[str, GroupedData]:
-        """Observations of the training's groups to train probes on, and what they are called."""
-        if self.splits.validation is not None:
-            return "validation", self.splits.validation
+        """Observations of the test's groups to train probes on, and what they are called.
+
+        Those of validation, which the model was not trained on, unless it has groups of its own.
+        """
+        test, validation = self.splits.test, self.splits.validation
+        if validation is not None and set(test.group_names) <= set(validation.group_names):
+            return "validation", validation
         return "train", self.splits.train
 
     def untrained(self) -> nn.Module | None:

@@ -102,6 +102,13 @@ def test_without_validation_probes_learn_from_the_training_split_and_say_so(know
     answer = Separation(k=(1,), probes=("logistic",), seeds=1).ask(Subject(known, splits))
     assert answer.metrics["probes_trained_on"] == "train"
     assert "no validation split" in answer.summary[-1]
+    # So it is where validation has groups of its own.
+    other = known_data(40)
+    other.group_names = [7, 8, 9, 10]
+    answer = Separation(k=(1,), probes=("logistic",), seeds=1).ask(
+        Subject(known, Splits(known_data(40), other, known_data(20)))
+    )
+    assert answer.metrics["probes_trained_on"] == "train"
 
 
 def test_what_cannot_be_asked_is_refused_or_said(known, known_data, known_subject):
