@@ -73,6 +73,11 @@ class Evidence:
         r"""Second natural parameter :math:`\lambda \mu`, shape (..., C)."""
         return self.precision * self.mean
 
+    def only(self, mask: Tensor) -> Evidence:
+        """The evidence where ``mask`` (N,) is true, and none elsewhere."""
+        log_precision = self.log_precision.masked_fill(~mask[:, None], -torch.inf)
+        return Evidence(log_precision, self.mean)
+
     def accumulate(self, groups: Groups) -> Evidence:
         """Add the evidence (N, C) of the members of each group: (G, C). One segment sum."""
         # The scale cancels from the result, so no gradient needs to pass through it.

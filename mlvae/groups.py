@@ -149,3 +149,23 @@ class Groups:
     def spread(self, values: Tensor) -> Tensor:
         """Give each observation its group's row of ``values`` (G, ...): (N, ...)."""
         return values.index_select(0, self.index)
+
+    def random_subset(self, *, generator: torch.Generator | None = None) -> Tensor:
+        r"""Some members of each group, drawn anew at every call: a mask (N,).
+
+        Their number m in a group of n is log-uniform,
+        :math:`P(m) = \log\frac{m + 1}{m} / \log(n + 1)` for m from 1 to n, so that few are as
+        well represented as many; which m members is uniform.
+
+        Args:
+            generator: of the draw, on the device of the index; None is torch's own.
+        """
+        device, n = self.index.device, self.sizes
+        uniform = torch.rand(self.num_groups, generator=generator, device=device)
+        number = torch.exp(uniform * torch.log1p(n)).long().clamp(max=n)
+        score = torch.rand(self.num_observations, generator=generator, device=device)
+        order = score.argsort()
+        order = order[self.index[order].argsort(stable=True)]
+        rank = torch.empty_like(order)
+        rank[order] = torch.arange(len(order), device=device)
+        return rank - self.spread(n.cumsum(0) - n) < self.spread(number)

@@ -1,3 +1,5 @@
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -85,3 +87,19 @@ def test_an_index_that_is_no_partition_is_refused(index, num_groups, message):
 def test_labels_that_name_no_groups_are_refused(labels, message):
     with pytest.raises(InputError, match=message):
         Groups.of(labels)
+
+
+def test_a_random_subset_is_of_log_uniform_size_and_uniform_members():
+    groups = Groups.of(torch.arange(1, 4).repeat_interleave(torch.tensor([1, 3, 5])))
+    generator = torch.Generator().manual_seed(0)
+    masks = torch.stack([groups.random_subset(generator=generator) for _ in range(20_000)])
+    assert masks[:, 0].all()  # a group of one gives that one
+    for members in (torch.arange(1, 4), torch.arange(4, 9)):
+        n = len(members)
+        size = masks[:, members].sum(1)
+        for m in range(1, n + 1):
+            expected = math.log((m + 1) / m) / math.log(n + 1)
+            assert abs(float((size == m).double().mean()) - expected) < 0.015
+        share = masks[:, members].double().mean(0)
+        assert float(share.max() - share.min()) < 0.02
+        assert size.min() == 1 and size.max() == n

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from mlvae.batch import Batch
 from mlvae.errors import InputError, check_choice, check_integer
-from mlvae.evidence import ACCUMULATIONS
+from mlvae.evidence import ACCUMULATIONS, Evidence
 from mlvae.gaussian import DiagonalGaussian
 from mlvae.groups import Groups
 from mlvae.likelihoods import Bernoulli, Likelihood
@@ -25,6 +25,7 @@ from mlvae.parts import to_config
 
 __all__ = ["MLVAE"]
 
+EVIDENCE_FROM = ("all", "subset", "others")
 CONTENT_DRAWS = ("observation", "group")
 
 
@@ -48,6 +49,18 @@ class MLVAE(nn.Module):
         likelihood: the observation model p(x | c, s).
         accumulation: rule that makes q(c | x_G) of the members' q(c | x_i), by its name in
             :data:`mlvae.evidence.ACCUMULATIONS`.
+        evidence_from: whose evidence the content is inferred from, while training; in evaluation
+            mode it is always "all", so the bounds of all three compare.
+
+            - "all" members, as in the paper.
+            - "subset": a random subset of each group's members, one of them about as often as many
+              (:meth:`mlvae.Groups.random_subset`). Any q(c) gives a lower bound on log p(x_G), so
+              it is still one; it trains the content of single observations too, which otherwise
+              is only ever seen accumulated.
+            - "others": for each member, all but itself, so that evidence is of use only where it
+              says what members share. The content KL of a group is then the mean over its members
+              of KL(q(c | x_others) || p(c)), and the sum is no bound on log p(x_G): each member
+              is reconstructed from a posterior of its own. A group of one has the prior.
         content_draw: "observation" draws the content anew for each member of a group, as the first
             author's code does; "group" once for all its members. Both estimate the same bound
             without bias (footnote 1 of the paper); the first has the smaller variance.
@@ -72,6 +85,7 @@ class MLVAE(nn.Module):
         "network",
         "likelihood",
         "accumulation",
+        "evidence_from",
         "content_draw",
         "content_kl_weight",
         "style_kl_weight",
@@ -86,6 +100,7 @@ class MLVAE(nn.Module):
         network: Network = MLP(),  # noqa: B008 (frozen)
         likelihood: Likelihood = Bernoulli(),  # noqa: B008 (frozen)
         accumulation: str = "product",
+        evidence_from: str = "all",
         content_draw: str = "observation",
         content_kl_weight: float = 1.0,
         style_kl_weight: float = 1.0,
@@ -95,12 +110,23 @@ class MLVAE(nn.Module):
         check_integer("content_dim", content_dim, minimum=1)
         check_integer("style_dim", style_dim, minimum=1)
         check_choice("accumulation", accumulation, ACCUMULATIONS)
+        check_choice("evidence_from", evidence_from, EVIDENCE_FROM)
         check_choice("content_draw", content_draw, CONTENT_DRAWS)
+        if evidence_from != "all" and accumulation != "product":
+            raise InputError(
+                f"evidence_from={evidence_from} needs accumulation=product, not {accumulation!r}"
+            )
+        if evidence_from == "others" and content_draw == "group":
+            raise InputError(
+                "evidence_from=others has a content for each observation: it needs "
+                "content_draw=observation, not 'group'"
+            )
         self.content_dim = content_dim
         self.style_dim = style_dim
         self.network = network
         self.likelihood = likelihood
         self.accumulation = accumulation
+        self.evidence_from = evidence_from
         self.content_draw = content_draw
         self.encoder = network.encoder(self.shape, (content_dim, style_dim))
         self.decoder = build_decoder(network, content_dim + style_dim, self.shape, likelihood)
@@ -118,6 +144,7 @@ class MLVAE(nn.Module):
             "network": to_config(self.network),
             "likelihood": to_config(self.likelihood),
             "accumulation": self.accumulation,
+            "evidence_from": self.evidence_from,
             "content_draw": self.content_draw,
             "content_kl_weight": self.objective.content_kl_weight,
             "style_kl_weight": self.objective.style_kl_weight,
@@ -132,8 +159,12 @@ class MLVAE(nn.Module):
         """
         x, groups = batch
         content_each, style = self.encoder(x)
-        content = ACCUMULATIONS[self.accumulation](content_each, groups)
-        if self.content_draw == "observation":
+        content = self._content(content_each, groups, generator)
+        content_kl = content.kl()
+        if self.training and self.evidence_from == "others":
+            content_kl = groups.sum(content_kl) / groups.sizes
+            c = content.sample(generator=generator)
+        elif self.content_draw == "observation":
             spread = (groups.spread(content.mean), groups.spread(content.log_variance))
             c = DiagonalGaussian(*spread).sample(generator=generator)
         else:
@@ -143,9 +174,20 @@ class MLVAE(nn.Module):
         return self.objective(
             log_likelihood=self.likelihood.log_prob(parameters, x),
             style_kl=style.kl(),
-            content_kl=content.kl(),
+            content_kl=content_kl,
             groups=groups,
         )
+
+    def _content(
+        self, each: DiagonalGaussian, groups: Groups, generator: torch.Generator | None
+    ) -> DiagonalGaussian:
+        """The content posterior of each group (G, C); from others, of each observation (N, C)."""
+        if self.training and self.evidence_from == "subset":
+            chosen = Evidence.of(each).only(groups.random_subset(generator=generator))
+            return chosen.accumulate(groups).posterior()
+        if self.training and self.evidence_from == "others":
+            return Evidence.of(each).leave_one_out(groups).posterior()
+        return ACCUMULATIONS[self.accumulation](each, groups)
 
     def infer_content(
         self, x: Tensor | np.ndarray, groups: Groups | object | None = None
