@@ -19,7 +19,7 @@ from mlvae.evaluation.answer import Figure
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Canvas
 
-__all__ = ["Curve", "curves", "image", "scatter"]
+__all__ = ["Curve", "bars", "curves", "image", "scatter"]
 
 #: From x to (mean, standard error).
 Curve = Mapping[float, tuple[float, float]]
@@ -28,6 +28,7 @@ Curve = Mapping[float, tuple[float, float]]
 COLOURS = ("#000000", "#d55e00", "#0072b2", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#777777")
 MARKERS = "os^Dv*PX"
 DASHES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)), (0, (1, 1)), (0, (8, 2, 2, 2)))
+HATCHES = ("", "//", "..", "xx", "\\\\", "oo", "--", "++")
 STYLE = {
     "font.family": "sans-serif",
     "font.size": 9,
@@ -129,6 +130,41 @@ def scatter(
             ax.set_yticks([])
         if not short:
             canvas.legend(*axes[0].get_legend_handles_labels(), loc="outside right upper")
+        return _drawn(name, caption, canvas)
+
+
+def bars(
+    name: str, caption: str, heights: Mapping[str, Mapping[str, float]], *, y_label: str
+) -> Figure:
+    """Groups of bars, told apart by their hatching as well.
+
+    Args:
+        name: stem of the file.
+        caption: of the figure.
+        heights: by label of a bar, its height in each group by the group's label; below zero it is
+            drawn as zero.
+        y_label: of the vertical axis.
+    """
+    from matplotlib.figure import Figure as Canvas  # likewise
+
+    groups = list(dict.fromkeys(group for of in heights.values() for group in of))
+    width = 0.8 / len(heights)
+    with _style():
+        canvas = Canvas(figsize=(2.2 * len(groups) + 3.2, 3.1))
+        ax = canvas.subplots()
+        for i, (label, of) in enumerate(heights.items()):
+            ax.bar(
+                [groups.index(group) + (i + 0.5) * width - 0.4 for group in of],
+                [max(0.0, height) for height in of.values()],
+                width,
+                label=label,
+                color=COLOURS[i % 8],
+                hatch=HATCHES[i % 8],
+                edgecolor="white",
+            )
+        ax.set_xticks(range(len(groups)), groups)
+        ax.set_ylabel(y_label)
+        canvas.legend(loc="outside right upper")
         return _drawn(name, caption, canvas)
 
 

@@ -16,6 +16,7 @@ from mlvae.data import Grouped, GroupedData, Shuffled, Splits
 from mlvae.errors import InputError
 from mlvae.evaluation import report
 from mlvae.evaluation.embedding import Embedding
+from mlvae.evaluation.factors import Factors
 from mlvae.evaluation.likelihood import Likelihood
 from mlvae.evaluation.manipulation import Manipulation
 from mlvae.evaluation.separation import Separation
@@ -25,7 +26,7 @@ from mlvae.version import __version__
 
 __all__ = ["QUESTIONS", "evaluate"]
 
-QUESTIONS = (Separation, Unseen, Manipulation, Embedding, Likelihood)
+QUESTIONS = (Separation, Unseen, Factors, Manipulation, Embedding, Likelihood)
 
 
 def evaluate(

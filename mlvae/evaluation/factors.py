@@ -1,0 +1,155 @@
+"""Where are the known factors, in the content or in the style?
+
+Factors that a collection knows, such as the direction of the light, are predicted from codes of
+single observations. A factor that varies within groups should be in the style, and not in the
+content. The predictors are trained on groups of the training and tested on others where there are
+unseen groups: what they find holds for groups never seen.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from mlvae.data import GroupedData
+from mlvae.errors import InputError, check_integer
+from mlvae.evaluation.answer import Answer, Figure, Table
+from mlvae.evaluation.charts import bars
+from mlvae.evaluation.codes import encode
+from mlvae.evaluation.subject import Code, Subject
+
+__all__ = ["Factors"]
+
+FEATURES = 64  # dimensions of a code that a tree looks at before it splits
+
+
+@dataclass(frozen=True)
+class Factors:
+    """The question, and how it is asked.
+
+    Args:
+        categories: names of factors whose numbers are only names, such as who drew a character:
+            accuracy instead of R2.
+        trees: of each forest.
+        most: observations to train a predictor on, at most.
+    """
+
+    categories: tuple[str, ...] = ()
+    trees: int = 200
+    most: int = 5000
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.categories, tuple):
+            raise InputError(
+                f"evaluation.factors.categories must be a list, not {self.categories}"
+            )
+        check_integer("evaluation.factors.trees", self.trees, minimum=1)
+        check_integer("evaluation.factors.most", self.most, minimum=10)
+
+    def ask(self, subject: Subject) -> Answer:
+        """Predict every factor from every code."""
+        title = "Where are the known factors, in the content or in the style?"
+        name = "test" if subject.splits.unseen is None else "unseen"
+        train, test = subject.splits.train, getattr(subject.splits, name)
+        if not train.factors or test is None:
+            return Answer(title, ["Not asked: this dataset has no known factors to test on."])
+        records = []
+        for code in subject.codes():
+            codes = [encode(code.representation, data).mean.cpu() for data in (train, test)]
+            for factor in train.factors:
+                records += self._records(code, factor, codes, (train, test))
+        labels = {code.name: code.label for code in subject.codes()}
+        of = "groups never seen in training" if name == "unseen" else "the test split"
+        return Answer(
+            title,
+            [
+                f"Factors are predicted from posterior means of single observations by a random "
+                f"forest of {self.trees} trees, trained on the training split and tested on "
+                f"{of}; and, as a lower bound, by a linear model. R2 is the share of a factor's "
+                "variance that the prediction explains: 1 is all, 0 or less is nothing."
+            ],
+            {"tested_on": name, "records": records},
+            [self._table(labels, records)],
+            [_figure(labels, records)],
+        )
+
+    def _records(
+        self,
+        code: Code,
+        factor: str,
+        codes: list[Tensor],
+        parts: tuple[GroupedData, GroupedData],
+    ) -> list[dict[str, object]]:
+        """The score of each kind of predictor of one factor from one code."""
+        known = [data.factors[factor].cpu().isfinite() for data in parts]
+        if not all(mask.any() for mask in known):
+            return []
+        (x, y), (test_x, test_y) = (
+            (each[mask].numpy(), data.factors[factor].cpu()[mask].numpy())
+            for each, data, mask in zip(codes, parts, known, strict=True)
+        )
+        rows = torch.randperm(len(x), generator=torch.Generator().manual_seed(0))[: self.most]
+        category = factor in self.categories
+        return [
+            {
+                "code": code.name,
+                "factor": factor,
+                "predictor": kind,
+                "accuracy" if category else "r2": float(
+                    predictor.fit(x[rows], y[rows]).score(test_x, test_y)
+                ),
+            }
+            for kind, predictor in self._predictors(category, x.shape[1]).items()
+        ]
+
+    def _predictors(self, category: bool, dim: int) -> dict[str, object]:
+        # Seconds that `import mlvae` need not take.
+        from sklearn.ensemble import ExtraTreesClassifier, ExtraTreesRegressor
+        from sklearn.linear_model import LogisticRegression, RidgeCV
+        from sklearn.pipeline import make_pipeline
+        from sklearn.preprocessing import StandardScaler
+
+        forest = ExtraTreesClassifier if category else ExtraTreesRegressor
+        linear = (
+            LogisticRegression(max_iter=1000) if category else RidgeCV([0.1, 1, 10, 100, 1000])
+        )
+        return {
+            "forest": forest(
+                self.trees, max_features=min(dim, FEATURES), random_state=0, n_jobs=1
+            ),
+            "linear": make_pipeline(StandardScaler(), linear),
+        }
+
+    def _table(self, labels: dict[str, str], records: list[dict]) -> Table:
+        columns = list(dict.fromkeys((r["factor"], r["predictor"]) for r in records))
+        cells = {(r["code"], r["factor"], r["predictor"]): _score(r) for r in records}
+        names = [
+            f"{factor}, {kind}" + (" (accuracy)" if factor in self.categories else "")
+            for factor, kind in columns
+        ]
+        rows = [
+            [label, *[f"{cells[code, factor, kind]:.2f}" for factor, kind in columns]]
+            for code, label in labels.items()
+        ]
+        return Table("R2 of each factor by code and predictor.", ["code", *names], rows)
+
+
+def _score(record: dict) -> float:
+    return record["r2"] if "r2" in record else record["accuracy"]
+
+
+def _figure(labels: dict[str, str], records: list[dict]) -> Figure:
+    """The forest's scores: a leakage matrix as bars."""
+    shown = [record for record in records if record["predictor"] == "forest"]
+    heights: dict[str, dict[str, float]] = {}
+    for record in shown:
+        heights.setdefault(labels[record["code"]], {})[record["factor"]] = _score(record)
+    return bars(
+        "factors",
+        "How much of each known factor a random forest predicts from each code (R2, or accuracy "
+        "for categories). Factors that vary within groups belong to the style.",
+        heights,
+        y_label="R2",
+    )

@@ -1,0 +1,56 @@
+import pytest
+import torch
+
+from mlvae import GroupedData, InputError
+from mlvae.data import Splits
+from mlvae.evaluation import Factors, Subject
+
+
+@pytest.fixture
+def light(known_data):
+    """Images whose second row, which is the known model's style, begins with a factor."""
+
+    def build(n, seed=0):
+        data = known_data(n, seed=seed)
+        values = data.x[:, 0, 1, 0].clone()
+        factors = {"light": values, "side": (values > 0.5).float(), "nothing": torch.rand(n)}
+        return GroupedData(data.x, data.groups.index, factors)
+
+    return build
+
+
+def scores(answer):
+    return {
+        (r["code"], r["factor"], r["predictor"]): r.get("r2", r.get("accuracy"))
+        for r in answer.metrics["records"]
+    }
+
+
+def test_a_factor_is_found_where_it_is_and_only_there(known, light):
+    splits = Splits(light(400), unseen=light(200, seed=1))
+    answer = Factors(categories=("side",), trees=50).ask(Subject(known, splits))
+    found = scores(answer)
+    for kind in ("forest", "linear"):
+        assert found["style", "light", kind] > 0.95
+        assert found["content", "light", kind] < 0.05
+        assert found["style", "nothing", kind] < 0.05
+        assert found["style", "side", kind] > 0.95
+        assert found["content", "side", kind] < 0.65  # of two
+    assert answer.metrics["tested_on"] == "unseen"
+    assert answer.figures[0].name == "factors" and "<svg" in answer.figures[0].svg
+
+
+def test_factors_that_are_not_known_of_all_are_predicted_where_they_are(known, light):
+    train, test = light(100), light(50, seed=1)
+    train.factors["light"][::2] = float("nan")
+    test.factors["nothing"][:] = float("nan")
+    answer = Factors(trees=5).ask(Subject(known, Splits(train, None, test)))
+    assert {factor for _, factor, _ in scores(answer)} == {"light", "side"}
+    assert answer.metrics["tested_on"] == "test"
+
+
+def test_without_factors_it_says_so(known_subject):
+    assert "Not asked" in Factors().ask(known_subject).summary[0]
+    for options in ({"trees": 0}, {"most": 1}, {"categories": "side"}):
+        with pytest.raises(InputError, match=r"evaluation\.factors"):
+            Factors(**options)
