@@ -8,21 +8,19 @@ they are averages of.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mlvae.data import GroupedData
 from mlvae.errors import InputError, check_choice, check_integer
-from mlvae.evaluation.answer import Answer, Estimate, Figure, Table
-from mlvae.evaluation.charts import curves
+from mlvae.evaluation.answer import Answer
 from mlvae.evaluation.probe_grid import ProbeGrid
+from mlvae.evaluation.probe_results import ProbeResults
 from mlvae.evaluation.probes import PROBES, entropy
 from mlvae.evaluation.subject import Subject
 
 __all__ = ["Separation"]
 
 DEFAULT_K = (1, 2, 3, 5, 10, 13)
-PROBE_NAMES = {"mlp": "MLP", "logistic": "logistic regression", "knn": "nearest neighbours"}
 
 
 @dataclass(frozen=True)
@@ -72,7 +70,7 @@ class Separation:
         ks, train_k = self._sizes(name, train, test)
         codes = subject.codes()
         grid = ProbeGrid(train, test, ks, train_k, self.probes, self.seeds)
-        result = _Result(
+        result = ProbeResults(
             records=grid.records(codes, workers=subject.workers, progress=subject.progress),
             labels={code.name: code.label for code in codes},
             ceiling=entropy(test.groups.index),
@@ -124,165 +122,3 @@ class Separation:
                 "numbers"
             )
         return ks, train_k
-
-
-@dataclass(frozen=True)
-class _Result:
-    """The records in words, tables and figures."""
-
-    records: list[dict[str, object]]
-    labels: dict[str, str]
-    ceiling: float
-    chance: float
-    ks: Sequence[int]
-    train_k: int
-    probes: Sequence[str]
-
-    def find(self, **wanted: object) -> dict[str, object]:
-        """The one record with these values."""
-        (found,) = (
-            record
-            for record in self.records
-            if all(record[key] == value for key, value in wanted.items())
-        )
-        return found
-
-    def accuracy(self, code: str, k: int, values: str = "samples") -> str:
-        record = self.find(code=code, values=values, probe=self.probes[0], train_k=k, test_k=k)
-        return record["accuracy"].text(1, scale=100) + " percent"
-
-    def words(self) -> list[str]:
-        """What the figures say, from the first kind of probe."""
-        probe, low, high = PROBE_NAMES[self.probes[0]], self.ks[0], self.ks[-1]
-        texts = []
-        for code in [code for code in ("content", "style", "latent") if code in self.labels]:
-            texts.append(
-                f"From {code} codes of k = {low}, the label is read right by the {probe} probe in "
-                f"{self.accuracy(code, low)} from posterior samples, "
-                f"{self.accuracy(code, low, 'means')} from means."
-            )
-        if "untrained" in self.labels and high > low:
-            texts.append(self._warning(low, high))
-        return texts
-
-    def _warning(self, low: int, high: int) -> str:
-        """What the untrained control tells about pooling by label."""
-        alone, pooled = (
-            self.find(code="untrained", values="means", probe=self.probes[0], train_k=k, test_k=k)[
-                "accuracy"
-            ].mean
-            for k in (low, high)
-        )
-        text = (
-            "A warning. An encoder of the same architecture that was never trained gives the "
-            f"label away in {100 * pooled:.1f} percent when its code (mean) is pooled over "
-            f"k = {high} observations of one label, and in {100 * alone:.1f} percent at "
-            f"k = {low}."
-        )
-        if pooled - alone > 0.05:
-            text += (
-                " What it gains comes from the pooling alone: an average over many observations "
-                "of a class tells the class whatever is averaged. So a figure from codes pooled "
-                "by their true labels is no evidence that anything was learned; read k = 1, and "
-                "at every other k the distance from the controls."
-            )
-        return text
-
-    def tables(self) -> list[Table]:
-        """Accuracy and entropy by k for the first kind of probe; all kinds at the smallest k."""
-        kind = self.probes[0]
-        tables = []
-        for protocol, wanted in (
-            (f"trained and tested at the same k ({PROBE_NAMES[kind]} probe)", {"same_k": True}),
-            (
-                f"trained at K = {self.train_k} and tested at k up to K, the paper's protocol "
-                f"({PROBE_NAMES[kind]} probe)",
-                {"paper": True},
-            ),
-        ):
-            for quantity, unit, digits, scale in (
-                ("accuracy", "Accuracy in percent", 1, 100),
-                ("conditional_entropy_bits", "Bound on H(label | code) in bits", 3, 1),
-            ):
-                chosen = [
-                    r for r in self.records if r["probe"] == kind and wanted.items() <= r.items()
-                ]
-                ks = sorted({record["test_k"] for record in chosen})
-                rows = [
-                    [label, *cells]
-                    for label, cells in self._rows(chosen, "test_k", ks, quantity, digits, scale)
-                ]
-                ceiling = self.chance if quantity == "accuracy" else self.ceiling
-                rows.append(["no code", *[f"{scale * ceiling:.{digits}f}"] * len(ks)])
-                tables.append(
-                    Table(f"{unit}, {protocol}.", ["code", *[f"k = {k}" for k in ks]], rows)
-                )
-        low = [r for r in self.records if r["train_k"] == r["test_k"] == self.ks[0]]
-        if len(self.probes) > 1:
-            rows = self._rows(low, "probe", self.probes, "accuracy", 1, 100)
-            tables.append(
-                Table(
-                    f"Accuracy in percent at k = {self.ks[0]} by kind of probe.",
-                    ["code", *[PROBE_NAMES[probe] for probe in self.probes]],
-                    [[label, *cells] for label, cells in rows],
-                )
-            )
-        return tables
-
-    def _rows(
-        self,
-        records: list[dict],
-        column: str,
-        columns: Sequence,
-        quantity: str,
-        digits: int,
-        scale: float,
-    ) -> list[tuple[str, list[str]]]:
-        """By label of a code and its values, one cell for each of ``columns``."""
-        cells: dict[str, dict] = {}
-        for record in records:
-            label = self.labels[record["code"]]
-            if record["code"] != "raw":
-                label += f", {record['values']}"
-            cells.setdefault(label, {})[record[column]] = record[quantity]
-        return [
-            (label, [of[key].text(digits, scale=scale) if key in of else "" for key in columns])
-            for label, of in cells.items()
-        ]
-
-    def figures(self) -> list[Figure]:
-        """Accuracy and entropy against k, from samples and from means."""
-        figures = []
-        for values in ("samples", "means"):
-            panels: dict[str, dict[str, dict[float, Estimate]]] = {
-                "accuracy": {},
-                "H(label | code), bits": {},
-            }
-            for record in self.records:
-                shown = record["values"] == values or record["code"] == "raw"
-                if not (shown and record["same_k"] and record["probe"] == self.probes[0]):
-                    continue
-                label = self.labels[record["code"]]
-                for panel, quantity in zip(
-                    panels.values(), ("accuracy", "conditional_entropy_bits"), strict=True
-                ):
-                    panel.setdefault(label, {})[record["test_k"]] = record[quantity]
-            caption = (
-                f"How much of the label is read from codes ({values} of posteriors) accumulated "
-                f"over k observations, by the {PROBE_NAMES[self.probes[0]]} probe trained and "
-                "tested at the same k. Bars: standard error over probe seeds. Grey lines: what "
-                "is reached without any code."
-            )
-            figures.append(
-                curves(
-                    f"separation_{values}",
-                    caption,
-                    panels,
-                    x_label="k, observations accumulated to a code",
-                    lines={
-                        "accuracy": {"most frequent group": self.chance},
-                        "H(label | code), bits": {"H(label)": self.ceiling},
-                    },
-                )
-            )
-        return figures
