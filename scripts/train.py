@@ -13,7 +13,7 @@ import torch
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from mlvae.data import BATCHINGS, open_dataset
+from mlvae.data import AUGMENTATIONS, BATCHINGS, open_dataset
 from mlvae.errors import InputError
 from mlvae.models import build
 from mlvae.parts import from_config
@@ -47,6 +47,9 @@ def run(cfg: DictConfig) -> float:
 def train_by(config: dict[str, object], *, resume: bool, progress: bool = True) -> Result:
     """Build what the configuration names, and train it."""
     batching = from_config(config["batching"], BATCHINGS, "batching")
+    augmentation = None
+    if config.get("augmentation"):  # runs of older versions have none
+        augmentation = from_config(config["augmentation"], AUGMENTATIONS, "augmentation")
     optimizer = from_config(config["optimizer"], OPTIMIZERS, "optimizer")
     splits = open_dataset(**config["dataset"])
     with torch.random.fork_rng():
@@ -59,6 +62,7 @@ def train_by(config: dict[str, object], *, resume: bool, progress: bool = True) 
         run=config["run"],
         resume=resume,
         batching=batching,
+        augmentation=augmentation,
         optimizer=optimizer,
         device=config["device"],
         seed=config["seed"],

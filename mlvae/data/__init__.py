@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from mlvae.data.arrays import arrays
+from mlvae.data.augmentation import GroupWarp
 from mlvae.data.batching import Grouped, Plan, Shuffled
 from mlvae.data.digits import digits
 from mlvae.data.faces import celeba, faces, lfw, omniglot, yale_b
@@ -13,7 +14,9 @@ from mlvae.data.stored import StoredImages
 from mlvae.errors import check_choice
 
 __all__ = [
+    "AUGMENTATIONS",
     "BATCHINGS",
+    "GroupWarp",
     "Grouped",
     "GroupedData",
     "Plan",
@@ -33,6 +36,7 @@ __all__ = [
     "yale_b",
 ]
 
+AUGMENTATIONS = (GroupWarp,)
 BATCHINGS = (Shuffled, Grouped)
 DATASETS = {
     "arrays": arrays,

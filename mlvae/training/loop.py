@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
-from mlvae.data import Grouped, GroupedData, Shuffled
+from mlvae.data import Grouped, GroupedData, GroupWarp, Shuffled
 from mlvae.grids import pictures
 from mlvae.parts import to_config
 from mlvae.training.checks import (
@@ -54,6 +54,7 @@ def train(
     run: str | Path | None = None,
     resume: bool = False,
     batching: Shuffled | Grouped = Shuffled(),  # noqa: B008 (frozen)
+    augmentation: GroupWarp | None = None,
     optimizer: Adam = Adam(),  # noqa: B008 (frozen)
     epochs: int = 100,
     kl_warmup_steps: int = 0,
@@ -84,6 +85,8 @@ def train(
         run: the run's folder; None makes one under ``runs/`` with the time in its name.
         resume: continue the run in that folder, with the same arguments; ``epochs`` may differ.
         batching: which observations a step sees.
+        augmentation: what happens to a training batch before a step, drawn anew for each; see
+            :class:`mlvae.data.GroupWarp`. None leaves it as it is.
         optimizer: how parameters are updated.
         epochs: passes over the data.
         kl_warmup_steps: steps over which the KL terms grow linearly to their weight; 0: none.
@@ -128,6 +131,8 @@ def train(
     if validation is not None:
         check_fit(model, validation, "validation")
         validation = validation.to(target)
+    if augmentation is not None:
+        augmentation.check(data.shape)
     steps_per_epoch = batching.num_batches(data)
     run = Path(run if run is not None else f"runs/{datetime.now():%Y-%m-%d_%H-%M-%S}").expanduser()
     check_folder(run, resume)
@@ -143,6 +148,7 @@ def train(
         config = {
             "model": getattr(model, "config", {}),
             "batching": to_config(batching),
+            "augmentation": None if augmentation is None else to_config(augmentation),
             "optimizer": to_config(optimizer),
             "trainer": {
                 "epochs": epochs,
@@ -171,7 +177,7 @@ def train(
     monitor = Monitor(state, progress=progress)
 
     # Main loop.
-    order, noise = torch.Generator(target), torch.Generator(target)
+    order, noise, warp = (torch.Generator(target) for _ in range(3))
     dropout = default_generator(target)  # PyTorch's own, afterwards given back as it was
     plan, saved_at = None, time.monotonic()
     borrowed = torch.random.fork_rng([target] if target.type == "cuda" else [])
@@ -187,7 +193,10 @@ def train(
                 kl_scale.fill_(min(1.0, (state.step + 1) / kl_warmup_steps))
             seeded(noise, seed, "noise", state.step)
             seeded(dropout, seed, "dropout", state.step)
-            state.training_step(plan[position], state.step, noise)
+            batch = plan[position]
+            if augmentation is not None:
+                batch = augmentation(batch, generator=seeded(warp, seed, "warp", state.step))
+            state.training_step(batch, state.step, noise)
             state.step += 1
             monitor.advance()
 

@@ -1,0 +1,98 @@
+r"""New groups out of those there are: images of a group warped alike.
+
+A change that all members of a group share is one of their content: a face that is wider in every
+photograph is another person's. So few groups become many, and the content must learn to describe
+shapes instead of telling apart the groups there were.
+
+Shapes: N observations, G groups, images (channels, height, width).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from mlvae.batch import Batch
+from mlvae.errors import InputError, check_integer, check_number
+
+__all__ = ["GroupWarp"]
+
+
+@dataclass(frozen=True)
+class GroupWarp:
+    r"""A random warp of every group of a batch, the same for all its members.
+
+    A point p of the warped image, with coordinates in [-1, 1], shows what was at
+
+    .. math:: (I + a \, Z) \, p + b \, z + e \, u(p)
+
+    with Z (2, 2) and z (2,) standard normal, and u a smooth field, interpolated between standard
+    normal vectors on a lattice of ``lattice`` points a side. What lies outside is the border.
+
+    Args:
+        affine: a, of stretching, shearing and turning.
+        shift: b, of moving.
+        elastic: e, of bending.
+        lattice: points a side.
+        flip: mirror a group, left to right, with probability 1/2.
+
+    Raises:
+        InputError: if an option is out of range.
+
+    Example:
+        >>> from mlvae import Groups
+        >>> batch = Batch(torch.rand(4, 1, 8, 8), Groups.of([0, 0, 1, 1]))
+        >>> GroupWarp()(batch).x.shape
+        torch.Size([4, 1, 8, 8])
+    """
+
+    affine: float = 0.05
+    shift: float = 0.03
+    elastic: float = 0.05
+    lattice: int = 4
+    flip: bool = True
+
+    def __post_init__(self) -> None:
+        for name in ("affine", "shift", "elastic"):
+            check_number(f"augmentation.{name}", getattr(self, name), minimum=0)
+        check_integer("augmentation.lattice", self.lattice, minimum=2)
+        if not isinstance(self.flip, bool):
+            raise InputError(f"augmentation.flip must be true or false, not {self.flip!r}")
+
+    def check(self, shape: tuple[int, ...]) -> None:
+        """Raise :class:`InputError` for observations that are no images."""
+        if len(shape) != 3:
+            raise InputError(
+                "augmentation takes images (channels, height, width), not observations of shape "
+                f"{shape}; leave it out"
+            )
+
+    def __call__(self, batch: Batch, *, generator: torch.Generator | None = None) -> Batch:
+        """The batch with every group warped anew; ``generator`` is on its device."""
+        x, groups = batch
+        grid = self._grid(groups.num_groups, x, generator)
+        warped = functional.grid_sample(
+            x, groups.spread(grid), padding_mode="border", align_corners=False
+        )
+        return Batch(warped, groups)  # averages of neighbours: still within [0, 1]
+
+    def _grid(self, count: int, x: Tensor, generator: torch.Generator | None) -> Tensor:
+        """Where each point of the warped images comes from: (G, height, width, 2) as (x, y)."""
+
+        def normal(*shape: int) -> Tensor:
+            return torch.randn(shape, generator=generator, device=x.device)
+
+        matrix = torch.eye(2, device=x.device) + self.affine * normal(count, 2, 2)
+        if self.flip:
+            mirrored = torch.rand(count, generator=generator, device=x.device) < 0.5
+            sign = torch.where(mirrored, -1.0, 1.0)
+            matrix = matrix * torch.stack((sign, torch.ones_like(sign)), 1)[:, None]
+        theta = torch.cat((matrix, self.shift * normal(count, 2, 1)), 2)
+        size = (count, 1, *x.shape[-2:])
+        grid = functional.affine_grid(theta, size, align_corners=False)
+        field = self.elastic * normal(count, 2, self.lattice, self.lattice)
+        bend = functional.interpolate(field, x.shape[-2:], mode="bicubic", align_corners=True)
+        return grid + bend.movedim(1, -1)
