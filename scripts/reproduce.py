@@ -38,8 +38,21 @@ def main(cfg: DictConfig) -> None:
         check_integer("jobs", config["jobs"], minimum=1)
         names = tables.names() if config["table"] == "all" else [config["table"]]
         experiments = {name: tables.read(name) for name in names}
-        for name, table in experiments.items():
-            reproduce(name, table, config)
+        failed = [name for name, table in experiments.items() if not tried(name, table, config)]
+        if failed:
+            raise InputError(f"not reproduced: {', '.join(failed)}; the reasons stand above")
+
+
+def tried(name: str, table: dict, config: dict[str, object]) -> bool:
+    """Reproduce a table; of all, one whose data is not there keeps no other from being done."""
+    try:
+        reproduce(name, table, config)
+    except InputError as error:
+        if config["table"] != "all":
+            raise
+        print(f"{name}: {error}", flush=True)
+        return False
+    return True
 
 
 def reproduce(name: str, table: dict, config: dict[str, object]) -> None:

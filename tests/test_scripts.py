@@ -407,6 +407,21 @@ def test_a_table_is_reproduced_and_what_is_done_is_not_done_again(call, tmp_path
     assert code == 0 and "1 runs are done, 1 to do" in out, err
 
 
+def test_of_all_tables_one_without_its_data_keeps_no_other_from_being_done(
+    call, tmp_path, small_table, monkeypatch
+):
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+    import tables
+
+    monkeypatch.setattr(tables, "names", lambda: ["recipes", "small_for_a_test"])
+    monkeypatch.setenv("MLVAE_DATA", "nowhere")
+    nowhere = dict.fromkeys(("http_proxy", "https_proxy"), "http://127.0.0.1:9")
+    code, out, err = call("reproduce", "table=all", "fast=true", "device=cpu", **nowhere)
+    assert code == 1 and err == "error: not reproduced: recipes; the reasons stand above\n"
+    assert "recipes: " in out and "nowhere/MNIST/raw must hold the four files" in out
+    assert (tmp_path / "runs/reproduce/small_for_a_test-fast/table.md").exists()
+
+
 def test_runs_of_a_table_go_side_by_side_to_the_same_numbers(tmp_path, small_table):
     tables = []
     for jobs in (1, 3):
