@@ -200,6 +200,20 @@ def _mahalanobis(a: DiagonalGaussian, b: DiagonalGaussian) -> Tensor:
     return ((a.mean - b.mean).square_() / (a.variance + b.variance)).sum(-1)
 
 
+def _one_variance(codes: DiagonalGaussian) -> bool:
+    """Whether all variances are the same, as those of pixels and principal components are."""
+    return bool((codes.log_variance == codes.log_variance[:1, :1]).all())
+
+
+def _euclidean(a: DiagonalGaussian, b: DiagonalGaussian) -> Tensor:
+    """What :func:`_mahalanobis` orders alike, if all variances of a, and of b, are the same.
+
+    Of a (P, 1, D) and b (1, G, D), as a matrix product: pixels are many.
+    """
+    products = torch.einsum("pod,ogd->pg", a.mean, b.mean)
+    return b.mean.square().sum(-1) - 2 * products  # less |a|^2, the same for all groups
+
+
 #: Distances by the name that ``distance`` gives.
 DISTANCES: dict[str, Callable[[DiagonalGaussian, DiagonalGaussian], Tensor]] = {
     "cosine": _cosine,
@@ -261,12 +275,14 @@ def _found(
 ) -> float:
     """Fraction of ``probes`` (P,) whose nearest of the ``gallery`` (G, D) is ``own`` (P,)."""
     num_groups, dim = gallery.mean.shape
-    # Only the cosine is a matrix product, and never holds D numbers for each group.
-    numbers = num_groups + dim if distance == "cosine" else num_groups * dim
-    chunk = max(1, MOST_NUMBERS // numbers)
+    # With variances a matrix product cannot have them: that holds D numbers for each group.
+    plain = distance == "mahalanobis" and _one_variance(codes) and _one_variance(gallery)
+    product_of = plain or distance == "cosine"
+    chunk = max(1, MOST_NUMBERS // (num_groups + dim if product_of else num_groups * dim))
+    apart_of = _euclidean if plain else DISTANCES[distance]
     total = torch.zeros((), dtype=torch.float64, device=gallery.mean.device)
     for rows, group in zip(probes.split(chunk), own.split(chunk), strict=True):
-        apart = DISTANCES[distance](_take(codes, rows)[:, None], gallery[None])
+        apart = apart_of(_take(codes, rows)[:, None], gallery[None])
         nearest = apart == apart.amin(1, keepdim=True)
         right = nearest.gather(1, group.to(apart.device)[:, None])[:, 0]
         total += (right / nearest.sum(1)).sum(dtype=torch.float64)

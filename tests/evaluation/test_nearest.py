@@ -371,3 +371,15 @@ def test_codes_must_fit_the_groups_and_be_finite(question):
         with pytest.raises(InputError, match="finite, but that of observation 2"):
             question(codes, groups)
         parameter[2, 1] = before
+
+
+def test_many_dimensions_of_one_variance_are_compared_as_a_matrix_product(monkeypatch):
+    torch.manual_seed(0)
+    groups = Groups.of(torch.arange(5).repeat(8))
+    mean = torch.randn(5, 60)[groups.index] + 3 * torch.randn(40, 60)
+    codes = DiagonalGaussian(mean, torch.full_like(mean, -1.0))
+    options = {"shots": 3, "galleries": 20, "distance": "mahalanobis"}
+    fast = n_shot_accuracy(codes, groups, **options)
+    monkeypatch.setattr(nearest, "_one_variance", lambda codes: False)
+    assert n_shot_accuracy(codes, groups, **options) == fast
+    assert 0.3 < fast.mean < 0.9
