@@ -1,11 +1,15 @@
-"""How fast training is: images per second, beside the same step written the common way.
+"""How fast training is, beside the same step written the common way; and how data are handled.
 
-    python scripts/benchmark.py                     # random images of MNIST's shape
-    python scripts/benchmark.py --root data         # MNIST from data/MNIST/raw
+    python scripts/benchmark.py                     # training, random images of MNIST's shape
+    python scripts/benchmark.py --root data         # training, MNIST from data/MNIST/raw
+    python scripts/benchmark.py data                # all measurements of data, or one by its name
+    python scripts/benchmark.py disk --gigabytes 5
     python scripts/benchmark.py --json result.json
 
-The two take turns in one process, round after round, so that a busy machine slows both alike; the
-ratio of a round is the figure to trust. It imports no Hydra and runs wherever torch does.
+What is compared takes turns in one process, round after round, so that a busy machine slows all
+alike; the ratio of a round is the figure to trust. It imports no Hydra and runs wherever torch
+does. The measurements of data: prepare, batches (drawn from the disk and from memory), disk
+(training from the disk and from memory), memory, grouping.
 """
 
 from __future__ import annotations
@@ -27,6 +31,8 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import ToTensor
 
 sys.path.insert(0, str(Path(__file__).parent.parent))  # so that a checkout runs uninstalled
+
+from benchmarks.data import MEASUREMENTS, run
 
 import mlvae
 from mlvae.data import GroupedData, Shuffled
@@ -182,14 +188,29 @@ def measure(args: argparse.Namespace) -> dict[str, object]:
     return {
         "recipe": "experiment=mnist_author, batch 256",
         "data": name,
+        **facts(device),
+        "images_per_second": rates,
+        "ratio_to_common_way": ratios,
+    }
+
+
+def facts(device: torch.device) -> dict[str, object]:
+    """What the figures depend on beside the code."""
+    return {
         "device": torch.cuda.get_device_name() if device.type == "cuda" else _processor(),
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
         "python": platform.python_version(),
         "date": time.strftime("%Y-%m-%d"),
-        "images_per_second": rates,
-        "ratio_to_common_way": ratios,
     }
+
+
+def machine(result: dict[str, object]) -> str:
+    """The facts in one line."""
+    return (
+        f"{result['device']}, {result['threads']} threads, torch {result['torch']}, "
+        f"Python {result['python']}, {result['date']}"
+    )
 
 
 def _processor() -> str:
@@ -204,8 +225,7 @@ def report(result: dict[str, object]) -> str:
     """The result as a table of medians, with the range over rounds."""
     lines = [
         f"{result['recipe']}; {result['data']}",
-        f"{result['device']}, {result['threads']} threads, torch {result['torch']}, "
-        f"Python {result['python']}, {result['date']}",
+        machine(result),
         "",
         f"{'':22}{'images/s':>12}{'s per epoch':>13}{'times the common way':>28}",
     ]
@@ -217,23 +237,53 @@ def report(result: dict[str, object]) -> str:
     return "\n".join(lines)
 
 
+def options() -> argparse.ArgumentParser:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    add = parser.add_argument
+    choices = ("training", "data", *MEASUREMENTS)
+    add("what", nargs="?", default="training", choices=choices, help="default: training")
+    add(
+        "--root",
+        help="folder with MNIST/raw, or a collection to prepare; without it, random images",
+    )
+    add("--device", default="cpu", choices=("cpu", "cuda"), help="of training")
+    add("--threads", type=int, help="CPU threads; default: torch's own choice")
+    add("--rounds", type=int, help="turns of each way; default: 5, of data 3")
+    add("--seconds", type=float, help="length of a turn; default: 5, of data 1")
+    add("--json", help="also write the result to this file")
+    data = parser.add_argument_group("measurements of data")
+    add = data.add_argument
+    add(
+        "--folder",
+        help="where to write what is measured, and removed again; default: the system's",
+    )
+    add("--gigabytes", type=float, default=0.25, help="images on the disk; default: 0.25")
+    add(
+        "--images", type=int, help="images to prepare; default: 1000 of each format, all of --root"
+    )
+    add("--identities", type=int, default=1_000_000, help="to group at most; default: 1,000,000")
+    return parser
+
+
 def main() -> None:
     """Parse the command line, measure, print."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--root", help="folder with MNIST/raw; without it, random images")
-    parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
-    parser.add_argument("--threads", type=int, help="CPU threads; default: torch's own choice")
-    parser.add_argument("--rounds", type=int, default=5, help="turns of each way")
-    parser.add_argument("--seconds", type=float, default=5.0, help="length of a turn")
-    parser.add_argument("--json", help="also write the result to this file")
-    args = parser.parse_args()
+    args = options().parse_args()
+    rounds, seconds = (5, 5.0) if args.what == "training" else (3, 1.0)
+    args.rounds = rounds if args.rounds is None else args.rounds
+    args.seconds = seconds if args.seconds is None else args.seconds
     if args.threads is not None:
         torch.set_num_threads(args.threads)
     try:
-        result = measure(args)
-    except mlvae.InputError as error:
+        if args.what == "training":
+            result = measure(args)
+            print(report(result))
+        else:
+            result = facts(torch.device("cpu"))
+            print(machine(result))
+            result |= run(args)
+    except (mlvae.InputError, OSError) as error:
         sys.exit(f"error: {error}")
-    print(report(result))
     if args.json:
         Path(args.json).write_text(json.dumps(result, indent=2) + "\n")
 

@@ -51,9 +51,10 @@ class Plan:
         batch = range(len(self))[batch]
         rows = slice(self.rows[batch], self.rows[batch + 1])
         sizes = self.sizes[self.first[batch] : self.first[batch + 1]]
-        return Batch(
-            self.data.observations(self.order[rows]), Groups.unchecked(self.group[rows], sizes)
-        )
+        x = self.data.observations(self.order[rows])
+        if batch + 1 < len(self):  # read while a training step makes use of this one
+            self.data.expect(self.order[self.rows[batch + 1] : self.rows[batch + 2]])
+        return Batch(x, Groups.unchecked(self.group[rows], sizes))
 
     def __iter__(self) -> Iterator[Batch]:
         return (self[batch] for batch in range(len(self)))

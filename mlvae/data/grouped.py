@@ -137,6 +137,11 @@ class GroupedData:
             x = self.x.index_select(0, indices)
         return x.to(torch.float32).mul_(1 / 255) if x.dtype == torch.uint8 else x
 
+    def expect(self, indices: Tensor) -> None:
+        """Say which observations (n,) are asked for next: a disk may read them meanwhile."""
+        if isinstance(self.x, StoredImages):
+            self.x.expect(indices)
+
     def batch(self, indices: Tensor | Sequence[int] | None = None) -> Batch:
         """The observations at ``indices``, None for all, as one batch for a model."""
         if indices is None:

@@ -86,17 +86,17 @@ class StoredImages:
         assert dim == 0
         rows = self._rows(indices)
         x = torch.empty((len(rows), *self.whole[1:]), dtype=torch.uint8, pin_memory=pin)
-        places = (rows * self.row_bytes).tolist()
-        if hasattr(os, "posix_fadvise"):
-            # The disk is asked for all rows at once, not for one after the other.
-            for place in places:
-                os.posix_fadvise(self.file.number, place, self.row_bytes, os.POSIX_FADV_WILLNEED)
+        places = self._ask(rows)  # for all at once, not for one after the other
         memory = memoryview(x.view(-1).numpy())
         for i, place in enumerate(places):
             row = memory[i * self.row_bytes : (i + 1) * self.row_bytes]
             if os.preadv(self.file.number, [row], place) != self.row_bytes:
                 raise InputError(f"{self.path} was cut short while it was in use; prepare it anew")
         return x
+
+    def expect(self, indices: Tensor) -> None:
+        """Have the disk read the rows at ``indices`` (n,) while something else is done."""
+        self._ask(self._rows(indices))
 
     def to(self, device: torch.device | str) -> StoredImages | Tensor:
         """All rows on ``device`` if they fill no more than half of what it has free, else self.
@@ -113,6 +113,14 @@ class StoredImages:
         for part in torch.arange(len(self)).split(max(1, PIECE // self.row_bytes)):
             x[part[0] : part[-1] + 1] = self.index_select(0, part)
         return x
+
+    def _ask(self, rows: Tensor) -> list[int]:
+        """Ask the disk for rows of the file; where in the file they begin."""
+        places = (rows * self.row_bytes).tolist()
+        if hasattr(os, "posix_fadvise"):
+            for place in places:
+                os.posix_fadvise(self.file.number, place, self.row_bytes, os.POSIX_FADV_WILLNEED)
+        return places
 
     def _rows(self, indices: Tensor) -> Tensor:
         """Rows of the file for indices of these images; as of a tensor, they may be negative."""

@@ -66,6 +66,25 @@ def test_batches_from_the_disk_are_batches_from_memory(path, images, batching):
         assert torch.equal(a.groups.index, b.groups.index)
 
 
+@pytest.mark.parametrize("batching", [Shuffled(8), Grouped(3, 2, "keep")], ids=repr)
+def test_the_disk_is_asked_for_a_batch_while_the_one_before_it_is_used(
+    path, monkeypatch, batching
+):
+    asked = []
+    ask = StoredImages._ask
+    monkeypatch.setattr(StoredImages, "_ask", lambda x, rows: asked.append(rows) or ask(x, rows))
+    order = torch.randperm(30, generator=torch.Generator().manual_seed(1))
+    data = GroupedData(StoredImages(path, SHAPE), LABELS).subset(order)
+    plan = batching.plan(data, torch.Generator().manual_seed(3))
+    for _ in plan:
+        pass
+    ends = zip(plan.rows, plan.rows[1:], strict=False)
+    batches = [order[plan.order[start:end]].tolist() for start, end in ends]
+    # The first is read; every other one is expected as soon as the one before it has been read.
+    wanted = [batches[0], *(rows for rows in batches[1:] for _ in range(2))]
+    assert [rows.tolist() for rows in asked] == wanted
+
+
 def test_training_from_the_disk_is_training_from_memory_bit_for_bit(path, images, tmp_path):
     weights = []
     for name, x in (("memory", images), ("disk", StoredImages(path, SHAPE))):

@@ -1,0 +1,1 @@
+"""What `python scripts/benchmark.py data` measures, one file per question."""

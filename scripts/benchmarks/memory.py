@@ -1,0 +1,96 @@
+"""How much memory a training takes that reads from the disk, against the size of the collection.
+
+Each collection is trained on in a process of its own: python -m benchmarks.memory FILE IMAGES
+THREADS, which prints one line of JSON.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import torch
+
+from benchmarks.reading import BATCH, SHAPE, collection, num_images, stored, training
+from mlvae.batch import Batch
+from mlvae.data import Shuffled
+from mlvae.errors import InputError
+from mlvae.groups import Groups
+
+__all__ = ["measure", "resident"]
+
+#: Sizes of the collections; the largest is the one that the command line asks for.
+TIMES = (1, 4, 16)
+
+#: So many steps are trained; the rest of the epoch is only drawn, which touches every image.
+STEPS = 20
+
+SCRIPTS = Path(__file__).parent.parent
+
+
+def measure(folder: Path, gigabytes: float) -> list[dict[str, object]]:
+    """Resident megabytes of the model in training, and what the collection adds to them."""
+    resident()  # before any work
+    rows = []
+    for times in TIMES:
+        count = num_images(gigabytes * times / TIMES[-1])
+        path = collection(folder, count)
+        model, peak = _in_a_process(path, count)
+        rows.append(
+            {
+                "collection": f"{times}x",
+                "images": count,
+                "megabytes": path.stat().st_size / 1e6,
+                "resident_with_the_model": model,
+                "beyond_the_model": peak - model,
+            }
+        )
+    return rows
+
+
+def resident() -> float:
+    """Memory of this process in megabytes: its own, and the pages of files it has mapped."""
+    try:
+        status = Path("/proc/self/status").read_text()
+    except OSError as error:
+        raise InputError("resident memory is read from /proc, which this system lacks") from error
+    kilobytes = re.findall(r"^Rss(?:Anon|File):\s+(\d+) kB", status, flags=re.MULTILINE)
+    return sum(map(int, kilobytes)) * 1024 / 1e6
+
+
+def _in_a_process(path: Path, count: int) -> tuple[float, float]:
+    command = [sys.executable, "-m", "benchmarks.memory", str(path), str(count)]
+    places = [str(SCRIPTS), str(SCRIPTS.parent), os.environ.get("PYTHONPATH", "")]
+    done = subprocess.run(
+        [*command, str(torch.get_num_threads())],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, places))},
+        check=True,
+        stdout=subprocess.PIPE,
+    )
+    return tuple(json.loads(done.stdout))
+
+
+def peaks(path: Path, count: int) -> tuple[float, float]:
+    """Largest resident memory while training on one batch, and on the collection."""
+    work = training(SHAPE)
+    batch = Batch(torch.rand(BATCH, *SHAPE), Groups(torch.arange(BATCH) // 20))
+    model = 0.0
+    for _ in range(STEPS):
+        work(batch)
+        model = max(model, resident())
+    plan = Shuffled(BATCH).plan(stored(path, count), torch.Generator().manual_seed(0))
+    peak = resident()
+    for number, batch in enumerate(plan):
+        if number < STEPS:
+            work(batch)
+        peak = max(peak, resident())
+    return model, peak
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(int(sys.argv[3]))
+    print(json.dumps(peaks(Path(sys.argv[1]), int(sys.argv[2]))))

@@ -1,0 +1,81 @@
+"""How fast a collection is prepared: images per second, and per second of one core's time."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import shutil
+import time
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from mlvae.data import faces
+from mlvae.data.decoders import Decoders
+
+__all__ = ["measure"]
+
+#: Height and width of the images it makes: those of Labeled Faces in the Wild.
+SIZE = 250
+
+#: So many images of each format are made, if the command line does not say.
+IMAGES = 1000
+
+
+def measure(
+    folder: Path, *, root: str | None, images: int | None, rounds: int
+) -> list[dict[str, object]]:
+    """Prepare JPEGs and PNGs, or what is in ``root``, with one process and with one a core."""
+    collections = {root: root}
+    if root is None:
+        kinds = {"JPEG": "jpg", "PNG": "png"}
+        collections = {
+            f"{kind}, {SIZE}x{SIZE}": make(folder / ending, ending, images or IMAGES)
+            for kind, ending in kinds.items()
+        }
+    cores = Decoders(None, {}).workers
+    settings = [(name, workers) for name in collections for workers in sorted({1, cores})]
+    rates: dict[tuple[str, int], list[tuple[float, float]]] = {each: [] for each in settings}
+    for _ in range(rounds):
+        for name, workers in settings:
+            rates[name, workers].append(_rates(folder, collections[name], images, workers))
+    return [
+        {
+            "files": name,
+            "processes": workers,
+            "images_per_second": [wall for wall, _ in pairs],
+            "per_core": [core for _, core in pairs],
+        }
+        for (name, workers), pairs in rates.items()
+    ]
+
+
+def make(folder: Path, ending: str, images: int) -> Path:
+    """A collection of smooth, slightly noisy images, 20 of each identity; no two are the same."""
+    generator = np.random.default_rng(0)
+    for i in range(images):
+        coarse = Image.fromarray(generator.integers(0, 256, (12, 12, 3), dtype=np.uint8))
+        pixels = np.asarray(coarse.resize((SIZE, SIZE), Image.Resampling.BICUBIC))
+        noise = generator.integers(0, 8, pixels.shape, dtype=np.uint8)
+        path = folder / f"person{i // 20:05}" / f"{i % 20:02}.{ending}"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels // 8 * 7 + noise).save(path)
+    return folder
+
+
+def _rates(folder: Path, root: str | Path, limit: int | None, workers: int) -> tuple[float, float]:
+    """Images per second, and per second of processor time of this process and the decoders."""
+    cache = folder / "cache"
+    start, busy = time.perf_counter(), _processor_time()
+    with contextlib.redirect_stdout(io.StringIO()):
+        splits = faces(root, cache=cache, validation=0, test=0, workers=workers, limit=limit)
+    busy, seconds = _processor_time() - busy, time.perf_counter() - start
+    shutil.rmtree(cache)
+    return len(splits.train) / seconds, len(splits.train) / busy
+
+
+def _processor_time() -> float:
+    """Of this process and of the children that have ended, in seconds."""
+    return sum(os.times()[:4])

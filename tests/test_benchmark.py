@@ -1,0 +1,131 @@
+"""The measurements of data in scripts/benchmark.py, each at a small size."""
+
+import importlib
+import json
+import math
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+SCRIPTS = Path(__file__).parent.parent / "scripts"
+SMALL = ["--rounds", 1, "--seconds", 0.1, "--images", 12, "--gigabytes", 0.02, "--identities", 99]
+
+
+@pytest.fixture(autouse=True)
+def path(monkeypatch):
+    """Modules of scripts/ are found as when a script is run."""
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+
+
+@pytest.fixture
+def benchmark(monkeypatch, tmp_path, capsys):
+    """Runs the script in ``tmp_path``; returns what it printed, and its rows by measurement."""
+
+    def run(*arguments):
+        monkeypatch.chdir(tmp_path)
+        names = ["benchmark.py", *arguments, "--json", "result.json", "--folder", tmp_path]
+        monkeypatch.setattr(sys, "argv", [str(name) for name in names])
+        importlib.import_module("benchmark").main()
+        assert [file.name for file in tmp_path.iterdir()] == ["result.json"]
+        return capsys.readouterr().out, json.loads((tmp_path / "result.json").read_text())
+
+    return run
+
+
+def test_all_measurements_of_data_print_tables_and_write_json(benchmark, monkeypatch):
+    # One process instead of three: each takes seconds to import torch.
+    monkeypatch.setattr("benchmarks.memory.TIMES", (16,))
+    out, result = benchmark("data", *SMALL)
+    assert {"device", "threads", "torch", "python", "date"} < result.keys()
+    names = ("prepare", "batches", "disk", "memory", "grouping")
+    assert all(result[name] for name in names)
+    for words in ("per core", "disk, cold", "times in memory", "beyond the model", "accumulate"):
+        assert words in out
+    kinds = {row["files"] for row in result["prepare"]}
+    assert kinds == {"JPEG, 250x250", "PNG, 250x250"}
+    assert [row["identities"] for row in result["grouping"]] == [10, 99]
+    (memory,) = result["memory"]
+    assert memory["images"] == 1628 and memory["megabytes"] == pytest.approx(20, rel=0.01)
+    assert memory["resident_with_the_model"] > 100 > memory["beyond_the_model"]
+    for row in (*result["prepare"], *result["batches"], *result["disk"]):
+        assert len(row["images_per_second"]) == 1 and row["images_per_second"][0] > 0
+    for row in result["grouping"]:
+        assert row["images"] == 198 and min(row["plan_grouped"] + row["accumulate"]) > 0
+    # What is in memory asks the disk for nothing.
+    (share,) = result["batches"][0]["share_from_the_disk"]
+    assert share == 0 or math.isnan(share)  # where the system does not tell
+
+
+def test_a_collection_of_ones_own_is_prepared(benchmark, tmp_path, tmp_path_factory):
+    root = tmp_path_factory.mktemp("people")
+    for i in range(6):
+        (root / f"person{i % 2}").mkdir(exist_ok=True)
+        pixels = np.full((9, 8), i, np.uint8)
+        Image.fromarray(pixels).save(root / f"person{i % 2}" / f"{i}.png")
+    _, result = benchmark("prepare", "--root", root, "--rounds", 1)
+    assert {row["files"] for row in result["prepare"]} == {str(root)}
+    assert "batches" not in result
+
+
+def test_memory_is_measured_at_three_sizes_the_largest_being_the_one_asked_for(
+    monkeypatch, tmp_path
+):
+    from benchmarks import memory
+
+    monkeypatch.setattr(memory, "_in_a_process", lambda path, count: (100.0, 101.0))
+    rows = memory.measure(tmp_path, 0.1)
+    assert [row["images"] for row in rows] == [509, 2035, 8138]
+    assert [row["megabytes"] for row in rows] == pytest.approx([6.25, 25, 100], rel=0.01)
+    assert {row["beyond_the_model"] for row in rows} == {1.0}
+
+
+def test_a_table_shows_the_median_and_the_range():
+    from benchmarks.data import table
+
+    rows = [{"name": "a", "per_core": [1.0, 3.0, 1234.5]}, {"name": "long", "per_core": [7]}]
+    assert table(rows).splitlines() == [
+        "name        per core",
+        "a     3 (1 to 1,234)",
+        "long               7",
+    ]
+
+
+def test_resident_memory_counts_what_is_held():
+    from benchmarks.memory import resident
+
+    before = resident()
+    held = torch.ones(64, 2**20, dtype=torch.uint8)
+    assert 60 < resident() - before < 80
+    del held
+
+
+def test_everybody_has_an_image_and_the_groups_are_ragged():
+    from benchmarks.grouping import ragged
+
+    sizes = np.bincount(ragged(20_000, 1000), minlength=1000)
+    assert sizes.sum() == 20_000 and sizes.min() >= 1 and sizes.max() > 100
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["data", "--device", "cuda"], "--device=cuda is for training; data is measured on cpu"),
+        (["disk", "--gigabytes", 0], "--gigabytes must be a number above 0"),
+        (["disk", "--gigabytes", 1e9], "choose another with --folder"),
+        (["grouping", "--identities", 3], "--identities must be an integer of at least 10"),
+        (["prepare", "--rounds", 0], "--rounds must be an integer of at least 1"),
+        (["prepare", "--root", "nowhere"], "nowhere must be a folder, an archive or a table"),
+        (["batches", "--folder", "nowhere"], "--folder=nowhere must be a folder that is there"),
+    ],
+)
+def test_what_cannot_be_measured_is_one_line(monkeypatch, tmp_path, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["benchmark.py", *map(str, arguments)])
+    with pytest.raises(SystemExit, match=r"^error: ") as end:
+        importlib.import_module("benchmark").main()
+    assert message in end.value.code and "\n" not in end.value.code
+    assert list(tmp_path.iterdir()) == []
