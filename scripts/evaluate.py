@@ -58,7 +58,8 @@ def evaluate_by(config: dict[str, object], *, progress: bool = True) -> dict[str
             f"{run} was trained on observations of shape {model.shape}, but those of "
             f"{dataset['name']} now have {splits.train.shape}"
         )
-    vae = _control(config["vae"], run, trained, checkpoint["step"], dataset, progress)
+    as_trained = {**trained, "dataset": dataset, "device": config["device"]}
+    vae = _control(config["vae"], run, as_trained, checkpoint["step"], progress)
     return evaluate(
         model,
         splits,
@@ -78,9 +79,8 @@ def evaluate_by(config: dict[str, object], *, progress: bool = True) -> dict[str
 def _control(
     vae: str | None,
     run: Path,
-    trained: dict,
+    trained: dict[str, object],
     step: int,
-    dataset: dict[str, object],
     progress: bool,
 ) -> Path | None:
     """The folder of the run of the plain VAE to compare with, trained first if need be."""
@@ -90,7 +90,7 @@ def _control(
         read_checkpoint(Path(vae).expanduser() / "checkpoint.pt")
         return Path(vae).expanduser()
     folder = run / "controls" / "vae"
-    config = vae_config(trained, dataset, folder)
+    config = vae_config(trained, folder)
     resume = (folder / "checkpoint.pt").is_file()
     if resume:
         checkpoint = read_checkpoint(folder / "checkpoint.pt")
@@ -103,14 +103,11 @@ def _control(
     return folder
 
 
-def vae_config(
-    trained: dict[str, object], dataset: dict[str, object], folder: Path
-) -> dict[str, object]:
+def vae_config(trained: dict[str, object], folder: Path) -> dict[str, object]:
     """The configuration of a run with a plain VAE in its model's place, of as many latents."""
     model = trained["model"]
     return {
         **trained,
-        "dataset": dataset,
         "model": {
             "name": "VAE",
             "latent_dim": model["content_dim"] + model["style_dim"],
@@ -119,7 +116,6 @@ def vae_config(
             "likelihood": model["likelihood"],
         },
         "run": str(folder),
-        "device": "auto",
     }
 
 
