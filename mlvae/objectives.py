@@ -5,7 +5,7 @@ Shapes: N observations, G groups. Every term is in nats.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -34,6 +34,11 @@ class Objective:
     terms: dict[str, Tensor]
     num_observations: int
     num_groups: int
+
+    def plus(self, cost: Tensor, terms: dict[str, Tensor]) -> Objective:
+        """With ``cost``, shape (), added to the loss before its mean over groups; and its terms."""
+        loss = self.loss + cost / self.num_groups
+        return replace(self, loss=loss, terms={**self.terms, **terms})
 
     def totals(self) -> dict[str, Tensor]:
         """Sums over the batch, each of shape () and in nats; divide by N or G as you need.

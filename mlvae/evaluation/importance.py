@@ -40,13 +40,13 @@ def importance_weighted_bound(
         \frac{p(x_i \mid c_k, s_{ikm}) \, p(s_{ikm})}{q(s_{ikm} \mid x_i)}
 
     with :math:`c_k \sim q(c \mid x_G)`, accumulated from all members, and
-    :math:`s_{ikm} \sim q(s \mid x_i)`. The members are independent given the content, so each
-    average over m estimates :math:`p(x_i \mid c_k)` without bias and their product
-    :math:`p(x_G \mid c_k)`; the average over k then estimates :math:`p(x_G)` without bias, and
-    its logarithm is below :math:`\log p(x_G)` in expectation, ever less so as K and M grow
-    (Y. Burda, R. Grosse, R. Salakhutdinov: Importance Weighted Autoencoders. ICLR 2016,
-    arXiv:1509.00519, section 3 and theorem 1, for the average over k). With K = M = 1 it is
-    the group ELBO.
+    :math:`s_{ikm} \sim q(s \mid x_i)`, or :math:`q(s \mid x_i, c_k)`. The members are
+    independent given the content, so each average over m estimates :math:`p(x_i \mid c_k)`
+    without bias and their product :math:`p(x_G \mid c_k)`; the average over k then estimates
+    :math:`p(x_G)` without bias, and its logarithm is below :math:`\log p(x_G)` in expectation,
+    ever less so as K and M grow (Y. Burda, R. Grosse, R. Salakhutdinov: Importance Weighted
+    Autoencoders. ICLR 2016, arXiv:1509.00519, section 3 and theorem 1, for the average over k).
+    With K = M = 1 it is the group ELBO.
 
     What is returned is one estimate of that expectation: it may lie above :math:`\log p(x_G)` by
     chance. Weights in the model's objective do not enter. Under the Bernoulli likelihood grey
@@ -93,6 +93,8 @@ def importance_weighted_bound(
         total = content.mean.new_full((groups.num_groups,), -torch.inf)
         for _ in range(num_content):
             c, log_weight = _draw(content, generator)
+            if getattr(model, "style_given_content", False):
+                style = _posteriors(model, data, chunks, c)[1]
             member = style.mean.new_full((len(data),), -torch.inf)
             for _ in range(num_style):
                 s, log_ratio = _draw(style, generator)
@@ -114,17 +116,23 @@ def _check(model: object, *, seed: int, **counts: int) -> None:
 
 
 def _posteriors(
-    model: MLVAE | VAE, data: GroupedData, chunks: Sequence[Tensor]
+    model: MLVAE | VAE, data: GroupedData, chunks: Sequence[Tensor], c: Tensor | None = None
 ) -> tuple[DiagonalGaussian, DiagonalGaussian, Groups]:
     """q(c | x_G) (G, C), q(s | x_i) (N, S), both float64, and the groups that share a content.
 
-    A VAE is a model without style, S = 0, whose observations are groups of one.
+    Where the style is inferred given the content, it is so given ``c`` (G, C). A VAE is a model
+    without style, S = 0, whose observations are groups of one.
     """
     encoded = []
     for rows in chunks:
         x = _observations(model, data, rows)
         model.likelihood.check(x)
-        encoded.append(model.encoder(x))
+        if isinstance(model, VAE):
+            encoded.append(model.encoder(x))
+            continue
+        each, style_given = model.posteriors(x)
+        of_group = each.mean if c is None else c[data.groups.index[rows]].to(x.dtype)
+        encoded.append((each, style_given(of_group)))
     each, *styles = (
         DiagonalGaussian(
             torch.cat([q.mean for q in pieces]).double(),

@@ -10,6 +10,7 @@ from mlvae.models.mlvae import MLVAE
 from mlvae.models.vae import VAE
 from mlvae.networks import NETWORKS
 from mlvae.parts import from_config
+from mlvae.separation import Separation
 
 __all__ = ["MLVAE", "VAE", "build"]
 
@@ -36,4 +37,6 @@ def build(shape: Sequence[int], config: Mapping[str, object]) -> MLVAE | VAE:
         options["network"] = from_config(options["network"], NETWORKS, "network")
     if "likelihood" in options:
         options["likelihood"] = from_config(options["likelihood"], LIKELIHOODS, "likelihood")
+    if "separation" in options:
+        options["separation"] = from_config(options["separation"], (Separation,), "separation")
     return MODELS[name](shape, **options)

@@ -5,7 +5,7 @@ Shapes: N observations, G groups, C content and S style dimensions, ... one obse
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -22,6 +22,7 @@ from mlvae.models.observations import as_observations, check_shape
 from mlvae.networks import MLP, Network
 from mlvae.objectives import GroupELBO, Objective
 from mlvae.parts import to_config
+from mlvae.separation import Separation, Separators
 
 __all__ = ["MLVAE"]
 
@@ -66,6 +67,12 @@ class MLVAE(nn.Module):
             without bias (footnote 1 of the paper); the first has the smaller variance.
         content_kl_weight: factor of the content KL in the loss; 1 is the bound.
         style_kl_weight: factor of the style KL in the loss; 1 is the bound.
+        style_given_content: infer the style from its observation and the content,
+            q(s | x_i, c), by an encoder of its own (I. Iliescu et al.: group instance
+            disentanglement by a contextual VAE, CxVAE). The bound is still one on log p(x_G), and
+            can be tighter: given the content, the style need not tell of it, and costs less.
+            :meth:`infer_style` takes the content of the observation itself unless it is told.
+        separation: further costs, while training, of a style that tells of its group.
 
     Raises:
         InputError: if an option is out of range.
@@ -89,6 +96,8 @@ class MLVAE(nn.Module):
         "content_draw",
         "content_kl_weight",
         "style_kl_weight",
+        "style_given_content",
+        "separation",
     )
 
     def __init__(
@@ -104,6 +113,8 @@ class MLVAE(nn.Module):
         content_draw: str = "observation",
         content_kl_weight: float = 1.0,
         style_kl_weight: float = 1.0,
+        style_given_content: bool = False,
+        separation: Separation = Separation(),  # noqa: B008 (frozen)
     ) -> None:
         super().__init__()
         self.shape = check_shape(shape)
@@ -128,11 +139,19 @@ class MLVAE(nn.Module):
         self.accumulation = accumulation
         self.evidence_from = evidence_from
         self.content_draw = content_draw
-        self.encoder = network.encoder(self.shape, (content_dim, style_dim))
+        self.style_given_content = style_given_content
+        self.separation = separation
+        if style_given_content:
+            self.encoder = network.encoder(self.shape, (content_dim,))
+            self.style_encoder = network.conditional_encoder(self.shape, style_dim, content_dim)
+        else:
+            self.encoder = network.encoder(self.shape, (content_dim, style_dim))
         self.decoder = build_decoder(network, content_dim + style_dim, self.shape, likelihood)
         self.objective = GroupELBO(
             content_kl_weight=content_kl_weight, style_kl_weight=style_kl_weight
         )
+        if separation.active:
+            self.separators = Separators(separation, content_dim, style_dim)
 
     @property
     def config(self) -> dict[str, object]:
@@ -148,6 +167,8 @@ class MLVAE(nn.Module):
             "content_draw": self.content_draw,
             "content_kl_weight": self.objective.content_kl_weight,
             "style_kl_weight": self.objective.style_kl_weight,
+            "style_given_content": self.style_given_content,
+            "separation": to_config(self.separation),
         }
 
     def forward(self, batch: Batch, *, generator: torch.Generator | None = None) -> Objective:
@@ -158,8 +179,8 @@ class MLVAE(nn.Module):
             generator: source of the noise, on the model's device; None is torch's own.
         """
         x, groups = batch
-        content_each, style = self.encoder(x)
-        content = self._content(content_each, groups, generator)
+        each, style_given = self.posteriors(x)
+        content = self._content(each, groups, generator)
         content_kl = content.kl()
         if self.training and self.evidence_from == "others":
             content_kl = groups.sum(content_kl) / groups.sizes
@@ -169,14 +190,41 @@ class MLVAE(nn.Module):
             c = DiagonalGaussian(*spread).sample(generator=generator)
         else:
             c = groups.spread(content.sample(generator=generator))
+        style = style_given(c)
         s = style.sample(generator=generator)
         parameters = self.decoder(torch.cat((c, s), 1))
-        return self.objective(
+        objective = self.objective(
             log_likelihood=self.likelihood.log_prob(parameters, x),
             style_kl=style.kl(),
             content_kl=content_kl,
             groups=groups,
         )
+        if self.training and self.separation.active:
+            costs = self.separators(c, s, groups, recognise=self._recognise, generator=generator)
+            objective = objective.plus(*costs)
+        return objective
+
+    def posteriors(
+        self, x: Tensor
+    ) -> tuple[DiagonalGaussian, Callable[[Tensor], DiagonalGaussian]]:
+        """What the encoders make of observations x, float (N, ...).
+
+        Returns:
+            Each observation's own content posterior, q(c | x_i) (N, C); and its style posterior
+            (N, S) as a function of the content (N, C), which only matters if
+            ``style_given_content``.
+        """
+        if not self.style_given_content:
+            each, style = self.encoder(x)
+            return each, lambda content: style
+        (each,) = self.encoder(x)
+        features = self.style_encoder.trunk(x)
+        return each, lambda content: self.style_encoder.given(features, content)
+
+    def _recognise(self, content: Tensor, style: Tensor) -> DiagonalGaussian:
+        """The content posteriors (N, C) of decoded observations."""
+        decoded = self.likelihood.mean(self.decoder(torch.cat((content, style), 1)))
+        return self.encoder(decoded)[0]
 
     def _content(
         self, each: DiagonalGaussian, groups: Groups, generator: torch.Generator | None
@@ -208,9 +256,23 @@ class MLVAE(nn.Module):
             )
         return ACCUMULATIONS[self.accumulation](self.encoder(x)[0], groups.to(x.device))
 
-    def infer_style(self, x: Tensor | np.ndarray) -> DiagonalGaussian:
-        """The style posterior of each observation x (N, ...), q(s | x_i): shape (N, S)."""
-        return self.encoder(as_observations(x, self.shape, self))[1]
+    def infer_style(
+        self, x: Tensor | np.ndarray, content: Tensor | DiagonalGaussian | None = None
+    ) -> DiagonalGaussian:
+        """The style posterior of each observation x (N, ...), q(s | x_i): shape (N, S).
+
+        Args:
+            x: observations (N, ...), uint8 images or floats.
+            content: with ``style_given_content``, the content (N, C) that the style is inferred
+                given, or a posterior, whose mean is taken; None: the mean of each observation's
+                own, q(c | x_i). Otherwise it does not matter.
+        """
+        each, style_given = self.posteriors(as_observations(x, self.shape, self))
+        if content is None:
+            content = ACCUMULATIONS[self.accumulation](
+                each, Groups.singletons(len(each), each.mean.device)
+            )
+        return style_given(content.mean if isinstance(content, DiagonalGaussian) else content)
 
     def decode(
         self, content: Tensor | DiagonalGaussian, style: Tensor | DiagonalGaussian
@@ -257,4 +319,4 @@ class MLVAE(nn.Module):
         content = self.infer_content(x, groups)
         if groups is not None:
             content = content[Groups.of(groups).index.to(content.mean.device)]
-        return self.decode(content, self.infer_style(x))
+        return self.decode(content, self.infer_style(x, content))

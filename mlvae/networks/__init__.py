@@ -1,24 +1,33 @@
 """Networks: from observations to posteriors, and from latents to a likelihood's parameters.
 
-A network is described by a small frozen record (:class:`MLP`, :class:`Conv`) that builds an
-encoder and a decoder for the shape of an observation, so a model can be written down and rebuilt
-from plain values.
+A network is described by a small frozen record (:class:`MLP`, :class:`Conv`, :class:`ConvMLP`)
+that builds an encoder and a decoder for the shape of an observation, so a model can be written
+down and rebuilt from plain values.
 """
 
-from mlvae.networks.coders import ACTIVATIONS, Decoder, Encoder, SeparateEncoders
+from mlvae.networks.coders import (
+    ACTIVATIONS,
+    ConditionalEncoder,
+    Decoder,
+    Encoder,
+    SeparateEncoders,
+)
 from mlvae.networks.conv import Conv
+from mlvae.networks.hybrid import ConvMLP
 from mlvae.networks.mlp import MLP
 
 __all__ = [
     "ACTIVATIONS",
     "MLP",
     "NETWORKS",
+    "ConditionalEncoder",
     "Conv",
+    "ConvMLP",
     "Decoder",
     "Encoder",
     "Network",
     "SeparateEncoders",
 ]
 
-Network = MLP | Conv
-NETWORKS = (MLP, Conv)
+Network = MLP | Conv | ConvMLP
+NETWORKS = (MLP, Conv, ConvMLP)

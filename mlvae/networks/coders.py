@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor, nn
 
 from mlvae.gaussian import DiagonalGaussian
 
-__all__ = ["ACTIVATIONS", "Decoder", "Encoder", "SeparateEncoders"]
+__all__ = ["ACTIVATIONS", "ConditionalEncoder", "Decoder", "Encoder", "SeparateEncoders"]
 
 ACTIVATIONS = {
     "tanh": nn.Tanh,
@@ -52,6 +53,34 @@ class SeparateEncoders(nn.Module):
     def forward(self, x: Tensor) -> tuple[DiagonalGaussian, ...]:
         """One posterior for each encoder, of shape (N, D), from x (N, ...)."""
         return tuple(encoder(x)[0] for encoder in self.encoders)
+
+
+class ConditionalEncoder(nn.Module):
+    """An encoder whose posterior depends on something known besides the observation.
+
+    What the trunk leaves and the context pass one more layer before the heads.
+
+    Args:
+        trunk: from observations (N, ...) to features (N, width).
+        join: from features and context side by side to ``hidden`` units.
+        hidden: what ``join`` leaves.
+        dim: of the posterior, D.
+    """
+
+    def __init__(self, trunk: nn.Module, join: nn.Module, hidden: int, dim: int) -> None:
+        super().__init__()
+        self.trunk = trunk
+        self.join = join
+        self.heads = nn.Linear(hidden, 2 * dim)
+
+    def forward(self, x: Tensor, context: Tensor) -> DiagonalGaussian:
+        """The posterior (N, D) given x (N, ...) and the context (N, K)."""
+        return self.given(self.trunk(x), context)
+
+    def given(self, features: Tensor, context: Tensor) -> DiagonalGaussian:
+        """The posterior (N, D) given what the trunk made of the observations (N, width)."""
+        joined = self.join(torch.cat((features, context.to(features.dtype)), 1))
+        return DiagonalGaussian(*self.heads(joined).chunk(2, 1))
 
 
 class Decoder(nn.Module):

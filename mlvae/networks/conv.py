@@ -14,10 +14,17 @@ import torch
 from torch import Tensor, nn
 
 from mlvae.errors import InputError, check_choice, check_integer, check_number
-from mlvae.networks.coders import ACTIVATIONS, Decoder, Encoder, SeparateEncoders
+from mlvae.networks.coders import (
+    ACTIVATIONS,
+    ConditionalEncoder,
+    Decoder,
+    Encoder,
+    SeparateEncoders,
+)
 
 __all__ = ["Conv", "Residual"]
 
+JOIN = 256  # units of the layer where features meet the context
 CHANNELS_A_GROUP = 8  # least number that a group norm takes together
 
 
@@ -92,16 +99,29 @@ class Conv:
             return SeparateEncoders([self._encoder(shape, [d]) for d in dims])
         return self._encoder(shape, dims)
 
+    def conditional_encoder(
+        self, shape: Sequence[int], dim: int, context: int
+    ) -> ConditionalEncoder:
+        """From ``shape`` and ``context`` known numbers to a posterior of ``dim`` dimensions."""
+        trunk, features = self._trunk(shape)
+        join = nn.Sequential(nn.Linear(features + context, JOIN), ACTIVATIONS[self.activation]())
+        encoder = ConditionalEncoder(trunk, join, JOIN, dim)
+        _shrink(encoder.heads)
+        return encoder.to(memory_format=torch.channels_last)
+
     def _encoder(self, shape: Sequence[int], dims: Sequence[int]) -> Encoder:
+        encoder = Encoder(*self._trunk(shape), dims)
+        _shrink(encoder.heads)
+        return encoder.to(memory_format=torch.channels_last)
+
+    def _trunk(self, shape: Sequence[int]) -> tuple[nn.Sequential, int]:
+        """From images to features, and how many of them."""
         channels, *size = _image(shape)
         layers: list[nn.Module] = []
         for inputs, width in itertools.pairwise((channels, *self.widths)):
             layers += [nn.Conv2d(inputs, width, 3, stride=2, padding=1), *self._stage(width)]
         layers += [*_normed(self.widths[-1], self.activation), nn.Flatten()]
-        features = self.widths[-1] * math.prod(self._sizes(size)[-1])
-        encoder = Encoder(nn.Sequential(*layers), features, dims)
-        _shrink(encoder.heads)
-        return encoder.to(memory_format=torch.channels_last)
+        return nn.Sequential(*layers), self.widths[-1] * math.prod(self._sizes(size)[-1])
 
     def decoder(self, latent_dim: int, shape: Sequence[int], outputs: int) -> Decoder:
         """From ``latent_dim`` latents to ``outputs`` parameters an element of ``shape``."""

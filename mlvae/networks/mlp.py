@@ -11,11 +11,18 @@ import torch
 from torch import nn
 
 from mlvae.errors import InputError, check_choice, check_integer
-from mlvae.networks.coders import ACTIVATIONS, Decoder, Encoder, SeparateEncoders
+from mlvae.networks.coders import (
+    ACTIVATIONS,
+    ConditionalEncoder,
+    Decoder,
+    Encoder,
+    SeparateEncoders,
+)
 
 __all__ = ["MLP"]
 
 INITS = ("torch", "lecun")
+JOIN = 256  # units of the layer where features meet the context
 
 
 @dataclass(frozen=True)
@@ -54,6 +61,17 @@ class MLP:
         widths = (math.prod(shape), *self.hidden)
         encoder = Encoder(nn.Sequential(nn.Flatten(), *self._layers(widths)), widths[-1], dims)
         self._initialise(encoder.heads, [d for d in dims for _ in "mv"])
+        return encoder
+
+    def conditional_encoder(
+        self, shape: Sequence[int], dim: int, context: int
+    ) -> ConditionalEncoder:
+        """From ``shape`` and ``context`` known numbers to a posterior of ``dim`` dimensions."""
+        widths = (math.prod(shape), *self.hidden)
+        trunk = nn.Sequential(nn.Flatten(), *self._layers(widths))
+        join = nn.Sequential(*self._layers((widths[-1] + context, JOIN)))
+        encoder = ConditionalEncoder(trunk, join, JOIN, dim)
+        self._initialise(encoder.heads, [dim, dim])
         return encoder
 
     def decoder(self, latent_dim: int, shape: Sequence[int], outputs: int) -> Decoder:

@@ -1,0 +1,65 @@
+"""The style posterior given the content, q(s | x, c)."""
+
+import pytest
+import torch
+
+from mlvae import Batch, DiagonalGaussian, Groups
+from mlvae.models import build
+from mlvae.networks import MLP, Conv, ConvMLP
+
+NETWORKS = [
+    MLP(hidden=(9,)),
+    MLP(hidden=(), init="lecun"),
+    Conv(widths=(4, 8)),
+    ConvMLP(widths=(4, 8), hidden=(9,)),
+]
+
+
+@pytest.fixture
+def batch():
+    return Batch(torch.rand(6, 1, 8, 8), Groups.of([0, 1, 0, 2, 1, 1]))
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_every_parameter_learns_and_the_model_is_rebuilt(small_model, batch, network):
+    model = small_model(style_given_content=True, network=network)
+    model(batch).loss.backward()
+    assert all(p.grad is not None and p.grad.any() for p in model.parameters())
+    again = build((1, 8, 8), model.config)
+    again.load_state_dict(model.state_dict())
+    x = batch.x
+    assert torch.equal(again.eval().reconstruct(x), model.eval().reconstruct(x))
+
+
+def test_the_style_depends_on_the_content_and_else_it_does_not(small_model, batch):
+    for conditional in (True, False):
+        model = small_model(style_given_content=conditional)
+        styles = [model.infer_style(batch.x, torch.full((6, 3), value)) for value in (0.0, 5.0)]
+        assert torch.equal(styles[0].mean, styles[1].mean) != conditional
+
+
+def test_unless_told_the_content_is_the_observation_s_own(small_model, batch):
+    model = small_model(style_given_content=True)
+    own = model.infer_content(batch.x)
+    for content in (own, own.mean):
+        assert torch.equal(
+            model.infer_style(batch.x).mean, model.infer_style(batch.x, content).mean
+        )
+    group = DiagonalGaussian(torch.ones(6, 3), torch.zeros(6, 3))
+    assert not torch.equal(model.infer_style(batch.x).mean, model.infer_style(batch.x, group).mean)
+
+
+def test_the_bound_is_that_of_the_conditional_posterior(small_model, batch):
+    """One draw of both latents, put together by hand from the model's own parts."""
+    model = small_model(style_given_content=True, content_draw="group").double()
+    x, groups = batch.x.double(), batch.groups
+    objective = model(Batch(x, groups), generator=torch.Generator().manual_seed(3))
+    generator = torch.Generator().manual_seed(3)
+    content = model.infer_content(x, groups)
+    c = content.sample(generator=generator)[groups.index]
+    style = model.infer_style(x, c)
+    s = style.sample(generator=generator)
+    expected = model.likelihood.log_prob(model.decoder(torch.cat((c, s), 1)), x) - style.kl()
+    for group in range(3):
+        bound = expected[groups.index == group].sum() - content.kl()[group]
+        torch.testing.assert_close(objective.elbo[group], bound)

@@ -1,0 +1,93 @@
+"""Critics that try to tell the group from the style, and whose success is a cost."""
+
+import math
+
+import pytest
+import torch
+
+from mlvae import Groups
+from mlvae.separation.critics import ContentCritic, PairCritic, Reversal, fellow_members
+
+LABELS = torch.tensor([0, 1, 0, 2, 1, 1, 1])
+
+# Properties
+
+
+def test_fellow_members_are_others_of_the_group_each_as_often():
+    groups = Groups(LABELS)
+    counts = torch.zeros(7, 7)
+    for _ in range(300):
+        fellow = fellow_members(groups)
+        assert torch.equal(LABELS[fellow], LABELS)
+        assert sorted(fellow.tolist()) == list(range(7))
+        counts[torch.arange(7), fellow] += 1
+    assert counts.diagonal().tolist() == [
+        0,
+        0,
+        0,
+        300,
+        0,
+        0,
+        0,
+    ]  # only who is alone is with itself
+    assert (counts[1][[4, 5, 6]] - 100).abs().max() < 40
+
+
+def test_reversal_changes_no_value_and_turns_the_gradient_round():
+    x = torch.randn(3, requires_grad=True)
+    y = Reversal.apply(x, 2.5)
+    assert torch.equal(x, y)
+    y.sum().backward()
+    assert x.grad.tolist() == [-2.5] * 3
+
+
+@pytest.mark.parametrize("kind", [ContentCritic, PairCritic])
+def test_the_encoder_s_gradient_is_minus_the_weight_times_the_critic_s(kind):
+    critic, groups = kind(3, 2, 8), Groups(LABELS)
+    c, gradients, own = torch.randn(7, 3), [], []
+    for weight in (1.0, 4.0):
+        s = torch.linspace(-1, 1, 14).view(7, 2).requires_grad_()
+        critic.zero_grad()
+        generator = torch.Generator().manual_seed(0)
+        critic(c, s, groups, weight, generator).sum().backward()
+        gradients.append(s.grad)
+        own.append([p.grad.clone() for p in critic.parameters()])
+    torch.testing.assert_close(gradients[1], 4 * gradients[0])
+    torch.testing.assert_close(own[1], own[0])  # the critic learns at full weight whatever it is
+
+
+@pytest.mark.parametrize("kind", [ContentCritic, PairCritic])
+@pytest.mark.parametrize("dependent", [False, True])
+def test_a_trained_critic_gains_by_what_style_tells_of_the_group_and_no_more(kind, dependent):
+    """Two groups at -1 and 1: half of random pairs look right, so 2 JSD = 2 log 2 - H."""
+    index = torch.arange(256) % 2
+    groups, critic = Groups(index), kind(1, 1, 32)
+    adam = torch.optim.Adam(critic.parameters(), lr=1e-2)
+    c = (2.0 * index - 1)[:, None]
+    gains = []
+    for _ in range(150):
+        s = c.clone() if dependent else torch.randn(256, 1)
+        loss = critic(c, s, groups, 0.0, None).mean()
+        adam.zero_grad()
+        loss.backward()
+        adam.step()
+        gains.append(2 * math.log(2) - loss.item())
+    # Where they belong together every pair fits, at random every second: the best score is 2 to 1.
+    best = 2 * math.log(2) - (math.log(1.5) + 0.5 * math.log(3)) if dependent else 0.0
+    assert sum(gains[-50:]) / 50 == pytest.approx(best, abs=0.03)
+
+
+# Behaviour
+
+
+def test_groups_of_one_teach_nothing_of_pairs():
+    s = torch.randn(7, 2, requires_grad=True)
+    losses = PairCritic(3, 2, 8)(torch.randn(7, 3), s, Groups(LABELS), 1.0, None)
+    assert losses[3].item() == pytest.approx(2 * math.log(2))
+
+
+def test_no_gradient_reaches_the_content():
+    c = torch.randn(7, 3, requires_grad=True)
+    s = torch.randn(7, 2, requires_grad=True)
+    ContentCritic(3, 2, 8)(c, s, Groups(LABELS), 1.0, None).sum().backward()
+    assert c.grad is None and s.grad.any()
