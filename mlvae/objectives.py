@@ -36,7 +36,7 @@ class Objective:
     num_groups: int
 
     def plus(self, cost: Tensor, terms: dict[str, Tensor]) -> Objective:
-        """With ``cost``, shape (), added to the loss before its mean over groups; and its terms."""
+        """The same with ``cost``, shape (), added to the loss before its mean over groups."""
         loss = self.loss + cost / self.num_groups
         return replace(self, loss=loss, terms={**self.terms, **terms})
 

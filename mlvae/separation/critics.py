@@ -87,8 +87,8 @@ class PairCritic(nn.Module):
     r"""Tells two styles of one group from two at random.
 
     The cost is :math:`2 \operatorname{JSD}(q(s, s') \,\|\, q(s) q(s'))` per observation, over
-    pairs of fellow members, at most 2 log 2 nats. J. Nemeth: Adversarial Disentanglement with Grouped
-    Observations. AAAI 2020, arXiv:2001.04761. Its signal is weaker than that of
+    pairs of fellow members, at most 2 log 2 nats. J. Nemeth: Adversarial Disentanglement with
+    Grouped Observations. AAAI 2020, arXiv:2001.04761. Its signal is weaker than that of
     :class:`ContentCritic`: both styles must tell of the group before it can see anything.
     """
 
