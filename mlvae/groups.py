@@ -146,6 +146,18 @@ class Groups:
         index = self.index.view(-1, *[1] * (values.ndim - 1)).expand_as(values)
         return low.scatter_reduce(0, index, values, "amax")
 
+    def logsumexp(self, values: Tensor) -> Tensor:
+        r"""The :math:`\log \sum_i e^{v_i}` of ``values`` (N, ...) over each group: (G, ...).
+
+        It neither over- nor underflows. A group without members has minus infinity.
+        """
+        # The largest value cancels from the result, so no gradient needs to pass through it.
+        scale = self.max(values.detach())
+        scale = scale.masked_fill(scale == -torch.inf, 0)
+        total = self.sum((values - self.spread(scale)).exp())
+        none = total == 0
+        return (scale + total.masked_fill(none, 1).log()).masked_fill(none, -torch.inf)
+
     def spread(self, values: Tensor) -> Tensor:
         """Give each observation its group's row of ``values`` (G, ...): (N, ...)."""
         return values.index_select(0, self.index)

@@ -22,6 +22,19 @@ def test_sum_and_max_agree_with_a_loop():
     assert groups.sizes.tolist() == [len(m) for m in members]
 
 
+@pytest.mark.parametrize("shift", [0.0, 500.0, -500.0])
+def test_logsumexp_agrees_with_a_loop_and_does_not_overflow(shift):
+    groups = ragged()
+    values = shift + torch.randn(groups.num_observations, 4, dtype=torch.float64)
+    values.requires_grad_()
+    expected = [values[groups.index == group].logsumexp(0) for group in range(5)]
+    result = groups.logsumexp(values)
+    torch.testing.assert_close(result, torch.stack(expected))
+    (gradient,) = torch.autograd.grad(result.square().sum(), values)
+    (theirs,) = torch.autograd.grad(torch.stack(expected).square().sum(), values)
+    torch.testing.assert_close(gradient, theirs)
+
+
 def test_spread_undoes_a_sum_over_equal_values():
     groups = ragged()
     ones = torch.ones(groups.num_observations, 2)
