@@ -11,12 +11,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from mlvae.accumulation import ACCUMULATIONS, Posterior
 from mlvae.batch import Batch
 from mlvae.errors import InputError, check_choice, check_integer
-from mlvae.evidence import ACCUMULATIONS, Evidence
+from mlvae.evidence import Evidence
 from mlvae.gaussian import DiagonalGaussian
 from mlvae.groups import Groups
 from mlvae.likelihoods import Bernoulli, Likelihood
+from mlvae.mixture import GroupMixture
 from mlvae.models.decoder import build_decoder
 from mlvae.models.observations import as_observations, check_shape
 from mlvae.networks import MLP, Network
@@ -48,7 +50,10 @@ class MLVAE(nn.Module):
         network: builds the encoders and the decoder.
         likelihood: the observation model p(x | c, s).
         accumulation: rule that makes q(c | x_G) of the members' q(c | x_i), by its name in
-            :data:`mlvae.evidence.ACCUMULATIONS`.
+            :mod:`mlvae.accumulation`: "product" is the paper's; "prior_product" has the prior as
+            one more factor; "prior_corrected" counts the prior in each factor once in all; "mean"
+            is the GVAE's; "mixture" is the uniform mixture, whose content KL is an upper bound,
+            so that the objective is still a lower one.
         evidence_from: whose evidence the content is inferred from, while training; in evaluation
             mode it is always "all", so the bounds of all three compare.
 
@@ -165,8 +170,7 @@ class MLVAE(nn.Module):
             content_kl = groups.sum(content_kl) / groups.sizes
             c = content.sample(generator=generator)
         elif self.content_draw == "observation":
-            spread = (groups.spread(content.mean), groups.spread(content.log_variance))
-            c = DiagonalGaussian(*spread).sample(generator=generator)
+            c = _draw_for_each(content, groups, generator)
         else:
             c = groups.spread(content.sample(generator=generator))
         s = style.sample(generator=generator)
@@ -180,7 +184,7 @@ class MLVAE(nn.Module):
 
     def _content(
         self, each: DiagonalGaussian, groups: Groups, generator: torch.Generator | None
-    ) -> DiagonalGaussian:
+    ) -> Posterior:
         """The content posterior of each group (G, C); from others, of each observation (N, C)."""
         if self.training and self.evidence_from == "subset":
             chosen = Evidence.of(each).only(groups.random_subset(generator=generator))
@@ -191,13 +195,16 @@ class MLVAE(nn.Module):
 
     def infer_content(
         self, x: Tensor | np.ndarray, groups: Groups | object | None = None
-    ) -> DiagonalGaussian:
+    ) -> Posterior:
         """The content posterior of each group, q(c | x_G): shape (G, C).
 
         Args:
             x: observations (N, ...), uint8 images or floats.
             groups: :class:`Groups`, or labels of length N, whose groups come in sorted order;
                 None: every observation is its own group.
+
+        Returns:
+            A Gaussian, or a :class:`mlvae.mixture.GroupMixture` if that is the rule.
         """
         x = as_observations(x, self.shape, self)
         groups = Groups.singletons(len(x)) if groups is None else Groups.of(groups)
@@ -212,9 +219,7 @@ class MLVAE(nn.Module):
         """The style posterior of each observation x (N, ...), q(s | x_i): shape (N, S)."""
         return self.encoder(as_observations(x, self.shape, self))[1]
 
-    def decode(
-        self, content: Tensor | DiagonalGaussian, style: Tensor | DiagonalGaussian
-    ) -> Tensor:
+    def decode(self, content: Tensor | Posterior, style: Tensor | DiagonalGaussian) -> Tensor:
         """The expected observation E[x | c, s]: shape (N, ...).
 
         Args:
@@ -225,7 +230,7 @@ class MLVAE(nn.Module):
         Raises:
             InputError: if the shapes do not fit.
         """
-        c = content.mean if isinstance(content, DiagonalGaussian) else content
+        c = content if isinstance(content, Tensor) else content.mean
         s = style.mean if isinstance(style, DiagonalGaussian) else style
         for name, value, width in (("content", c, self.content_dim), ("style", s, self.style_dim)):
             if value.ndim != 2 or value.shape[1] != width:
@@ -258,3 +263,13 @@ class MLVAE(nn.Module):
         if groups is not None:
             content = content[Groups.of(groups).index.to(content.mean.device)]
         return self.decode(content, self.infer_style(x))
+
+
+def _draw_for_each(
+    content: Posterior, groups: Groups, generator: torch.Generator | None
+) -> Tensor:
+    """For each observation a draw of its own from the content posterior of its group: (N, C)."""
+    if isinstance(content, GroupMixture):
+        return content.sample_each(generator=generator)
+    spread = (groups.spread(content.mean), groups.spread(content.log_variance))
+    return DiagonalGaussian(*spread).sample(generator=generator)

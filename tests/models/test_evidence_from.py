@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from mlvae import Batch, DiagonalGaussian, Groups, InputError
-from mlvae.evidence import product
+from mlvae.accumulation import product
 
 LABELS = torch.tensor([0, 1, 0, 2, 1, 1, 1])
 
