@@ -92,8 +92,8 @@ def prior_corrected(posterior: DiagonalGaussian, groups: Groups) -> DiagonalGaus
     Members are independent given c (their styles are independent and integrated out), hence
     :math:`p(c \mid x_G) \propto p(c) \prod_i p(x_i \mid c) \propto p(c) \prod_i p(c \mid x_i) /
     p(c)`: with exact posteriors of single observations the rule gives the exact posterior of the
-    group, where :func:`product` counts the prior n times. (The quotient is the starting point of
-    Wu and Goodman 2018, arXiv:1802.05335, who leave it for :func:`prior_product`.)
+    group, where :func:`product` counts the prior n times. (It is the MVAE-Q of Wu and Goodman
+    2018, arXiv:1802.05335, whose MVAE is :func:`prior_product`.)
 
     Without the maximum it is that formula, and equals it wherever no member is wider than the
     prior. Where :math:`\lambda_i < 1`, :math:`q(c \mid x_i) / p(c)` grows without bound in c, and

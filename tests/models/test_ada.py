@@ -10,7 +10,7 @@ from mlvae.data import Grouped
 from mlvae.evaluation.codes import representations
 from mlvae.likelihoods import Bernoulli, LearnedGaussian
 from mlvae.models import VAE, AdaVAE, build
-from mlvae.models.ada import shared_dimensions
+from mlvae.models.ada import _check_pairs, shared_dimensions
 from mlvae.networks import MLP
 
 LABELS = torch.tensor([2, 0, 1, 0, 2, 1, 3])  # three pairs, interleaved, and one left over
@@ -210,6 +210,17 @@ def test_groups_of_more_than_two_are_refused_while_training(labels):
     batch = Batch(torch.rand(len(labels), 1, 8, 8).double(), Groups.of(labels))
     with pytest.raises(InputError, match=r"groups of two, not on one of at least [34]; use batch"):
         small()(batch)
+
+
+def test_on_a_device_that_must_not_be_waited_for_only_shapes_are_looked_at():
+    def elsewhere(n, g):  # a meta tensor has no values that could be read
+        index, sizes = (torch.zeros(k, dtype=torch.int64, device="meta") for k in (n, g))
+        return Groups.unchecked(index, sizes)
+
+    _check_pairs(elsewhere(8, 4))
+    _check_pairs(elsewhere(7, 4))
+    with pytest.raises(InputError, match="not on one of at least 3"):
+        _check_pairs(elsewhere(9, 4))
 
 
 @pytest.mark.parametrize(
