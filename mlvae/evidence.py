@@ -1,7 +1,8 @@
-r"""Evidence: what observations say of their group's content, and how it is accumulated.
+r"""Evidence: what observations say of their group's content, and how it adds up.
 
 A product of Gaussians is a sum of natural parameters, so evidence is additive: over the members of
-a group, in any order, in pieces, over time.
+a group, in any order, in pieces, over time. The rules that make a group's posterior are
+in :mod:`mlvae.accumulation`.
 
 Shapes: N observations, G groups, C content dimensions.
 """
@@ -14,7 +15,7 @@ from torch import Tensor
 from mlvae.gaussian import DiagonalGaussian
 from mlvae.groups import Groups
 
-__all__ = ["ACCUMULATIONS", "Evidence", "product"]
+__all__ = ["Evidence"]
 
 
 class Evidence:
@@ -129,19 +130,3 @@ class Evidence:
         return DiagonalGaussian(
             self.mean.masked_fill(none, 0), -self.log_precision.masked_fill(none, 0)
         )
-
-
-def product(posterior: DiagonalGaussian, groups: Groups) -> DiagonalGaussian:
-    r"""Accumulate q(c | x_i) (N, C) into q(c | x_G) (G, C) as the paper does.
-
-    .. math:: q(c \mid x_G) \propto \prod_{i \in G} q(c \mid x_i)
-
-    The normalised product (Bouchacourt, Tomioka and Nowozin 2018): n equal members shrink the
-    variance n times. What other libraries call ML-VAE accumulation for pairs has the same mean and
-    twice this variance.
-    """
-    return Evidence.of(posterior).accumulate(groups).posterior()
-
-
-#: Accumulation rules by the name that a model's ``accumulation`` gives.
-ACCUMULATIONS = {"product": product}

@@ -146,11 +146,25 @@ class Groups:
         index = self.index.view(-1, *[1] * (values.ndim - 1)).expand_as(values)
         return low.scatter_reduce(0, index, values, "amax")
 
+    def logsumexp(self, values: Tensor) -> Tensor:
+        r"""The :math:`\log \sum_i e^{v_i}` of ``values`` (N, ...) over each group: (G, ...).
+
+        It neither over- nor underflows. A group without members has minus infinity.
+        """
+        # The largest value cancels from the result, so no gradient needs to pass through it.
+        scale = self.max(values.detach())
+        scale = scale.masked_fill(scale == -torch.inf, 0)
+        total = self.sum((values - self.spread(scale)).exp())
+        none = total == 0
+        return (scale + total.masked_fill(none, 1).log()).masked_fill(none, -torch.inf)
+
     def spread(self, values: Tensor) -> Tensor:
         """Give each observation its group's row of ``values`` (G, ...): (N, ...)."""
         return values.index_select(0, self.index)
 
-    def random_subset(self, *, generator: torch.Generator | None = None) -> Tensor:
+    def random_subset(
+        self, *, generator: torch.Generator | None = None, proper: bool = False
+    ) -> Tensor:
         r"""Some members of each group, drawn anew at every call: a mask (N,).
 
         Their number m in a group of n is log-uniform,
@@ -159,13 +173,32 @@ class Groups:
 
         Args:
             generator: of the draw, on the device of the index; None is torch's own.
+            proper: never all members, but of a group of one: n - 1 takes the place of n.
         """
-        device, n = self.index.device, self.sizes
+        device = self.index.device
+        most = (self.sizes - 1).clamp_min(1) if proper else self.sizes
         uniform = torch.rand(self.num_groups, generator=generator, device=device)
-        number = torch.exp(uniform * torch.log1p(n)).long().clamp(max=n)
-        score = torch.rand(self.num_observations, generator=generator, device=device)
-        order = score.argsort()
-        order = order[self.index[order].argsort(stable=True)]
+        number = torch.exp(uniform * torch.log1p(most)).long().clamp(max=most)
+        order, start = self._shuffled(generator)
         rank = torch.empty_like(order)
         rank[order] = torch.arange(len(order), device=device)
-        return rank - self.spread(n.cumsum(0) - n) < self.spread(number)
+        return rank - self.spread(start) < self.spread(number)
+
+    def fellow_members(self, *, generator: torch.Generator | None = None) -> Tensor:
+        """For each observation another member of its group, itself if it is alone: (N,).
+
+        Each other member is as likely as any, and each observation is the fellow of one.
+        """
+        order, start = self._shuffled(generator)
+        start, size = (self.spread(values)[order] for values in (start, self.sizes))
+        place = torch.arange(len(order), device=order.device)
+        fellow = torch.empty_like(order)
+        fellow[order] = order[start + (place - start + 1) % size]
+        return fellow
+
+    def _shuffled(self, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
+        """Observations by group, at random within (N,), and where each group begins (G,)."""
+        score = torch.rand(self.num_observations, generator=generator, device=self.index.device)
+        order = score.argsort()
+        order = order[self.index[order].argsort(stable=True)]
+        return order, self.sizes.cumsum(0) - self.sizes

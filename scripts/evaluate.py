@@ -106,11 +106,12 @@ def _control(
 def vae_config(trained: dict[str, object], folder: Path) -> dict[str, object]:
     """The configuration of a run with a plain VAE in its model's place, of as many latents."""
     model = trained["model"]
+    content_and_style = model.get("content_dim", 0) + model.get("style_dim", 0)
     return {
         **trained,
         "model": {
             "name": "VAE",
-            "latent_dim": model["content_dim"] + model["style_dim"],
+            "latent_dim": model.get("latent_dim", content_and_style),
             "kl_weight": 1.0,
             "network": model["network"],
             "likelihood": model["likelihood"],

@@ -22,6 +22,19 @@ def test_sum_and_max_agree_with_a_loop():
     assert groups.sizes.tolist() == [len(m) for m in members]
 
 
+@pytest.mark.parametrize("shift", [0.0, 500.0, -500.0])
+def test_logsumexp_agrees_with_a_loop_and_does_not_overflow(shift):
+    groups = ragged()
+    values = shift + torch.randn(groups.num_observations, 4, dtype=torch.float64)
+    values.requires_grad_()
+    expected = [values[groups.index == group].logsumexp(0) for group in range(5)]
+    result = groups.logsumexp(values)
+    torch.testing.assert_close(result, torch.stack(expected))
+    (gradient,) = torch.autograd.grad(result.square().sum(), values)
+    (theirs,) = torch.autograd.grad(torch.stack(expected).square().sum(), values)
+    torch.testing.assert_close(gradient, theirs)
+
+
 def test_spread_undoes_a_sum_over_equal_values():
     groups = ragged()
     ones = torch.ones(groups.num_observations, 2)
@@ -103,3 +116,24 @@ def test_a_random_subset_is_of_log_uniform_size_and_uniform_members():
         share = masks[:, members].double().mean(0)
         assert float(share.max() - share.min()) < 0.02
         assert size.min() == 1 and size.max() == n
+
+
+def test_fellow_members_are_others_of_the_group_each_as_often():
+    labels = torch.tensor([0, 1, 0, 2, 1, 1, 1])
+    groups = Groups(labels)
+    counts = torch.zeros(7, 7)
+    for _ in range(300):
+        fellow = groups.fellow_members()
+        assert torch.equal(labels[fellow], labels)
+        assert sorted(fellow.tolist()) == list(range(7))
+        counts[torch.arange(7), fellow] += 1
+    assert counts.diagonal().tolist() == [
+        0,
+        0,
+        0,
+        300,
+        0,
+        0,
+        0,
+    ]  # only who is alone is with itself
+    assert (counts[1][[4, 5, 6]] - 100).abs().max() < 40

@@ -14,9 +14,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from mlvae.accumulation import ACCUMULATIONS, Posterior, product
 from mlvae.data import GroupedData
 from mlvae.errors import InputError, check_integer
-from mlvae.evidence import ACCUMULATIONS, product
 from mlvae.gaussian import DiagonalGaussian
 from mlvae.groups import Groups
 
@@ -147,7 +147,7 @@ def common_labels(train: GroupedData, test: GroupedData) -> tuple[Tensor, Tensor
 
 def accumulate_sets(
     posterior: DiagonalGaussian, sets: Tensor, *, accumulation: str | None = None
-) -> DiagonalGaussian:
+) -> Posterior:
     """One code for each set: the accumulated posteriors of its members.
 
     Args:
@@ -156,7 +156,8 @@ def accumulate_sets(
         accumulation: name of the rule; None is the product of normals.
 
     Returns:
-        Codes of shape (M, D).
+        Codes of shape (M, D). Under the rule "mixture" their mean and variance are the moments of
+        the mixture, and a draw is one of the mixture itself.
     """
     rule = product if accumulation is None else ACCUMULATIONS[accumulation]
     index = torch.arange(len(sets), device=sets.device).repeat_interleave(sets.shape[1])

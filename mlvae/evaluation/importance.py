@@ -11,11 +11,12 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from mlvae.accumulation import ACCUMULATIONS
 from mlvae.data import GroupedData
 from mlvae.errors import InputError, check_integer
-from mlvae.evidence import ACCUMULATIONS
 from mlvae.gaussian import DiagonalGaussian
 from mlvae.groups import Groups
+from mlvae.mixture import GroupMixture
 from mlvae.models import MLVAE, VAE
 from mlvae.models.observations import as_observations
 
@@ -46,7 +47,9 @@ def importance_weighted_bound(
     :math:`p(x_G)` without bias, and its logarithm is below :math:`\log p(x_G)` in expectation,
     ever less so as K and M grow (Y. Burda, R. Grosse, R. Salakhutdinov: Importance Weighted
     Autoencoders. ICLR 2016, arXiv:1509.00519, section 3 and theorem 1, for the average over k).
-    With K = M = 1 it is the group ELBO.
+    With K = M = 1 it is the group ELBO. Under the rule "mixture" the draws are of the Gaussian
+    with the moments of the mixture, which stands for q(c | x_G) throughout: any other
+    distribution gives a bound too.
 
     What is returned is one estimate of that expectation: it may lie above :math:`\log p(x_G)` by
     chance. Weights in the model's objective do not enter. Under the Bernoulli likelihood grey
@@ -144,7 +147,10 @@ def _posteriors(
         nothing = each.mean.new_empty(len(data), 0)
         groups = Groups.singletons(len(data), each.mean.device)
         return each, DiagonalGaussian(nothing, nothing), groups
-    return ACCUMULATIONS[model.accumulation](each, data.groups), styles[0], data.groups
+    content = ACCUMULATIONS[model.accumulation](each, data.groups)
+    if isinstance(content, GroupMixture):
+        content = content.moments()
+    return content, styles[0], data.groups
 
 
 def _draw(q: DiagonalGaussian, generator: torch.Generator) -> tuple[Tensor, Tensor]:

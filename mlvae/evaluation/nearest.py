@@ -21,9 +21,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mlvae.accumulation import product
 from mlvae.errors import InputError, check_choice, check_integer
 from mlvae.evaluation.answer import Estimate, estimate
-from mlvae.evidence import product
 from mlvae.gaussian import DiagonalGaussian
 from mlvae.groups import Groups
 
@@ -78,11 +78,11 @@ def n_shot_accuracy(
     r"""Assign observations to the nearest of G groups, each known by ``shots`` of its members.
 
     For each gallery, ``shots`` distinct members of every group are drawn and their codes are
-    accumulated by the product of normals (:func:`mlvae.evidence.product`). Every other observation
-    is a probe, assigned to the nearest of the G accumulated codes. The protocol is that of Hosoya
-    (2019, "Group-based learning of disentangled representations with generalizability for novel
-    contents", n-shot classification) with the gallery pooled; his default is the nearest single
-    member.
+    accumulated by the product of normals (:func:`mlvae.accumulation.product`). Every other
+    observation is a probe, assigned to the nearest of the G accumulated codes. The protocol is
+    that of Hosoya (2019, "Group-based learning of disentangled representations with
+    generalizability for novel contents", n-shot classification) with the gallery pooled; his
+    default is the nearest single member.
 
     The accuracy of a gallery is the mean over its probes, so large groups weigh more. A probe that
     is equally near to several groups, its own among them, counts as the reciprocal of their

@@ -6,15 +6,16 @@ from collections.abc import Mapping, Sequence
 
 from mlvae.errors import check_choice
 from mlvae.likelihoods import LIKELIHOODS
+from mlvae.models.ada import AdaVAE
 from mlvae.models.mlvae import MLVAE
 from mlvae.models.vae import VAE
 from mlvae.networks import NETWORKS
 from mlvae.parts import from_config
 from mlvae.separation import Separation
 
-__all__ = ["MLVAE", "VAE", "build"]
+__all__ = ["MLVAE", "VAE", "AdaVAE", "build"]
 
-MODELS = {"MLVAE": MLVAE, "VAE": VAE}
+MODELS = {"MLVAE": MLVAE, "VAE": VAE, "AdaVAE": AdaVAE}
 
 
 def build(shape: Sequence[int], config: Mapping[str, object]) -> MLVAE | VAE:

@@ -11,13 +11,16 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from mlvae.accumulation import ACCUMULATIONS, OF_EVIDENCE, Posterior
 from mlvae.batch import Batch
 from mlvae.errors import InputError, check_choice, check_integer
-from mlvae.evidence import ACCUMULATIONS, Evidence
+from mlvae.evidence import Evidence
 from mlvae.gaussian import DiagonalGaussian
 from mlvae.groups import Groups
 from mlvae.likelihoods import Bernoulli, Likelihood
+from mlvae.mixture import GroupMixture
 from mlvae.models.decoder import build_decoder
+from mlvae.models.evidence_from import EVIDENCE_FROM
 from mlvae.models.observations import as_observations, check_shape
 from mlvae.networks import MLP, Network
 from mlvae.objectives import GroupELBO, Objective
@@ -26,7 +29,6 @@ from mlvae.separation import Separation, Separators
 
 __all__ = ["MLVAE"]
 
-EVIDENCE_FROM = ("all", "subset", "others")
 CONTENT_DRAWS = ("observation", "group")
 
 
@@ -49,7 +51,10 @@ class MLVAE(nn.Module):
         network: builds the encoders and the decoder.
         likelihood: the observation model p(x | c, s).
         accumulation: rule that makes q(c | x_G) of the members' q(c | x_i), by its name in
-            :data:`mlvae.evidence.ACCUMULATIONS`.
+            :mod:`mlvae.accumulation`: "product" is the paper's; "prior_product" has the prior as
+            one more factor; "prior_corrected" counts the prior in each factor once in all; "mean"
+            is the GVAE's; "mixture" is the uniform mixture, whose content KL is an upper bound,
+            so that the objective is still a lower one.
         evidence_from: whose evidence the content is inferred from, while training; in evaluation
             mode it is always "all", so the bounds of all three compare.
 
@@ -62,6 +67,9 @@ class MLVAE(nn.Module):
               says what members share. The content KL of a group is then the mean over its members
               of KL(q(c | x_others) || p(c)), and the sum is no bound on log p(x_G): each member
               is reconstructed from a posterior of its own. A group of one has the prior.
+            - "other_part": the same, from a random part of the group that the member is not in, a
+              single one about as often as many.
+            - "fellow": the same, from one other member.
         content_draw: "observation" draws the content anew for each member of a group, as the first
             author's code does; "group" once for all its members. Both estimate the same bound
             without bias (footnote 1 of the paper); the first has the smaller variance.
@@ -121,15 +129,17 @@ class MLVAE(nn.Module):
         check_integer("content_dim", content_dim, minimum=1)
         check_integer("style_dim", style_dim, minimum=1)
         check_choice("accumulation", accumulation, ACCUMULATIONS)
-        check_choice("evidence_from", evidence_from, EVIDENCE_FROM)
+        check_choice("evidence_from", evidence_from, ("all", *EVIDENCE_FROM))
         check_choice("content_draw", content_draw, CONTENT_DRAWS)
-        if evidence_from != "all" and accumulation != "product":
+        if evidence_from != "all" and accumulation not in OF_EVIDENCE:
             raise InputError(
-                f"evidence_from={evidence_from} needs accumulation=product, not {accumulation!r}"
+                f"evidence_from={evidence_from} needs accumulation={' or '.join(OF_EVIDENCE)}, "
+                f"not {accumulation!r}"
             )
-        if evidence_from == "others" and content_draw == "group":
+        self.content_of_each = evidence_from not in ("all", "subset")  # while training
+        if self.content_of_each and content_draw == "group":
             raise InputError(
-                "evidence_from=others has a content for each observation: it needs "
+                f"evidence_from={evidence_from} has a content for each observation: it needs "
                 "content_draw=observation, not 'group'"
             )
         self.content_dim = content_dim
@@ -182,12 +192,11 @@ class MLVAE(nn.Module):
         each, style_given = self.posteriors(x)
         content = self._content(each, groups, generator)
         content_kl = content.kl()
-        if self.training and self.evidence_from == "others":
+        if self.training and self.content_of_each:
             content_kl = groups.sum(content_kl) / groups.sizes
             c = content.sample(generator=generator)
         elif self.content_draw == "observation":
-            spread = (groups.spread(content.mean), groups.spread(content.log_variance))
-            c = DiagonalGaussian(*spread).sample(generator=generator)
+            c = _draw_for_each(content, groups, generator)
         else:
             c = groups.spread(content.sample(generator=generator))
         style = style_given(c)
@@ -221,31 +230,38 @@ class MLVAE(nn.Module):
         features = self.style_encoder.trunk(x)
         return each, lambda content: self.style_encoder.given(features, content)
 
+    def _content(
+        self, each: DiagonalGaussian, groups: Groups, generator: torch.Generator | None
+    ) -> Posterior:
+        """The content posterior of each group (G, C); from others, of each observation (N, C)."""
+        if not self.training or self.evidence_from == "all":
+            return ACCUMULATIONS[self.accumulation](each, groups)
+        chosen = EVIDENCE_FROM[self.evidence_from](Evidence.of(each), groups, generator)
+        return OF_EVIDENCE[self.accumulation](chosen)
+
     def _recognise(self, content: Tensor, style: Tensor) -> DiagonalGaussian:
         """The content posteriors (N, C) of decoded observations."""
         decoded = self.likelihood.mean(self.decoder(torch.cat((content, style), 1)))
-        return self.encoder(decoded)[0]
+        alone = self._alone(self.encoder(decoded)[0])
+        return DiagonalGaussian(alone.mean, alone.log_variance)
 
-    def _content(
-        self, each: DiagonalGaussian, groups: Groups, generator: torch.Generator | None
-    ) -> DiagonalGaussian:
-        """The content posterior of each group (G, C); from others, of each observation (N, C)."""
-        if self.training and self.evidence_from == "subset":
-            chosen = Evidence.of(each).only(groups.random_subset(generator=generator))
-            return chosen.accumulate(groups).posterior()
-        if self.training and self.evidence_from == "others":
-            return Evidence.of(each).leave_one_out(groups).posterior()
+    def _alone(self, each: DiagonalGaussian) -> Posterior:
+        """The content posteriors (N, C) of observations that are groups of their own."""
+        groups = Groups.singletons(len(each), each.mean.device)
         return ACCUMULATIONS[self.accumulation](each, groups)
 
     def infer_content(
         self, x: Tensor | np.ndarray, groups: Groups | object | None = None
-    ) -> DiagonalGaussian:
+    ) -> Posterior:
         """The content posterior of each group, q(c | x_G): shape (G, C).
 
         Args:
             x: observations (N, ...), uint8 images or floats.
             groups: :class:`Groups`, or labels of length N, whose groups come in sorted order;
                 None: every observation is its own group.
+
+        Returns:
+            A Gaussian, or a :class:`mlvae.mixture.GroupMixture` if that is the rule.
         """
         x = as_observations(x, self.shape, self)
         groups = Groups.singletons(len(x)) if groups is None else Groups.of(groups)
@@ -257,7 +273,7 @@ class MLVAE(nn.Module):
         return ACCUMULATIONS[self.accumulation](self.encoder(x)[0], groups.to(x.device))
 
     def infer_style(
-        self, x: Tensor | np.ndarray, content: Tensor | DiagonalGaussian | None = None
+        self, x: Tensor | np.ndarray, content: Tensor | Posterior | None = None
     ) -> DiagonalGaussian:
         """The style posterior of each observation x (N, ...), q(s | x_i): shape (N, S).
 
@@ -269,14 +285,10 @@ class MLVAE(nn.Module):
         """
         each, style_given = self.posteriors(as_observations(x, self.shape, self))
         if content is None:
-            content = ACCUMULATIONS[self.accumulation](
-                each, Groups.singletons(len(each), each.mean.device)
-            )
-        return style_given(content.mean if isinstance(content, DiagonalGaussian) else content)
+            content = self._alone(each)
+        return style_given(content if isinstance(content, Tensor) else content.mean)
 
-    def decode(
-        self, content: Tensor | DiagonalGaussian, style: Tensor | DiagonalGaussian
-    ) -> Tensor:
+    def decode(self, content: Tensor | Posterior, style: Tensor | DiagonalGaussian) -> Tensor:
         """The expected observation E[x | c, s]: shape (N, ...).
 
         Args:
@@ -287,7 +299,7 @@ class MLVAE(nn.Module):
         Raises:
             InputError: if the shapes do not fit.
         """
-        c = content.mean if isinstance(content, DiagonalGaussian) else content
+        c = content if isinstance(content, Tensor) else content.mean
         s = style.mean if isinstance(style, DiagonalGaussian) else style
         for name, value, width in (("content", c, self.content_dim), ("style", s, self.style_dim)):
             if value.ndim != 2 or value.shape[1] != width:
@@ -320,3 +332,13 @@ class MLVAE(nn.Module):
         if groups is not None:
             content = content[Groups.of(groups).index.to(content.mean.device)]
         return self.decode(content, self.infer_style(x, content))
+
+
+def _draw_for_each(
+    content: Posterior, groups: Groups, generator: torch.Generator | None
+) -> Tensor:
+    """For each observation a draw of its own from the content posterior of its group: (N, C)."""
+    if isinstance(content, GroupMixture):
+        return content.sample_each(generator=generator)
+    spread = (groups.spread(content.mean), groups.spread(content.log_variance))
+    return DiagonalGaussian(*spread).sample(generator=generator)

@@ -21,7 +21,7 @@ from torch.nn import functional
 
 from mlvae.groups import Groups
 
-__all__ = ["ContentCritic", "Critic", "PairCritic", "fellow_members"]
+__all__ = ["ContentCritic", "Critic", "PairCritic"]
 
 
 class Reversal(torch.autograd.Function):
@@ -78,7 +78,7 @@ class ContentCritic(nn.Module):
         generator: torch.Generator | None,
     ) -> Tensor:
         """The critic's loss (N,) at draws (N, C) and (N, S); the style's gradient is reversed."""
-        order = torch.randperm(len(style), generator=generator, device=style.device)
+        order = torch.rand(len(style), generator=generator, device=style.device).argsort()
         content = content.detach()
         return self.critic.losses(Reversal.apply(style, weight), content, content[order])
 
@@ -105,21 +105,9 @@ class PairCritic(nn.Module):
         generator: torch.Generator | None,
     ) -> Tensor:
         """The critic's loss (N,), gradient reversed; that of groups of one is a guess's."""
-        order = torch.randperm(len(style), generator=generator, device=style.device)
-        fellow = fellow_members(groups, generator=generator)
+        order = torch.rand(len(style), generator=generator, device=style.device).argsort()
+        fellow = groups.fellow_members(generator=generator)
         style = Reversal.apply(style, weight)
         losses = self.critic.losses(style, style[fellow], style[order])
         alone = groups.spread(groups.sizes) == 1
         return losses.masked_fill(alone, 2 * math.log(2))
-
-
-def fellow_members(groups: Groups, *, generator: torch.Generator | None = None) -> Tensor:
-    """For each observation another member of its group, at random; itself if it is alone: (N,)."""
-    device, n = groups.index.device, groups.sizes
-    order = torch.rand(len(groups.index), generator=generator, device=device).argsort()
-    order = order[groups.index[order].argsort(stable=True)]  # by group, at random within
-    place = torch.arange(len(order), device=device)
-    start, size = (groups.spread(v)[order] for v in (n.cumsum(0) - n, n))
-    fellow = torch.empty_like(order)
-    fellow[order] = order[start + (place - start + 1) % size]
-    return fellow

@@ -117,7 +117,7 @@ class Separators(nn.Module):
                 terms[name] = 2 * math.log(2) - losses  # what it gains over guessing
                 loss = loss + losses.sum()  # its own gradient unweighted; the encoder's reversed
         if weights.swap:
-            order = torch.randperm(len(s), generator=generator, device=s.device)
+            order = torch.rand(len(s), generator=generator, device=s.device).argsort()
             terms["swap"] = -recognise(c, s[order]).log_prob(c)
             loss = loss + weights.swap * terms["swap"].sum()
         return loss, terms

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from mlvae import Batch, DiagonalGaussian, Groups, InputError
-from mlvae.evidence import product
+from mlvae.accumulation import product
 
 LABELS = torch.tensor([0, 1, 0, 2, 1, 1, 1])
 
@@ -45,10 +45,51 @@ def test_from_others_it_is_the_product_of_all_but_oneself(small_model, batch):
         torch.testing.assert_close(content.log_variance[i], expected.log_variance[0])
 
 
-def test_from_others_the_content_kl_is_a_mean_over_members(small_model, batch):
-    model = small_model(evidence_from="others").double()
+def test_from_the_other_part_it_is_the_product_of_the_members_there(small_model, batch):
+    model = small_model(evidence_from="other_part").double()
+    each, content = content_of(model, batch)
+    inside = batch.groups.random_subset(generator=torch.Generator().manual_seed(0), proper=True)
+    for i in range(6):
+        there = [j for j in range(7) if LABELS[j] == LABELS[i] and inside[j] != inside[i]]
+        if there:
+            expected = product(each[there], Groups.of([0] * len(there)))
+            torch.testing.assert_close(content.mean[i], expected.mean[0])
+            torch.testing.assert_close(content.log_variance[i], expected.log_variance[0])
+        else:
+            assert LABELS[i] == 2  # alone: the prior
+            assert not content.mean[i].any() and not content.log_variance[i].any()
+
+
+def test_from_a_fellow_it_is_that_of_one_other_member(small_model, batch):
+    model = small_model(evidence_from="fellow").double()
+    each, content = content_of(model, batch)
+    fellow = batch.groups.fellow_members(generator=torch.Generator().manual_seed(0))
+    alone = LABELS == 2
+    torch.testing.assert_close(content.mean[~alone], each.mean[fellow][~alone])
+    torch.testing.assert_close(content.log_variance[~alone], each.log_variance[fellow][~alone])
+    assert not content.mean[alone].any() and not content.log_variance[alone].any()
+
+
+@pytest.mark.parametrize("choice", ["subset", "others", "other_part", "fellow"])
+def test_with_the_prior_as_an_expert_no_content_is_wider_than_it(small_model, batch, choice):
+    contents = []
+    for rule in ("product", "prior_product"):
+        model = small_model(evidence_from=choice, accumulation=rule).double()
+        contents.append(content_of(model, batch)[1])
+    without, with_it = contents
+    has_evidence = without.mean.any(1)
+    assert has_evidence.any()
+    precision = 1 / without.variance[has_evidence]
+    torch.testing.assert_close(1 / with_it.variance[has_evidence], precision + 1)
+    mean = without.mean[has_evidence] * precision / (precision + 1)
+    torch.testing.assert_close(with_it.mean[has_evidence], mean)
+
+
+@pytest.mark.parametrize("choice", ["others", "other_part", "fellow"])
+def test_from_others_the_content_kl_is_a_mean_over_members(small_model, batch, choice):
+    model = small_model(evidence_from=choice).double()
     _, content = content_of(model, batch)
-    kl = model(batch).terms["content_kl"]
+    kl = model(batch, generator=torch.Generator().manual_seed(0)).terms["content_kl"]
     expected = [content.kl()[group == LABELS].mean() for group in range(3)]
     torch.testing.assert_close(kl, torch.stack(expected))
     assert kl[2] == 0  # a group of one has the prior
@@ -56,13 +97,13 @@ def test_from_others_the_content_kl_is_a_mean_over_members(small_model, batch):
 
 def test_in_evaluation_all_evidence_counts_whatever_the_training(small_model, batch):
     losses = []
-    for choice in ("all", "subset", "others"):
+    for choice in ("all", "subset", "others", "other_part", "fellow"):
         model = small_model(evidence_from=choice).double().eval()
-        losses.append(model(batch, generator=torch.Generator().manual_seed(0)).loss)
-    assert losses[0] == losses[1] == losses[2]
+        losses.append(model(batch, generator=torch.Generator().manual_seed(0)).loss.item())
+    assert len(set(losses)) == 1
 
 
-@pytest.mark.parametrize("choice", ["subset", "others"])
+@pytest.mark.parametrize("choice", ["subset", "others", "other_part", "fellow"])
 def test_gradient_reaches_every_parameter_and_is_finite(small_model, batch, choice):
     model = small_model(evidence_from=choice).double()
     for _ in range(3):

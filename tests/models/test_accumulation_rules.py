@@ -1,0 +1,106 @@
+"""The Multi-Level VAE under every accumulation rule, from training to evaluation."""
+
+import pytest
+import torch
+
+from mlvae import Batch, GroupedData, Groups, InputError
+from mlvae.accumulation import ACCUMULATIONS, OF_EVIDENCE
+from mlvae.evaluation import accumulate_sets, importance_weighted_bound
+from mlvae.mixture import GroupMixture
+
+LABELS = torch.tensor([2, 0, 1, 0, 2, 2, 2])
+RULES = pytest.mark.parametrize("rule", ACCUMULATIONS)
+
+
+@pytest.fixture
+def batch():
+    return Batch(torch.rand(7, 1, 8, 8, dtype=torch.float64), Groups.of(LABELS))
+
+
+# Properties
+
+
+@RULES
+def test_both_content_draws_estimate_the_same_bound(small_model, batch, rule):
+    estimates = {}
+    for draw in ("observation", "group"):
+        model = small_model(content_draw=draw, accumulation=rule).double()
+        with torch.no_grad():  # contents far apart, so that it matters which one is drawn
+            model.encoder.heads.weight[:3] *= 20
+            estimates[draw] = torch.stack([model(batch).loss for _ in range(1500)])
+    means = [e.mean() for e in estimates.values()]
+    error = sum(e.var() / len(e) for e in estimates.values()).sqrt()
+    assert abs(means[0] - means[1]) < 4 * error
+    # For a mixture the draw of each observation is stratified, and never the worse of the two.
+    assert estimates["observation"].var() < estimates["group"].var()
+
+
+@RULES
+def test_the_content_kl_is_the_rules_and_counts_once_per_group(small_model, batch, rule):
+    model = small_model(accumulation=rule).double()
+    content = ACCUMULATIONS[rule](model.encoder(batch.x)[0], batch.groups)
+    objective = model(batch)
+    torch.testing.assert_close(objective.terms["content_kl"], content.kl())
+    torch.testing.assert_close(objective.loss, -objective.elbo.mean())
+
+
+# Behaviour
+
+
+@RULES
+@pytest.mark.parametrize("draw", ["observation", "group"])
+def test_every_parameter_receives_gradient(small_model, batch, rule, draw):
+    model = small_model(accumulation=rule, content_draw=draw).double()
+    model(batch).loss.backward()
+    for name, parameter in model.named_parameters():
+        assert parameter.grad.isfinite().all() and parameter.grad.any(), name
+    assert model.encoder.heads.weight.grad[:6].abs().sum(1).all()
+
+
+@RULES
+def test_a_trained_model_answers_what_a_notebook_asks(small_model, batch, rule):
+    model, x = small_model(accumulation=rule).double(), batch.x
+    content = model.infer_content(x, LABELS)
+    alone = model.infer_content(x)
+    each = model.encoder(x)[0]
+    expected = ACCUMULATIONS[rule](each, Groups.of(LABELS))
+    assert isinstance(content, GroupMixture) == (rule == "mixture")
+    torch.testing.assert_close(content.mean, expected.mean)
+    singles = ACCUMULATIONS[rule](each, Groups.singletons(7))
+    torch.testing.assert_close(alone.variance, singles.variance)
+    styles = model.infer_style(x)
+    theirs = model.decode(content[Groups.of(LABELS).index], styles)
+    torch.testing.assert_close(model.reconstruct(x, LABELS), theirs)
+    torch.testing.assert_close(model.decode(alone, styles), model.swap(content_of=x, style_of=x))
+    codes = accumulate_sets(alone[torch.arange(7)], torch.tensor([[1, 3]]), accumulation=rule)
+    assert codes.mean.shape == codes.sample().shape == (1, 3)
+    bound = importance_weighted_bound(model, GroupedData(x, LABELS), num_content=2, num_style=1)
+    assert bound.shape == (3,) and bound.isfinite().all()
+
+
+def test_a_mixtures_importance_weighted_bound_is_below_the_likelihood_and_rises(small_model):
+    # The proposal has the mixture's moments; were it weighted as something else, the bound
+    # would not rise towards one value from below.
+    model = small_model(accumulation="mixture")
+    with torch.no_grad():
+        model.encoder.heads.weight[:3] *= 5
+    data = GroupedData(torch.rand(40, 1, 8, 8), torch.arange(40) % 8)
+    few, some, most = (
+        importance_weighted_bound(model, data, num_content=k, num_style=8).mean()
+        for k in (1, 20, 400)
+    )
+    assert few < some < most
+
+
+# Bad input
+
+
+@pytest.mark.parametrize("rule", sorted(set(ACCUMULATIONS) - set(OF_EVIDENCE)))
+def test_evidence_from_some_members_needs_a_rule_that_is_a_sum(small_model, rule):
+    with pytest.raises(InputError, match="evidence_from=others needs accumulation=product or prior_product"):
+        small_model(accumulation=rule, evidence_from="others")
+
+
+def test_an_unknown_rule_is_refused(small_model):
+    with pytest.raises(InputError, match="did you mean 'prior_product'"):
+        small_model(accumulation="prior_produkt")
