@@ -304,6 +304,7 @@ def test_a_run_is_evaluated_beside_a_vae_that_is_trained_once(call, tmp_path):
         "separation",
         "unseen",
         "factors",
+        "disentanglement",
         "manipulation",
         "embedding",
         "likelihood",
@@ -358,7 +359,10 @@ def test_bad_input_to_the_evaluation_is_one_line_and_leaves_nothing(call, run, t
         (["run=gone"], "gone.npz"),
         (["run=python"], "was trained from Python; evaluate it with mlvae.evaluation.evaluate"),
         ([good, "evaluation.separation.k=[1,99]", "vae=null"], "k=99 must not exceed"),
-        ([good, "evaluation=[nothing]"], "evaluation must be one of embedding, factors"),
+        (
+            [good, "evaluation=[nothing]"],
+            "evaluation must be one of disentanglement, embedding, factors",
+        ),
         ([good, "evaluation=[]"], "must name at least one question"),
         ([good, "vae=nowhere"], "nowhere must be a run folder"),
     ):

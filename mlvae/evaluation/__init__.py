@@ -1,8 +1,8 @@
 """Evaluation: one file for each question asked of a trained model.
 
-The questions are :class:`Separation`, :class:`Unseen`, :class:`Factors`, :class:`Manipulation`,
-:class:`Embedding` and :class:`Likelihood`; :func:`evaluate` asks them and writes a report. What
-they measure with can be used by itself.
+The questions are :class:`Separation`, :class:`Unseen`, :class:`Factors`, :class:`Disentanglement`,
+:class:`Manipulation`, :class:`Embedding` and :class:`Likelihood`; :func:`evaluate` asks them and
+writes a report. What they measure with can be used by itself.
 """
 
 from mlvae.evaluation.answer import Answer, Estimate, Figure, Table
@@ -14,12 +14,22 @@ from mlvae.evaluation.codes import (
     principal_components,
     representations,
 )
+from mlvae.evaluation.disentanglement import Disentanglement
 from mlvae.evaluation.embedding import Embedding
 from mlvae.evaluation.evaluate import QUESTIONS, evaluate
 from mlvae.evaluation.factors import Factors
 from mlvae.evaluation.importance import importance_weighted_bound
 from mlvae.evaluation.likelihood import Likelihood
 from mlvae.evaluation.manipulation import Manipulation
+from mlvae.evaluation.metrics import (
+    beta_vae_score,
+    dci,
+    factor_information,
+    factor_vae_score,
+    mig,
+    modularity,
+    sap,
+)
 from mlvae.evaluation.nearest import n_shot_accuracy, verification
 from mlvae.evaluation.probes import entropy, probe, probe_sets
 from mlvae.evaluation.separation import Separation
@@ -29,6 +39,7 @@ from mlvae.evaluation.unseen import Unseen
 __all__ = [
     "QUESTIONS",
     "Answer",
+    "Disentanglement",
     "Embedding",
     "Estimate",
     "Factors",
@@ -40,16 +51,23 @@ __all__ = [
     "Table",
     "Unseen",
     "accumulate_sets",
+    "beta_vae_score",
+    "dci",
     "disjoint_sets",
     "encode",
     "entropy",
     "evaluate",
+    "factor_information",
+    "factor_vae_score",
     "importance_weighted_bound",
+    "mig",
+    "modularity",
     "n_shot_accuracy",
     "pixels",
     "principal_components",
     "probe",
     "probe_sets",
     "representations",
+    "sap",
     "verification",
 ]

@@ -19,7 +19,7 @@ from mlvae.evaluation.answer import Figure
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Canvas
 
-__all__ = ["Curve", "bars", "curves", "image", "scatter"]
+__all__ = ["Curve", "curves", "heatmap", "image", "scatter"]
 
 #: From x to (mean, standard error).
 Curve = Mapping[float, tuple[float, float]]
@@ -28,7 +28,6 @@ Curve = Mapping[float, tuple[float, float]]
 COLOURS = ("#000000", "#d55e00", "#0072b2", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#777777")
 MARKERS = "os^Dv*PX"
 DASHES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)), (0, (1, 1)), (0, (8, 2, 2, 2)))
-HATCHES = ("", "//", "..", "xx", "\\\\", "oo", "--", "++")
 STYLE = {
     "font.family": "sans-serif",
     "font.size": 9,
@@ -133,38 +132,34 @@ def scatter(
         return _drawn(name, caption, canvas)
 
 
-def bars(
-    name: str, caption: str, heights: Mapping[str, Mapping[str, float]], *, y_label: str
+def heatmap(
+    name: str, caption: str, cells: Mapping[str, Mapping[str, float]], *, label: str
 ) -> Figure:
-    """Groups of bars, told apart by their hatching as well.
+    """A matrix of numbers from 0 to 1, as shades and as text.
 
     Args:
         name: stem of the file.
         caption: of the figure.
-        heights: by label of a bar, its height in each group by the group's label; below zero it is
-            drawn as zero.
-        y_label: of the vertical axis.
+        cells: by label of a row, its numbers by label of a column; one that is missing is left
+            white. Shades end at 0 and 1, the text does not.
+        label: of the shades.
     """
     from matplotlib.figure import Figure as Canvas  # likewise
 
-    groups = list(dict.fromkeys(group for of in heights.values() for group in of))
-    width = 0.8 / len(heights)
+    columns = list(dict.fromkeys(column for row in cells.values() for column in row))
+    table = np.array([[row.get(column, np.nan) for column in columns] for row in cells.values()])
     with _style():
-        canvas = Canvas(figsize=(2.2 * len(groups) + 3.2, 3.1))
+        canvas = Canvas(figsize=(0.8 * len(columns) + 3.2, 0.3 * len(cells) + 1.3))
         ax = canvas.subplots()
-        for i, (label, of) in enumerate(heights.items()):
-            ax.bar(
-                [groups.index(group) + (i + 0.5) * width - 0.4 for group in of],
-                [max(0.0, height) for height in of.values()],
-                width,
-                label=label,
-                color=COLOURS[i % 8],
-                hatch=HATCHES[i % 8],
-                edgecolor="white",
-            )
-        ax.set_xticks(range(len(groups)), groups)
-        ax.set_ylabel(y_label)
-        canvas.legend(loc="outside right upper")
+        shades = ax.imshow(table, cmap="Greys", vmin=0, vmax=1, aspect="auto")
+        for (i, j), value in np.ndenumerate(table):
+            if np.isfinite(value):
+                color = "white" if value > 0.5 else "black"
+                ax.text(j, i, f"{value:.2f}", ha="center", va="center", color=color, fontsize=8)
+        ax.set_xticks(range(len(columns)), columns, rotation=30, ha="right")
+        ax.set_yticks(range(len(cells)), list(cells))
+        ax.tick_params(length=0)
+        canvas.colorbar(shades, label=label)
         return _drawn(name, caption, canvas)
 
 

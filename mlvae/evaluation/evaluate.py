@@ -15,6 +15,7 @@ from torch import nn
 from mlvae.data import Grouped, GroupedData, Shuffled, Splits
 from mlvae.errors import InputError
 from mlvae.evaluation import report
+from mlvae.evaluation.disentanglement import Disentanglement
 from mlvae.evaluation.embedding import Embedding
 from mlvae.evaluation.factors import Factors
 from mlvae.evaluation.likelihood import Likelihood
@@ -26,7 +27,15 @@ from mlvae.version import __version__
 
 __all__ = ["QUESTIONS", "evaluate"]
 
-QUESTIONS = (Separation, Unseen, Factors, Manipulation, Embedding, Likelihood)
+QUESTIONS = (
+    Separation,
+    Unseen,
+    Factors,
+    Disentanglement,
+    Manipulation,
+    Embedding,
+    Likelihood,
+)
 
 
 def evaluate(

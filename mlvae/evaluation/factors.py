@@ -3,7 +3,8 @@
 Factors that a collection knows, such as the direction of the light, are predicted from codes of
 single observations. A factor that varies within groups should be in the style, and not in the
 content. The predictors are trained on groups of the training and tested on others where there are
-unseen groups: what they find holds for groups never seen.
+unseen groups: what they find holds for groups never seen. How much they find is a share of what
+there is to know: R2 of a quantity; of a category its information in bits by its entropy.
 """
 
 from __future__ import annotations
@@ -16,8 +17,9 @@ from torch import Tensor
 from mlvae.data import GroupedData
 from mlvae.errors import InputError, check_integer
 from mlvae.evaluation.answer import Answer, Figure, Table
-from mlvae.evaluation.charts import bars
+from mlvae.evaluation.charts import heatmap
 from mlvae.evaluation.codes import encode
+from mlvae.evaluation.metrics import calibrated_bits
 from mlvae.evaluation.subject import Code, Subject
 
 __all__ = ["Factors"]
@@ -31,7 +33,8 @@ class Factors:
 
     Args:
         categories: names of factors whose numbers are only names, such as who drew a character:
-            accuracy instead of R2.
+            accuracy instead of R2, and information in bits, see
+            :func:`mlvae.evaluation.metrics.calibrated_bits`.
         trees: of each forest.
         most: observations to train a predictor on, at most.
     """
@@ -68,7 +71,8 @@ class Factors:
                 f"Factors are predicted from posterior means of single observations by a random "
                 f"forest of {self.trees} trees, trained on the training split and tested on "
                 f"{of}; and, as a lower bound, by a linear model. R2 is the share of a factor's "
-                "variance that the prediction explains: 1 is all, 0 or less is nothing."
+                "variance that the prediction explains: 1 is all, 0 or less is nothing. Bits are "
+                "the information on a category that the predictor finds at least, of its entropy."
             ],
             {"tested_on": name, "records": records},
             [self._table(labels, records)],
@@ -91,18 +95,19 @@ class Factors:
             for each, data, mask in zip(codes, parts, known, strict=True)
         )
         rows = torch.randperm(len(x), generator=torch.Generator().manual_seed(0))[: self.most]
+        train, test = (x[rows], y[rows]), (test_x, test_y)
         category = factor in self.categories
-        return [
-            {
-                "code": code.name,
-                "factor": factor,
-                "predictor": kind,
-                "accuracy" if category else "r2": float(
-                    predictor.fit(x[rows], y[rows]).score(test_x, test_y)
-                ),
-            }
-            for kind, predictor in self._predictors(category, x.shape[1]).items()
-        ]
+        records = []
+        for kind, predictor in self._predictors(category, x.shape[1]).items():
+            score = float(predictor.fit(*train).score(*test))
+            record = {"code": code.name, "factor": factor, "predictor": kind}
+            if category:
+                bits, entropy = calibrated_bits(predictor, train, test)
+                record |= {"accuracy": score, "bits": bits, "entropy_bits": entropy}
+            else:
+                record["r2"] = score
+            records.append(record)
+        return records
 
     def _predictors(self, category: bool, dim: int) -> dict[str, object]:
         # Seconds that `import mlvae` need not take.
@@ -123,33 +128,40 @@ class Factors:
         }
 
     def _table(self, labels: dict[str, str], records: list[dict]) -> Table:
-        columns = list(dict.fromkeys((r["factor"], r["predictor"]) for r in records))
-        cells = {(r["code"], r["factor"], r["predictor"]): _score(r) for r in records}
-        names = [
-            f"{factor}, {kind}" + (" (accuracy)" if factor in self.categories else "")
-            for factor, kind in columns
-        ]
-        rows = [
-            [label, *[f"{cells[code, factor, kind]:.2f}" for factor, kind in columns]]
-            for code, label in labels.items()
-        ]
-        return Table("R2 of each factor by code and predictor.", ["code", *names], rows)
+        cells: dict[str, dict[str, str]] = {code: {} for code in labels}
+        for r in records:
+            column, row = f"{r['factor']}, {r['predictor']}", cells[r["code"]]
+            if "r2" in r:
+                row[column] = f"{r['r2']:.2f}"
+            else:
+                row[f"{column} (accuracy)"] = f"{r['accuracy']:.2f}"
+                row[f"{column} (bits of {r['entropy_bits']:.2f})"] = f"{r['bits']:.2f}"
+        names = list(dict.fromkeys(name for row in cells.values() for name in row))
+        return Table(
+            "R2 of each factor by code and predictor; of categories, accuracy and bits.",
+            ["code", *names],
+            [[label, *[cells[code][name] for name in names]] for code, label in labels.items()],
+        )
 
 
-def _score(record: dict) -> float:
-    return record["r2"] if "r2" in record else record["accuracy"]
+def _share(record: dict) -> float:
+    """What the predictor finds of all there is to know."""
+    if "r2" in record:
+        return max(0.0, record["r2"])
+    return record["bits"] / record["entropy_bits"] if record["entropy_bits"] else 0.0
 
 
 def _figure(labels: dict[str, str], records: list[dict]) -> Figure:
-    """The forest's scores: a leakage matrix as bars."""
-    shown = [record for record in records if record["predictor"] == "forest"]
-    heights: dict[str, dict[str, float]] = {}
-    for record in shown:
-        heights.setdefault(labels[record["code"]], {})[record["factor"]] = _score(record)
-    return bars(
+    """The forest's scores: a leakage matrix."""
+    cells: dict[str, dict[str, float]] = {}
+    for record in records:
+        if record["predictor"] == "forest":
+            cells.setdefault(labels[record["code"]], {})[record["factor"]] = _share(record)
+    return heatmap(
         "factors",
-        "How much of each known factor a random forest predicts from each code (R2, or accuracy "
-        "for categories). Factors that vary within groups belong to the style.",
-        heights,
-        y_label="R2",
+        "How much of each known factor a random forest reads from each code: R2, or for "
+        "categories the share of their entropy. Factors that vary within groups belong to the "
+        "style.",
+        cells,
+        label="share of the factor",
     )

@@ -40,6 +40,19 @@ def test_a_factor_is_found_where_it_is_and_only_there(known, light):
     assert answer.figures[0].name == "factors" and "<svg" in answer.figures[0].svg
 
 
+def test_categories_have_bits_beside_their_accuracy(known, light):
+    splits = Splits(light(1000), unseen=light(500, seed=1))
+    answer = Factors(categories=("side",), trees=50).ask(Subject(known, splits))
+    of = [record for record in answer.metrics["records"] if record["factor"] == "side"]
+    bits = {(record["code"], record["predictor"]): record["bits"] for record in of}
+    for kind in ("forest", "linear"):
+        assert 0.85 < bits["style", kind] <= 1
+        assert 0 <= bits["content", kind] < 0.05
+    assert all(record["entropy_bits"] == pytest.approx(1, abs=0.01) for record in of)
+    assert sum("side, forest (bits of" in column for column in answer.tables[0].columns) == 1
+    assert all("bits" not in r for r in answer.metrics["records"] if r["factor"] == "light")
+
+
 def test_factors_that_are_not_known_of_all_are_predicted_where_they_are(known, light):
     train, test = light(100), light(50, seed=1)
     train.factors["light"][::2] = float("nan")

@@ -1,0 +1,84 @@
+"""Observations that share the value of one factor, drawn from a finite table.
+
+The scores of Higgins et al. and of Kim and Mnih draw new observations with one factor held fixed.
+Without a generator of observations they are drawn, with replacement, from the rows that have that
+factor's value. What else those rows have in common, they have in common here too: where factors
+depend on each other in a table, no score can tell them apart.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+__all__ = ["fixed_pairs", "fixed_rows"]
+
+
+class _Sorted(NamedTuple):
+    """Rows in the order of a factor's values.
+
+    Attributes:
+        order: the rows, those of one value beside each other, (N,).
+        start: of the run of its value, for each position in ``order``, (N,).
+        size: of that run, (N,).
+    """
+
+    order: np.ndarray
+    start: np.ndarray
+    size: np.ndarray
+
+
+def _sort(factor: np.ndarray) -> _Sorted:
+    sizes = np.bincount(factor)
+    return _Sorted(
+        np.argsort(factor, kind="stable"),
+        np.repeat(np.cumsum(sizes) - sizes, sizes),
+        np.repeat(sizes, sizes),
+    )
+
+
+def fixed_pairs(
+    factor: np.ndarray, shape: tuple[int, ...], rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Two different rows of the same value, in ``shape`` of such pairs.
+
+    The first is any row whose value is not the only one of its kind, so values have their
+    frequencies; the second any other row of that value.
+
+    Args:
+        factor: numbers from 0, (N,); one of them at least occurs twice.
+        shape: of each of the two results.
+        rng: of the draws.
+
+    Example:
+        >>> factor = np.array([0, 1, 1, 2, 0])
+        >>> first, second = fixed_pairs(factor, (100,), np.random.default_rng(0))
+        >>> bool((factor[first] == factor[second]).all() and (first != second).all())
+        True
+    """
+    order, start, size = _sort(factor)
+    position = rng.choice(np.flatnonzero(size > 1), shape)
+    first, length = start[position], size[position]
+    other = first + (position - first + 1 + rng.integers(length - 1)) % length
+    return order[position], order[other]
+
+
+def fixed_rows(factor: np.ndarray, votes: int, draws: int, rng: np.random.Generator) -> np.ndarray:
+    """Rows of one value, (votes, draws): each row of the result has a value of its own.
+
+    Args:
+        factor: numbers from 0, (N,); one of them at least occurs twice.
+        votes: number of times that a value is drawn, by its frequency.
+        draws: rows of that value, with replacement.
+        rng: of the draws.
+
+    Example:
+        >>> factor = np.array([0, 1, 1, 2, 0])
+        >>> rows = fixed_rows(factor, 50, 4, np.random.default_rng(0))
+        >>> rows.shape, bool((np.ptp(factor[rows], axis=1) == 0).all()), 3 in rows
+        ((50, 4), True, False)
+    """
+    order, start, size = _sort(factor)
+    position = rng.choice(np.flatnonzero(size > 1), (votes, 1))
+    return order[start[position] + rng.integers(size[position], size=(votes, draws))]

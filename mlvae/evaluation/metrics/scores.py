@@ -1,0 +1,95 @@
+"""All metrics of one table of codes and factors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from mlvae.errors import check_choice
+from mlvae.evaluation.metrics.betavae import beta_vae_score
+from mlvae.evaluation.metrics.dci import dci
+from mlvae.evaluation.metrics.factorvae import factor_vae_score
+from mlvae.evaluation.metrics.mig import mig
+from mlvae.evaluation.metrics.modularity import modularity
+from mlvae.evaluation.metrics.sap import sap
+from mlvae.evaluation.metrics.table import Array, categories, checked, per_factor
+
+__all__ = ["METRICS", "SCORES", "scores"]
+
+METRICS = ("mig", "sap", "dci", "beta_vae", "factor_vae", "modularity")
+
+#: What each score is called in tables and figures.
+SCORES = {
+    "mig": "MIG",
+    "sap": "SAP",
+    "disentanglement": "DCI disentanglement",
+    "completeness": "DCI completeness",
+    "informativeness": "DCI informativeness",
+    "beta_vae": "BetaVAE",
+    "factor_vae": "FactorVAE",
+    "modularity": "modularity",
+}
+
+
+def scores(
+    codes: Array,
+    factors: Array,
+    *,
+    continuous: bool | Sequence[bool] = False,
+    metrics: Sequence[str] = METRICS,
+    trees: str = "forest",
+    bins: int = 20,
+    factor_bins: int = 20,
+    seed: int = 0,
+) -> tuple[dict[str, float], np.ndarray | None]:
+    """All scores that the table allows, by the names of :data:`SCORES`.
+
+    Of a single factor there are MIG and SAP only: the others compare factors.
+
+    Args:
+        codes: (N, D), at least two dimensions.
+        factors: (N, K).
+        continuous: whether factors are quantities, for all of them or for each.
+        metrics: of :data:`METRICS`.
+        trees: of DCI, see :func:`~mlvae.evaluation.metrics.dci.dci`.
+        bins: intervals that a dimension is cut into where values are counted.
+        factor_bins: intervals of a quantity there, if it has more values. Categories are not cut.
+        seed: of everything that is drawn.
+
+    Returns:
+        The scores, and the importance of each dimension for each factor (D, K) if DCI is asked.
+
+    Raises:
+        InputError: as the metrics themselves.
+
+    Example:
+        >>> factors = np.array([[a, b] for a in range(3) for b in range(2)] * 30)
+        >>> found, importance = scores(factors, factors, metrics=("mig", "modularity"))
+        >>> found, importance
+        ({'mig': 1.0, 'modularity': 1.0}, None)
+    """
+    for metric in metrics:
+        check_choice("metrics", metric, METRICS)
+    x, y = checked(codes, factors, dimensions=2)
+    quantities = per_factor(continuous, y.shape[1])
+    counted = np.column_stack(
+        [
+            categories(column[:, None], factor_bins if quantity else None)
+            for column, quantity in zip(y.T, quantities, strict=True)
+        ]
+    )
+    ways = {
+        "mig": lambda: {"mig": mig(x, counted, bins=bins)},
+        "sap": lambda: {"sap": sap(x, y, continuous=quantities, seed=seed)},
+        "dci": lambda: dci(x, y, continuous=quantities, trees=trees, seed=seed)._asdict(),
+        "beta_vae": lambda: {"beta_vae": beta_vae_score(x, counted, seed=seed)},
+        "factor_vae": lambda: {"factor_vae": factor_vae_score(x, counted, seed=seed)},
+        "modularity": lambda: {"modularity": modularity(x, counted, bins=bins)},
+    }
+    found = {}
+    for metric in metrics:
+        if y.shape[1] > 1 or metric in ("mig", "sap"):
+            found |= ways[metric]()
+    importance = found.pop("importance", None)
+    return found, importance

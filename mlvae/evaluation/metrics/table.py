@@ -1,0 +1,201 @@
+r"""A table of codes and factors: what all metrics are computed from.
+
+Rows are observations. Codes are numbers (N, D), such as posterior means; factors are numbers
+(N, K), values of a category or of a quantity. Metrics that count, count pairs of values, so they
+cut codes into intervals and count values of factors:
+
+.. math:: I(z_d; v_k) = \sum_{a, b} p(a, b) \log_2 \frac{p(a, b)}{p(a) \, p(b)} \quad
+    \text{bits},
+
+where a is the interval of code d and b the value of factor k, with their frequencies in the table.
+This estimate is biased upwards, for independent codes and factors by about
+(intervals - 1) (values - 1) / (2 N ln 2) bits (Miller 1955).
+
+Shapes: N observations, D dimensions of the code, K factors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from torch import Tensor
+
+from mlvae.errors import InputError, check_integer, check_number
+
+__all__ = [
+    "categories",
+    "checked",
+    "entropies",
+    "intervals",
+    "mutual_information",
+    "per_factor",
+    "split_rows",
+]
+
+Array = np.ndarray | Tensor
+
+
+def checked(
+    codes: Array, factors: Array, *, dimensions: int = 1, count: int = 1
+) -> tuple[np.ndarray, np.ndarray]:
+    """Codes and factors in float64, if they are a table that a metric can be computed from.
+
+    Args:
+        codes: (N, D).
+        factors: (N, K).
+        dimensions: of the code, at least.
+        count: of factors, at least.
+
+    Raises:
+        InputError: if shapes do not fit, a number is not finite or a factor has one value only.
+    """
+    x, y = (_numbers(*pair) for pair in (("codes", codes), ("factors", factors)))
+    if len(x) != len(y):
+        raise InputError(f"codes and factors must have the same rows, not {len(x)} and {len(y)}")
+    for name, array, least in (("codes", x, dimensions), ("factors", y, count)):
+        if array.shape[1] < least:
+            raise InputError(
+                f"this metric needs {name} of at least {least} columns, not {array.shape[1]}"
+            )
+    if (constant := np.flatnonzero(np.ptp(y, 0) == 0)).size:
+        raise InputError(
+            f"factors must have at least two values each, but column {constant[0]} has one; "
+            "leave it out"
+        )
+    return x, y
+
+
+def _numbers(name: str, array: Array) -> np.ndarray:
+    array = array.detach().cpu().numpy() if isinstance(array, Tensor) else np.asarray(array)
+    if array.ndim != 2 or not array.size or array.dtype.kind not in "biuf":
+        raise InputError(
+            f"{name} must be numbers of shape (rows, columns), not {array.dtype} {array.shape}"
+        )
+    array = array.astype(np.float64)
+    if not np.isfinite(array).all():
+        raise InputError(f"{name} must be finite; leave out rows where they are not known")
+    return array
+
+
+def per_factor(continuous: bool | Sequence[bool], count: int) -> list[bool]:
+    """Whether each of ``count`` factors is a quantity, given for all of them at once or for each.
+
+    Raises:
+        InputError: if there is not one for each.
+    """
+    flags = [continuous] * count if isinstance(continuous, bool) else list(continuous)
+    if len(flags) != count:
+        raise InputError(
+            f"continuous must be one truth value, or one for each of the {count} factors, not "
+            f"{len(flags)}"
+        )
+    return [bool(flag) for flag in flags]
+
+
+def split_rows(number: int, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Rows to train on and rows to test on, drawn at random.
+
+    Args:
+        number: of rows.
+        fraction: of them that are tested on.
+        seed: of the draw.
+
+    Raises:
+        InputError: if an argument is out of range, or either part would be empty.
+    """
+    check_number("test_fraction", fraction, minimum=0, maximum=1, exclusive=True)
+    check_integer("seed", seed, minimum=0)
+    tested = round(number * fraction)
+    if not 0 < tested < number:
+        raise InputError(f"{number} rows cannot be split with test_fraction={fraction}")
+    order = np.random.default_rng(seed).permutation(number)
+    return order[tested:], order[:tested]
+
+
+def intervals(values: np.ndarray, bins: int) -> np.ndarray:
+    """Cut every column into ``bins`` intervals of equal width over its range.
+
+    Args:
+        values: (N, columns).
+        bins: number of intervals.
+
+    Returns:
+        The interval of each, 0 to ``bins`` - 1; the largest value belongs to the last.
+
+    Example:
+        >>> intervals(np.array([[0.0], [1.0], [2.5], [4.0]]), 4)[:, 0].tolist()
+        [0, 1, 2, 3]
+    """
+    check_integer("bins", bins, minimum=2)
+    edges = np.linspace(values.min(0), values.max(0), bins + 1)[:-1]
+    return np.column_stack(
+        [
+            np.searchsorted(edge, column, side="right") - 1 if np.ptp(column) > 0 else 0 * column
+            for edge, column in zip(edges.T, values.T, strict=True)
+        ]
+    ).astype(np.int64)
+
+
+def categories(factors: np.ndarray, bins: int | None = None) -> np.ndarray:
+    """Number the values of every factor from 0.
+
+    Args:
+        factors: (N, K).
+        bins: a factor of more values than this is cut into as many :func:`intervals`; None: every
+            value is a category.
+
+    Raises:
+        InputError: if a factor has more than N / 2 values, too many to be counted.
+    """
+    columns = []
+    for k, column in enumerate(factors.T):
+        number = np.unique(column, return_inverse=True)[1]
+        if bins is not None and number.max() >= bins:
+            number = np.unique(intervals(column[:, None], bins)[:, 0], return_inverse=True)[1]
+        if 2 * (number.max() + 1) > len(column):
+            raise InputError(
+                f"factor {k} has {number.max() + 1} values in {len(column)} rows, too many to be "
+                "counted; cut it into intervals with factor_bins"
+            )
+        columns.append(number)
+    return np.column_stack(columns)
+
+
+def entropies(numbers: np.ndarray) -> np.ndarray:
+    """Entropy of every column of numbers from 0, in bits, (columns,)."""
+    return np.array([_bits(np.bincount(column)) for column in numbers.T])
+
+
+def mutual_information(
+    codes: Array, factors: Array, *, bins: int = 20, factor_bins: int | None = None
+) -> np.ndarray:
+    """Mutual information of every dimension of the code and every factor in bits, (D, K).
+
+    Args:
+        codes: (N, D), each dimension cut into ``bins`` intervals of equal width.
+        factors: (N, K).
+        bins: intervals of a dimension.
+        factor_bins: a factor of more values is cut into as many intervals; None: every value is a
+            category.
+
+    Raises:
+        InputError: if the table is not as :func:`checked` and :func:`categories` want it.
+
+    Example:
+        >>> bit = np.array([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]])
+        >>> mutual_information(bit, bit)
+        array([[1., 0.],
+               [0., 1.]])
+    """
+    x, y = checked(codes, factors)
+    x, y = intervals(x, bins), categories(y, factor_bins)
+    joint = np.array([[_bits(np.bincount(a * (b.max() + 1) + b)) for b in y.T] for a in x.T])
+    # Rounding could leave it a little below zero.
+    return np.maximum(0.0, entropies(x)[:, None] + entropies(y) - joint)
+
+
+def _bits(counts: np.ndarray) -> float:
+    """Entropy of frequencies."""
+    frequency = counts[counts > 0] / counts.sum()
+    return float(-(frequency * np.log2(frequency)).sum())

@@ -1,0 +1,108 @@
+"""How much of a factor is in a code: of probes, and of classifiers that must be calibrated."""
+
+import math
+
+import numpy as np
+import pytest
+from sklearn.ensemble import ExtraTreesClassifier
+from sklearn.linear_model import LogisticRegression
+
+from mlvae import InputError
+from mlvae.evaluation import factor_information
+from mlvae.evaluation.metrics import calibrated_bits
+
+FOREST = ExtraTreesClassifier(100, random_state=0)
+
+
+def noisy(n, spread, seed):
+    """Codes of four labels: one dimension of noise, and one of the label's first bit and noise."""
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(4, size=n)
+    codes = rng.standard_normal((n, 2)) * [spread, 1.0]
+    codes[:, 0] += 2.0 * (labels // 2) - 1
+    return codes, labels
+
+
+def exact(spread, points=200_001):
+    """I(label; code) of it in bits: of a bit b and b + noise, by quadrature."""
+    x = np.linspace(-1 - 12 * spread, 1 + 12 * spread, points)
+    density = [np.exp(-0.5 * ((x - b) / spread) ** 2) for b in (-1, 1)]
+    density = [d / (spread * math.sqrt(2 * math.pi)) for d in density]
+    joint = sum(density) / 2
+    parts = [d * np.log2(d / joint, where=d > 0, out=np.zeros_like(d)) for d in density]
+    return float(np.trapezoid(sum(parts) / 2, x))
+
+
+# Properties
+
+
+@pytest.mark.parametrize(("classifier", "slack"), [(FOREST, 0.2), (LogisticRegression(), 0.03)])
+@pytest.mark.parametrize("spread", [0.2, 1.0])
+def test_calibrated_bits_are_a_bound_that_comes_near(classifier, slack, spread):
+    bits, entropy = calibrated_bits(classifier, noisy(4000, spread, 0), noisy(4000, spread, 1))
+    assert entropy == pytest.approx(2, abs=0.01)
+    assert exact(spread) - slack < bits < exact(spread) + 0.03
+
+
+@pytest.mark.parametrize("classifier", [FOREST, LogisticRegression()])
+def test_a_code_without_the_label_has_no_bits(classifier):
+    rng = np.random.default_rng(0)
+    parts = [(rng.standard_normal((2000, 5)), rng.integers(4, size=2000)) for _ in range(2)]
+    assert 0 <= calibrated_bits(classifier, *parts)[0] < 0.01
+
+
+def test_information_does_not_care_for_dimensions(grid):
+    factors = grid(2, 4, times=150)
+    turn = np.linalg.qr(np.random.default_rng(0).standard_normal((4, 4)))[0]
+    code = np.eye(4)[factors[:, 1]] @ turn
+    for kind in ("logistic", "mlp"):
+        first, second = factor_information(code, factors, probe_kind=kind)
+        assert first.bits < 0.02 and first.entropy_bits == pytest.approx(1, abs=0.02)
+        assert second.bits > 1.85 and second.entropy_bits == pytest.approx(2, abs=0.02)
+        assert first.share < 0.02 and 0.9 < second.share <= 1 and second.accuracy == 1
+        assert first.r2 is None is second.r2
+
+
+def test_of_quantities_it_is_the_share_of_their_variance():
+    rng = np.random.default_rng(0)
+    code = rng.standard_normal((3000, 2))
+    factors = np.column_stack(
+        [code[:, 0] ** 2, code[:, 1] + rng.standard_normal(3000), rng.standard_normal(3000)]
+    )
+    found = factor_information(code, factors, continuous=True)
+    assert found[0].r2 > 0.95 and found[0].bits is None
+    assert 0.35 < found[1].r2 < 0.55  # half of it is noise
+    assert found[2].r2 < 0.05 and found[2].share == max(0, found[2].r2)
+
+
+# Behaviour
+
+
+def test_labels_that_were_not_trained_on_are_left_out():
+    codes, labels = noisy(500, 0.2, 0)
+    strange = np.where(np.arange(500) % 2, labels, 99)
+    bits, entropy = calibrated_bits(LogisticRegression(), (codes, labels), (codes, strange))
+    assert bits > 0.8 and entropy < 2.01
+    nothing = (codes, np.full(500, 99))
+    assert calibrated_bits(LogisticRegression(), (codes, labels), nothing) == (0, 0)
+    one = (codes, np.zeros(500, int))
+    assert calibrated_bits(LogisticRegression(), one, (codes, labels)) == (0, 0)
+
+
+def test_a_value_that_occurs_once_is_no_obstacle():
+    codes, labels = noisy(301, 0.2, 0)
+    labels[labels == 3] = 2
+    labels[7] = 3
+    for seed in range(4):
+        found = factor_information(codes, labels[:, None], probe_kind="logistic", seed=seed)
+        assert 0.5 < found[0].bits < 1.1
+
+
+# Bad input
+
+
+def test_what_cannot_be_asked_is_refused(grid):
+    with pytest.raises(InputError, match="one of mlp, logistic, knn"):
+        factor_information(grid(2, 2), grid(2, 2), probe_kind="svm")
+    with pytest.raises(InputError, match="at least two rows"):
+        calibrated_bits(FOREST, (np.zeros((1, 1)), np.zeros(1)), (np.zeros((1, 1)), np.zeros(1)))
