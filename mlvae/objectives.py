@@ -63,18 +63,36 @@ class GroupELBO(nn.Module):
     Args:
         content_kl_weight: factor of the content KL in the loss, at least 0.
         style_kl_weight: factor of the style KL in the loss, at least 0.
+        content_capacity: nats a group. The loss then has, in place of the content KL, how far its
+            mean over the groups of a batch is from this (C. Burgess et al.: Understanding
+            Disentangling in beta-VAE. 2018, arXiv:1804.03599, Eq. 8, there with a capacity that
+            grows): it is pulled to the capacity from either side. None is the bound.
+        style_capacity: nats an observation; the same for the style.
 
     Attributes:
         kl_scale: a further factor of both KL terms while training, shape (); a warm-up moves it
             from 0 to 1. It is 1 unless somebody sets it, and is not saved.
     """
 
-    def __init__(self, *, content_kl_weight: float = 1.0, style_kl_weight: float = 1.0) -> None:
+    def __init__(
+        self,
+        *,
+        content_kl_weight: float = 1.0,
+        style_kl_weight: float = 1.0,
+        content_capacity: float | None = None,
+        style_capacity: float | None = None,
+    ) -> None:
         super().__init__()
         check_number("content_kl_weight", content_kl_weight, minimum=0)
         check_number("style_kl_weight", style_kl_weight, minimum=0)
+        if content_capacity is not None:
+            check_number("content_capacity", content_capacity, minimum=0)
+        if style_capacity is not None:
+            check_number("style_capacity", style_capacity, minimum=0)
         self.content_kl_weight = content_kl_weight
         self.style_kl_weight = style_kl_weight
+        self.content_capacity = content_capacity
+        self.style_capacity = style_capacity
         self.register_buffer("kl_scale", torch.ones(()), persistent=False)
 
     def forward(
@@ -88,7 +106,8 @@ class GroupELBO(nn.Module):
             content_kl: KL(q(c | x_G) || p(c)), (G,).
             groups: which observation is in which group.
         """
-        kl = self.style_kl_weight * style_kl.sum() + self.content_kl_weight * content_kl.sum()
+        kl = self.style_kl_weight * _beyond(style_kl, self.style_capacity)
+        kl = kl + self.content_kl_weight * _beyond(content_kl, self.content_capacity)
         if self.training:
             kl = self.kl_scale * kl
         with torch.no_grad():
@@ -104,6 +123,11 @@ class GroupELBO(nn.Module):
             num_observations=groups.num_observations,
             num_groups=groups.num_groups,
         )
+
+
+def _beyond(kl: Tensor, capacity: float | None) -> Tensor:
+    """The sum of ``kl`` (M,), or how far it is from M times the capacity: shape ()."""
+    return kl.sum() if capacity is None else (kl.sum() - capacity * len(kl)).abs()
 
 
 class ELBO(nn.Module):

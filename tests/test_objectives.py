@@ -44,6 +44,20 @@ def test_a_weight_scales_its_own_term_of_the_loss_and_not_the_bound(weight):
     assert torch.equal(weighted.elbo, plain.elbo)
 
 
+@pytest.mark.parametrize("name", ["content", "style"])
+@pytest.mark.parametrize("capacity", [0.0, 0.2, 5.0])
+def test_a_capacity_pulls_its_own_mean_kl_from_either_side_and_not_the_bound(name, capacity):
+    values, groups = terms()
+    kl = values[f"{name}_kl"]
+    plain = GroupELBO().double()(**values, groups=groups)
+    limited = GroupELBO(**{f"{name}_capacity": capacity}).double()(**values, groups=groups)
+    away = (kl.mean() - capacity).abs() * len(kl)
+    torch.testing.assert_close(limited.loss, plain.loss + (away - kl.sum()) / 3)
+    assert torch.equal(limited.elbo, plain.elbo)
+    (gradient,) = torch.autograd.grad(limited.loss, kl)
+    assert (gradient > 0).all() == (kl.mean() > capacity).item()
+
+
 def test_a_warm_up_scales_both_kl_terms_and_only_in_training():
     values, groups = terms()
     objective = GroupELBO().double()

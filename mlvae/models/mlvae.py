@@ -75,6 +75,9 @@ class MLVAE(nn.Module):
             without bias (footnote 1 of the paper); the first has the smaller variance.
         content_kl_weight: factor of the content KL in the loss; 1 is the bound.
         style_kl_weight: factor of the style KL in the loss; 1 is the bound.
+        content_capacity: nats a group that the content KL is pulled to from either side, instead
+            of to 0; None is the bound. See :class:`~mlvae.objectives.GroupELBO`.
+        style_capacity: nats an observation that the style KL is pulled to; None is the bound.
         style_given_content: infer the style from its observation and the content,
             q(s | x_i, c), by an encoder of its own (I. Iliescu et al.: group instance
             disentanglement by a contextual VAE, CxVAE). The bound is still one on log p(x_G), and
@@ -104,6 +107,8 @@ class MLVAE(nn.Module):
         "content_draw",
         "content_kl_weight",
         "style_kl_weight",
+        "content_capacity",
+        "style_capacity",
         "style_given_content",
         "separation",
     )
@@ -121,6 +126,8 @@ class MLVAE(nn.Module):
         content_draw: str = "observation",
         content_kl_weight: float = 1.0,
         style_kl_weight: float = 1.0,
+        content_capacity: float | None = None,
+        style_capacity: float | None = None,
         style_given_content: bool = False,
         separation: Separation = Separation(),  # noqa: B008 (frozen)
     ) -> None:
@@ -158,7 +165,10 @@ class MLVAE(nn.Module):
             self.encoder = network.encoder(self.shape, (content_dim, style_dim))
         self.decoder = build_decoder(network, content_dim + style_dim, self.shape, likelihood)
         self.objective = GroupELBO(
-            content_kl_weight=content_kl_weight, style_kl_weight=style_kl_weight
+            content_kl_weight=content_kl_weight,
+            style_kl_weight=style_kl_weight,
+            content_capacity=content_capacity,
+            style_capacity=style_capacity,
         )
         if separation.active:
             self.separators = Separators(separation, content_dim, style_dim)
@@ -177,6 +187,8 @@ class MLVAE(nn.Module):
             "content_draw": self.content_draw,
             "content_kl_weight": self.objective.content_kl_weight,
             "style_kl_weight": self.objective.style_kl_weight,
+            "content_capacity": self.objective.content_capacity,
+            "style_capacity": self.objective.style_capacity,
             "style_given_content": self.style_given_content,
             "separation": to_config(self.separation),
         }
