@@ -21,6 +21,7 @@ from mlvae.mixture import GroupMixture
 __all__ = [
     "ACCUMULATIONS",
     "OF_EVIDENCE",
+    "OF_POSTERIORS",
     "Posterior",
     "mean",
     "mixture",
@@ -178,6 +179,11 @@ def with_prior(evidence: Evidence) -> DiagonalGaussian:
 
 #: The rules that need no more than the sum of the members' evidence, as functions of it.
 OF_EVIDENCE = {"product": Evidence.posterior, "prior_product": with_prior}
+
+#: Rules whose posterior of a single observation is not what the encoder gave for it, and the rule
+#: that makes of such posteriors what the rule itself makes of the encoder's. With the prior in
+#: each, it is to be counted once.
+OF_POSTERIORS = {"prior_product": "prior_corrected"}
 
 #: Accumulation rules by the name that a model's ``accumulation`` gives.
 ACCUMULATIONS = {

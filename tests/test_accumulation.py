@@ -6,7 +6,13 @@ import pytest
 import torch
 
 from mlvae import DiagonalGaussian, Groups
-from mlvae.accumulation import ACCUMULATIONS, prior_corrected, prior_product, product
+from mlvae.accumulation import (
+    ACCUMULATIONS,
+    OF_POSTERIORS,
+    prior_corrected,
+    prior_product,
+    product,
+)
 
 RULES = pytest.mark.parametrize("rule", ACCUMULATIONS.values(), ids=ACCUMULATIONS)
 LABELS = torch.tensor([3, 0, 1, 0, 3, 3, 2, 0, 3, 0, 3])
@@ -179,6 +185,15 @@ def test_prior_product_is_exact_bayes_where_the_encoder_gives_likelihoods():
     result = prior_product(likelihood, together(4))
     torch.testing.assert_close(result.mean[0], whole[0].reshape(1))
     torch.testing.assert_close(result.variance[0], whole[1].reshape(1))
+
+
+@pytest.mark.parametrize("name", ACCUMULATIONS)
+def test_posteriors_of_single_observations_accumulate_to_what_the_encoders_do(name):
+    q, groups = posteriors(11), Groups(LABELS)
+    alone = ACCUMULATIONS[name](q, Groups.singletons(11))
+    again = ACCUMULATIONS[OF_POSTERIORS.get(name, name)]  # the prior in each is counted once
+    posterior = again(DiagonalGaussian(alone.mean, alone.log_variance), groups)
+    assert_same(posterior, ACCUMULATIONS[name](q, groups))
 
 
 @pytest.mark.parametrize("rule", [prior_product, prior_corrected])

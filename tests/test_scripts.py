@@ -285,6 +285,7 @@ def test_the_benchmark_prints_a_table_and_writes_json(call, tmp_path):
 EVALUATE = [
     "evaluation.separation.probes=[logistic]",
     "evaluation.separation.seeds=1",
+    "evaluation.fidelity.seeds=1",
     "evaluation.embedding.method=pca",
     "evaluation.likelihood.sizes=[1]",
     "evaluation.likelihood.groups=5",
@@ -305,6 +306,7 @@ def test_a_run_is_evaluated_beside_a_vae_that_is_trained_once(call, tmp_path):
         "unseen",
         "factors",
         "disentanglement",
+        "fidelity",
         "manipulation",
         "embedding",
         "likelihood",
@@ -315,11 +317,11 @@ def test_a_run_is_evaluated_beside_a_vae_that_is_trained_once(call, tmp_path):
     control = read_checkpoint(tmp_path / "run" / "controls" / "vae" / "checkpoint.pt")
     trained = read_checkpoint(tmp_path / "run" / "checkpoint.pt")
     assert control["model_config"]["latent_dim"] == 20 and control["step"] == trained["step"]
-    code, out, err = call("evaluate", "run=run", "evaluation=[likelihood]", *EVALUATE[3:])
+    code, out, err = call("evaluate", "run=run", "evaluation=[likelihood]", *EVALUATE[4:])
     assert code == 0 and "training the plain VAE" not in out, err
     # A run made longer has its control made longer too.
     call("train", "resume=run", "trainer.epochs=3")
-    code, out, err = call("evaluate", "run=run", "evaluation=[likelihood]", *EVALUATE[3:])
+    code, out, err = call("evaluate", "run=run", "evaluation=[likelihood]", *EVALUATE[4:])
     assert code == 0, err
     control = read_checkpoint(tmp_path / "run" / "controls" / "vae" / "checkpoint.pt")
     assert control["step"] == read_checkpoint(tmp_path / "run" / "checkpoint.pt")["step"]
@@ -361,7 +363,7 @@ def test_bad_input_to_the_evaluation_is_one_line_and_leaves_nothing(call, run, t
         ([good, "evaluation.separation.k=[1,99]", "vae=null"], "k=99 must not exceed"),
         (
             [good, "evaluation=[nothing]"],
-            "evaluation must be one of disentanglement, embedding, factors",
+            "evaluation must be one of disentanglement, embedding, factors, fidelity",
         ),
         ([good, "evaluation=[]"], "must name at least one question"),
         ([good, "vae=nowhere"], "nowhere must be a run folder"),

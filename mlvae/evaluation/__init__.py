@@ -1,8 +1,8 @@
 """Evaluation: one file for each question asked of a trained model.
 
 The questions are :class:`Separation`, :class:`Unseen`, :class:`Factors`, :class:`Disentanglement`,
-:class:`Manipulation`, :class:`Embedding` and :class:`Likelihood`; :func:`evaluate` asks them and
-writes a report. What they measure with can be used by itself.
+:class:`Fidelity`, :class:`Manipulation`, :class:`Embedding` and :class:`Likelihood`;
+:func:`evaluate` asks them and writes a report. What they measure with can be used by itself.
 """
 
 from mlvae.evaluation.answer import Answer, Estimate, Figure, Table
@@ -18,6 +18,7 @@ from mlvae.evaluation.disentanglement import Disentanglement
 from mlvae.evaluation.embedding import Embedding
 from mlvae.evaluation.evaluate import QUESTIONS, evaluate
 from mlvae.evaluation.factors import Factors
+from mlvae.evaluation.fidelity import Fidelity
 from mlvae.evaluation.importance import importance_weighted_bound
 from mlvae.evaluation.likelihood import Likelihood
 from mlvae.evaluation.manipulation import Manipulation
@@ -43,6 +44,7 @@ __all__ = [
     "Embedding",
     "Estimate",
     "Factors",
+    "Fidelity",
     "Figure",
     "Likelihood",
     "Manipulation",

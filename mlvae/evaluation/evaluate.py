@@ -18,6 +18,7 @@ from mlvae.evaluation import report
 from mlvae.evaluation.disentanglement import Disentanglement
 from mlvae.evaluation.embedding import Embedding
 from mlvae.evaluation.factors import Factors
+from mlvae.evaluation.fidelity import Fidelity
 from mlvae.evaluation.likelihood import Likelihood
 from mlvae.evaluation.manipulation import Manipulation
 from mlvae.evaluation.separation import Separation
@@ -32,6 +33,7 @@ QUESTIONS = (
     Unseen,
     Factors,
     Disentanglement,
+    Fidelity,
     Manipulation,
     Embedding,
     Likelihood,

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
+from mlvae.accumulation import OF_POSTERIORS
 from mlvae.data import Grouped, GroupedData, Shuffled, Splits
 from mlvae.evaluation.codes import Representation, pixels, representations
 from mlvae.models import build
@@ -83,6 +84,7 @@ class Subject:
         """The model's own codes, then the controls."""
         own = representations(self.model)
         rule = getattr(self.model, "accumulation", None)
+        rule = OF_POSTERIORS.get(rule, rule)
         codes = [
             Code(name, name, representation, rule if name == "content" else None)
             for name, representation in own.items()
