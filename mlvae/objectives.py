@@ -72,6 +72,7 @@ class GroupELBO(nn.Module):
     Attributes:
         kl_scale: a further factor of both KL terms while training, shape (); a warm-up moves it
             from 0 to 1. It is 1 unless somebody sets it, and is not saved.
+        style_scale: the same for the style KL alone.
     """
 
     def __init__(
@@ -94,6 +95,7 @@ class GroupELBO(nn.Module):
         self.content_capacity = content_capacity
         self.style_capacity = style_capacity
         self.register_buffer("kl_scale", torch.ones(()), persistent=False)
+        self.register_buffer("style_scale", torch.ones(()), persistent=False)
 
     def forward(
         self, *, log_likelihood: Tensor, style_kl: Tensor, content_kl: Tensor, groups: Groups
@@ -106,10 +108,12 @@ class GroupELBO(nn.Module):
             content_kl: KL(q(c | x_G) || p(c)), (G,).
             groups: which observation is in which group.
         """
-        kl = self.style_kl_weight * _beyond(style_kl, self.style_capacity)
-        kl = kl + self.content_kl_weight * _beyond(content_kl, self.content_capacity)
+        style = self.style_kl_weight * _beyond(style_kl, self.style_capacity)
+        content = self.content_kl_weight * _beyond(content_kl, self.content_capacity)
         if self.training:
-            kl = self.kl_scale * kl
+            kl = self.kl_scale * (self.style_scale * style + content)
+        else:
+            kl = style + content
         with torch.no_grad():
             elbo = groups.sum(log_likelihood - style_kl) - content_kl
         return Objective(

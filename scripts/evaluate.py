@@ -116,6 +116,7 @@ def vae_config(trained: dict[str, object], folder: Path) -> dict[str, object]:
             "network": model["network"],
             "likelihood": model["likelihood"],
         },
+        "trainer": {**trained["trainer"], "content_first_steps": 0},
         "run": str(folder),
     }
 

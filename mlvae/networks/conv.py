@@ -69,7 +69,8 @@ class Conv:
         blocks: residual blocks a stage.
         activation: one of tanh, relu, gelu, silu, elu, softplus.
         shared: one trunk with a head for every posterior; otherwise a separate encoder for each.
-        dropout: probability of leaving out a feature within a block, while training.
+        dropout: probability of leaving out a feature within a block, and one that the heads of an
+            encoder read, while training.
 
     Example:
         >>> network = Conv(widths=(8, 16))
@@ -121,6 +122,7 @@ class Conv:
         for inputs, width in itertools.pairwise((channels, *self.widths)):
             layers += [nn.Conv2d(inputs, width, 3, stride=2, padding=1), *self._stage(width)]
         layers += [*_normed(self.widths[-1], self.activation), nn.Flatten()]
+        layers += [nn.Dropout(self.dropout)] if self.dropout else []
         return nn.Sequential(*layers), self.widths[-1] * math.prod(self._sizes(size)[-1])
 
     def decoder(self, latent_dim: int, shape: Sequence[int], outputs: int) -> Decoder:

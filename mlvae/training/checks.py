@@ -10,7 +10,7 @@ from torch import nn
 from mlvae.data import GroupedData
 from mlvae.errors import InputError, check_choice, check_integer, check_number
 
-__all__ = ["check_fit", "check_folder", "check_options", "check_warmup", "resolve_device"]
+__all__ = ["check_fit", "check_folder", "check_options", "resolve_device"]
 
 PRECISIONS = ("float32", "bfloat16")
 
@@ -18,6 +18,7 @@ PRECISIONS = ("float32", "bfloat16")
 def check_options(
     *,
     checkpoint_seconds: float | None,
+    content_first_weight: float,
     precision: str,
     patience: int | None,
     validate_every: int | None,
@@ -26,18 +27,19 @@ def check_options(
 ) -> None:
     """Raise :class:`InputError` unless the options of a training are in range.
 
-    ``integers`` are the remaining options, all at least 1 or, where None has a meaning, None; two
-    may be 0.
+    ``integers`` are the remaining options, all at least 1 or, where None has a meaning, None;
+    three may be 0.
     """
     optional = ("log_every", "pictures_every", "validate_every", "patience")
     integers |= {"patience": patience, "validate_every": validate_every}
     for name, value in integers.items():
         if value is not None or name not in optional:
             prefix = "" if name == "seed" else "trainer."
-            least = 0 if name in ("seed", "kl_warmup_steps") else 1
+            least = 0 if name in ("seed", "kl_warmup_steps", "content_first_steps") else 1
             check_integer(prefix + name, value, minimum=least)
     if checkpoint_seconds is not None:
         check_number("trainer.checkpoint_seconds", checkpoint_seconds, minimum=0)
+    check_number("trainer.content_first_weight", content_first_weight, minimum=0)
     check_choice("trainer.precision", precision, PRECISIONS)
     if patience is not None and (not validation or validate_every is None):
         raise InputError(
@@ -79,12 +81,3 @@ def check_fit(model: nn.Module, data: GroupedData, what: str) -> None:
         )
     if data.x.is_floating_point() and hasattr(model, "likelihood"):
         model.likelihood.check(data.x)
-
-
-def check_warmup(model: nn.Module, kl_warmup_steps: int) -> None:
-    """Raise :class:`InputError` unless ``model`` has what a warm-up, if there is one, scales."""
-    if kl_warmup_steps and not hasattr(getattr(model, "objective", None), "kl_scale"):
-        raise InputError(
-            f"trainer.kl_warmup_steps needs a model with objective.kl_scale, which "
-            f"{type(model).__name__} lacks; set it to 0"
-        )

@@ -18,10 +18,10 @@ from mlvae.training.checks import (
     check_fit,
     check_folder,
     check_options,
-    check_warmup,
     resolve_device,
 )
 from mlvae.training.interrupt import Interrupt
+from mlvae.training.kl_schedule import KLSchedule
 from mlvae.training.monitor import Monitor
 from mlvae.training.optimizer import Adam
 from mlvae.training.run import write_config
@@ -58,6 +58,8 @@ def train(
     optimizer: Adam = Adam(),  # noqa: B008 (frozen)
     epochs: int = 100,
     kl_warmup_steps: int = 0,
+    content_first_steps: int = 0,
+    content_first_weight: float = 8.0,
     precision: str = "float32",
     cuda_graphs: bool = True,
     device: str = "auto",
@@ -90,6 +92,9 @@ def train(
         optimizer: how parameters are updated.
         epochs: passes over the data.
         kl_warmup_steps: steps over which the KL terms grow linearly to their weight; 0: none.
+        content_first_steps: steps over which the weight of the style KL falls linearly to its own,
+            so that the content is learned before the style can take its place; 0: none.
+        content_first_weight: how many times its own weight that is at first.
         precision: "float32", or "bfloat16" for matrix products only, with posteriors, divergences
             and log-probabilities in float32.
         cuda_graphs: on a CUDA device, capture the step as CUDA graphs: the same results in a
@@ -117,6 +122,8 @@ def train(
     check_options(
         epochs=epochs,
         kl_warmup_steps=kl_warmup_steps,
+        content_first_steps=content_first_steps,
+        content_first_weight=content_first_weight,
         precision=precision,
         seed=seed,
         log_every=log_every,
@@ -136,14 +143,17 @@ def train(
     steps_per_epoch = batching.num_batches(data)
     run = Path(run if run is not None else f"runs/{datetime.now():%Y-%m-%d_%H-%M-%S}").expanduser()
     check_folder(run, resume)
-    check_warmup(model, kl_warmup_steps)
+    kl_schedule = KLSchedule(
+        model,
+        warmup_steps=kl_warmup_steps,
+        content_first_steps=content_first_steps,
+        content_first_weight=content_first_weight,
+    )
 
     # Model, optimiser and step on the device; their state, new or from the checkpoint.
     data = data.to(target)
     model.to(target).train()
-    kl_scale = getattr(getattr(model, "objective", None), "kl_scale", None)
-    if kl_scale is not None:
-        kl_scale.fill_(1)  # an earlier training may have ended within its warm-up
+    kl_schedule.reset()
     if config is None:
         config = {
             "model": getattr(model, "config", {}),
@@ -153,6 +163,8 @@ def train(
             "trainer": {
                 "epochs": epochs,
                 "kl_warmup_steps": kl_warmup_steps,
+                "content_first_steps": content_first_steps,
+                "content_first_weight": content_first_weight,
                 "precision": precision,
             },
             "seed": seed,
@@ -189,8 +201,7 @@ def train(
 
             # One step.
             state.set_learning_rate()
-            if kl_warmup_steps:
-                kl_scale.fill_(min(1.0, (state.step + 1) / kl_warmup_steps))
+            kl_schedule.set(state.step)
             seeded(noise, seed, "noise", state.step)
             seeded(dropout, seed, "dropout", state.step)
             batch = plan[position]

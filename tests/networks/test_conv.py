@@ -88,8 +88,9 @@ def test_an_untrained_network_begins_near_zero(shape):
     assert decoder(10 * torch.randn(8, 32)).abs().max() < 1  # norms: far latents explode nothing
 
 
-def test_dropout_is_of_training_alone():
-    encoder = Conv(widths=(8,), dropout=0.5).encoder((1, 8, 8), [2])
+@pytest.mark.parametrize("blocks", [0, 1])
+def test_dropout_is_of_training_alone(blocks):
+    encoder = Conv(widths=(8,), blocks=blocks, dropout=0.5).encoder((1, 8, 8), [2])
     x = torch.rand(3, 1, 8, 8)
     assert not torch.equal(encoder(x)[0].mean, encoder(x)[0].mean)
     encoder.eval()

@@ -151,6 +151,7 @@ def test_stopped_by_a_signal_and_resumed_is_the_same_bit_for_bit(
         "batching": batching,
         "optimizer": Adam(schedule="cosine", warmup_steps=7),
         "kl_warmup_steps": 20,
+        "content_first_steps": 30,
         "epochs": 3,
         "log_every": 4,
     }
@@ -258,17 +259,32 @@ def test_warm_up_weakens_the_kl_terms_at_first(small_model, digits, tmp_path):
     assert scales[:6] == [0.25, 0.5, 0.75, 1, 1, 1]
 
 
+def test_the_style_is_dear_at_first_where_the_content_is_to_come_first(
+    small_model, digits, tmp_path
+):
+    model = small_model()
+    scales = []
+    model.register_forward_hook(
+        lambda m, *_: scales.append(m.objective.style_scale.item()) if m.training else None
+    )
+    fit(model, digits, tmp_path, epochs=1, content_first_steps=4, content_first_weight=9.0)
+    assert scales[:6] == [9, 7, 5, 3, 1, 1]
+
+
 def test_a_warm_up_cut_short_does_not_weaken_the_next_training(small_model, digits, tmp_path):
     model = small_model()
-    fit(model, digits, tmp_path / "first", epochs=1, kl_warmup_steps=1000)
-    assert model.objective.kl_scale < 0.1
+    options = {"kl_warmup_steps": 1000, "content_first_steps": 1000}
+    fit(model, digits, tmp_path / "first", epochs=1, **options)
+    assert model.objective.kl_scale < 0.1 and model.objective.style_scale > 7
     fit(model, digits, tmp_path / "second", epochs=1)
-    assert model.objective.kl_scale == 1
+    assert model.objective.kl_scale == 1 and model.objective.style_scale == 1
 
 
 def test_a_warm_up_needs_a_model_whose_kl_it_can_scale(digits, tmp_path):
     with pytest.raises(InputError, match=r"objective\.kl_scale, which Linear lacks; set it to 0"):
         fit(torch.nn.Linear(2, 2), digits, tmp_path / "run", kl_warmup_steps=5)
+    with pytest.raises(InputError, match=r"objective\.style_scale, which VAE lacks; set it to 0"):
+        fit(mlvae.models.VAE((1, 8, 8)), digits, tmp_path / "run", content_first_steps=5)
     assert not (tmp_path / "run").exists()
 
 
@@ -355,6 +371,8 @@ REFUSED = [
     ({"epochs": 0}, "trainer.epochs must be an integer of at least 1"),
     ({"epochs": 1.5}, "trainer.epochs must be an integer"),
     ({"kl_warmup_steps": -1}, "kl_warmup_steps must be an integer of at least 0"),
+    ({"content_first_steps": -1}, "content_first_steps must be an integer of at least 0"),
+    ({"content_first_weight": -1}, "content_first_weight must be a number of at least 0"),
     ({"log_every": 0}, "log_every must be an integer of at least 1"),
     ({"patience": 0}, "patience must be an integer of at least 1"),
     ({"patience": 1, "validate_every": None}, "patience counts validations"),
