@@ -79,10 +79,10 @@ class MLVAE(nn.Module):
             of to 0; None is the bound. See :class:`~mlvae.objectives.GroupELBO`.
         style_capacity: nats an observation that the style KL is pulled to; None is the bound.
         style_given_content: infer the style from its observation and the content,
-            q(s | x_i, c), by an encoder of its own (I. Iliescu et al.: group instance
-            disentanglement by a contextual VAE, CxVAE). The bound is still one on log p(x_G), and
-            can be tighter: given the content, the style need not tell of it, and costs less.
-            :meth:`infer_style` takes the content of the observation itself unless it is told.
+            q(s | x_i, c), by an encoder of its own (CxVAE: Group-Disentangling Conditional Shift,
+            submitted to ICLR 2023). The bound is still one on log p(x_G), and can be tighter:
+            given the content, the style need not tell of it. :meth:`infer_style` takes the content
+            of the observation itself unless it is told.
         separation: further costs, while training, of a style that tells of its group.
 
     Raises:
