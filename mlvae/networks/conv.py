@@ -66,7 +66,7 @@ class Conv:
     Args:
         widths: channels inside each stage, the encoder's first at half the image's size. Stages
             beyond a size of 1x1 are of no use.
-        blocks: residual blocks a stage.
+        blocks: residual blocks a stage; 0 is a plain convolutional network.
         activation: one of tanh, relu, gelu, silu, elu, softplus.
         shared: one trunk with a head for every posterior; otherwise a separate encoder for each.
         dropout: probability of leaving out a feature within a block, and one that the heads of an
@@ -121,7 +121,7 @@ class Conv:
         layers: list[nn.Module] = []
         for inputs, width in itertools.pairwise((channels, *self.widths)):
             layers += [nn.Conv2d(inputs, width, 3, stride=2, padding=1), *self._stage(width)]
-        layers += [*_normed(self.widths[-1], self.activation), nn.Flatten()]
+        layers += [*self._close(self.widths[-1]), nn.Flatten()]
         layers += [nn.Dropout(self.dropout)] if self.dropout else []
         return nn.Sequential(*layers), self.widths[-1] * math.prod(self._sizes(size)[-1])
 
@@ -134,7 +134,7 @@ class Conv:
         for i in reversed(range(len(self.widths))):
             layers += self._stage(self.widths[i])
             if i == 0:
-                layers += _normed(self.widths[0], self.activation)
+                layers += self._close(self.widths[0])
             layers.append(nn.Upsample(larger[i], mode="nearest"))
             if i > 0:
                 layers.append(nn.Conv2d(self.widths[i], self.widths[i - 1], 3, padding=1))
@@ -144,7 +144,14 @@ class Conv:
         return decoder.to(memory_format=torch.channels_last)
 
     def _stage(self, width: int) -> list[nn.Module]:
+        """Residual blocks; without any, a norm and an activation between convolutions."""
+        if self.blocks == 0:
+            return _normed(width, self.activation)
         return [Residual(width, self.activation, self.dropout) for _ in range(self.blocks)]
+
+    def _close(self, width: int) -> list[nn.Module]:
+        """The norm and activation that a residual block leaves to what follows it."""
+        return _normed(width, self.activation) if self.blocks else []
 
     def _sizes(self, size: Sequence[int]) -> list[tuple[int, ...]]:
         """Height and width of the image, and after each stage of the encoder."""

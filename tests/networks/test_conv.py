@@ -100,6 +100,16 @@ def test_dropout_is_of_training_alone(blocks):
     )
 
 
+def test_without_blocks_there_is_an_activation_behind_every_convolution_but_the_last():
+    network = Conv(widths=(4, 6), blocks=0)
+    encoder, decoder = network.encoder((1, 8, 8), [2]), network.decoder(2, (1, 8, 8), 1)
+    kinds = [type(m).__name__ for m in encoder.trunk]
+    assert kinds == ["Conv2d", "GroupNorm", "SiLU"] * 2 + ["Flatten"]
+    kinds = [type(m).__name__ for m in decoder.trunk]
+    stage = ["GroupNorm", "SiLU", "Upsample"]
+    assert kinds == ["Linear", "Unflatten", *stage, "Conv2d", *stage]
+
+
 def model_and_batch(**options):
     torch.manual_seed(0)
     model = MLVAE((3, 9, 12), content_dim=3, style_dim=2, network=SMALL, **options)
