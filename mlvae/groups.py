@@ -179,7 +179,7 @@ class Groups:
         most = (self.sizes - 1).clamp_min(1) if proper else self.sizes
         uniform = torch.rand(self.num_groups, generator=generator, device=device)
         number = torch.exp(uniform * torch.log1p(most)).long().clamp(max=most)
-        order, start = self._shuffled(generator)
+        order, start = self.shuffled(generator=generator)
         rank = torch.empty_like(order)
         rank[order] = torch.arange(len(order), device=device)
         return rank - self.spread(start) < self.spread(number)
@@ -189,14 +189,14 @@ class Groups:
 
         Each other member is as likely as any, and each observation is the fellow of one.
         """
-        order, start = self._shuffled(generator)
+        order, start = self.shuffled(generator=generator)
         start, size = (self.spread(values)[order] for values in (start, self.sizes))
         place = torch.arange(len(order), device=order.device)
         fellow = torch.empty_like(order)
         fellow[order] = order[start + (place - start + 1) % size]
         return fellow
 
-    def _shuffled(self, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
+    def shuffled(self, *, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
         """Observations by group, at random within (N,), and where each group begins (G,)."""
         score = torch.rand(self.num_observations, generator=generator, device=self.index.device)
         order = score.argsort()

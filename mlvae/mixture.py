@@ -118,11 +118,10 @@ class GroupMixture:
         Args:
             generator: of the choice and the noise, on the device of the mean; None is torch's own.
         """
-        order = self._shuffled(generator)
-        sizes = self.groups.sizes
+        order, start = self.groups.shuffled(generator=generator)
         # A group without members reads any row, which is then replaced.
-        first = (sizes.cumsum(0) - sizes).clamp(max=len(order) - 1)
-        chosen, empty = self.components[order[first]], sizes[:, None] == 0
+        chosen = self.components[order[start.clamp(max=len(order) - 1)]]
+        empty = self.groups.sizes[:, None] == 0
         prior = chosen.mean.masked_fill(empty, 0), chosen.log_variance.masked_fill(empty, 0)
         return DiagonalGaussian(*prior).sample(generator=generator)
 
@@ -152,7 +151,7 @@ class GroupMixture:
         Args:
             generator: as in :meth:`sample`.
         """
-        order = self._shuffled(generator)
+        order, _ = self.groups.shuffled(generator=generator)
         dealt = torch.empty_like(order)
         dealt[self.groups.index.argsort(stable=True)] = order
         return self.components[dealt].sample(generator=generator)
@@ -161,9 +160,3 @@ class GroupMixture:
     def _sizes(self) -> Tensor:
         """Members of each group as floats (G, 1), 1 where there are none."""
         return self.groups.sizes[:, None].clamp(min=1).to(self.components.mean.dtype)
-
-    def _shuffled(self, generator: torch.Generator | None) -> Tensor:
-        """The observations group by group, (N,), in random order within each."""
-        index = self.groups.index
-        order = torch.rand(len(index), generator=generator, device=index.device).argsort()
-        return order[index[order].argsort(stable=True)]
