@@ -34,8 +34,8 @@ FACTORS: dict[str, np.ndarray] = {
 #: Numbers of values, in the same order.
 COUNTS = tuple(map(len, FACTORS.values()))
 
-#: Samples of a shape a side: 16 by 16 to a pixel of an image of 64.
-FINE = 512
+#: Samples a side of a pixel, at scale 1, in images of up to 128 pixels.
+SAMPLES = 16
 
 #: Pixels that are drawn at once, so that memory is bounded.
 CHUNK = 2**22
@@ -163,7 +163,7 @@ def render(factors: Mapping[str, Tensor], *, size: int) -> Tensor:
     images = torch.empty(len(x), 1, size, size, dtype=torch.uint8)
     order, ends = sort.argsort(stable=True), torch.bincount(sort).tolist()
     for (shape, orientation), rows in zip(sorts.tolist(), order.split(ends), strict=True):
-        integral = _integral(int(shape), orientation)
+        integral = _integral(int(shape), orientation, SAMPLES * min(size, 128) // 2)
         for some in rows.split(max(1, CHUNK // size**2)):
             images[some, 0] = _draw(integral, scale[some], x[some], y[some], size)
     return images
@@ -186,17 +186,17 @@ def _draw(integral: Tensor, scale: Tensor, x: Tensor, y: Tensor, size: int) -> T
         align_corners=True,
     ).view(len(x), size + 1, size + 1)
     samples = sums.diff(dim=1).diff(dim=2)
-    per_pixel = (2 * FINE / (scale * size)).square().float()
+    per_pixel = (2 * (integral.shape[-1] - 1) / (scale * size)).square().float()
     grey = samples.mul_(255 / per_pixel[:, None, None])
     return grey.round_().clamp_(0, 255).to(torch.uint8)
 
 
-def _integral(shape: int, orientation: float) -> Tensor:
-    """How many samples of the unit circle's square lie above and left of each corner.
+def _integral(shape: int, orientation: float, fine: int) -> Tensor:
+    """How many samples above and left of each corner are in the shape.
 
-    Shape (1, 1, F + 1, F + 1), for ``grid_sample``.
+    F by F samples of the square around the unit circle: shape (1, 1, F + 1, F + 1).
     """
-    ticks = (2 * torch.arange(FINE, dtype=torch.float64) + 1) / FINE - 1
+    ticks = (2 * torch.arange(fine, dtype=torch.float64) + 1) / fine - 1
     right, up = ticks, -ticks[:, None]
     cos, sin = math.cos(orientation), math.sin(orientation)
     inside = INSIDE[SHAPES[shape]](cos * right + sin * up, cos * up - sin * right)
