@@ -33,8 +33,9 @@ def sprite_pairs(
     factors, drawn uniformly, take another value, uniform among the others: never the same. (A
     square that is turned by a quarter still looks the same.)
 
-    Train with ``batching=grouped batching.members=2``, or pairs are torn apart. The splits are not
-    of one kind, so the question of separation cannot be asked; that of the factors can.
+    Train with ``batching=grouped batching.members=2``, or pairs are torn apart. The test has
+    other groups than the training, so the evaluation's question of separation cannot be asked;
+    that of the factors can.
 
     Args:
         pairs: number of pairs to train on.
