@@ -7,9 +7,12 @@ from mlvae.data.augmentation import GroupWarp
 from mlvae.data.batching import Grouped, Plan, Shuffled
 from mlvae.data.digits import digits
 from mlvae.data.faces import celeba, faces, lfw, omniglot, yale_b
+from mlvae.data.glyphs import glyphs
 from mlvae.data.grouped import GroupedData
 from mlvae.data.mnist import fashion_mnist, mnist
 from mlvae.data.splits import Splits, split
+from mlvae.data.sprite_pairs import sprite_pairs
+from mlvae.data.sprites import sprites
 from mlvae.data.stored import StoredImages
 from mlvae.errors import check_choice
 
@@ -28,11 +31,14 @@ __all__ = [
     "digits",
     "faces",
     "fashion_mnist",
+    "glyphs",
     "lfw",
     "mnist",
     "omniglot",
     "open_dataset",
     "split",
+    "sprite_pairs",
+    "sprites",
     "yale_b",
 ]
 
@@ -44,9 +50,12 @@ DATASETS = {
     "digits": digits,
     "faces": faces,
     "fashion_mnist": fashion_mnist,
+    "glyphs": glyphs,
     "lfw": lfw,
     "mnist": mnist,
     "omniglot": omniglot,
+    "sprite_pairs": sprite_pairs,
+    "sprites": sprites,
     "yale_b": yale_b,
 }
 

@@ -1,0 +1,149 @@
+"""The open fonts that come with matplotlib, and the characters that each really has."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mlvae.errors import InputError, check_choice
+
+if TYPE_CHECKING:
+    from matplotlib.ft2font import FT2Font
+    from PIL.Image import Image
+    from PIL.ImageFont import FreeTypeFont
+
+__all__ = ["EM", "FONTS", "draw_glyph", "fonts_with"]
+
+#: DejaVu, STIX and Computer Modern, but not their fonts of symbols.
+FONTS = (
+    "DejaVuSans",
+    "DejaVuSans-Bold",
+    "DejaVuSans-BoldOblique",
+    "DejaVuSans-Oblique",
+    "DejaVuSansMono",
+    "DejaVuSansMono-Bold",
+    "DejaVuSansMono-BoldOblique",
+    "DejaVuSansMono-Oblique",
+    "DejaVuSerif",
+    "DejaVuSerif-Bold",
+    "DejaVuSerif-BoldItalic",
+    "DejaVuSerif-Italic",
+    "STIXGeneral",
+    "STIXGeneralBol",
+    "STIXGeneralBolIta",
+    "STIXGeneralItalic",
+    "cmb10",
+    "cmr10",
+    "cmss10",
+    "cmti10",
+    "cmtt10",
+)
+
+#: Pixels of an em, the size of a font, at which glyphs are drawn.
+EM = 128
+
+
+def fonts_with(character: str, fonts: Sequence[str] | None = None) -> list[int]:
+    """Numbers in :data:`FONTS` of the fonts that have the character.
+
+    A font may show another sign in its place: Computer Modern has a dash for the brace. So a font
+    has a character if its glyph is called what DejaVu Sans calls its own.
+
+    Args:
+        character: one character.
+        fonts: names of the fonts to look at; None for all.
+
+    Raises:
+        InputError: if none of them has it, or a name is unknown.
+
+    Example:
+        >>> [FONTS[number] for number in fonts_with("{", ["DejaVuSerif", "cmr10", "cmtt10"])]
+        ['DejaVuSerif', 'cmtt10']
+    """
+    if fonts is not None and (isinstance(fonts, str) or not isinstance(fonts, Sequence)):
+        raise InputError(f"dataset.fonts must be a list of names, not {fonts!r}")
+    for name in fonts or ():
+        check_choice("dataset.fonts", name, FONTS)
+    wanted = _called(character, FONTS[0])
+    having = [
+        number
+        for number, name in enumerate(FONTS)
+        if (fonts is None or name in fonts) and wanted == _called(character, name)
+    ]
+    if wanted is None or not having:
+        raise InputError(
+            f"dataset.characters must each be in one of the fonts, but {character!r} is in none; "
+            "leave it out"
+        )
+    return having
+
+
+@lru_cache(maxsize=1)
+def draw_glyph(character: str, font: str, stroke: int = 0) -> Image:
+    """A character, white on black, with a pixel to spare on every side.
+
+    The last one is kept: ask for like ones after each other.
+
+    Args:
+        character: one character.
+        font: name of the font, which is drawn with :data:`EM` pixels to the em.
+        stroke: pixels that are added all around the outline.
+
+    Returns:
+        A grey image of Pillow's.
+
+    Raises:
+        InputError: if the character has no ink.
+
+    Example:
+        >>> thick, thin = draw_glyph("l", "DejaVuSans", 2), draw_glyph("l", "DejaVuSans")
+        >>> thick.width - thin.width
+        4
+    """
+    from PIL import Image, ImageDraw
+
+    canvas = Image.new("L", (4 * EM, 4 * EM))
+    ImageDraw.Draw(canvas).text(
+        (2 * EM, 2 * EM), character, 255, _font(font), anchor="mm", stroke_width=stroke
+    )
+    if (box := canvas.getbbox()) is None:
+        raise InputError(
+            f"dataset.characters must have ink, but {character!r} has none; leave it out"
+        )
+    left, top, right, bottom = box
+    return canvas.crop((left - 1, top - 1, right + 1, bottom + 1))
+
+
+def _called(character: str, font: str) -> str | None:
+    """What the font calls its glyph of a character; None if it has none."""
+    number = _face(font).get_char_index(ord(character))
+    return _face(font).get_glyph_name(number) if number else None
+
+
+@lru_cache(maxsize=len(FONTS))
+def _face(name: str) -> FT2Font:
+    from matplotlib.ft2font import FT2Font
+
+    return FT2Font(_path(name))
+
+
+@lru_cache(maxsize=len(FONTS))
+def _font(name: str) -> FreeTypeFont:
+    from PIL import ImageFont
+
+    # The other layout is not there on every machine.
+    return ImageFont.truetype(_path(name), EM, layout_engine=ImageFont.Layout.BASIC)
+
+
+def _path(name: str) -> str:
+    import matplotlib  # time that `import mlvae` need not take
+
+    path = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / f"{name}.ttf"
+    if not path.is_file():
+        raise InputError(
+            f"{path} must be there, as in matplotlib's own package; install that one, or leave "
+            f"{name} out of dataset.fonts"
+        )
+    return str(path)

@@ -1,0 +1,195 @@
+"""Glyphs: what is drawn is what the factors say."""
+
+import inspect
+import itertools
+import math
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from mlvae.data import glyphs, open_dataset
+from mlvae.data.fonts import EM, FONTS, draw_glyph
+from mlvae.data.glyphs import CHARACTERS, Style, render
+from mlvae.errors import InputError
+
+CONFIG = Path(__file__).parents[2] / "configs" / "dataset" / "glyphs.yaml"
+SMALL = {"characters": "ABg7", "images": 60, "validation": 30, "test": 30}
+STYLE = Style(font=0, scale=0.6, rotation=0, shear=0, weight=0, x=0.5, y=0.5)
+
+
+def drawn(character, size=64, **factors):
+    """One image (size, size) in [0, 1]."""
+    style = STYLE._replace(**factors)._asdict()
+    values = {name: torch.tensor([value]) for name, value in style.items()}
+    return render([character], values, size=size)[0, 0].double() / 255
+
+
+def moments(image):
+    """Centroid (x, y) in pixels, and covariance (2, 2)."""
+    middle = torch.arange(len(image), dtype=torch.float64) + 0.5
+    points = torch.stack(torch.meshgrid(middle, middle, indexing="xy"), 2).view(-1, 2)
+    weights = image.flatten() / image.sum()
+    mean = weights @ points
+    return mean, (points - mean).T @ ((points - mean) * weights[:, None])
+
+
+def rows(data):
+    """The label and the factors of each observation, as tuples."""
+    labels = [data.group_names[group] for group in data.groups.index.tolist()]
+    values = torch.stack(list(data.factors.values()), 1).tolist()
+    return [(label, *row) for label, row in zip(labels, values, strict=True)]
+
+
+# Properties
+
+
+@pytest.mark.parametrize("character", ["A", "g", "5"])
+@pytest.mark.parametrize(("x", "y"), [(0.4, 0.5), (0.5, 0.63), (0.47, 0.38)])
+def test_a_move_moves_the_centroid_as_far(character, x, y):
+    here, there = drawn(character), drawn(character, x=x, y=y)
+    moved = moments(there)[0] - moments(here)[0]
+    assert (moved - 64 * (torch.tensor([x, y]) - 0.5)).abs().max() < 0.05
+
+
+@pytest.mark.parametrize("character", ["A", "g", "5"])
+def test_the_ink_grows_with_the_square_of_the_scale(character):
+    ink = [float(drawn(character, scale=scale).sum()) / scale**2 for scale in (0.4, 0.55, 0.8)]
+    assert max(ink) < 1.02 * min(ink)
+
+
+@pytest.mark.parametrize("font", [0, 9, 17])
+def test_covariances_turn_and_shear_as_the_factors_say(font):
+    # A point at `right` and `down` goes to rotation (right - shear down, down).
+    rotation, shear = 0.3, -0.2
+    cos, sin = math.cos(rotation), math.sin(rotation)
+    turn = torch.tensor([[cos, sin], [-sin, cos]], dtype=torch.float64)
+    matrix = turn @ torch.tensor([[1, -shear], [0, 1]], dtype=torch.float64)
+    plain = moments(drawn("R", font=font))[1]
+    changed = moments(drawn("R", font=font, rotation=rotation, shear=shear))[1]
+    assert (changed - matrix @ plain @ matrix.T).abs().max() < 0.02 * plain.max()
+
+
+def test_a_turn_to_the_left_is_positive():
+    upright, turned = drawn("I"), drawn("I", rotation=0.5)
+    covariance = moments(turned)[1][0, 1]  # of x to the right with y down: the top leans left
+    assert abs(moments(upright)[1][0, 1]) < 0.01 < covariance
+
+
+def test_a_weight_adds_its_ems_to_a_stroke():
+    # The width of an upright bar at mid-height, in pixels.
+    width = [
+        float(drawn("l", size=128, weight=weight)[64].sum()) for weight in (0, 2 / 64, 5 / 64)
+    ]
+    em = 0.6 * 128
+    assert width[1] - width[0] == pytest.approx(2 / 64 * em, abs=0.1)
+    assert width[2] - width[0] == pytest.approx(5 / 64 * em, abs=0.1)
+
+
+def test_the_defaults_keep_every_character_of_every_font_inside():
+    # Drawing refuses what leaves the image: the widest are drawn at the ends of all ranges.
+    ends = {name: each.default for name, each in inspect.signature(glyphs).parameters.items()}
+    thick = round(ends["weight"][1] * EM / 2)
+    sizes = {
+        (character, number): sum(draw_glyph(character, font, thick).size)
+        for number, font in enumerate(FONTS)
+        for character in CHARACTERS
+    }
+    corner = {name: ends[name][1] for name in ("scale", "x", "y")} | {"weight": thick * 2 / EM}
+    for character, font in sorted(sizes, key=sizes.get)[-10:]:
+        for rotation, shear in itertools.product(ends["rotation"], ends["shear"]):
+            image = drawn(character, 32, font=font, rotation=rotation, shear=shear, **corner)
+            assert image.sum() > 8
+
+
+# Behaviour
+
+
+def test_the_observations_are_the_drawing_of_their_factors():
+    for name, part in glyphs(**SMALL, unseen_groups=["g"]):
+        assert part.x.dtype == torch.uint8 and part.shape == (1, 32, 32)
+        text = [part.group_names[group] for group in part.groups.index.tolist()]
+        assert list(part.factors) == list(Style._fields)
+        assert torch.equal(part.x, render(text, part.factors, size=32)), name
+
+
+def test_every_image_has_ink_and_none_on_its_border():
+    images = glyphs(images=20, validation=0, test=0).train.x[:, 0].double() / 255
+    assert images.sum((1, 2)).min() > 8 and images.amax((1, 2)).min() > 0.4
+    images[:, 1:-1, 1:-1] = 0
+    assert images.max() < 0.05
+
+
+def test_factors_fill_their_ranges_and_weights_are_whole_steps():
+    data = glyphs(characters="ab", images=500, validation=0, test=0).train
+    ends = {name: each.default for name, each in inspect.signature(glyphs).parameters.items()}
+    for name in ("scale", "rotation", "shear", "x", "y"):
+        (low, high), values = ends[name], data.factors[name]
+        assert low - 1e-6 <= values.min() < low + 0.02 * (high - low)
+        assert high - 0.02 * (high - low) < values.max() <= high + 1e-6
+    assert (data.factors["weight"] * 64).unique().tolist() == [0, 1, 2, 3]
+    assert data.factors["font"].unique().tolist() == list(range(len(FONTS)))
+
+
+def test_every_character_is_drawn_as_often_and_ranges_of_one_value_hold_still():
+    data = glyphs(**SMALL | {"validation": 0, "test": 0}, scale=[0.5, 0.5], fonts=["cmr10"]).train
+    assert data.group_names == ["7", "A", "B", "g"] and data.groups.sizes.tolist() == [60] * 4
+    assert data.factors["scale"].unique().tolist() == [0.5]
+    assert data.factors["font"].unique().tolist() == [FONTS.index("cmr10")]
+
+
+def test_unseen_characters_are_nowhere_else_and_complete():
+    parts = glyphs(**SMALL, unseen_groups=["g", 7])
+    assert (
+        parts.unseen.group_names == ["7", "g"] and parts.unseen.groups.sizes.tolist() == [60] * 2
+    )
+    for part in (parts.train, parts.validation, parts.test):
+        assert part.group_names == ["A", "B"]
+
+
+def test_the_same_seed_gives_the_same_glyphs_and_another_seed_others():
+    first, again, other = (glyphs(**SMALL, seed=seed) for seed in (0, 0, 1))
+    for (_, part), (_, same), (_, different) in zip(first, again, other, strict=True):
+        assert torch.equal(part.x, same.x) and rows(part) == rows(same)
+        assert not set(rows(part)) & set(rows(different))
+
+
+def test_it_opens_by_its_name_with_the_defaults_of_its_config():
+    config = yaml.safe_load(CONFIG.read_text())
+    assert config.pop("name") == "glyphs"
+    defaults = {name: each.default for name, each in inspect.signature(glyphs).parameters.items()}
+    assert config == {
+        name: list(value) if isinstance(value, tuple) else value
+        for name, value in defaults.items()
+    }
+    assert torch.equal(open_dataset("glyphs", **SMALL).test.x, glyphs(**SMALL).test.x)
+
+
+# Bad input
+
+
+@pytest.mark.parametrize(
+    ("options", "match"),
+    [
+        ({"characters": ""}, "must be a string of characters, not ''"),
+        ({"characters": 123}, "must be a string of characters, not 123; quote digits"),
+        ({"characters": "abca"}, "must differ, but 'a' is there twice"),
+        ({"characters": "a b"}, "must have ink, but ' ' has none"),
+        ({"characters": "a\N{HANGUL SYLLABLE GA}"}, "'가' is in none; leave it out"),
+        ({"images": 0}, "dataset.images must be an integer of at least 1, not 0"),
+        ({"size": 7}, "dataset.size must be an integer of at least 8, not 7"),
+        ({"seed": -1}, "dataset.seed must be an integer of at least 0, not -1"),
+        ({"scale": 0.5}, r"dataset.scale must be a range \[low, high\], not 0.5"),
+        ({"shear": [0.1, -0.1]}, r"must be a range \[low, high\], not \[0.1, -0.1\]"),
+        ({"rotation": ["a", 1]}, "dataset.rotation must be a number that is finite, not 'a'"),
+        ({"scale": [0, 0.5]}, "dataset.scale must be a number above 0, not 0"),
+        ({"x": [0.5, 1.5]}, r"dataset.x must be a number in \[0, 1\], not 1.5"),
+        ({"scale": [2.0, 2.0]}, "box around .* does not; lower dataset.scale"),
+        ({"x": [0.1, 0.1]}, "must lie within the image, but the box"),
+        ({"unseen_groups": ["z"]}, r"unseen_groups must be labels of groups \(7, A, B, g\)"),
+    ],
+)
+def test_what_cannot_be_drawn_is_refused(options, match):
+    with pytest.raises(InputError, match=match):
+        glyphs(**SMALL | options)
