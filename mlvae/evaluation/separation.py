@@ -59,14 +59,15 @@ class Separation:
         """Train and test all probes.
 
         Raises:
-            InputError: if a k exceeds a group, or the test split has one group only or one that
-                the probes' training lacks.
+            InputError: if a k exceeds a group, or the test split has one group only.
         """
         title = "Is the content informative, and the style not?"
         test = subject.splits.test
         if test is None:
             return Answer(title, ["Not asked: this dataset has no test split."])
         name, train = subject.held_out()
+        if not set(test.group_names) <= set(train.group_names):
+            return Answer(title, ["Not asked: the test split has groups that no other has."])
         ks, train_k = self._sizes(name, train, test)
         codes = subject.codes()
         grid = ProbeGrid(train, test, ks, train_k, self.probes, self.seeds)

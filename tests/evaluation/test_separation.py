@@ -118,7 +118,11 @@ def test_what_cannot_be_asked_is_refused_or_said(known, known_data, known_subjec
     with pytest.raises(InputError, match="the test split has only 0"):
         Separation().ask(Subject(known, one))
     none = Separation().ask(Subject(known, Splits(known_data(40))))
-    assert "Not asked" in none.summary[0] and none.metrics == {}
+    other = known_data(40)
+    other.group_names = ["elsewhere", *other.group_names[1:]]
+    new = Separation().ask(Subject(known, Splits(known_data(40), test=other)))
+    for answer in (none, new):
+        assert "Not asked" in answer.summary[0] and answer.metrics == {}
     for options in ({"k": (0,)}, {"k": ()}, {"probes": ("svm",)}, {"seeds": 0}, {"train_k": 0}):
         with pytest.raises(InputError, match=r"evaluation\.separation"):
             Separation(**options)
