@@ -87,9 +87,16 @@ def speed(args: argparse.Namespace) -> Result:
         measure, report = SPEED[name]
         results[name] = measure(args, device)
         print(("\n" if len(results) > 1 else "") + report(results[name]), flush=True)
+        write(args, results)  # a machine may be lent for minutes only
     if args.figure:
         growth_figure.draw(results["growth"], Path(args.figure))
     return results if args.what == "all" else results[args.what]
+
+
+def write(args: argparse.Namespace, result: Result) -> None:
+    """Write what there is so far, if the command line asks for it."""
+    if args.json:
+        Path(args.json).write_text(json.dumps(result, indent=2) + "\n")
 
 
 def handling(args: argparse.Namespace) -> Result:
@@ -153,8 +160,7 @@ def main() -> None:
         result = speed(args) if args.what in (*SPEED, "all") else handling(args)
     except (mlvae.InputError, OSError) as error:
         sys.exit(f"error: {error}")
-    if args.json:
-        Path(args.json).write_text(json.dumps(result, indent=2) + "\n")
+    write(args, result)
 
 
 if __name__ == "__main__":
