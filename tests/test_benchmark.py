@@ -84,7 +84,7 @@ def test_memory_is_measured_at_three_sizes_the_largest_being_the_one_asked_for(
 
 
 def test_a_table_shows_the_median_and_the_range():
-    from benchmarks.data import table
+    from benchmarks.tables import table
 
     rows = [{"name": "a", "per_core": [1.0, 3.0, 1234.5]}, {"name": "long", "per_core": [7]}]
     assert table(rows).splitlines() == [

@@ -1,1 +1,1 @@
-"""What `python scripts/benchmark.py data` measures, one file per question."""
+"""What `python scripts/benchmark.py` measures, one file per question."""

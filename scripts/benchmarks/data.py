@@ -1,24 +1,21 @@
 """The measurements of data: which there are, in what order, and their tables.
 
-A measurement takes a folder for what it writes and returns rows: dictionaries with the same keys,
-the columns. A list holds one value for each round, and is shown as its median and range.
+A measurement takes a folder for what it writes, and returns the rows of a table.
 """
 
 from __future__ import annotations
 
 import argparse
 import shutil
-import statistics
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks import grouping, memory, prepare, reading
+from benchmarks.tables import Rows, table
 from mlvae.errors import InputError, check_integer, check_number
 
-__all__ = ["MEASUREMENTS", "run", "table"]
-
-Rows = list[dict[str, object]]
+__all__ = ["MEASUREMENTS", "run"]
 
 #: By the name on the command line: the heading, and from folder and options to rows.
 MEASUREMENTS: dict[str, tuple[str, Callable[[Path, argparse.Namespace], Rows]]] = {
@@ -63,30 +60,6 @@ def run(args: argparse.Namespace) -> dict[str, Rows]:
             results[name] = measure(Path(folder), args)
             print(f"\n{heading}\n\n{table(results[name])}", flush=True)
     return results
-
-
-def table(rows: Rows) -> str:
-    """Rows under the names of their columns, words to the left and numbers to the right."""
-    cells = [[key.replace("_", " ") for key in rows[0]]]
-    cells += [[_shown(value) for value in row.values()] for row in rows]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    left = [isinstance(value, str) for value in rows[0].values()]
-    return "\n".join(
-        "  ".join(
-            f"{cell:{'<' if words else '>'}{width}}"
-            for cell, width, words in zip(line, widths, left, strict=True)
-        ).rstrip()
-        for line in cells
-    )
-
-
-def _shown(value: object) -> str:
-    if isinstance(value, list):
-        middle, low, high = (_shown(f(value)) for f in (statistics.median, min, max))
-        return middle if len(value) == 1 else f"{middle} ({low} to {high})"
-    if isinstance(value, float):
-        return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
-    return f"{value:,}" if isinstance(value, int) else str(value)
 
 
 def _check(args: argparse.Namespace) -> None:

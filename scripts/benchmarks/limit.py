@@ -1,0 +1,196 @@
+"""How near a training step comes to its floor, and how far it is from the common way.
+
+For every recipe, precision and number of threads: what :mod:`benchmarks.floor` says the step
+cannot do without, and the step itself, measured one after the other; then the same recipe the
+common way. All take turns, round after round; a ratio is of one round.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+import torch
+
+from benchmarks.common import common_steps
+from benchmarks.floor import Floor, Machine, machine_of, measure, operations, step_products
+from benchmarks.machine import PRECISIONS, facts, line, setting
+from benchmarks.products import Product
+from benchmarks.recipes import RECIPES, Recipe, small
+from benchmarks.tables import Rows, table
+from benchmarks.training import library_steps, rate
+from mlvae.data import GroupedData
+
+__all__ = ["limit", "report"]
+
+COMMON = "common way"
+
+
+@dataclass
+class _Way:
+    """A recipe trained in one way with so many threads, and its measurements round by round."""
+
+    recipe: Recipe
+    way: str
+    threads: int
+    steps: Iterator[int]
+    products: Counter[Product]
+    rates: list[float] = field(default_factory=list)
+    floors: list[Floor] = field(default_factory=list)
+    times: list[dict[Product, float]] = field(default_factory=list)
+
+    @property
+    def precision(self) -> str:
+        return "float32" if self.way == COMMON else self.way
+
+
+def limit(
+    device: torch.device,
+    *,
+    root: str | None = None,
+    threads: int | None = None,
+    rounds: int = 3,
+    seconds: float = 1.0,
+    quick: bool = False,
+    recipes: Sequence[Recipe] = RECIPES,
+) -> dict[str, object]:
+    """Measure ``recipes`` on ``device``.
+
+    Args:
+        device: a CPU or a CUDA device.
+        root: folder of MNIST; None is random bytes.
+        threads: of a CPU; None is one, and as many as PyTorch uses.
+        rounds: turns of each, at least 1.
+        seconds: length of a turn; the floor takes as long again.
+        quick: measure tiny models, to see that all runs.
+        recipes: what is trained.
+    """
+    recipes = [small(recipe) for recipe in recipes] if quick else recipes
+    counts = sorted({1, torch.get_num_threads()}) if threads is None else [threads]
+    counts = [torch.get_num_threads()] if device.type == "cuda" else counts
+    torch.manual_seed(0)
+    ways = [way for recipe in recipes for way in _ways(recipe, device, root, counts)]
+    for way in ways:
+        with setting(threads=way.threads, precision=way.precision):
+            rate(way.steps, min(1.0, seconds), device)
+    best: dict[tuple[int, str], list[Machine]] = {}
+    for _ in range(rounds):
+        _round(ways, best, device, seconds, quick)
+    return {
+        **facts(device),
+        "rows": [_row(way, ways) for way in ways],
+        "best": [
+            {
+                "precision": precision,
+                "threads": count,
+                "gigaflops": [machine.rate / 1e9 for machine in machines],
+                "gigabytes_per_second": [machine.bandwidth / 1e9 for machine in machines],
+            }
+            for (count, precision), machines in best.items()
+        ],
+        "products": [row for way in ways if way.way != COMMON for row in _product_rows(way)],
+    }
+
+
+def _ways(
+    recipe: Recipe, device: torch.device, root: str | None, counts: Sequence[int]
+) -> Iterator[_Way]:
+    data: GroupedData = recipe.data(root)[0].to(device)
+    for count in counts:
+        for precision in PRECISIONS[device.type]:
+            # TF32 is a setting of the device: the step, and its products, are those of float32.
+            name = "float32" if precision == "tf32" else precision
+            products = step_products(recipe, data, name)
+            yield _Way(recipe, precision, count, library_steps(recipe, data, name), products)
+        yield _Way(recipe, COMMON, count, common_steps(recipe, data), Counter())
+
+
+def _round(
+    ways: list[_Way],
+    best: dict[tuple[int, str], list[Machine]],
+    device: torch.device,
+    seconds: float,
+    quick: bool,
+) -> None:
+    now: dict[tuple[int, str], Machine] = {}
+    for way in ways:
+        with setting(threads=way.threads, precision=way.precision):
+            key = way.threads, way.precision
+            if key not in now:
+                now[key] = machine_of(device, way.precision, seconds=seconds / 5, small=quick)
+                best.setdefault(key, []).append(now[key])
+            if way.way != COMMON:
+                floor, times = measure(way.recipe, way.products, now[key], device, seconds=seconds)
+                way.floors.append(floor)
+                way.times.append(times)
+            way.rates.append(rate(way.steps, seconds, device))
+
+
+def _row(way: _Way, ways: list[_Way]) -> dict[str, object]:
+    """What was measured, in microseconds a step where nothing else is said."""
+    alike = {w.way: w for w in ways if (w.recipe, w.threads) == (way.recipe, way.threads)}
+    floors = alike[way.precision].floors  # the common way has the floor of float32
+    steps = [way.recipe.batch_size / rate for rate in way.rates]
+    return {
+        "configuration": way.recipe.name,
+        "way": way.way,
+        "threads": way.threads,
+        "images_per_second": way.rates,
+        "step": [1e6 * step for step in steps],
+        "floor": [1e6 * floor.total for floor in floors],
+        "of_it_products": [1e6 * floor.products for floor in floors],
+        "floor_at_peak": [1e6 * floor.peak for floor in floors],
+        "part_of_the_floor": _ratios([floor.total for floor in floors], steps),
+        "part_of_the_products": _ratios([floor.products for floor in floors], steps),
+        "part_of_the_peak": _ratios([floor.peak for floor in floors], steps),
+        "times_the_common_way": _ratios(way.rates, alike[COMMON].rates),
+    }
+
+
+def _product_rows(way: _Way) -> Rows:
+    total = operations(way.products)
+    return [
+        {
+            "configuration": way.recipe.name,
+            "way": way.way,
+            "threads": way.threads,
+            "product": product.name,
+            "times_a_step": count,
+            "part_of_the_operations": product.operations * count / total,
+            "microseconds": [1e6 * times[product] for times in way.times],
+            "gigaflops": [product.operations / times[product] / 1e9 for times in way.times],
+        }
+        for product, count in way.products.items()
+    ]
+
+
+def _ratios(above: Sequence[float], below: Sequence[float]) -> list[float]:
+    return [a / b for a, b in zip(above, below, strict=True)]
+
+
+#: What the table leaves out, and of what it shows the median alone.
+HIDDEN = ("floor_at_peak", "part_of_the_products")
+MIDDLE = ("step", "floor", "of_it_products", "part_of_the_peak")
+
+
+def report(result: dict[str, object]) -> str:
+    """The result as tables: medians, and the range over rounds where ratios are."""
+    rows = [
+        {k: statistics.median(v) if k in MIDDLE else v for k, v in row.items() if k not in HIDDEN}
+        for row in result["rows"]
+    ]
+    return "\n".join(
+        (
+            "A training step beside its floor: its own matrix products, and the traffic of Adam",
+            "and the batch. Microseconds a step; the common way beside the floor of float32.",
+            line(result),
+            "",
+            table(rows),
+            "",
+            "The machine at its best: a large product, a large copy",
+            "",
+            table(result["best"]),
+        )
+    )

@@ -1,0 +1,37 @@
+"""Measurements as a table of text.
+
+A measurement returns rows: dictionaries with the same keys, the columns. A list holds one value
+for each round, and is shown as its median and range.
+"""
+
+from __future__ import annotations
+
+import statistics
+
+__all__ = ["Rows", "table"]
+
+Rows = list[dict[str, object]]
+
+
+def table(rows: Rows) -> str:
+    """Rows under the names of their columns, words to the left and numbers to the right."""
+    cells = [[key.replace("_", " ") for key in rows[0]]]
+    cells += [[_shown(value) for value in row.values()] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    left = [isinstance(value, str) for value in rows[0].values()]
+    return "\n".join(
+        "  ".join(
+            f"{cell:{'<' if words else '>'}{width}}"
+            for cell, width, words in zip(line, widths, left, strict=True)
+        ).rstrip()
+        for line in cells
+    )
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, list):
+        middle, low, high = (_shown(f(value)) for f in (statistics.median, min, max))
+        return middle if len(value) == 1 else f"{middle} ({low} to {high})"
+    if isinstance(value, float):
+        return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+    return f"{value:,}" if isinstance(value, int) else str(value)

@@ -1,0 +1,301 @@
+"""The measurements of speed in scripts/benchmark.py, each at a small size."""
+
+import doctest
+import importlib
+import json
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from mlvae.training import Adam
+from mlvae.training.step import TrainingStep
+
+SCRIPTS = Path(__file__).parent.parent / "scripts"
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(autouse=True)
+def path(monkeypatch):
+    """Modules of scripts/ are found as when a script is run; threads are as before."""
+    threads = torch.get_num_threads()
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def benchmark(monkeypatch, tmp_path, capsys):
+    """Runs the script in ``tmp_path``; returns what it printed, and its result."""
+
+    def run(*arguments):
+        monkeypatch.chdir(tmp_path)
+        names = ["benchmark.py", *arguments, "--json", "result.json"]
+        monkeypatch.setattr(sys, "argv", [str(name) for name in names])
+        importlib.import_module("benchmark").main()
+        return capsys.readouterr().out, json.loads((tmp_path / "result.json").read_text())
+
+    return run
+
+
+def tiny(number):
+    """A tiny model of a recipe, and its data."""
+    from benchmarks.recipes import RECIPES, small
+
+    recipe = small(RECIPES[number])
+    return recipe, recipe.data()[0]
+
+
+# Properties
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_the_operations_of_an_mlp_step_are_those_of_the_closed_form(precision):
+    from benchmarks.floor import operations, step_products
+    from benchmarks.recipes import AUTHOR
+
+    recipe = replace(AUTHOR, images=300)
+    layers = [(784, 500), (500, 2 * (10 + 10)), (10 + 10, 500), (500, 2 * 784)]
+    forward = sum(2 * 256 * inputs * outputs for inputs, outputs in layers)
+    # Each layer twice more, for the gradients of weight and input; nobody asks for that of pixels.
+    expected = 3 * forward - 2 * 256 * 784 * 500
+    products = step_products(recipe, recipe.data()[0], precision)
+    assert operations(products) == expected
+    assert sum(products.values()) == 4 + 4 + 3
+    dtype = torch.bfloat16 if precision == "bfloat16" else torch.float32
+    assert {a.dtype for p in products for a in p.arguments if hasattr(a, "dtype")} == {dtype}
+
+
+@pytest.mark.parametrize("number", [0, 3])
+def test_the_operations_are_those_that_pytorch_counts_and_the_common_way_has_as_many(number):
+    from benchmarks.common import CommonModel
+    from benchmarks.floor import operations, step_products
+    from benchmarks.products import products_of
+
+    recipe, data = tiny(number)
+    products = step_products(recipe, data, "float32")
+    batch = recipe.batching.plan(data, torch.Generator())[0]
+    model = recipe.model()
+    with FlopCounterMode(display=False) as counter:
+        TrainingStep(model, Adam().build(model.parameters()))(batch, 0)
+    assert operations(products) == counter.get_total_flops() > 0
+    common = CommonModel(recipe)
+    assert operations(
+        products_of(lambda: common(batch.x, batch.groups.index).backward())
+    ) == operations(products)
+
+
+def test_a_product_is_measured_as_the_step_has_it():
+    from benchmarks.floor import step_products
+    from benchmarks.products import Like, products_of
+
+    products = step_products(*tiny(3), "bfloat16")
+    assert {p.function.overloadpacket.__name__ for p in products} == {
+        "mm",
+        "addmm",
+        "convolution",
+        "convolution_backward",
+    }
+    for product in products:
+        call = product.call(CPU)
+        ((again, count),) = products_of(call).items()
+        assert count == 1 and again.name == product.name
+        assert again.operations == product.operations
+        likes, others = ([a for a in p.arguments if isinstance(a, Like)] for p in (product, again))
+        assert likes == others  # shape, stride and precision
+
+
+def test_a_like_tensor_has_shape_strides_and_type_also_where_it_is_spread():
+    from benchmarks.products import Like
+
+    for tensor in (torch.ones(3, 4).t(), torch.ones(1, 5).bfloat16().expand(7, 5)):
+        made = Like(tuple(tensor.shape), tensor.stride(), tensor.dtype).make(CPU)
+        assert made.shape == tensor.shape and made.stride() == tensor.stride()
+        assert made.dtype == tensor.dtype
+
+
+def test_traffic_is_what_adam_reads_and_writes_and_the_batch_twice():
+    from benchmarks.floor import traffic
+
+    recipe, data = tiny(0)
+    model = recipe.model()
+    adam = Adam().build(model.parameters())
+    batch = recipe.batching.plan(data, torch.Generator())[0]
+    TrainingStep(model, adam)(batch, 0)
+    moved = 0
+    for parameter, state in adam.state.items():
+        moments = [t for t in state.values() if t.shape == parameter.shape]
+        read, written = [parameter, parameter.grad, *moments], [parameter, *moments]
+        moved += sum(t.nbytes for t in read + written)
+    moved += batch.x.numel() + batch.x.nbytes
+    number = sum(p.numel() for p in model.parameters())
+    assert traffic(number, batch.x.numel()) == moved
+
+
+@pytest.mark.parametrize(("images", "groups"), [(100, 1), (100, 100), (1000, 37), (12_345, 100)])
+@pytest.mark.parametrize("exponent", [0.0, 0.5, 1.0, 2.0])
+def test_sizes_add_up_fall_and_have_nobody_left_out(images, groups, exponent):
+    from benchmarks.growth import zipf_sizes
+
+    sizes = zipf_sizes(images, groups, exponent)
+    assert len(sizes) == groups and sizes.sum() == images and sizes.min() >= 1
+    assert (sizes.diff() <= 0).all()
+    if exponent == 0:
+        assert sizes.max() - sizes.min() <= 1
+    elif images >= 10 * groups > 10:
+        assert (sizes[0] - 1) / (sizes[1] - 1) == pytest.approx(2.0**exponent, rel=0.05)
+
+
+def test_a_time_is_the_mean_of_calls_without_the_first_two():
+    from benchmarks.machine import timed
+
+    calls = []
+
+    def work():
+        calls.append(1)
+        time.sleep(0.25 if len(calls) <= 2 else 0.01)
+
+    assert 0.01 <= timed(work, CPU, seconds=0) < 0.2
+    assert len(calls) == 3
+    timed(work, CPU, seconds=0.1)
+    assert 3 + 2 < len(calls) <= 3 + 2 + 10
+
+
+# Behaviour
+
+
+@pytest.mark.parametrize("module", ["products", "floor", "growth"])
+def test_the_examples_are_true(module):
+    failures, examples = doctest.testmod(importlib.import_module(f"benchmarks.{module}"))
+    assert examples > 0 and failures == 0
+
+
+def test_a_setting_ends_with_its_block():
+    from benchmarks.machine import setting
+
+    def now():
+        conv = torch.backends.cudnn.allow_tf32
+        return torch.get_num_threads(), torch.get_float32_matmul_precision(), conv
+
+    before = now()
+    with setting(threads=2, precision="tf32"):
+        assert now() == (2, "high", True)
+        with setting():
+            assert now() == (2, "highest", False)
+    assert now() == before
+
+
+def test_all_measurements_of_speed_print_tables_and_write_json_and_a_figure(benchmark, tmp_path):
+    # One process instead of four: each takes seconds to import torch.
+    out, result = benchmark("all", "--quick", "--threads", 1, "--figure", "growth.png")
+    assert (tmp_path / "growth.png").read_bytes().startswith(b"\x89PNG")
+    assert list(result) == ["training", "limit", "growth", "kernels"]
+    for each in result.values():
+        assert {"device", "bf16_instructions", "threads", "torch", "python", "date"} < each.keys()
+    for words in ("times the common way", "part of the floor", "times the first", "calls a step"):
+        assert words in out
+    assert min(map(min, result["training"]["images_per_second"].values())) > 0
+    check_limit(result["limit"])
+    check_growth(result["growth"])
+    for each in result["kernels"]["profiles"]:
+        parts = [row["part_of_all"] for row in each["rows"]]
+        assert sum(parts) == pytest.approx(1) and parts[:-1] == sorted(parts[:-1], reverse=True)
+
+
+def check_limit(result):
+    """Four recipes in three ways; ratios are of what they say."""
+    rows = result["rows"]
+    assert len(rows) == 4 * 3 and len({row["configuration"] for row in rows}) == 4
+    for row in rows:
+        sizes = {name: values[0] for name, values in row.items() if isinstance(values, list)}
+        assert all(len(row[name]) == 1 and size > 0 for name, size in sizes.items())
+        assert row["threads"] == 1
+        assert sizes["floor"] > sizes["of_it_products"]
+        for part, whole in (
+            ("part_of_the_floor", "floor"),
+            ("part_of_the_products", "of_it_products"),
+            ("part_of_the_peak", "floor_at_peak"),
+        ):
+            assert sizes[part] == pytest.approx(sizes[whole] / sizes["step"])
+        if row["way"] == "common way":
+            assert sizes["times_the_common_way"] == 1
+    assert {(row["precision"], row["threads"]) for row in result["best"]} == {
+        ("float32", 1),
+        ("bfloat16", 1),
+    }
+    for recipe in {row["configuration"] for row in rows}:
+        mine = [row for row in result["products"] if row["configuration"] == recipe]
+        for way in ("float32", "bfloat16"):
+            parts = [row["part_of_the_operations"] for row in mine if row["way"] == way]
+            assert sum(parts) == pytest.approx(1)
+
+
+def check_growth(result):
+    """Every curve begins at one, and says how its operations grow."""
+    assert list(result["curves"]) == [
+        "batch",
+        "groups",
+        "raggedness",
+        "content",
+        "images",
+        "images_grouped",
+    ]
+    for rows in result["curves"].values():
+        assert len(rows) == 2 and rows[0]["times_the_first"] == [1]
+        assert min(row["nanoseconds_per_image"][0] for row in rows) > 0
+    for name in ("batch", "groups", "raggedness"):  # an image's products do not depend on these
+        growths = [row["operations_times_the_first"] for row in result["curves"][name]]
+        assert growths == pytest.approx([1, 1])
+    assert result["curves"]["content"][1]["operations_times_the_first"] > 1
+
+
+def test_a_cpu_is_measured_with_one_thread_and_with_all():
+    from benchmarks.limit import limit
+    from benchmarks.recipes import AUTHOR
+
+    torch.set_num_threads(2)
+    result = limit(CPU, rounds=2, seconds=0, quick=True, recipes=[AUTHOR])
+    assert [(row["way"], row["threads"]) for row in result["rows"]] == [
+        (way, threads) for threads in (1, 2) for way in ("float32", "bfloat16", "common way")
+    ]
+    assert all(len(row["part_of_the_floor"]) == 2 for row in result["rows"])
+    assert torch.get_num_threads() == 2
+
+
+def test_the_curves_in_earnest_reach_a_hundred_thousand_groups_and_a_million_images():
+    from benchmarks.growth import CURVES, MANY
+
+    assert max(CURVES["groups"].values) == MANY == 100_000 and min(CURVES["groups"].values) == 1
+    assert max(CURVES["images"].values) == 1_000_000
+
+
+# Bad input
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["limit", "--rounds", 0], "--rounds must be an integer of at least 1"),
+        (["growth", "--seconds", -1], "--seconds must be a number of at least 0"),
+        (["limit", "--threads", 0], "--threads must be an integer of at least 1"),
+        (["limit", "--figure", "a.png"], "--figure draws what growth or all measures, not limit"),
+        (["grouping", "--quick"], "--quick is for measurements of speed, not for grouping"),
+        pytest.param(
+            ["all", "--device", "cuda"],
+            "needs a CUDA device",
+            marks=pytest.mark.skipif(torch.cuda.is_available(), reason="there is one"),
+        ),
+        (["training", "--root", "nowhere"], "nowhere"),
+    ],
+)
+def test_what_cannot_be_measured_is_one_line(monkeypatch, tmp_path, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
+    monkeypatch.setattr(sys, "argv", ["benchmark.py", *map(str, arguments)])
+    with pytest.raises(SystemExit, match=r"^error: ") as end:
+        importlib.import_module("benchmark").main()
+    assert message in end.value.code and "\n" not in end.value.code
