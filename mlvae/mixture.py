@@ -11,6 +11,7 @@ from torch import Tensor
 from mlvae.errors import InputError
 from mlvae.gaussian import DiagonalGaussian
 from mlvae.groups import Groups
+from mlvae.noise import per_group, uniform
 
 __all__ = ["GroupMixture"]
 
@@ -124,7 +125,7 @@ class GroupMixture:
         first = (sizes.cumsum(0) - sizes).clamp(max=len(order) - 1)
         chosen, empty = self.components[order[first]], sizes[:, None] == 0
         prior = chosen.mean.masked_fill(empty, 0), chosen.log_variance.masked_fill(empty, 0)
-        return DiagonalGaussian(*prior).sample(generator=generator)
+        return DiagonalGaussian(*prior).sample(generator=per_group(generator))
 
     def sample_each(self, *, generator: torch.Generator | None = None) -> Tensor:
         r"""A draw for each observation from the mixture of its group, stratified: (N, C).
@@ -165,5 +166,5 @@ class GroupMixture:
     def _shuffled(self, generator: torch.Generator | None) -> Tensor:
         """The observations group by group, (N,), in random order within each."""
         index = self.groups.index
-        order = torch.rand(len(index), generator=generator, device=index.device).argsort()
+        order = uniform((len(index),), generator=generator, device=index.device).argsort()
         return order[index[order].argsort(stable=True)]
