@@ -187,7 +187,16 @@ def join(device: torch.device) -> Ranks:
 
 
 def check_shared(model: nn.Module, ranks: Ranks, *, span: bool) -> None:
-    """Raise :class:`InputError` for an objective that is no sum over shares of a batch."""
+    """Raise :class:`InputError` for an objective that is no sum over shares of a batch.
+
+    It knows the models of this library. One of your own must see to it itself that its loss is a
+    mean over ``num_groups``, of what each group has by itself.
+
+    Args:
+        model: to be trained.
+        ranks: that train it; if there is one, anything goes.
+        span: whether groups lie on several ranks.
+    """
     if not ranks.several:
         return
     where = f"a batch is shared by {ranks.count} ranks"

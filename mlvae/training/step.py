@@ -95,7 +95,8 @@ class TrainingStep:
         norm = get_total_norm(gradients, foreach=True)
         if self.gradient_clip is not None:
             clip_grads_with_norm_(self.parameters, self.gradient_clip, norm, foreach=True)
-        self._count({**totals, "gradient_norm": norm, "batches": torch.ones_like(norm)})
+        numbers = {name: totals.pop(name) for name in ("observations", "groups")}
+        self._count({**totals, "gradient_norm": norm, **numbers, "batches": torch.ones_like(norm)})
         self.optimizer.step()
 
     def _of_all_ranks(

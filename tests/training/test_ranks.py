@@ -387,6 +387,15 @@ def test_half_an_environment_is_refused_with_what_is_missing(monkeypatch):
         join(torch.device("cpu"))
 
 
+def test_more_ranks_than_cuda_devices_on_a_machine_are_refused(monkeypatch):
+    values = {"WORLD_SIZE": 4, "RANK": 3, "LOCAL_RANK": 3, "MASTER_ADDR": "a", "MASTER_PORT": 1}
+    for name, value in values.items():
+        monkeypatch.setenv(name, str(value))
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    with pytest.raises(InputError, match=r"there are 2 for rank 4 of .*--nproc-per-node=2, or"):
+        join(torch.device("cuda"))
+
+
 @pytest.mark.parametrize(
     ("name", "options", "span", "match"),
     [
