@@ -3,7 +3,7 @@
 from mlvae import data, evaluation, grids, likelihoods, models, networks
 from mlvae.batch import Batch
 from mlvae.data import GroupedData
-from mlvae.errors import Diverged, InputError
+from mlvae.errors import Diverged, InputError, RankLost
 from mlvae.evidence import Evidence
 from mlvae.gaussian import DiagonalGaussian
 from mlvae.groups import Groups
@@ -19,6 +19,7 @@ __all__ = [
     "GroupedData",
     "Groups",
     "InputError",
+    "RankLost",
     "__version__",
     "data",
     "evaluation",

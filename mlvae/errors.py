@@ -1,4 +1,4 @@
-"""The two ways a run can end that are not a bug, and the checks that raise the first."""
+"""The ways a run can end that are not a bug, and the checks that raise the first."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import difflib
 import math
 from collections.abc import Collection
 
-__all__ = ["Diverged", "InputError", "check_choice", "check_integer", "check_number"]
+__all__ = ["Diverged", "InputError", "RankLost", "check_choice", "check_integer", "check_number"]
 
 
 class InputError(ValueError):
@@ -19,6 +19,10 @@ class InputError(ValueError):
 
 class Diverged(RuntimeError):
     """The objective or its gradient stopped being finite; the last good state has been saved."""
+
+
+class RankLost(RuntimeError):
+    """Of several processes that train together, another one ended."""
 
 
 def check_choice(name: str, value: object, choices: Collection[str]) -> None:

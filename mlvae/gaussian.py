@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from mlvae.errors import InputError
+from mlvae.noise import normal
 
 __all__ = ["DiagonalGaussian"]
 
@@ -79,9 +80,10 @@ class DiagonalGaussian:
         Returns:
             Draws of shape ``shape`` + (..., D).
         """
-        noise = torch.randn(
+        noise = normal(
             (*shape, *self.mean.shape),
             generator=generator,
+            axis=len(shape),
             dtype=self.mean.dtype,
             device=self.mean.device,
         )

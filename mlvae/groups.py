@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from mlvae.errors import InputError
+from mlvae.noise import per_group, uniform
 
 __all__ = ["Groups", "label_index"]
 
@@ -162,6 +163,10 @@ class Groups:
         """Give each observation its group's row of ``values`` (G, ...): (N, ...)."""
         return values.index_select(0, self.index)
 
+    def once(self, values: Tensor) -> Tensor:
+        """``values`` (G, ...), to be counted; see :class:`mlvae.shares.SpanningShare`."""
+        return values
+
     def random_subset(
         self, *, generator: torch.Generator | None = None, proper: bool = False
     ) -> Tensor:
@@ -177,8 +182,8 @@ class Groups:
         """
         device = self.index.device
         most = (self.sizes - 1).clamp_min(1) if proper else self.sizes
-        uniform = torch.rand(self.num_groups, generator=generator, device=device)
-        number = torch.exp(uniform * torch.log1p(most)).long().clamp(max=most)
+        share = uniform((self.num_groups,), generator=per_group(generator), device=device)
+        number = torch.exp(share * torch.log1p(most)).long().clamp(max=most)
         order, start = self.shuffled(generator=generator)
         rank = torch.empty_like(order)
         rank[order] = torch.arange(len(order), device=device)
@@ -198,7 +203,7 @@ class Groups:
 
     def shuffled(self, *, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
         """Observations by group, at random within (N,), and where each group begins (G,)."""
-        score = torch.rand(self.num_observations, generator=generator, device=self.index.device)
+        score = uniform((self.num_observations,), generator=generator, device=self.index.device)
         order = score.argsort()
         order = order[self.index[order].argsort(stable=True)]
         return order, self.sizes.cumsum(0) - self.sizes

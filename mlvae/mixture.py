@@ -11,6 +11,7 @@ from torch import Tensor
 from mlvae.errors import InputError
 from mlvae.gaussian import DiagonalGaussian
 from mlvae.groups import Groups
+from mlvae.noise import per_group
 
 __all__ = ["GroupMixture"]
 
@@ -123,7 +124,7 @@ class GroupMixture:
         chosen = self.components[order[start.clamp(max=len(order) - 1)]]
         empty = self.groups.sizes[:, None] == 0
         prior = chosen.mean.masked_fill(empty, 0), chosen.log_variance.masked_fill(empty, 0)
-        return DiagonalGaussian(*prior).sample(generator=generator)
+        return DiagonalGaussian(*prior).sample(generator=per_group(generator))
 
     def sample_each(self, *, generator: torch.Generator | None = None) -> Tensor:
         r"""A draw for each observation from the mixture of its group, stratified: (N, C).

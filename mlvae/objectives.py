@@ -108,6 +108,7 @@ class GroupELBO(nn.Module):
             content_kl: KL(q(c | x_G) || p(c)), (G,).
             groups: which observation is in which group.
         """
+        content_kl = groups.once(content_kl)
         style = self.style_kl_weight * _beyond(style_kl, self.style_capacity)
         content = self.content_kl_weight * _beyond(content_kl, self.content_capacity)
         if self.training:
@@ -115,7 +116,7 @@ class GroupELBO(nn.Module):
         else:
             kl = style + content
         with torch.no_grad():
-            elbo = groups.sum(log_likelihood - style_kl) - content_kl
+            elbo = groups.once(groups.sum(log_likelihood - style_kl)) - content_kl
         return Objective(
             loss=(kl - log_likelihood.sum()) / groups.num_groups,
             elbo=elbo,

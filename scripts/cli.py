@@ -15,7 +15,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from mlvae.errors import Diverged, InputError
+from mlvae.errors import Diverged, InputError, RankLost
 
 __all__ = ["one_line_errors", "plain", "with_absolute_paths"]
 
@@ -30,7 +30,7 @@ def one_line_errors() -> Iterator[None]:
     """End the process with one line on standard error where the user is to act."""
     try:
         yield
-    except (InputError, Diverged) as error:
+    except (InputError, Diverged, RankLost) as error:
         sys.exit(f"error: {error}")
     except (HydraException, OmegaConfBaseException) as error:
         sys.exit(f"error: {_one_line(error)}")

@@ -19,10 +19,19 @@ from mlvae.models import build
 from mlvae.parts import from_config
 from mlvae.training import OPTIMIZERS, Result, train
 from mlvae.training.checkpoint import read_checkpoint
+from mlvae.training.checks import resolve_device
+from mlvae.training.ranks import join
 from mlvae.training.seeding import seeded
 
 #: What may change when a run is continued.
-RESUMABLE = ("trainer.*", "optimizer.*", "dataset.root", "device", "resume")
+RESUMABLE = (
+    "trainer.*",
+    "optimizer.*",
+    "dataset.root",
+    "batching.span_ranks",
+    "device",
+    "resume",
+)
 
 
 @hydra.main(version_base="1.3", config_path="../configs", config_name="train")
@@ -37,7 +46,8 @@ def run(cfg: DictConfig) -> float:
     resume = cfg.resume is not None
     config = resumed_config(cfg) if resume else cli.plain(cfg)
     config["dataset"] = cli.with_absolute_paths(config["dataset"])
-    print(OmegaConf.to_yaml(config), flush=True)
+    if join(resolve_device(config["device"])).first:
+        print(OmegaConf.to_yaml(config), flush=True)
     result = train_by(config, resume=resume)
     if not result.finished:
         raise SystemExit(0)  # a sweep ends here as well
@@ -51,7 +61,8 @@ def train_by(config: dict[str, object], *, resume: bool, progress: bool = True) 
     if config.get("augmentation"):  # runs of older versions have none
         augmentation = from_config(config["augmentation"], AUGMENTATIONS, "augmentation")
     optimizer = from_config(config["optimizer"], OPTIMIZERS, "optimizer")
-    splits = open_dataset(**config["dataset"])
+    ranks = join(resolve_device(config["device"]))
+    splits = ranks.in_turn(lambda: open_dataset(**config["dataset"]))
     with torch.random.fork_rng():
         seeded(torch.default_generator, config["seed"], "initial weights")
         model = build(splits.train.shape, config["model"])
@@ -86,7 +97,7 @@ def resumed_config(cfg: DictConfig) -> dict[str, object]:
         if key not in RESUMABLE and key.split(".")[0] + ".*" not in RESUMABLE:
             raise InputError(
                 f"a run is continued as it was configured, so {key} cannot change; only "
-                "trainer.*, optimizer.*, dataset.root and device can"
+                "trainer.*, optimizer.*, dataset.root, batching.span_ranks and device can"
             )
         if key != "resume":
             print(f"changed: {key} was {OmegaConf.select(saved, key)}")

@@ -17,6 +17,7 @@ from torch.nn import functional
 
 from mlvae.batch import Batch
 from mlvae.errors import InputError, check_integer, check_number
+from mlvae.noise import normal, per_group, uniform
 
 __all__ = ["GroupWarp"]
 
@@ -73,7 +74,7 @@ class GroupWarp:
     def __call__(self, batch: Batch, *, generator: torch.Generator | None = None) -> Batch:
         """The batch with every group warped anew; ``generator`` is on its device."""
         x, groups = batch
-        grid = self._grid(groups.num_groups, x, generator)
+        grid = self._grid(groups.num_groups, x, per_group(generator))
         warped = functional.grid_sample(
             x, groups.spread(grid), padding_mode="border", align_corners=False
         )
@@ -81,18 +82,15 @@ class GroupWarp:
 
     def _grid(self, count: int, x: Tensor, generator: torch.Generator | None) -> Tensor:
         """Where each point of the warped images comes from: (G, height, width, 2) as (x, y)."""
-
-        def normal(*shape: int) -> Tensor:
-            return torch.randn(shape, generator=generator, device=x.device)
-
-        matrix = torch.eye(2, device=x.device) + self.affine * normal(count, 2, 2)
+        source = {"generator": generator, "device": x.device}
+        matrix = torch.eye(2, device=x.device) + self.affine * normal((count, 2, 2), **source)
         if self.flip:
-            mirrored = torch.rand(count, generator=generator, device=x.device) < 0.5
+            mirrored = uniform((count,), **source) < 0.5
             sign = torch.where(mirrored, -1.0, 1.0)
             matrix = matrix * torch.stack((sign, torch.ones_like(sign)), 1)[:, None]
-        theta = torch.cat((matrix, self.shift * normal(count, 2, 1)), 2)
+        theta = torch.cat((matrix, self.shift * normal((count, 2, 1), **source)), 2)
         size = (count, 1, *x.shape[-2:])
         grid = functional.affine_grid(theta, size, align_corners=False)
-        field = self.elastic * normal(count, 2, self.lattice, self.lattice)
+        field = self.elastic * normal((count, 2, self.lattice, self.lattice), **source)
         bend = functional.interpolate(field, x.shape[-2:], mode="bicubic", align_corners=True)
         return grid + bend.movedim(1, -1)

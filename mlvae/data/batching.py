@@ -68,12 +68,16 @@ class Shuffled:
 
     Args:
         batch_size: observations in a batch; the last batch of an epoch has the rest.
+        span_ranks: where several processes train, part batches between observations, not between
+            groups: a group then lies on several ranks. See :mod:`mlvae.training.ranks`.
     """
 
     batch_size: int = 256
+    span_ranks: bool = False
 
     def __post_init__(self) -> None:
         check_integer("batching.batch_size", self.batch_size, minimum=1)
+        _check_span(self.span_ranks)
 
     def for_evaluation(self) -> Shuffled:
         """The same batching: it takes any data."""
@@ -110,16 +114,19 @@ class Grouped:
         members: observations in a group.
         small_groups: what to do where a label has fewer than ``members`` observations: "error", or
             "keep" them as a group of their own size.
+        span_ranks: as of :class:`Shuffled`.
     """
 
     groups: int = 16
     members: int = 16
     small_groups: str = "error"
+    span_ranks: bool = False
 
     def __post_init__(self) -> None:
         check_integer("batching.groups", self.groups, minimum=1)
         check_integer("batching.members", self.members, minimum=1)
         check_choice("batching.small_groups", self.small_groups, ("error", "keep"))
+        _check_span(self.span_ranks)
 
     def for_evaluation(self) -> Grouped:
         """The same batching, but for data whose groups may be smaller: few are in validation."""
@@ -160,6 +167,11 @@ class Grouped:
         ends = torch.cat((sizes.new_zeros(1), sizes.cumsum(0)))
         order = order.to(data.x.device)
         return Plan(data, order, place % self.groups, sizes, ends[first].tolist(), first)
+
+
+def _check_span(span_ranks: object) -> None:
+    if not isinstance(span_ranks, bool):
+        raise InputError(f"batching.span_ranks must be true or false, not {span_ranks!r}")
 
 
 def _starts(batch: Tensor, num_batches: int) -> Tensor:

@@ -23,6 +23,7 @@ from mlvae.models.decoder import build_decoder
 from mlvae.models.evidence_from import EVIDENCE_FROM
 from mlvae.models.observations import as_observations, check_shape
 from mlvae.networks import MLP, Network
+from mlvae.noise import per_group
 from mlvae.objectives import GroupELBO, Objective
 from mlvae.parts import to_config
 from mlvae.separation import Separation, Separators
@@ -210,7 +211,7 @@ class MLVAE(nn.Module):
         elif self.content_draw == "observation":
             c = _draw_for_each(content, groups, generator)
         else:
-            c = groups.spread(content.sample(generator=generator))
+            c = groups.spread(_draw_for_groups(content, generator))
         style = style_given(c)
         s = style.sample(generator=generator)
         parameters = self.decoder(torch.cat((c, s), 1))
@@ -354,3 +355,9 @@ def _draw_for_each(
         return content.sample_each(generator=generator)
     spread = (groups.spread(content.mean), groups.spread(content.log_variance))
     return DiagonalGaussian(*spread).sample(generator=generator)
+
+
+def _draw_for_groups(content: Posterior, generator: torch.Generator | None) -> Tensor:
+    """A draw from the content posterior of each group: (G, C)."""
+    of_members = isinstance(content, GroupMixture)  # which draws a member of each group first
+    return content.sample(generator=generator if of_members else per_group(generator))

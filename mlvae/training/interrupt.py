@@ -13,12 +13,17 @@ class Interrupt:
     """While entered, SIGINT and SIGTERM only set ``requested``; a second one acts as usual.
 
     Outside the main thread, where Python allows no handlers, it does nothing.
+
+    Args:
+        repeatedly: let the second one, too, only set ``requested``: a launcher of processes
+            passes on what they may have had already, and kills those that do not end.
     """
 
     SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
-    def __init__(self) -> None:
+    def __init__(self, *, repeatedly: bool = False) -> None:
         self.requested = False
+        self.repeatedly = repeatedly
         self.previous: dict[int, object] = {}
 
     def __enter__(self) -> Interrupt:
@@ -30,7 +35,8 @@ class Interrupt:
 
     def _request(self, number: int, frame: FrameType | None) -> None:
         self.requested = True
-        self._restore()
+        if not self.repeatedly:
+            self._restore()
 
     def __exit__(self, *exception: object) -> None:
         self._restore()

@@ -22,8 +22,9 @@ from mlvae.training.checks import (
 )
 from mlvae.training.interrupt import Interrupt
 from mlvae.training.kl_schedule import KLSchedule
-from mlvae.training.monitor import Monitor
+from mlvae.training.monitor import Monitor, how_to_go_on
 from mlvae.training.optimizer import Adam
+from mlvae.training.ranks import check_shared, join
 from mlvae.training.run import write_config
 from mlvae.training.seeding import default_generator, seeded
 from mlvae.training.state import TrainingState
@@ -80,6 +81,9 @@ def train(
     checkpoint and ends bit for bit as an uninterrupted one, on a CPU with the same number of
     threads; on CUDA PyTorch's own conditions for determinism apply.
 
+    Started by torchrun, several processes train together and give what one would, to rounding;
+    rank 0 writes the run. See :mod:`mlvae.training.ranks`.
+
     Args:
         model: returns an objective for a batch; :class:`mlvae.models.MLVAE` for one.
         data: training observations.
@@ -98,7 +102,8 @@ def train(
         precision: "float32", or "bfloat16" for matrix products only, with posteriors, divergences
             and log-probabilities in float32.
         cuda_graphs: on a CUDA device, capture the step as CUDA graphs: the same results in a
-            fraction of the time for small models. False runs every step eagerly.
+            fraction of the time for small models. False runs every step eagerly, and so do several
+            ranks.
         device: "cpu", "cuda", or "auto" for CUDA where there is one.
         seed: of the order of observations and of the latents' noise. A model is initialised
             before it comes here: seed that yourself.
@@ -117,6 +122,7 @@ def train(
         InputError: if arguments do not fit each other or the folder, before anything is written;
             or if a checkpoint cannot be saved.
         Diverged: if the loss, a term or the gradient is not finite; the last good state is saved.
+        RankLost: if of several ranks another one ended; the last checkpoint stays.
     """
     # Check everything before anything is written.
     check_options(
@@ -133,7 +139,9 @@ def train(
         patience=patience,
         validation=validation is not None,
     )
-    target = resolve_device(device)
+    ranks = join(resolve_device(device))
+    target = ranks.device
+    check_shared(model, ranks, span=batching.span_ranks)
     check_fit(model, data, "training")
     if validation is not None:
         check_fit(model, validation, "validation")
@@ -141,7 +149,8 @@ def train(
     if augmentation is not None:
         augmentation.check(data.shape)
     steps_per_epoch = batching.num_batches(data)
-    run = Path(run if run is not None else f"runs/{datetime.now():%Y-%m-%d_%H-%M-%S}").expanduser()
+    run = run if run is not None else f"runs/{datetime.now():%Y-%m-%d_%H-%M-%S}"
+    run = Path(ranks.told(str(run))).expanduser()
     check_folder(run, resume)
     kl_schedule = KLSchedule(
         model,
@@ -180,34 +189,40 @@ def train(
         total_steps=epochs * steps_per_epoch,
         precision=precision,
         graphs=cuda_graphs,
+        ranks=ranks,
     )
     if resume:
         state.resume(target)
 
     # The run's folder, from here on.
-    write_config(run, config)
+    if ranks.first:
+        write_config(run, config)
     monitor = Monitor(state, progress=progress)
 
     # Main loop.
     order, noise, warp = (torch.Generator(target) for _ in range(3))
     dropout = default_generator(target)  # PyTorch's own, afterwards given back as it was
-    plan, saved_at = None, time.monotonic()
+    plan, stop, saved_at = None, False, time.monotonic()
     borrowed = torch.random.fork_rng([target] if target.type == "cuda" else [])
-    with Interrupt() as interrupt, monitor, borrowed:
+    interruptible = Interrupt(repeatedly=ranks.several)
+    watched = ranks.watch(lambda: how_to_go_on(state))
+    with interruptible as interrupt, monitor, borrowed, watched:
         while state.step < state.total_steps and not _patience_lost(state, patience):
             epoch, position = divmod(state.step, steps_per_epoch)
             if plan is None or position == 0:
                 plan = batching.plan(data, seeded(order, seed, "order", epoch))
+                plan = ranks.share(plan, span=batching.span_ranks)
 
             # One step.
             state.set_learning_rate()
             kl_schedule.set(state.step)
             seeded(noise, seed, "noise", state.step)
-            seeded(dropout, seed, "dropout", state.step)
+            seeded(dropout, seed, ranks.own("dropout"), state.step)
             batch = plan[position]
             if augmentation is not None:
-                batch = augmentation(batch, generator=seeded(warp, seed, "warp", state.step))
-            state.training_step(batch, state.step, noise)
+                seeded(warp, seed, "warp", state.step)
+                batch = augmentation(batch, generator=ranks.noise(warp, batch))
+            state.training_step(batch, state.step, ranks.noise(noise, batch))
             state.step += 1
             monitor.advance()
 
@@ -221,9 +236,10 @@ def train(
                 checkpoint_seconds is not None
                 and time.monotonic() - saved_at >= checkpoint_seconds
             )
+            save_due, stop = ranks.agree(save_due, interrupt.requested)
 
             # Stop if something is not finite. To look is to wait for a device, so it looks seldom.
-            if target.type == "cpu" or log_due or save_due or interrupt.requested:
+            if target.type == "cpu" or log_due or save_due or stop:
                 state.check_finite()
 
             # Report training averages.
@@ -233,17 +249,17 @@ def train(
 
             # Validate, and keep the best state.
             if validation is not None and validate_every and validation_due:
-                values = evaluate_bound(model, validation, batching, seed=seed)
+                values = evaluate_bound(model, validation, batching, seed=seed, ranks=ranks)
                 monitor.validation(values)
                 state.stale = 0 if values["loss"] < state.best else state.stale + 1
                 if state.stale == 0:
                     state.best = state.metrics["validation/best_loss"] = values["loss"]
                     state.save("best.pt")
-            if pictures_due:
+            if pictures_due and ranks.first:
                 monitor.pictures(pictures(model, validation or data))
 
             # Stop on a signal, or save from time to time.
-            if interrupt.requested:
+            if stop:
                 break
             if save_due:
                 state.save()
@@ -251,12 +267,14 @@ def train(
 
         # The end, or an early one.
         state.save()
-        finished = state.step == state.total_steps or not interrupt.requested
-        if finished:
+        finished = state.step == state.total_steps or not stop
+        if finished and ranks.first:
             monitor.pictures(pictures(model, validation or data))
+        if finished:
             monitor.finished()
         else:
             monitor.interrupted()
+        ranks.wait()  # what rank 0 writes is there for all that come back
     model.eval()
     return Result(run, state.metrics, finished)
 

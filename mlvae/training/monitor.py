@@ -14,7 +14,7 @@ from tqdm import tqdm
 from mlvae.errors import InputError
 from mlvae.training.state import TrainingState
 
-__all__ = ["Monitor"]
+__all__ = ["Monitor", "how_to_go_on"]
 
 
 class Monitor:
@@ -22,7 +22,7 @@ class Monitor:
 
     A tqdm bar where there is a terminal, a line for each report where there is none. What the
     folder holds of steps after the state's is taken back first, so that a resumed run leaves no
-    doubled lines or curves.
+    doubled lines or curves. Of several ranks, rank 0 shows and writes.
 
     Args:
         state: the run to report on; its ``metrics`` are kept up to date.
@@ -30,12 +30,18 @@ class Monitor:
     """
 
     def __init__(self, state: TrainingState, *, progress: bool = True) -> None:
-        from torch.utils.tensorboard import SummaryWriter  # seconds `import mlvae` need not take
-
         self.state = state
+        self.writes = state.ranks.first
+        progress = progress and self.writes
         self.metrics_file = state.run / "metrics.jsonl"
-        self._take_back(state.step)
-        self.writer = SummaryWriter(state.run, purge_step=state.step + 1 if state.step else None)
+        if self.writes:
+            from torch.utils.tensorboard import (
+                SummaryWriter,
+            )  # seconds `import mlvae` need not take
+
+            self._take_back(state.step)
+            purge = state.step + 1 if state.step else None
+            self.writer = SummaryWriter(state.run, purge_step=purge)
         self.bar = tqdm(
             total=state.total_steps,
             initial=state.step,
@@ -50,7 +56,8 @@ class Monitor:
 
     def __exit__(self, *exception: object) -> None:
         self.bar.close()
-        self.writer.close()
+        if self.writes:
+            self.writer.close()
 
     def _take_back(self, step: int) -> None:
         """Drop lines of steps after ``step``, and a last line that was cut off."""
@@ -88,6 +95,8 @@ class Monitor:
         self.since = time.monotonic()
 
     def _scalars(self, split: str, values: Mapping[str, float]) -> None:
+        if not self.writes:
+            return
         step, epoch = self.state.step, self.state.step / self.state.steps_per_epoch
         record = {"step": step, "epoch": round(epoch, 6), "split": split, **values}
         with self._writing(), self.metrics_file.open("a") as file:
@@ -123,6 +132,8 @@ class Monitor:
     def finished(self) -> None:
         """Report the end: the configuration beside final metrics, for TensorBoard's table."""
         state = self.state
+        if not self.writes:
+            return
         self.writer.add_hparams(_flat(state.config), state.metrics, run_name=".")
         self._say(
             f"finished at step {state.step} of {state.total_steps}; the run is in {state.run}"
@@ -132,9 +143,7 @@ class Monitor:
         """Report an end before the end, and how to go on."""
         state = self.state
         self._say(
-            f"stopped at step {state.step} of {state.total_steps} and saved; continue with "
-            f"python scripts/train.py resume={state.run}, "
-            f"or from Python with mlvae.train(..., run={str(state.run)!r}, resume=True)"
+            f"stopped at step {state.step} of {state.total_steps} and saved; {how_to_go_on(state)}"
         )
 
     @contextmanager
@@ -154,6 +163,16 @@ class Monitor:
             print(message, flush=True)
         elif not self.bar.disable:
             tqdm.write(message, file=sys.stdout)
+
+
+def how_to_go_on(state: TrainingState) -> str:
+    """What to call to continue the run."""
+    if not (state.run / "checkpoint.pt").exists():
+        return "it has saved nothing yet: start again"
+    return (
+        f"continue with python scripts/train.py resume={state.run}, "
+        f"or from Python with mlvae.train(..., run={str(state.run)!r}, resume=True)"
+    )
 
 
 def _flat(config: Mapping[str, object], prefix: str = "") -> dict[str, object]:

@@ -11,6 +11,7 @@ from torch import nn
 from mlvae.errors import Diverged, InputError
 from mlvae.training.checkpoint import read_checkpoint, write_checkpoint
 from mlvae.training.optimizer import Adam
+from mlvae.training.ranks import Ranks
 from mlvae.training.run import restore
 from mlvae.training.step import TrainingStep
 from mlvae.version import __version__
@@ -33,6 +34,7 @@ class TrainingState:
         total_steps: steps of the whole run.
         precision: of the matrix products.
         graphs: whether steps on a CUDA device are captured as CUDA graphs.
+        ranks: that train together; nothing of them is saved.
         step: steps done.
         best: lowest validation loss so far, in nats per group.
         stale: validations since then.
@@ -49,6 +51,7 @@ class TrainingState:
     total_steps: int
     precision: str = "float32"
     graphs: bool = True
+    ranks: Ranks = Ranks()  # noqa: RUF009 (frozen)
     step: int = 0
     best: float = float("inf")
     stale: int = 0
@@ -63,6 +66,7 @@ class TrainingState:
             gradient_clip=self.recipe.gradient_clip,
             precision=self.precision,
             graphs=self.graphs,
+            ranks=self.ranks,
         )
 
     @property
@@ -82,7 +86,9 @@ class TrainingState:
         return 0 if self.step % self.steps_per_epoch else self.step // self.steps_per_epoch
 
     def save(self, name: str = "checkpoint.pt") -> None:
-        """Write the state to the run's folder, atomically."""
+        """Write the state to the run's folder, atomically; rank 0 does."""
+        if not self.ranks.first:
+            return
         state = {
             "version": __version__,
             "config": self.config,

@@ -6,15 +6,22 @@ read.
 
 from __future__ import annotations
 
+import logging
+
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 from mlvae.batch import Batch
+from mlvae.groups import Groups
 from mlvae.objectives import Objective
+from mlvae.shares import Share
 from mlvae.training.graphs import Graphs
+from mlvae.training.ranks import Ranks
 
-__all__ = ["TrainingStep", "averages"]
+__all__ = ["TrainingStep", "averages", "counted"]
+
+LOG = logging.getLogger("mlvae")
 
 
 class TrainingStep:
@@ -31,6 +38,7 @@ class TrainingStep:
         precision: "float32", or "bfloat16" for matrix products under autocast.
         graphs: on a CUDA device, capture the step as CUDA graphs; see
             :class:`~mlvae.training.graphs.Graphs`.
+        ranks: that train together; losses, gradients and sums are those of whole batches.
     """
 
     def __init__(
@@ -41,8 +49,10 @@ class TrainingStep:
         gradient_clip: float | None = None,
         precision: str = "float32",
         graphs: bool = False,
+        ranks: Ranks = Ranks(),  # noqa: B008 (frozen)
     ) -> None:
-        self.model = model
+        self.ranks = ranks
+        self.model = ranks.parallel(model)
         self.optimizer = optimizer
         self.gradient_clip = gradient_clip
         self.parameters = [p for p in model.parameters() if p.requires_grad]
@@ -58,7 +68,12 @@ class TrainingStep:
         optimizer.found_inf = self.failed  # fused optimisers skip the update where this is 1
         self.names: list[str] = []  # of the sums: terms, and what was counted
         self.sums: Tensor | None = None
-        self.run = Graphs(self._run) if graphs and self.device.type == "cuda" else self._run
+        graphs = graphs and self.device.type == "cuda"
+        if graphs and ranks.several:
+            graphs = False
+            if ranks.first:
+                LOG.info("the training step runs eagerly: several ranks train together")
+        self.run = Graphs(self._run) if graphs else self._run
 
     def reset(self) -> None:
         """Begin new sums."""
@@ -73,24 +88,34 @@ class TrainingStep:
     def _run(self, batch: Batch, generator: torch.Generator | None) -> None:
         with self.autocast:
             objective = self.model(batch, generator=generator)
+        totals, loss = self._of_all_ranks(objective, batch.groups)
         self.optimizer.zero_grad(set_to_none=True)
-        objective.loss.backward()
+        loss.backward()
         gradients = [p.grad for p in self.parameters if p.grad is not None]
         norm = get_total_norm(gradients, foreach=True)
         if self.gradient_clip is not None:
             clip_grads_with_norm_(self.parameters, self.gradient_clip, norm, foreach=True)
-        self._count(objective, norm)
+        numbers = {name: totals.pop(name) for name in ("observations", "groups")}
+        self._count({**totals, "gradient_norm": norm, **numbers, "batches": torch.ones_like(norm)})
         self.optimizer.step()
 
+    def _of_all_ranks(
+        self, objective: Objective, groups: Groups
+    ) -> tuple[dict[str, Tensor], Tensor]:
+        """What the whole batch adds to the sums, and of its loss this rank's part.
+
+        The gradient is a mean over ranks, and that of this part is right as one term of it.
+        """
+        totals = counted(objective, groups)
+        if not self.ranks.several:
+            return totals, objective.loss
+        whole = self.ranks.sum(torch.stack(list(totals.values())).double())
+        share = self.ranks.count * groups.counts * objective.num_groups
+        part = objective.loss * (share / whole[-1]).to(objective.loss.dtype)
+        return dict(zip(totals, whole.to(objective.loss.dtype), strict=True)), part
+
     @torch.no_grad()
-    def _count(self, objective: Objective, norm: Tensor) -> None:
-        totals = {
-            **objective.totals(),
-            "gradient_norm": norm,
-            "observations": torch.full_like(norm, objective.num_observations),
-            "groups": torch.full_like(norm, objective.num_groups),
-            "batches": torch.ones_like(norm),
-        }
+    def _count(self, totals: dict[str, Tensor]) -> None:
         self.names = list(totals)
         now = torch.stack(list(totals.values())).double()
         good = now.isfinite().all() & (self.failed == 0)
@@ -131,6 +156,22 @@ class TrainingStep:
         """Continue the sums of a checkpoint."""
         self.names = state["names"]
         self.sums = None if state["sums"] is None else state["sums"].to(self.device)
+
+
+def counted(objective: Objective, groups: Groups) -> dict[str, Tensor]:
+    """What a batch adds to the sums, shape () each: totals in nats, observations, groups.
+
+    Of a share of a batch it is what is counted here, so that a sum over ranks has all once.
+    """
+    totals = objective.totals()
+    like = totals["loss"]
+    counts = groups_count = 1
+    if isinstance(groups, Share):
+        counts, groups_count = groups.counts, groups.counts_groups
+        totals = {name: counts * total for name, total in totals.items()}
+    totals["observations"] = torch.full_like(like, counts * objective.num_observations)
+    totals["groups"] = torch.full_like(like, groups_count * objective.num_groups)
+    return totals
 
 
 def averages(totals: dict[str, float], num_observations: int, num_groups: int) -> dict[str, float]:

@@ -6,20 +6,26 @@ import torch
 from torch import nn
 
 from mlvae.data import Grouped, GroupedData, Shuffled
+from mlvae.training.ranks import Ranks
 from mlvae.training.seeding import seeded
-from mlvae.training.step import averages
+from mlvae.training.step import averages, counted
 
 __all__ = ["evaluate_bound"]
 
 
 @torch.no_grad()
 def evaluate_bound(
-    model: nn.Module, data: GroupedData, batching: Shuffled | Grouped, *, seed: int = 0
+    model: nn.Module,
+    data: GroupedData,
+    batching: Shuffled | Grouped,
+    *,
+    seed: int = 0,
+    ranks: Ranks = Ranks(),  # noqa: B008 (frozen)
 ) -> dict[str, float]:
     """The bound and its terms over ``data``, each observation once, from one draw of the latents.
 
     Order and noise are the same at every call, so that two states of a model can be compared. The
-    bound depends on the size of groups, hence on ``batching``.
+    bound depends on the size of groups, hence on ``batching``. Several ``ranks`` share the work.
 
     Returns:
         Averages in nats, per observation and per group; "loss" is what training minimises, without
@@ -27,16 +33,15 @@ def evaluate_bound(
     """
     order, noise = torch.Generator(data.device), torch.Generator(data.device)
     seeded(noise, seed, "validation noise")
-    plan = batching.for_evaluation().plan(data, seeded(order, seed, "validation order"))
+    batching = batching.for_evaluation()
+    plan = batching.plan(data, seeded(order, seed, "validation order"))
     training = model.training
     model.eval()
-    sums, num_observations, num_groups = 0, 0, 0
-    for batch in plan:
-        objective = model(batch, generator=noise)
-        totals = objective.totals()
+    sums = 0
+    for batch in ranks.share(plan, span=batching.span_ranks):
+        objective = model(batch, generator=ranks.noise(noise, batch))
+        totals = counted(objective, batch.groups)
         sums = sums + torch.stack(list(totals.values())).double()
-        num_observations += objective.num_observations
-        num_groups += objective.num_groups
     model.train(training)
-    values = dict(zip(totals, sums.tolist(), strict=True))
-    return averages(values, num_observations, num_groups)
+    values = dict(zip(totals, ranks.sum(sums).tolist(), strict=True))
+    return averages(values, *map(values.pop, ("observations", "groups")))

@@ -1,0 +1,424 @@
+"""Several ranks are one process: the same losses, gradients and images, one run, one end.
+
+This file is also a program: a worker, which does tasks of this file as one of several ranks.
+"""
+
+import json
+import os
+import pickle
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from torch import distributed
+
+import mlvae
+from mlvae import Adam, Batch, Diverged, GroupedData, InputError, RankLost
+from mlvae.data import Grouped, Shuffled
+from mlvae.likelihoods import Gaussian
+from mlvae.networks import MLP, Conv
+from mlvae.separation import Separation
+from mlvae.training.checkpoint import read_checkpoint
+from mlvae.training.monitor import how_to_go_on
+from mlvae.training.ranks import Ranks, check_shared, join
+from mlvae.training.step import TrainingStep
+from mlvae.training.validation import evaluate_bound
+
+SCRIPT = Path(__file__).parents[2] / "scripts" / "train.py"
+MOST = 4
+
+
+class Team:
+    """Workers; called, they do a task as ranks 0 to ``count`` - 1, and give a result each."""
+
+    def __init__(self):
+        command = [sys.executable, "-W", "error::FutureWarning", __file__]
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+        environment = os.environ | {"OMP_NUM_THREADS": "1"}
+        start = [subprocess.Popen(command, env=environment, **pipes) for _ in range(MOST)]
+        self.workers = start
+
+    def __call__(self, count, task, *arguments):
+        with socket.socket() as free:
+            free.bind(("localhost", 0))
+            port = free.getsockname()[1]
+        for rank, worker in enumerate(self.workers[:count]):
+            pickle.dump((rank, count, port, task.__name__, arguments), worker.stdin)
+            worker.stdin.flush()
+        return [pickle.load(worker.stdout) for worker in self.workers[:count]]
+
+    def end(self):
+        for worker in self.workers:
+            worker.stdin.close()
+            worker.wait(60)
+            worker.stdout.close()
+
+
+def work():
+    """Do tasks, and give back what they return or raise."""
+    results = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # what a task prints is no result
+    torch.set_num_threads(1)
+    while True:
+        try:
+            rank, count, port, task, arguments = pickle.load(sys.stdin.buffer)
+        except EOFError:
+            return
+        os.environ |= {"RANK": f"{rank}", "LOCAL_RANK": f"{rank}", "WORLD_SIZE": f"{count}"}
+        os.environ |= {"MASTER_ADDR": "localhost", "MASTER_PORT": f"{port}"}
+        try:
+            result = globals()[task](*arguments)
+        except Exception as error:
+            result = error
+        if distributed.is_initialized():
+            distributed.destroy_process_group()
+        pickle.dump(result, results)
+        results.flush()
+
+
+@pytest.fixture(scope="module")
+def team():
+    team = Team()
+    yield team
+    team.end()
+
+
+# Tasks
+
+
+def ragged(seed=0):
+    """Groups of 1 to 12; in batches of three groups, the last batch has one group only."""
+    labels = torch.repeat_interleave(torch.arange(4), torch.tensor([7, 1, 12, 3]))
+    x = torch.rand(len(labels), 6, generator=torch.Generator().manual_seed(seed))
+    return GroupedData(x, labels)
+
+
+def built(name, options):
+    torch.manual_seed(0)
+    kind = getattr(mlvae.models, name)
+    return kind((6,), network=MLP(hidden=(8,)), likelihood=Gaussian(), **options).double()
+
+
+def steps(name, options, batching):
+    """What steps over an epoch report, their clipped gradients, and the bound of another set."""
+    ranks, model = join(torch.device("cpu")), built(name, options)
+    adam = Adam().build(model.parameters())
+    step = TrainingStep(model, adam, gradient_clip=3.0, ranks=ranks)
+    plan = batching.plan(ragged(), torch.Generator().manual_seed(1))
+    gradients = []
+    for i, (x, groups) in enumerate(ranks.share(plan, span=batching.span_ranks)):
+        batch = Batch(x.double(), groups)
+        step(batch, i, ranks.noise(torch.Generator().manual_seed(i), batch))
+        gradients.append([p.grad.clone() for p in model.parameters()])
+    bound = evaluate_bound(model.float(), ragged(1), batching, ranks=ranks)
+    return step.read(), gradients, bound
+
+
+def fit(run, batching, *, signalled_at=None, poisoned_at=None, **options):
+    """Train on digits; the result, and which images came in the first steps.
+
+    At the step given something happens on the last rank only: a signal or an infinity.
+    """
+    torch.manual_seed(0)
+    digits = mlvae.data.digits()
+    model = mlvae.models.MLVAE(digits.train.shape, network=MLP(hidden=(16,)))
+    last = int(os.environ.get("RANK", "0")) == int(os.environ.get("WORLD_SIZE", "1")) - 1
+    seen = []
+
+    def watch(model, inputs, output):
+        if not model.training:
+            return
+        seen.append((inputs[0].x.clone(), getattr(inputs[0].groups, "rows", None)))
+        if last and len(seen) == signalled_at:
+            os.kill(os.getpid(), signal.SIGTERM)
+        if last and len(seen) == poisoned_at:
+            output.terms["style_kl"].data[0] = torch.inf
+
+    model.register_forward_hook(watch)
+    options = {"epochs": 14, "validate_every": 7, "pictures_every": None, "log_every": 5} | options
+    result = mlvae.train(
+        model,
+        digits.train,
+        validation=digits.validation,
+        run=run,
+        batching=batching,
+        progress=False,
+        device="cpu",
+        **options,
+    )
+    return result, seen[:5]
+
+
+def step_of(run):
+    return read_checkpoint(run / "checkpoint.pt")["step"]
+
+
+def curve(run):
+    """Every number of metrics.jsonl, but for the speed."""
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    speed = "steps_per_second"
+    return [
+        (line["step"], name, value)
+        for line in lines
+        for name, value in line.items()
+        if isinstance(value, float) and name != speed
+    ]
+
+
+def assert_equal_curves(a, b):
+    """To float32 rounding, as the noise of gradients grows over steps."""
+    a, b = curve(a), curve(b)
+    assert [point[:2] for point in a] == [point[:2] for point in b] and len(a) > 100
+    for (*_, x), (*place, y) in zip(a, b, strict=True):
+        assert y == pytest.approx(x, rel=1e-5), place
+
+
+# Properties
+
+RAGGED = Grouped(groups=3, members=4, small_groups="keep")
+RULES = ["product", "prior_product", "prior_corrected", "mean"]
+ANY_RULE = [{"accumulation": rule} for rule in [*RULES, "mixture"]]
+DRAWS = [{"content_draw": "group"}, {"content_draw": "group", "accumulation": "mixture"}]
+SOURCES = [{"evidence_from": name} for name in ("subset", "others", "other_part", "fellow")]
+GIVEN = {"style_given_content": True, "content_kl_weight": 2.0, "style_kl_weight": 0.5}
+WHOLE = [
+    *(("MLVAE", options, RAGGED) for options in [*ANY_RULE, *DRAWS, *SOURCES, GIVEN]),
+    ("MLVAE", {}, Shuffled(9)),
+    ("VAE", {}, RAGGED),
+    ("AdaVAE", {}, Grouped(groups=3, members=2, small_groups="keep")),
+]
+SPAN = Grouped(groups=3, members=4, small_groups="keep", span_ranks=True)
+SPANNING = [
+    *(("MLVAE", {"accumulation": rule}, SPAN) for rule in RULES),
+    ("MLVAE", DRAWS[0], SPAN),
+    ("MLVAE", GIVEN, Shuffled(9, span_ranks=True)),
+    ("MLVAE", {}, Shuffled(2, span_ranks=True)),  # some ranks have no observation
+    ("MLVAE", {}, Grouped(groups=1, members=100, small_groups="keep", span_ranks=True)),
+]
+
+
+@pytest.mark.parametrize("count", [2, 4])
+@pytest.mark.parametrize("case", WHOLE + SPANNING, ids=str)
+def test_reports_and_gradients_are_those_of_one_process(team, count, case):
+    totals, gradients, bound = steps(*case)
+    for mine in team(count, steps, *case):
+        assert not isinstance(mine, Exception), mine
+        assert mine[0] == pytest.approx(totals, rel=1e-11)
+        for ours, theirs in zip(mine[1], gradients, strict=True):
+            torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-11)
+        assert mine[2] == pytest.approx(bound, rel=1e-5)
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory):
+    """The run of one process, 210 steps in float32."""
+    run = tmp_path_factory.mktemp("alone")
+    return run, *fit(run, Shuffled(100))
+
+
+@pytest.mark.parametrize("span", [False, True])
+def test_the_loss_curve_and_the_images_of_a_training_are_those_of_one_process(
+    team, alone, tmp_path, span
+):
+    run, result, seen = alone
+    parts = team(2, fit, tmp_path / "run", Shuffled(100, span_ranks=span))
+    assert_equal_curves(run, tmp_path / "run")
+    for part, _ in parts:
+        assert part.run == tmp_path / "run" and part.finished
+        assert part.metrics == pytest.approx(result.metrics, rel=1e-5)
+    for (whole, _), *shares in zip(seen, *(part[1] for part in parts), strict=True):
+        rows = torch.cat([rows for _, rows in shares])
+        assert torch.equal(torch.cat([x for x, _ in shares])[rows.argsort()], whole)
+    files = {path.name for path in (tmp_path / "run").iterdir() if "tfevents" not in path.name}
+    assert files == {path.name for path in run.iterdir() if "tfevents" not in path.name}
+    assert len(list((tmp_path / "run").glob("*tfevents*"))) == len(list(run.glob("*tfevents*")))
+
+
+def test_a_network_of_convolutions_takes_a_share_without_observations():
+    for network in (Conv(widths=(4, 8)), MLP(hidden=(4,))):
+        model = mlvae.models.MLVAE((1, 8, 8), network=network)
+        each, style_given = model.posteriors(torch.zeros(0, 1, 8, 8))
+        decoded = model.decode(each, style_given(each.mean))
+        assert decoded.shape == (0, 1, 8, 8)
+
+
+# Behaviour
+
+
+def test_a_signal_to_one_rank_stops_all_and_any_number_of_ranks_resumes(team, alone, tmp_path):
+    run = tmp_path / "run"
+    for result, _ in team(2, signalled, run, Shuffled(100), 22):
+        assert result.finished is False
+    assert step_of(run) == 22
+    span = Shuffled(100, span_ranks=True)
+    for result, _ in team(4, signalled, run, span, 30, True):
+        assert result.finished is False
+    assert step_of(run) == 52
+    assert fit(run, Shuffled(100), resume=True)[0].finished
+    assert_equal_curves(alone[0], run)
+    state = read_checkpoint(run / "checkpoint.pt")
+    assert state.keys() == read_checkpoint(alone[0] / "checkpoint.pt").keys()
+
+
+def signalled(run, batching, step, resume=False):
+    return fit(run, batching, signalled_at=step, resume=resume)
+
+
+def test_an_infinity_on_one_rank_ends_all_at_one_step(team, tmp_path):
+    errors = team(2, poisoned, tmp_path / "run")
+    assert [type(error) for error in errors] == [Diverged, Diverged]
+    assert len({str(error) for error in errors}) == 1
+    assert "at step 3 (epoch 0.20) style_kl is inf" in str(errors[0])
+    assert step_of(tmp_path / "run") == 3
+
+
+def poisoned(run):
+    return fit(run, Shuffled(100), poisoned_at=4)
+
+
+def test_with_nothing_saved_the_advice_is_to_start_again(tmp_path):
+    class State:
+        run = tmp_path
+
+    lost = Ranks(rank=1, count=2).watch(lambda: how_to_go_on(State))
+    with (
+        pytest.raises(RankLost, match=r"rank 1 of 2 lost .*it has saved nothing yet: start"),
+        lost,
+    ):
+        raise RuntimeError("gloo: Connection closed by peer")
+
+
+def test_work_is_done_once_on_each_machine_before_the_others_do_it(team, tmp_path):
+    lines = team(3, in_turn, tmp_path / "file")
+    assert lines == ["0", "0", "0"]  # whoever comes later finds what the first has left
+
+
+def in_turn(file):
+    ranks = join(torch.device("cpu"))
+
+    def prepare():
+        if not file.exists():
+            time.sleep(0.2)
+            file.write_text(str(ranks.rank))
+        return file.read_text()
+
+    return ranks.in_turn(prepare)
+
+
+def test_one_process_touches_nothing_of_torch_distributed(monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "1")
+    ranks = join(torch.device("cpu"))
+    assert ranks == Ranks(torch.device("cpu")) and not distributed.is_initialized()
+    generator, model = torch.Generator(), torch.nn.Linear(1, 1)
+    batch = ragged().batch()
+    assert ranks.noise(generator, batch) is generator
+    assert ranks.parallel(model) is model and ranks.share("plan", span=True) == "plan"
+    assert ranks.agree(True, False) == (True, False) and ranks.own("dropout") == "dropout"
+
+
+def test_an_error_that_is_not_of_communication_stays_what_it_is():
+    ranks = Ranks(rank=1, count=2)
+    with pytest.raises(RuntimeError, match=r"^shapes$"), ranks.watch():
+        raise RuntimeError("shapes")
+    with pytest.raises(RankLost, match=r"rank 1 of 2 .*; start again"), ranks.watch():
+        raise distributed.DistBackendError("NCCL")
+
+
+def test_killed_by_the_system_one_rank_ends_all_and_the_run_goes_on(tmp_path):
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    options = ["model.network.hidden=[8]", "device=cpu", "trainer.checkpoint_seconds=0", "run=run"]
+    process = subprocess.Popen(
+        [*torchrun, "--nproc-per-node=2", SCRIPT, "trainer.epochs=100000", *options],
+        cwd=tmp_path,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    checkpoint = tmp_path / "run" / "checkpoint.pt"
+    deadline = time.monotonic() + 120
+    while not checkpoint.exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    os.kill(child(process.pid, "RANK=1"), signal.SIGKILL)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode != 0
+    assert out.count("content_dim: 10") == 1  # rank 0 alone prints
+    line = next(line for line in err.splitlines() if line.startswith("error: "))
+    assert line.startswith("error: rank 0 of 2 lost another rank") and "resume=run" in line
+    step = step_of(tmp_path / "run")
+    epochs = f"trainer.epochs={step // 6 + 1}"
+    subprocess.run(
+        [sys.executable, SCRIPT, "resume=run", epochs, "batching.span_ranks=true"],
+        cwd=tmp_path,
+        check=True,
+        capture_output=True,
+    )
+    assert step_of(tmp_path / "run") == 6 * (step // 6 + 1) > step
+
+
+def child(parent, variable):
+    """The process that ``parent`` started with an environment variable."""
+    for status in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            if int(status.read_text().rpartition(")")[2].split()[1]) == parent:
+                environment = (status.parent / "environ").read_text().split("\0")
+                if variable in environment:
+                    return int(status.parent.name)
+        except OSError:  # it has ended meanwhile
+            continue
+    raise AssertionError(f"{parent} has no child with {variable}")
+
+
+# Bad input
+
+
+def test_half_an_environment_is_refused_with_what_is_missing(monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    for name in ("RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("RANK", "0")
+    match = "WORLD_SIZE=2 says .* but LOCAL_RANK, MASTER_ADDR, MASTER_PORT is not set; start them"
+    with pytest.raises(InputError, match=match):
+        join(torch.device("cpu"))
+
+
+def test_more_ranks_than_cuda_devices_on_a_machine_are_refused(monkeypatch):
+    values = {"WORLD_SIZE": 4, "RANK": 3, "LOCAL_RANK": 3, "MASTER_ADDR": "a", "MASTER_PORT": 1}
+    for name, value in values.items():
+        monkeypatch.setenv(name, str(value))
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    with pytest.raises(InputError, match=r"there are 2 for rank 4 of .*--nproc-per-node=2, or"):
+        join(torch.device("cuda"))
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "span", "match"),
+    [
+        ("MLVAE", {"separation": Separation(moments=1.0)}, False, "^model.separation compares"),
+        ("MLVAE", {"content_capacity": 3.0}, False, "^model.content_capacity is of the sum"),
+        ("MLVAE", {"style_capacity": 3.0}, False, "^model.style_capacity is of the sum"),
+        ("MLVAE", {"accumulation": "mixture"}, True, "^batching.span_ranks needs .* evidence"),
+        ("MLVAE", {"evidence_from": "subset"}, True, "^batching.span_ranks needs"),
+        ("VAE", {}, True, "^batching.span_ranks needs"),
+    ],
+)
+def test_an_objective_that_is_no_sum_over_shares_is_refused(name, options, span, match):
+    model = built(name, options)
+    with pytest.raises(InputError, match=match):
+        check_shared(model, Ranks(count=2), span=span)
+    check_shared(model, Ranks(), span=span)  # alone it is as it was
+
+
+def test_span_ranks_is_true_or_false():
+    for batching in (Shuffled, Grouped):
+        with pytest.raises(InputError, match=r"batching.span_ranks must be true or false, not 1"):
+            batching(span_ranks=1)
+
+
+if __name__ == "__main__":
+    work()
