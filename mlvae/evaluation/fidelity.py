@@ -116,7 +116,8 @@ def _percent(value: Estimate) -> str:
 
 def _classifier(train: GroupedData, epochs: int, seed: int) -> Encoder:
     """A network trained on real observations; its posterior means are the logits of groups."""
-    network = Conv((32, 64), blocks=0, dropout=0.3) if len(train.shape) == 3 else MLP((256, 256), "relu")
+    images = len(train.shape) == 3
+    network = Conv((32, 64), blocks=0, dropout=0.3) if images else MLP((256, 256), "relu")
     generator = torch.Generator(train.device).manual_seed(seed)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
