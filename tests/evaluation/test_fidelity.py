@@ -27,7 +27,7 @@ class Copy(nn.Module):
 
 
 def reading(model, splits, **options):
-    answer = Fidelity(epochs=25, swaps=500, **options).ask(Subject(model, splits))
+    answer = Fidelity(epochs=15, swaps=500, **options).ask(Subject(model, splits))
     return answer, {r["read"]: r["accuracy"] for r in answer.metrics.get("records", [])}
 
 
