@@ -116,12 +116,15 @@ def _percent(value: Estimate) -> str:
 
 def _classifier(train: GroupedData, epochs: int, seed: int) -> Encoder:
     """A network trained on real observations; its posterior means are the logits of groups."""
+    with torch.random.fork_rng([train.device] if train.device.type == "cuda" else []):
+        torch.manual_seed(seed)  # of initial weights and dropout
+        return _trained(train, epochs, torch.Generator(train.device).manual_seed(seed))
+
+
+def _trained(train: GroupedData, epochs: int, generator: torch.Generator) -> Encoder:
     images = len(train.shape) == 3
     network = Conv((32, 64), blocks=0, dropout=0.3) if images else MLP((256, 256), "relu")
-    generator = torch.Generator(train.device).manual_seed(seed)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        classifier = network.encoder(train.shape, (len(train.group_names),)).to(train.device)
+    classifier = network.encoder(train.shape, (len(train.group_names),)).to(train.device)
     adam = torch.optim.Adam(classifier.parameters(), lr=LEARNING_RATE, fused=True)
     steps = epochs * -(-len(train) // BATCH)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(adam, steps)
