@@ -74,7 +74,8 @@ class MLVAE(nn.Module):
         content_draw: "observation" draws the content anew for each member of a group, as the first
             author's code does; "group" once for all its members. Both estimate the same bound
             without bias (footnote 1 of the paper); the first has the smaller variance.
-        content_kl_weight: factor of the content KL in the loss; 1 is the bound.
+        content_kl_weight: factor of the content KL in the loss; 1 is the bound. Where batches have
+            m of the n members of each group, m / n weighs the terms as in the whole group's bound.
         style_kl_weight: factor of the style KL in the loss; 1 is the bound.
         content_capacity: nats a group that the content KL is pulled to from either side, instead
             of to 0; None is the bound. See :class:`~mlvae.objectives.GroupELBO`.
