@@ -52,7 +52,7 @@ class Critic(nn.Module):
         return self.network(torch.cat((left, right), 1))[:, 0]
 
     def losses(self, left: Tensor, right: Tensor, stranger: Tensor) -> Tensor:
-        """Its logistic loss (N,) in nats, at most 2 log 2 for one that guesses well."""
+        """Its logistic loss (N,) of both kinds of pairs in nats; 2 log 2 is that of a guess."""
         return functional.softplus(-self(left, right)) + functional.softplus(self(left, stranger))
 
 

@@ -55,7 +55,7 @@ def squared_mmd(style: Tensor, prior: Tensor, groups: Groups) -> Tensor:
 
     Args:
         style: one draw for each observation, (N, S).
-        prior: as many or as few draws of the prior, (M, S), at least two.
+        prior: as many or as few draws of the prior, (M, S); two at least to be without bias.
         groups: which observation is in which group.
     """
     same = groups.index[:, None] == groups.index
@@ -63,7 +63,7 @@ def squared_mmd(style: Tensor, prior: Tensor, groups: Groups) -> Tensor:
     within = (_kernel(style, style) * same).sum(1)
     across = _kernel(style, prior).mean(1)
     n, m = groups.sizes, len(prior)
-    among = (_kernel(prior, prior).sum() - m) / (m * (m - 1))  # k(z, z) is 1
+    among = (_kernel(prior, prior).sum() - m) / max(m * (m - 1), 1)  # k(z, z) is 1
     result = groups.sum(within) / (n * (n - 1)).clamp_min(1) - 2 * groups.sum(across) / n + among
     return result * (n > 1)
 

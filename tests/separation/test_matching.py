@@ -67,6 +67,15 @@ def test_a_group_of_one_costs_nothing_and_every_other_member_is_moved(gap):
     assert s.grad.any(1).tolist() == (LABELS != 2).tolist()
 
 
+@pytest.mark.parametrize("gap", [moment_gap, lambda s, g: squared_mmd(s, torch.randn(1, 3), g)])
+def test_a_batch_of_a_single_observation_costs_nothing(gap):
+    s = torch.randn(1, 3, requires_grad=True)  # as the last batch of an epoch may be
+    cost = gap(s, Groups.singletons(1))
+    assert cost.tolist() == [0]
+    cost.sum().backward()
+    assert not s.grad.any()
+
+
 @pytest.mark.parametrize("half", [False, True])
 def test_the_mmd_keeps_its_digits_under_autocast(half):
     s, z = 3 + 0.01 * torch.randn(7, 3), 3 + 0.01 * torch.randn(7, 3)
