@@ -163,6 +163,16 @@ class GroupedData:
         number = torch.arange(self.groups.num_groups, device=self.device)[kept]
         return Batch(self.observations(rows), Groups.unchecked(index, sizes, self.origin(number)))
 
+    def singles(self, indices: Tensor | Sequence[int]) -> Batch:
+        """The observations at ``indices`` (n,), each by itself: n groups of one, in their order.
+
+        They know of which groups of these data they are.
+        """
+        rows = self._rows(indices)
+        alone = Groups.singletons(len(rows), self.device)
+        alone.origin = self.origin(self.groups.index[rows])
+        return Batch(self.observations(rows), alone)
+
     def origin(self, number: Tensor) -> Origin:
         """What parts (G,) of groups of these data, by their ``number`` (G,), come from."""
         return Origin(number, self.groups.sizes[number], self.group_names)
