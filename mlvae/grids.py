@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from mlvae.batch import Batch
 from mlvae.data.grouped import GroupedData
 from mlvae.groups import Groups
 
@@ -26,7 +27,7 @@ __all__ = [
 TILE = 56  # least height and width of a tile, in pixels
 
 
-def swap_grid(model: nn.Module, x: Tensor) -> Tensor:
+def swap_grid(model: nn.Module, x: Tensor | Batch) -> Tensor:
     """Every content with every style, laid out as in the paper.
 
     The first row and column are the images themselves, the second row and column their
@@ -35,15 +36,17 @@ def swap_grid(model: nn.Module, x: Tensor) -> Tensor:
 
     Args:
         model: one with ``swap`` and ``reconstruct``.
-        x: n images, float in [0, 1].
+        x: n images, float in [0, 1]; for a model that is told their groups, a batch of them, each
+            by itself.
 
     Returns:
         One image (channels, height, width) of (n + 2) x (n + 2) tiles.
     """
-    n = len(x)
-    mean = model.reconstruct(x).to(x).clamp(0, 1)
+    told, x = x, x.x if isinstance(x, Batch) else x
+    n, number = len(x), torch.arange(len(x), device=x.device)
+    mean = _shown(model.reconstruct(told), x)
     swaps = model.swap(
-        content_of=x.repeat(n, *[1] * (x.ndim - 1)), style_of=x.repeat_interleave(n, 0)
+        content_of=_some(told, number.repeat(n)), style_of=_some(told, number.repeat_interleave(n))
     )
     swaps = swaps.to(x).clamp(0, 1).unflatten(0, (n, n))
     blank = torch.ones_like(x[:1])
@@ -52,9 +55,10 @@ def swap_grid(model: nn.Module, x: Tensor) -> Tensor:
     return _tiles(torch.cat(rows), n + 2)
 
 
-def reconstruction_grid(model: nn.Module, x: Tensor) -> Tensor:
+def reconstruction_grid(model: nn.Module, x: Tensor | Batch) -> Tensor:
     """Two rows: n images, and below each its reconstruction from itself alone."""
-    return _tiles(torch.cat((x, model.reconstruct(x).to(x).clamp(0, 1))), len(x))
+    told, x = x, x.x if isinstance(x, Batch) else x
+    return _tiles(torch.cat((x, _shown(model.reconstruct(told), x))), len(x))
 
 
 @torch.no_grad()
@@ -171,6 +175,15 @@ def _between(ends: Tensor, way: Tensor) -> Tensor:
     return torch.lerp(ends[:1], ends[1:], way)
 
 
+def _some(x: Tensor | Batch, rows: Tensor) -> Tensor | Batch:
+    """The images at ``rows``, each by itself; of a batch with where they come from."""
+    if not isinstance(x, Batch):
+        return x[rows]
+    alone = Groups.singletons(len(rows), rows.device)
+    alone.origin = x.groups.origin[x.groups.index[rows]]
+    return Batch(x.x[rows], alone)
+
+
 def _shown(images: Tensor, like: Tensor) -> Tensor:
     """Decoded images as they can be drawn."""
     return images.to(like).clamp(0, 1)
@@ -187,7 +200,9 @@ def pictures(model: nn.Module, data: GroupedData) -> dict[str, Tensor]:
         return {}
     training = model.training
     model.eval()
-    x = data.observations(data.one_of_each(limit=10))
+    rows = data.one_of_each(limit=10)
+    told = hasattr(model, "check_groups")
+    x = data.singles(rows) if told else data.observations(rows)
     grids = {"reconstructions": reconstruction_grid(model, x)}
     if hasattr(model, "swap"):
         grids["swaps"] = swap_grid(model, x)

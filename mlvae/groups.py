@@ -13,6 +13,7 @@ from torch import Tensor
 
 from mlvae.errors import InputError
 from mlvae.noise import per_group, uniform
+from mlvae.origin import Origin
 
 __all__ = ["Groups", "label_index"]
 
@@ -60,6 +61,12 @@ class Groups:
         index: group of each observation, integers of shape (N,) in [0, G).
         num_groups: G; None is the largest index plus one.
 
+    Attributes:
+        index: as above.
+        sizes: members of each group, (G,).
+        origin: of which groups of the data these are parts; None where nobody said. Batches of
+            :class:`~mlvae.data.GroupedData` say it.
+
     Raises:
         InputError: if ``index`` is not a vector of integers, leaves [0, G), or skips a group.
 
@@ -92,6 +99,7 @@ class Groups:
             )
         self.index = index.long()
         self.sizes = sizes
+        self.origin: Origin | None = None
 
     @classmethod
     def of(cls, labels: object) -> Groups:
@@ -110,13 +118,13 @@ class Groups:
         )
 
     @classmethod
-    def unchecked(cls, index: Tensor, sizes: Tensor) -> Groups:
+    def unchecked(cls, index: Tensor, sizes: Tensor, origin: Origin | None = None) -> Groups:
         """Groups whose ``sizes`` (G,) are known to be right, without a look at the values.
 
         For the hot loop: a look would make the device wait for the host.
         """
         groups = cls.__new__(cls)
-        groups.index, groups.sizes = index, sizes
+        groups.index, groups.sizes, groups.origin = index, sizes, origin
         return groups
 
     def __repr__(self) -> str:
@@ -134,7 +142,23 @@ class Groups:
 
     def to(self, device: torch.device | str) -> Groups:
         """The same groups on another device."""
-        return Groups.unchecked(self.index.to(device), self.sizes.to(device))
+        origin = None if self.origin is None else self.origin.to(device)
+        return Groups.unchecked(self.index.to(device), self.sizes.to(device), origin)
+
+    def clone(self) -> Groups:
+        """The same groups in memory of their own."""
+        origin = None if self.origin is None else self.origin.clone()
+        return Groups.unchecked(self.index.clone(), self.sizes.clone(), origin)
+
+    def copy_(self, other: Groups) -> None:
+        """Become ``other``, in the same memory: of as many observations and groups.
+
+        Both have an origin in the same data, or neither has one.
+        """
+        self.index.copy_(other.index)
+        self.sizes.copy_(other.sizes)
+        if self.origin is not None:
+            self.origin.copy_(other.origin)
 
     def sum(self, values: Tensor) -> Tensor:
         """Sum ``values`` (N, ...) over the members of each group: (G, ...). One segment sum."""

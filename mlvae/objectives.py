@@ -10,10 +10,12 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from mlvae.errors import check_number
+from mlvae.errors import InputError, check_choice, check_number
 from mlvae.groups import Groups
 
 __all__ = ["ELBO", "GroupELBO", "Objective"]
+
+BATCH_GROUPS = ("whole", "parts")
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,27 @@ class GroupELBO(nn.Module):
             Disentangling in beta-VAE. 2018, arXiv:1804.03599, Eq. 8, there with a capacity that
             grows): it is pulled to the capacity from either side. None is the bound.
         style_capacity: nats an observation; the same for the style.
+        batch_groups: what the groups of a batch are, while training. "whole": groups by
+            themselves, each with a content KL. "parts": parts of groups of the data, as
+            :class:`~mlvae.data.Shuffled` and :class:`~mlvae.data.Grouped` cut them, which share
+            one content KL: that of m of n members is weighted by m / n. Summed over an epoch,
+            the loss times its G is then minus
+
+            .. math:: \sum_{G} \Big( \sum_{i \in G} t_i - \sum_{S} \frac{m_S}{n_G}
+                \mathrm{KL}(q(c \mid x_S) \,\|\, p(c)) \Big), \qquad
+                t_i = \mathbb E[\log p(x_i \mid c, s_i)] - \mathrm{KL}(q(s_i \mid x_i) \,\|\, p(s))
+
+            over groups G of the data and their parts S, whatever the sizes of either: every
+            observation counts once, and every group once has a content KL, the mean over its
+            parts by size. As the loss of a batch divides by its own number of groups, the mean
+            gradient of an epoch's batches is proportional to that of this sum where the number
+            is the same in all of them.
+
+            What it is not: for a q(c) that is the same whichever members are drawn, n / m times
+            what a random part adds is an unbiased estimate of the bound of the whole group. But
+            q(c | x_S) fits the members it is inferred from better than the others. So the mean
+            over parts is in general above the bound that q(c | x_S) has on all of the group, and
+            may be above log p(x_G). "whole" is a lower bound, on log p(x_S) of each part.
 
     Attributes:
         kl_scale: a further factor of both KL terms while training, shape (); a warm-up moves it
@@ -82,8 +105,10 @@ class GroupELBO(nn.Module):
         style_kl_weight: float = 1.0,
         content_capacity: float | None = None,
         style_capacity: float | None = None,
+        batch_groups: str = "whole",
     ) -> None:
         super().__init__()
+        check_choice("batch_groups", batch_groups, BATCH_GROUPS)
         check_number("content_kl_weight", content_kl_weight, minimum=0)
         check_number("style_kl_weight", style_kl_weight, minimum=0)
         if content_capacity is not None:
@@ -94,6 +119,7 @@ class GroupELBO(nn.Module):
         self.style_kl_weight = style_kl_weight
         self.content_capacity = content_capacity
         self.style_capacity = style_capacity
+        self.batch_groups = batch_groups
         self.register_buffer("kl_scale", torch.ones(()), persistent=False)
         self.register_buffer("style_scale", torch.ones(()), persistent=False)
 
@@ -107,10 +133,15 @@ class GroupELBO(nn.Module):
             style_kl: KL(q(s_i | x_i) || p(s)), (N,).
             content_kl: KL(q(c | x_G) || p(c)), (G,).
             groups: which observation is in which group.
+
+        Raises:
+            InputError: if groups are parts, while training, and do not know of what.
         """
         content_kl = groups.once(content_kl)
+        parts = self.training and self.batch_groups == "parts"
+        part = _part_of_data(groups, content_kl.dtype) if parts else None
         style = self.style_kl_weight * _beyond(style_kl, self.style_capacity)
-        content = self.content_kl_weight * _beyond(content_kl, self.content_capacity)
+        content = self.content_kl_weight * _beyond(content_kl, self.content_capacity, part)
         if self.training:
             kl = self.kl_scale * (self.style_scale * style + content)
         else:
@@ -130,9 +161,25 @@ class GroupELBO(nn.Module):
         )
 
 
-def _beyond(kl: Tensor, capacity: float | None) -> Tensor:
-    """The sum of ``kl`` (M,), or how far it is from M times the capacity: shape ()."""
-    return kl.sum() if capacity is None else (kl.sum() - capacity * len(kl)).abs()
+def _beyond(kl: Tensor, capacity: float | None, weight: Tensor | None = None) -> Tensor:
+    """The sum of ``kl`` (M,), or how far it is from M times the capacity: shape ().
+
+    With a ``weight`` (M,), of each one and its capacity alike.
+    """
+    number = len(kl)
+    if weight is not None:
+        kl, number = weight * kl, weight.sum()
+    return kl.sum() if capacity is None else (kl.sum() - capacity * number).abs()
+
+
+def _part_of_data(groups: Groups, dtype: torch.dtype) -> Tensor:
+    """The m / n of each group, of which m of the n members in the data are here: (G,)."""
+    if groups.origin is None:
+        raise InputError(
+            "batch_groups=parts must know how many members groups have in the data; take batches "
+            "from mlvae.data.Shuffled, Grouped or GroupedData.batch, or set batch_groups=whole"
+        )
+    return groups.sizes.to(dtype) / groups.origin.sizes.to(dtype)
 
 
 class ELBO(nn.Module):

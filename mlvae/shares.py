@@ -45,7 +45,7 @@ class Share(Groups):
         whole_groups: int,
         counts: bool = True,
     ) -> None:
-        self.index, self.sizes = groups.index, groups.sizes
+        self.index, self.sizes, self.origin = groups.index, groups.sizes, groups.origin
         self.rank, self.rows, self.num_rows = rank, rows, num_rows
         self.first_group, self.whole_groups = first_group, whole_groups
         self.counts = counts

@@ -65,7 +65,8 @@ def train_by(config: dict[str, object], *, resume: bool, progress: bool = True) 
     splits = ranks.in_turn(lambda: open_dataset(**config["dataset"]))
     with torch.random.fork_rng():
         seeded(torch.default_generator, config["seed"], "initial weights")
-        model = build(splits.train.shape, config["model"])
+        names = splits.train.group_names
+        model = build(splits.train.shape, config["model"], group_names=names)
     return train(
         model,
         splits.train,

@@ -35,7 +35,7 @@ def composed(*overrides):
 
 
 def built(config, shape=(1, 28, 28)):
-    model = build(shape, config["model"])
+    model = build(shape, config["model"], group_names=range(10))
     batching = from_config(config["batching"], BATCHINGS, "batching")
     return model, batching, from_config(config["optimizer"], OPTIMIZERS, "optimizer")
 

@@ -18,6 +18,7 @@ from mlvae.batch import Batch
 from mlvae.data.grouped import GroupedData
 from mlvae.errors import InputError, check_choice, check_integer
 from mlvae.groups import Groups
+from mlvae.origin import Origin
 
 __all__ = ["Grouped", "Plan", "Shuffled"]
 
@@ -32,6 +33,7 @@ class Plan:
             batch b has those from ``rows[b]`` to ``rows[b + 1]``.
         group: number of each one's group within its batch (N,), in the same order.
         sizes: members of each group of each batch, from ``first[b]`` to ``first[b + 1]``.
+        origin: of which groups of the data they are parts, in the same order.
         rows: where each batch begins in ``order``, B + 1 numbers on the host.
         first: where each batch begins in ``sizes``, B + 1 numbers on the host.
     """
@@ -40,6 +42,7 @@ class Plan:
     order: Tensor
     group: Tensor
     sizes: Tensor
+    origin: Origin
     rows: list[int]
     first: list[int]
 
@@ -50,11 +53,12 @@ class Plan:
         """Batch number ``batch``, made on the device without waiting for it."""
         batch = range(len(self))[batch]
         rows = slice(self.rows[batch], self.rows[batch + 1])
-        sizes = self.sizes[self.first[batch] : self.first[batch + 1]]
+        of_batch = slice(self.first[batch], self.first[batch + 1])
         x = self.data.observations(self.order[rows])
         if batch + 1 < len(self):  # read while a training step makes use of this one
             self.data.expect(self.order[self.rows[batch + 1] : self.rows[batch + 2]])
-        return Batch(x, Groups.unchecked(self.group[rows], sizes))
+        groups = Groups.unchecked(self.group[rows], self.sizes[of_batch], self.origin[of_batch])
+        return Batch(x, groups)
 
     def __iter__(self) -> Iterator[Batch]:
         return (self[batch] for batch in range(len(self)))
@@ -97,8 +101,9 @@ class Shuffled:
         )
         rows = [*range(0, len(data), self.batch_size), len(data)]
         first = _starts(present // num_labels, self.num_batches(data))
+        origin = data.origin(present % num_labels)
         order = order.to(data.x.device)
-        return Plan(data, order, group - first[batch], sizes, rows, first.tolist())
+        return Plan(data, order, group - first[batch], sizes, origin, rows, first.tolist())
 
 
 @dataclass(frozen=True)
@@ -165,8 +170,10 @@ class Grouped:
         sizes = torch.bincount(place)
         first = [*range(0, len(sizes), self.groups), len(sizes)]
         ends = torch.cat((sizes.new_zeros(1), sizes.cumsum(0)))
+        origin = data.origin(data.groups.index[order[ends[:-1]]])
+        rows = ends[first].tolist()
         order = order.to(data.x.device)
-        return Plan(data, order, place % self.groups, sizes, ends[first].tolist(), first)
+        return Plan(data, order, place % self.groups, sizes, origin, rows, first)
 
 
 def _check_span(span_ranks: object) -> None:

@@ -15,6 +15,7 @@ from mlvae.batch import Batch
 from mlvae.data.stored import StoredImages
 from mlvae.errors import InputError
 from mlvae.groups import Groups, label_index
+from mlvae.origin import Origin
 
 __all__ = ["GroupedData"]
 
@@ -102,6 +103,14 @@ class GroupedData:
         Raises:
             InputError: if nothing is left, or ``indices`` are no vector of integers.
         """
+        indices = self._rows(indices)
+        kept, index = self.groups.index[indices].unique(return_inverse=True)
+        names = [self.group_names[group] for group in kept.tolist()]
+        factors = {name: values[indices] for name, values in self.factors.items()}
+        return self._with(self.x[indices], Groups(index), names, factors)
+
+    def _rows(self, indices: Tensor | Sequence[int]) -> Tensor:
+        """``indices``, or where a mask is true, as int64 on the device, or InputError."""
         if not isinstance(indices, Tensor):
             indices = torch.from_numpy(np.array(indices))
         indices = indices.to(self.device)
@@ -114,11 +123,7 @@ class GroupedData:
                 f"a subset of {self} takes indices (n,) or a mask of {len(self)} booleans, "
                 f"not {indices.dtype} of shape {tuple(indices.shape)}"
             )
-        indices = indices.long()  # torch takes bytes for a mask
-        kept, index = self.groups.index[indices].unique(return_inverse=True)
-        names = [self.group_names[group] for group in kept.tolist()]
-        factors = {name: values[indices] for name, values in self.factors.items()}
-        return self._with(self.x[indices], Groups(index), names, factors)
+        return indices.long()  # torch takes bytes for a mask
 
     @classmethod
     def _with(
@@ -143,12 +148,34 @@ class GroupedData:
             self.x.expect(indices)
 
     def batch(self, indices: Tensor | Sequence[int] | None = None) -> Batch:
-        """The observations at ``indices``, None for all, as one batch for a model."""
+        """The observations at ``indices``, None for all, as one batch for a model.
+
+        The groups of the batch know of which groups of these data they are parts.
+        """
         if indices is None:
-            return Batch(
-                self.observations(torch.arange(len(self), device=self.device)), self.groups
+            rows, kept = torch.arange(len(self), device=self.device), slice(None)
+            index, sizes = self.groups.index, self.groups.sizes
+        else:
+            rows = self._rows(indices)
+            kept, index, sizes = self.groups.index[rows].unique(
+                return_inverse=True, return_counts=True
             )
-        return self.subset(indices).batch()
+        number = torch.arange(self.groups.num_groups, device=self.device)[kept]
+        return Batch(self.observations(rows), Groups.unchecked(index, sizes, self.origin(number)))
+
+    def singles(self, indices: Tensor | Sequence[int]) -> Batch:
+        """The observations at ``indices`` (n,), each by itself: n groups of one, in their order.
+
+        They know of which groups of these data they are.
+        """
+        rows = self._rows(indices)
+        alone = Groups.singletons(len(rows), self.device)
+        alone.origin = self.origin(self.groups.index[rows])
+        return Batch(self.observations(rows), alone)
+
+    def origin(self, number: Tensor) -> Origin:
+        """What parts (G,) of groups of these data, by their ``number`` (G,), come from."""
+        return Origin(number, self.groups.sizes[number], self.group_names)
 
     def one_of_each(self, limit: int = 10) -> Tensor:
         """Indices of the first member of each of the first ``limit`` groups, in group order."""

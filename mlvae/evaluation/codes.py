@@ -10,17 +10,20 @@ Shapes: N observations, M sets of k observations, D dimensions, ... one observat
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from mlvae.accumulation import ACCUMULATIONS, Posterior, product
+from mlvae.batch import Batch
 from mlvae.data import GroupedData
 from mlvae.errors import InputError, check_integer
 from mlvae.gaussian import DiagonalGaussian
 from mlvae.groups import Groups
 
 __all__ = [
+    "Told",
     "accumulate_sets",
     "common_labels",
     "cut_sets",
@@ -35,11 +38,25 @@ __all__ = [
 Representation = Callable[[Tensor], DiagonalGaussian]
 
 
-def representations(model: nn.Module) -> dict[str, Representation]:
+@dataclass(frozen=True)
+class Told:
+    """A representation of observations whose groups it is told.
+
+    Attributes:
+        of: from a batch of N observations, each by itself, to their posteriors, (N, D).
+    """
+
+    of: Callable[[Batch], DiagonalGaussian]
+
+
+def representations(model: nn.Module) -> dict[str, Representation | Told]:
     """What a model says of single observations, by name.
 
-    "content" and "style" of a model that has both, otherwise "latent".
+    "content" and "style" of a model that has both, otherwise "latent". Of a model that is told the
+    groups "style" alone: its content says what it was told.
     """
+    if hasattr(model, "check_groups"):
+        return {"style": Told(model.infer_style)}
     if hasattr(model, "infer_style"):
         return {"content": model.infer_content, "style": model.infer_style}
     return {"latent": model.infer}
@@ -83,11 +100,14 @@ def principal_components(data: GroupedData, dim: int, *, most: int = 20_000) -> 
 
 @torch.no_grad()
 def encode(
-    representation: Representation, data: GroupedData, *, chunk: int = 4096
+    representation: Representation | Told, data: GroupedData, *, chunk: int = 4096
 ) -> DiagonalGaussian:
     """The posterior of every observation of ``data`` by itself, shape (N, D)."""
     rows = torch.arange(len(data), device=data.device)
-    parts = [representation(data.observations(part)) for part in rows.split(chunk)]
+    if isinstance(representation, Told):
+        parts = [representation.of(data.singles(part)) for part in rows.split(chunk)]
+    else:
+        parts = [representation(data.observations(part)) for part in rows.split(chunk)]
     return DiagonalGaussian(
         torch.cat([part.mean for part in parts]), torch.cat([part.log_variance for part in parts])
     )

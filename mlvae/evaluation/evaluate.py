@@ -22,7 +22,7 @@ from mlvae.evaluation.fidelity import Fidelity
 from mlvae.evaluation.likelihood import Likelihood
 from mlvae.evaluation.manipulation import Manipulation
 from mlvae.evaluation.separation import Separation
-from mlvae.evaluation.subject import Subject
+from mlvae.evaluation.subject import Subject, known_splits
 from mlvae.evaluation.unseen import Unseen
 from mlvae.version import __version__
 
@@ -87,6 +87,7 @@ def evaluate(
         metrics = mlvae.evaluation.evaluate(model, splits, "evaluation")
     """
     device = next(model.parameters()).device
+    splits, unknown = known_splits(model, splits)
     subject = Subject(
         model=model.eval(),
         splits=Splits(**{name: data.to(device) for name, data in splits}),
@@ -103,6 +104,7 @@ def evaluate(
         **(facts or {}),
         "model": _description(model),
         **{f"{name} split": _size(data) for name, data in splits},
+        **{f"{name} split": "left out: the model is told the groups" for name in unknown},
         "plain VAE as control": "none" if vae is None else _description(vae),
         "evaluated": f"{date.today()}, mlvae {__version__}, PyTorch {torch.__version__}, "
         f"{_machine(device)}",

@@ -96,8 +96,8 @@ class Fidelity:
             torch.randint(len(test), (self.swaps,), generator=generator, device=test.device)
             for _ in range(2)
         )
-        look = test.observations
-        real = _read(classifier, a.split(CHUNK), look)
+        look = test.singles if hasattr(model, "check_groups") else test.observations
+        real = _read(classifier, a.split(CHUNK), test.observations)
         again = _read(classifier, a.split(CHUNK), lambda rows: model.reconstruct(look(rows)))
         pairs = torch.stack((a, b)).split(CHUNK, 1)
         swapped = _read(classifier, pairs, lambda rows: model.swap(look(rows[0]), look(rows[1])))

@@ -59,6 +59,8 @@ class Manipulation:
         shape = subject.splits.train.shape
         if len(shape) != 3 or shape[0] not in (1, 3):
             return Answer(title, ["Not shown: the observations are no images of 1 or 3 channels."])
+        if hasattr(subject.model, "check_groups"):
+            return Answer(title, ["Not shown: the model is told the group of every observation."])
         figures = []
         for name in ("test", "unseen"):
             if (data := getattr(subject.splits, name)) is not None:

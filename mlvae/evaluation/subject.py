@@ -10,11 +10,12 @@ from torch import nn
 
 from mlvae.accumulation import OF_POSTERIORS
 from mlvae.data import Grouped, GroupedData, Shuffled, Splits
-from mlvae.evaluation.codes import Representation, pixels, representations
+from mlvae.errors import InputError
+from mlvae.evaluation.codes import Representation, Told, pixels, representations
 from mlvae.models import build
 from mlvae.training.seeding import seeded
 
-__all__ = ["Code", "Subject"]
+__all__ = ["Code", "Subject", "known_splits"]
 
 
 class Code(NamedTuple):
@@ -23,14 +24,14 @@ class Code(NamedTuple):
     Attributes:
         name: in records.
         label: in tables and figures.
-        representation: from observations to posteriors.
+        representation: from observations to posteriors, or from them and their groups.
         accumulation: name of the rule that pools it; None is the product of normals.
         random: whether its posteriors have variances to draw from.
     """
 
     name: str
     label: str
-    representation: Representation
+    representation: Representation | Told
     accumulation: str | None = None
     random: bool = True
 
@@ -70,10 +71,11 @@ class Subject:
     def untrained(self) -> nn.Module | None:
         """The model as it was before its first step; None if it cannot be built from its config.
 
-        The weights are those that ``scripts/train.py`` starts from with the same seed.
+        The weights are those that ``scripts/train.py`` starts from with the same seed. None too of
+        a model that is told the groups: untrained it would tell what it was told.
         """
         config = getattr(self.model, "config", None)
-        if config is None:
+        if config is None or hasattr(self.model, "check_groups"):
             return None
         with torch.random.fork_rng():
             seeded(torch.default_generator, self.seed, "initial weights")
@@ -86,7 +88,12 @@ class Subject:
         rule = getattr(self.model, "accumulation", None)
         rule = OF_POSTERIORS.get(rule, rule)
         codes = [
-            Code(name, name, representation, rule if name == "content" else None)
+            Code(
+                name,
+                _label(name, representation),
+                representation,
+                rule if name == "content" else None,
+            )
             for name, representation in own.items()
         ]
         if self.vae is not None:
@@ -101,3 +108,26 @@ class Subject:
     def raw_label(self) -> str:
         """What observations themselves are called."""
         return "raw pixels" if len(self.splits.train.shape) == 3 else "raw observations"
+
+
+def known_splits(model: nn.Module, splits: Splits) -> tuple[Splits, list[str]]:
+    """The splits that the model can be asked of, and the names of those it cannot.
+
+    A model that is told the groups, in training, knows no others.
+    """
+    if not hasattr(model, "check_groups"):
+        return splits, []
+    known = {}
+    for name, data in splits:
+        try:
+            model.check_groups(data.group_names)
+        except InputError:
+            if name == "train":
+                raise
+        else:
+            known[name] = data
+    return Splits(**known), [name for name, _ in splits if name not in known]
+
+
+def _label(name: str, representation: Representation | Told) -> str:
+    return f"{name} given the group" if isinstance(representation, Told) else name

@@ -74,12 +74,15 @@ class MLVAE(nn.Module):
         content_draw: "observation" draws the content anew for each member of a group, as the first
             author's code does; "group" once for all its members. Both estimate the same bound
             without bias (footnote 1 of the paper); the first has the smaller variance.
-        content_kl_weight: factor of the content KL in the loss; 1 is the bound. Where batches have
-            m of the n members of each group, m / n weighs the terms as in the whole group's bound.
+        content_kl_weight: factor of the content KL in the loss; 1 is the bound.
         style_kl_weight: factor of the style KL in the loss; 1 is the bound.
         content_capacity: nats a group that the content KL is pulled to from either side, instead
             of to 0; None is the bound. See :class:`~mlvae.objectives.GroupELBO`.
         style_capacity: nats an observation that the style KL is pulled to; None is the bound.
+        batch_groups: what the groups of a batch are, while training: "whole" groups, each with a
+            content KL, or "parts" of groups of the data, which share one: m / n of it where a
+            batch has m of the n members. For what that is a bound on and what not, see
+            :class:`~mlvae.objectives.GroupELBO`.
         style_given_content: infer the style from its observation and the content,
             q(s | x_i, c), by an encoder of its own (CxVAE: Group-Disentangling Conditional Shift,
             submitted to ICLR 2023). The bound is still one on log p(x_G), and can be tighter:
@@ -111,6 +114,7 @@ class MLVAE(nn.Module):
         "style_kl_weight",
         "content_capacity",
         "style_capacity",
+        "batch_groups",
         "style_given_content",
         "separation",
     )
@@ -130,6 +134,7 @@ class MLVAE(nn.Module):
         style_kl_weight: float = 1.0,
         content_capacity: float | None = None,
         style_capacity: float | None = None,
+        batch_groups: str = "whole",
         style_given_content: bool = False,
         separation: Separation = Separation(),  # noqa: B008 (frozen)
     ) -> None:
@@ -171,6 +176,7 @@ class MLVAE(nn.Module):
             style_kl_weight=style_kl_weight,
             content_capacity=content_capacity,
             style_capacity=style_capacity,
+            batch_groups=batch_groups,
         )
         if separation.active:
             self.separators = Separators(separation, content_dim, style_dim)
@@ -191,6 +197,7 @@ class MLVAE(nn.Module):
             "style_kl_weight": self.objective.style_kl_weight,
             "content_capacity": self.objective.content_capacity,
             "style_capacity": self.objective.style_capacity,
+            "batch_groups": self.objective.batch_groups,
             "style_given_content": self.style_given_content,
             "separation": to_config(self.separation),
         }

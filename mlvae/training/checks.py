@@ -71,8 +71,8 @@ def resolve_device(device: str) -> torch.device:
 def check_fit(model: nn.Module, data: GroupedData, what: str) -> None:
     """Raise :class:`InputError` unless ``model`` takes observations like these.
 
-    A model may say what it takes: by ``shape``, the shape of one observation, and by
-    ``likelihood.check(x)``.
+    A model may say what it takes: by ``shape``, the shape of one observation, by
+    ``likelihood.check(x)``, and by ``check_groups(group_names)`` if it knows some groups only.
     """
     shape = tuple(getattr(model, "shape", data.shape))
     if shape != data.shape:
@@ -81,3 +81,5 @@ def check_fit(model: nn.Module, data: GroupedData, what: str) -> None:
         )
     if data.x.is_floating_point() and hasattr(model, "likelihood"):
         model.likelihood.check(data.x)
+    if hasattr(model, "check_groups"):
+        model.check_groups(data.group_names)

@@ -186,16 +186,19 @@ ANY_RULE = [{"accumulation": rule} for rule in [*RULES, "mixture"]]
 DRAWS = [{"content_draw": "group"}, {"content_draw": "group", "accumulation": "mixture"}]
 SOURCES = [{"evidence_from": name} for name in ("subset", "others", "other_part", "fellow")]
 GIVEN = {"style_given_content": True, "content_kl_weight": 2.0, "style_kl_weight": 0.5}
+PARTS = {"batch_groups": "parts"}
 WHOLE = [
-    *(("MLVAE", options, RAGGED) for options in [*ANY_RULE, *DRAWS, *SOURCES, GIVEN]),
+    *(("MLVAE", options, RAGGED) for options in [*ANY_RULE, *DRAWS, *SOURCES, GIVEN, PARTS]),
     ("MLVAE", {}, Shuffled(9)),
     ("VAE", {}, RAGGED),
+    ("ConditionalVAE", {"group_names": range(4)}, RAGGED),
     ("AdaVAE", {}, Grouped(groups=3, members=2, small_groups="keep")),
 ]
 SPAN = Grouped(groups=3, members=4, small_groups="keep", span_ranks=True)
 SPANNING = [
     *(("MLVAE", {"accumulation": rule}, SPAN) for rule in RULES),
     ("MLVAE", DRAWS[0], SPAN),
+    ("MLVAE", PARTS, SPAN),
     ("MLVAE", GIVEN, Shuffled(9, span_ranks=True)),
     ("MLVAE", {}, Shuffled(2, span_ranks=True)),  # some ranks have no observation
     ("MLVAE", {}, Grouped(groups=1, members=100, small_groups="keep", span_ranks=True)),
