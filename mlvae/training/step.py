@@ -73,7 +73,7 @@ class TrainingStep:
             graphs = False
             if ranks.first:
                 LOG.info("the training step runs eagerly: several ranks train together")
-        self.run = Graphs(self._run) if graphs else self._run
+        self.run = Graphs(self.eager) if graphs else self.eager
 
     def reset(self) -> None:
         """Begin new sums."""
@@ -85,7 +85,8 @@ class TrainingStep:
         self.number.fill_(step)
         self.run(batch, generator)
 
-    def _run(self, batch: Batch, generator: torch.Generator | None) -> None:
+    def eager(self, batch: Batch, generator: torch.Generator | None) -> None:
+        """Train on ``batch``, kernel by kernel, as the step that ``number`` holds."""
         with self.autocast:
             objective = self.model(batch, generator=generator)
         totals, loss = self._of_all_ranks(objective, batch.groups)
