@@ -83,13 +83,11 @@ class Evidence:
         """Add the evidence (N, C) of the members of each group: (G, C). One segment sum."""
         # The scale cancels from the result, so no gradient needs to pass through it.
         scale = groups.max(self.log_precision.detach())
-        scale = scale.masked_fill(scale == -torch.inf, 0)
-        weight = (self.log_precision - groups.spread(scale)).exp()
+        finite = scale.clamp(min=torch.finfo(scale.dtype).min)
+        weight = (self.log_precision - groups.spread(finite)).exp()
         total, weighted = groups.sum(torch.stack((weight, weight * self.mean), 1)).unbind(1)
-        none = total == 0
-        total = total.masked_fill(none, 1)
-        log_precision = (scale + total.log()).masked_fill(none, -torch.inf)
-        return Evidence(log_precision, weighted / total)
+        total = total + (scale == -torch.inf)  # 1 for no evidence, whose total is 0
+        return Evidence(scale + total.log(), weighted / total)
 
     def __add__(self, other: Evidence) -> Evidence:
         """Evidence of both, as if from disjoint sets of observations."""

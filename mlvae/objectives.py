@@ -109,8 +109,8 @@ class GroupELBO(nn.Module):
             groups: which observation is in which group.
         """
         content_kl = groups.once(content_kl)
-        style = self.style_kl_weight * _beyond(style_kl, self.style_capacity)
-        content = self.content_kl_weight * _beyond(content_kl, self.content_capacity)
+        style = _weighted(style_kl, self.style_kl_weight, self.style_capacity)
+        content = _weighted(content_kl, self.content_kl_weight, self.content_capacity)
         if self.training:
             kl = self.kl_scale * (self.style_scale * style + content)
         else:
@@ -130,9 +130,10 @@ class GroupELBO(nn.Module):
         )
 
 
-def _beyond(kl: Tensor, capacity: float | None) -> Tensor:
-    """The sum of ``kl`` (M,), or how far it is from M times the capacity: shape ()."""
-    return kl.sum() if capacity is None else (kl.sum() - capacity * len(kl)).abs()
+def _weighted(kl: Tensor, weight: float, capacity: float | None) -> Tensor:
+    """The weight times the sum of ``kl`` (M,), or how far that is from M capacities: shape ()."""
+    total = kl.sum() if capacity is None else (kl.sum() - capacity * len(kl)).abs()
+    return total if weight == 1 else weight * total
 
 
 class ELBO(nn.Module):

@@ -62,9 +62,10 @@ class TrainingStep:
         )
         # All of these are written in place: a CUDA graph knows tensors by their addresses.
         self.number = torch.zeros((), dtype=torch.int64, device=self.device)
-        self.failed = torch.zeros((), device=self.device)
+        self.good = torch.ones((), dtype=torch.bool, device=self.device)
+        self.failed = torch.zeros((), device=self.device)  # the contrary, as optimisers want it
         self.failed_step = torch.full((), -1, dtype=torch.int64, device=self.device)
-        self.witness: Tensor | None = None  # the terms at the step that failed
+        self.witness: Tensor | None = None  # the terms of the last step, or the one that failed
         optimizer.found_inf = self.failed  # fused optimisers skip the update where this is 1
         self.names: list[str] = []  # of the sums: terms, and what was counted
         self.sums: Tensor | None = None
@@ -119,16 +120,17 @@ class TrainingStep:
     def _count(self, totals: dict[str, Tensor]) -> None:
         self.names = list(totals)
         now = torch.stack(list(totals.values())).double()
-        good = now.isfinite().all() & (self.failed == 0)
-        first = ~good & (self.failed == 0)
         if self.witness is None:
             self.witness = torch.zeros_like(now)
         if self.sums is None:
             self.sums = torch.zeros_like(now)
-        self.witness.copy_(torch.where(first, now, self.witness))
-        self.failed_step.copy_(torch.where(first, self.number, self.failed_step))
-        self.failed.copy_(~good)
-        self.sums.add_(torch.where(good, now, 0))
+        # What failed stays, and so does the verdict on it. Few kernels: they are short, but many.
+        torch.where(self.good, now, self.witness, out=self.witness)
+        torch.where(self.good, self.number, self.failed_step, out=self.failed_step)
+        largest = torch.linalg.vector_norm(self.witness, torch.inf)  # NaN if one is
+        torch.lt(largest, torch.inf, out=self.good)
+        torch.logical_not(self.good, out=self.failed)
+        torch.where(self.good, self.sums + now, self.sums, out=self.sums)
 
     def failure(self) -> tuple[int, str] | None:
         """The first step that was not finite and what was not, or None. Waits for the device."""
