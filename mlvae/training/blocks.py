@@ -70,7 +70,7 @@ class Blocks:
         self.step, self.data = step, data
         self.length, self.seed = length, seed
         self.rate, self.kl_schedule = rate, kl_schedule
-        self.cuda = step.device.type == "cuda"
+        self.captured = step.device.type == "cuda"
         self.generators = [torch.Generator(step.device) for _ in range(length)]
         # What each step is told: its number, learning rate, scales. float64 holds all exactly.
         columns = len(self._told(0))
@@ -88,7 +88,7 @@ class Blocks:
         block = None if self.failed else plan.block(batch, self.length)
         if block is None:
             return False
-        if not self.cuda:
+        if not self.captured:
             self._tell(step)
             self._run(block)
             return True
@@ -113,7 +113,7 @@ class Blocks:
         for i, generator in enumerate(self.generators):
             seeded(generator, self.seed, "noise", step + i)
         told = [self._told(step + i) for i in range(self.length)]
-        told = torch.tensor(told, dtype=torch.float64, pin_memory=self.cuda)
+        told = torch.tensor(told, dtype=torch.float64, pin_memory=self.told.is_cuda)
         self.told.copy_(told, non_blocking=True)
 
     def _run(self, block: Block) -> None:

@@ -100,6 +100,35 @@ def test_uint8_images_are_gathered_as_a_plan_does(small_model, digits):
         assert torch.equal(mine.groups.sizes, single.groups.sizes)
 
 
+def test_what_a_graph_reads_is_there_before_each_replay(
+    small_model, digits, tmp_path, runs, monkeypatch
+):
+    class Replayed:
+        """To a block it is what a CUDA graph is: it does the same again, on the same tensors."""
+
+        def __init__(self, replay):
+            self.replay = replay
+
+    def capture(self, form, block):
+        static = blocks.Block(*(torch.zeros_like(tensor) for tensor in block))
+        self.graphs[form] = Replayed(lambda: self._run(static)), static
+        return True
+
+    fit(small_model(), digits, tmp_path / "single", **RECIPE)
+    init = blocks.Blocks.__init__
+
+    def captured(self, *args, **options):
+        init(self, *args, **options)
+        self.captured = True
+
+    monkeypatch.setattr(blocks.Blocks, "__init__", captured)
+    monkeypatch.setattr(blocks.Blocks, "_capture", capture)
+    fit(small_model(), digits, tmp_path / "blocks", steps_per_graph=4, **RECIPE)
+    assert_equal_runs(tmp_path / "single", tmp_path / "blocks")
+    # Three single steps first; from the fourth on, a form is captured.
+    assert runs[:4] == [(3, 4), (7, 4), (15, 4), (19, 4)]
+
+
 # Behaviour
 
 
