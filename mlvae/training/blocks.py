@@ -153,6 +153,7 @@ def blocks_of(
     *,
     length: int,
     kl_schedule: KLSchedule,
+    log_every: int | None = None,
     augmentation: GroupWarp | None = None,
 ) -> Blocks | None:
     """What trains ``state`` on ``length`` batches of ``data`` at once, or None for one by one.
@@ -161,7 +162,11 @@ def blocks_of(
     """
     if length == 1:
         return None
-    if (obstacle := _obstacle(state, data, augmentation)) is not None:
+    room = min(state.steps_per_epoch, log_every or state.steps_per_epoch)
+    obstacle = _obstacle(state, data, augmentation)
+    if obstacle is None and room < length:
+        obstacle = f"an epoch, or what is between reports, has only {room}"
+    if obstacle is not None:
         if state.ranks.first:
             LOG.info("training steps run one by one, not %d in a graph: %s", length, obstacle)
         return None

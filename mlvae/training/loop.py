@@ -204,7 +204,12 @@ def train(
         state.resume(target)
 
     blocks = blocks_of(
-        state, data, length=steps_per_graph, kl_schedule=kl_schedule, augmentation=augmentation
+        state,
+        data,
+        length=steps_per_graph,
+        kl_schedule=kl_schedule,
+        log_every=log_every,
+        augmentation=augmentation,
     )
 
     # The run's folder, from here on.

@@ -60,6 +60,7 @@ class TrainingStep:
         self.autocast = torch.autocast(
             self.device.type, dtype=torch.bfloat16, enabled=precision == "bfloat16"
         )
+        self.one = torch.ones((), device=self.device)
         # All of these are written in place: a CUDA graph knows tensors by their addresses.
         self.number = torch.zeros((), dtype=torch.int64, device=self.device)
         self.good = torch.ones((), dtype=torch.bool, device=self.device)
@@ -92,13 +93,13 @@ class TrainingStep:
             objective = self.model(batch, generator=generator)
         totals, loss = self._of_all_ranks(objective, batch.groups)
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        loss.backward(self.one.to(loss.dtype))
         gradients = [p.grad for p in self.parameters if p.grad is not None]
         norm = get_total_norm(gradients, foreach=True)
         if self.gradient_clip is not None:
             clip_grads_with_norm_(self.parameters, self.gradient_clip, norm, foreach=True)
         numbers = {name: totals.pop(name) for name in ("observations", "groups")}
-        self._count({**totals, "gradient_norm": norm, **numbers, "batches": torch.ones_like(norm)})
+        self._count({**totals, "gradient_norm": norm, **numbers, "batches": self.one})
         self.optimizer.step()
 
     def _of_all_ranks(
