@@ -81,13 +81,24 @@ class Evidence:
 
     def accumulate(self, groups: Groups) -> Evidence:
         """Add the evidence (N, C) of the members of each group: (G, C). One segment sum."""
+        scale, total, mean = self._added(groups)
+        return Evidence(scale + total.log(), mean)
+
+    def posterior_of(self, groups: Groups) -> DiagonalGaussian:
+        """``accumulate(groups).posterior()``, (G, C), in fewer operations: every step needs it."""
+        scale, total, mean = self._added(groups)
+        scale = scale.nan_to_num(torch.nan, torch.inf, neginf=0)  # of no evidence alone
+        return DiagonalGaussian(mean, -(scale + total.log()))
+
+    def _added(self, groups: Groups) -> tuple[Tensor, Tensor, Tensor]:
+        r"""Of each group :math:`\max_i \log \lambda_i`, its precision over the largest, its mean."""
         # The scale cancels from the result, so no gradient needs to pass through it.
         scale = groups.max(self.log_precision.detach())
         finite = scale.clamp(min=torch.finfo(scale.dtype).min)
         weight = (self.log_precision - groups.spread(finite)).exp()
         total, weighted = groups.sum(torch.stack((weight, weight * self.mean), 1)).unbind(1)
         total = total + (scale == -torch.inf)  # 1 for no evidence, whose total is 0
-        return Evidence(scale + total.log(), weighted / total)
+        return scale, total, weighted / total
 
     def __add__(self, other: Evidence) -> Evidence:
         """Evidence of both, as if from disjoint sets of observations."""
