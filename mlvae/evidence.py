@@ -91,7 +91,7 @@ class Evidence:
         return DiagonalGaussian(mean, -(scale + total.log()))
 
     def _added(self, groups: Groups) -> tuple[Tensor, Tensor, Tensor]:
-        r"""Of each group :math:`\max_i \log \lambda_i`, its precision over the largest, its mean."""
+        """The largest log-precision of each group, the group's precision in units of it, its mean."""
         # The scale cancels from the result, so no gradient needs to pass through it.
         scale = groups.max(self.log_precision.detach())
         finite = scale.clamp(min=torch.finfo(scale.dtype).min)
