@@ -91,7 +91,7 @@ class Evidence:
         return DiagonalGaussian(mean, -(scale + total.log()))
 
     def _added(self, groups: Groups) -> tuple[Tensor, Tensor, Tensor]:
-        """The largest log-precision of each group, the group's precision in units of it, its mean."""
+        """Of each group the largest log-precision, all its precisions over that one, the mean."""
         # The scale cancels from the result, so no gradient needs to pass through it.
         scale = groups.max(self.log_precision.detach())
         finite = scale.clamp(min=torch.finfo(scale.dtype).min)
