@@ -58,7 +58,7 @@ def product(posterior: DiagonalGaussian, groups: Groups) -> DiagonalGaussian:
         >>> product(q, Groups.of([0, 0])).variance
         tensor([[0.5000]])
     """
-    return Evidence.of(posterior).accumulate(groups).posterior()
+    return Evidence.of(posterior).posterior_of(groups)
 
 
 def prior_product(posterior: DiagonalGaussian, groups: Groups) -> DiagonalGaussian:

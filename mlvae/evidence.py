@@ -81,15 +81,24 @@ class Evidence:
 
     def accumulate(self, groups: Groups) -> Evidence:
         """Add the evidence (N, C) of the members of each group: (G, C). One segment sum."""
+        scale, total, mean = self._added(groups)
+        return Evidence(scale + total.log(), mean)
+
+    def posterior_of(self, groups: Groups) -> DiagonalGaussian:
+        """``accumulate(groups).posterior()``, (G, C), in fewer operations: every step needs it."""
+        scale, total, mean = self._added(groups)
+        scale = scale.nan_to_num(torch.nan, torch.inf, neginf=0)  # of no evidence alone
+        return DiagonalGaussian(mean, -(scale + total.log()))
+
+    def _added(self, groups: Groups) -> tuple[Tensor, Tensor, Tensor]:
+        """Of each group the largest log-precision, all its precisions over that one, the mean."""
         # The scale cancels from the result, so no gradient needs to pass through it.
         scale = groups.max(self.log_precision.detach())
-        scale = scale.masked_fill(scale == -torch.inf, 0)
-        weight = (self.log_precision - groups.spread(scale)).exp()
+        finite = scale.clamp(min=torch.finfo(scale.dtype).min)
+        weight = (self.log_precision - groups.spread(finite)).exp()
         total, weighted = groups.sum(torch.stack((weight, weight * self.mean), 1)).unbind(1)
-        none = total == 0
-        total = total.masked_fill(none, 1)
-        log_precision = (scale + total.log()).masked_fill(none, -torch.inf)
-        return Evidence(log_precision, weighted / total)
+        total = total + (scale == -torch.inf)  # 1 for no evidence, whose total is 0
+        return scale, total, weighted / total
 
     def __add__(self, other: Evidence) -> Evidence:
         """Evidence of both, as if from disjoint sets of observations."""

@@ -163,13 +163,13 @@ class Groups:
     def sum(self, values: Tensor) -> Tensor:
         """Sum ``values`` (N, ...) over the members of each group: (G, ...). One segment sum."""
         total = values.new_zeros(self.num_groups, *values.shape[1:])
-        return total.index_add(0, self.index, values)
+        return total.index_add_(0, self.index, values)
 
     def max(self, values: Tensor) -> Tensor:
         """Largest of ``values`` (N, ...) over the members of each group: (G, ...)."""
         low = values.new_full((self.num_groups, *values.shape[1:]), -torch.inf)
         index = self.index.view(-1, *[1] * (values.ndim - 1)).expand_as(values)
-        return low.scatter_reduce(0, index, values, "amax")
+        return low.scatter_reduce_(0, index, values, "amax")
 
     def logsumexp(self, values: Tensor) -> Tensor:
         r"""The :math:`\log \sum_i e^{v_i}` of ``values`` (N, ...) over each group: (G, ...).

@@ -140,8 +140,8 @@ class GroupELBO(nn.Module):
         content_kl = groups.once(content_kl)
         parts = self.training and self.batch_groups == "parts"
         part = _part_of_data(groups, content_kl.dtype) if parts else None
-        style = self.style_kl_weight * _beyond(style_kl, self.style_capacity)
-        content = self.content_kl_weight * _beyond(content_kl, self.content_capacity, part)
+        style = _weighted(style_kl, self.style_kl_weight, self.style_capacity)
+        content = _weighted(content_kl, self.content_kl_weight, self.content_capacity, part)
         if self.training:
             kl = self.kl_scale * (self.style_scale * style + content)
         else:
@@ -161,15 +161,18 @@ class GroupELBO(nn.Module):
         )
 
 
-def _beyond(kl: Tensor, capacity: float | None, weight: Tensor | None = None) -> Tensor:
-    """The sum of ``kl`` (M,), or how far it is from M times the capacity: shape ().
+def _weighted(
+    kl: Tensor, weight: float, capacity: float | None, part: Tensor | None = None
+) -> Tensor:
+    """The weight times the sum of ``kl`` (M,), or how far that is from M capacities: shape ().
 
-    With a ``weight`` (M,), of each one and its capacity alike.
+    With a ``part`` (M,), that of each KL and of its capacity alike.
     """
     number = len(kl)
-    if weight is not None:
-        kl, number = weight * kl, weight.sum()
-    return kl.sum() if capacity is None else (kl.sum() - capacity * number).abs()
+    if part is not None:
+        kl, number = part * kl, part.sum()
+    total = kl.sum() if capacity is None else (kl.sum() - capacity * number).abs()
+    return total if weight == 1 else weight * total
 
 
 def _part_of_data(groups: Groups, dtype: torch.dtype) -> Tensor:

@@ -27,7 +27,13 @@ from mlvae.training.checkpoint import read_checkpoint
 #: Of a run's configuration, what does not decide its result.
 FREE = ("run", "device", "resume")
 FREE_OF_DATASET = ("root", "cache", "workers")
-FREE_OF_TRAINER = ("log_every", "validate_every", "pictures_every", "checkpoint_seconds")
+FREE_OF_TRAINER = (
+    "log_every",
+    "validate_every",
+    "pictures_every",
+    "checkpoint_seconds",
+    "steps_per_graph",
+)
 
 
 @hydra.main(version_base="1.3", config_path="../configs", config_name="reproduce")

@@ -45,6 +45,22 @@ def test_any_partition_of_a_group_gives_the_same_evidence():
         assert_same(parts.accumulate(together(pieces)), whole)
 
 
+def test_the_posterior_of_groups_is_that_of_their_evidence_to_the_last_bit():
+    groups = Groups.of([0, 1, 1, 2, 2, 2, 3, 3])  # nothing is known of group 2
+    known = torch.tensor([True, True, True, False, False, False, False, True])
+    made = []
+    for rule in (lambda e: e.accumulate(groups).posterior(), lambda e: e.posterior_of(groups)):
+        torch.manual_seed(0)
+        each = posteriors(8, scale=30.0, dtype=torch.float32)
+        leaves = each.mean.requires_grad_(), each.log_variance.requires_grad_()
+        q = rule(Evidence.of(each).only(known))
+        (q.kl() + q.mean.sin().sum(1)).sum().backward()
+        made.append([q.mean, q.log_variance, *(leaf.grad for leaf in leaves)])
+    assert all(map(torch.equal, *made))
+    assert not made[1][0][2].any() and not made[1][1][2].any()  # the prior
+    assert not made[1][2][3:7].any() and all(gradient.isfinite().all() for gradient in made[1])
+
+
 def test_streaming_one_at_a_time_gives_the_same_evidence():
     evidence = Evidence.of(posteriors(24))
     stream = Evidence.none(1, 3, like=evidence.mean)

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -20,7 +22,31 @@ from mlvae.errors import InputError, check_choice, check_integer
 from mlvae.groups import Groups
 from mlvae.origin import Origin
 
-__all__ = ["Grouped", "Plan", "Shuffled"]
+__all__ = ["Block", "Grouped", "Plan", "Shuffled"]
+
+
+class Block(NamedTuple):
+    """Batches of one form, not yet gathered: k batches of n observations in G groups each.
+
+    Attributes:
+        order: indices of observations, (k, n).
+        group: number of each one's group within its batch, (k, n).
+        sizes: members of each group, (k, G).
+        label: number of each group's group in the data, (k, G).
+        of_label: members that has there, (k, G).
+    """
+
+    order: Tensor
+    group: Tensor
+    sizes: Tensor
+    label: Tensor
+    of_label: Tensor
+
+    def batch(self, number: int, data: GroupedData) -> Batch:
+        """Batch number ``number``, its observations gathered from ``data``."""
+        origin = Origin(self.label[number], self.of_label[number], data.group_names)
+        groups = Groups.unchecked(self.group[number], self.sizes[number], origin)
+        return Batch(data.observations(self.order[number]), groups)
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,6 +88,36 @@ class Plan:
 
     def __iter__(self) -> Iterator[Batch]:
         return (self[batch] for batch in range(len(self)))
+
+    def block(self, batch: int, length: int) -> Block | None:
+        """``length`` batches from number ``batch`` on, without waiting for the device.
+
+        None if the epoch has not so many left, or they differ in observations or groups.
+
+        Example:
+            >>> data = GroupedData(torch.zeros(7, 3), [0, 0, 0, 0, 0, 0, 0])
+            >>> plan = Shuffled(2).plan(data, torch.Generator().manual_seed(0))
+            >>> plan.block(0, 3).order.shape, plan.block(1, 3)
+            (torch.Size([3, 2]), None)
+        """
+        end = batch + length
+        if end > len(self):
+            return None
+        rows, first = self.rows[batch : end + 1], self.first[batch : end + 1]
+        forms = {
+            (b - a, d - c) for (a, b), (c, d) in zip(pairwise(rows), pairwise(first), strict=True)
+        }
+        if len(forms) > 1:
+            return None
+        of_block, of_groups = slice(rows[0], rows[-1]), slice(first[0], first[-1])
+        return Block(
+            self.order[of_block].view(length, -1),
+            self.group[of_block].view(length, -1),
+            *(
+                values[of_groups].view(length, -1)
+                for values in (self.sizes, self.origin.number, self.origin.sizes)
+            ),
+        )
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,6 @@ from collections.abc import Callable
 import torch
 
 from mlvae.batch import Batch
-from mlvae.groups import Groups
 
 __all__ = ["Graphs"]
 
@@ -48,7 +47,8 @@ class Graphs:
 
         ``generator`` must be the same object at every call, and be seeded anew before each.
         """
-        form = (tuple(batch.x.shape), batch.x.dtype, batch.groups.num_groups)
+        groups = batch.groups
+        form = (tuple(batch.x.shape), batch.x.dtype, groups.num_groups, groups.origin is None)
         if form not in self.graphs:
             self.seen[form] += 1
             eager = self.seen[form] <= WARMUP or len(self.graphs) == MOST_FORMS
@@ -57,8 +57,7 @@ class Graphs:
                 return
         graph, static = self.graphs[form]
         static.x.copy_(batch.x)
-        static.groups.index.copy_(batch.groups.index)
-        static.groups.sizes.copy_(batch.groups.sizes)
+        static.groups.copy_(groups)
         graph.replay()
 
     def _usable(self, generator: torch.Generator | None) -> torch.Generator | None:
@@ -69,8 +68,7 @@ class Graphs:
 
     def _capture(self, form: tuple, batch: Batch, generator: torch.Generator | None) -> bool:
         """Record the step, which does not run it; whether that was possible."""
-        index, sizes = batch.groups.index.clone(), batch.groups.sizes.clone()
-        static = Batch(batch.x.clone(), Groups.unchecked(index, sizes))
+        static = Batch(batch.x.clone(), batch.groups.clone())
         graph = torch.cuda.CUDAGraph()
         if generator is not None:
             graph.register_generator_state(generator)

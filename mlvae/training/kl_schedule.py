@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from torch import nn
+from collections.abc import Iterable
+
+from torch import Tensor, nn
 
 from mlvae.errors import InputError
 
@@ -54,9 +56,22 @@ class KLSchedule:
                 getattr(self.objective, scale).fill_(1)
 
     def set(self, step: int) -> None:
-        """The scales of step number ``step``, counted from 0; in place, for CUDA graphs."""
+        """Give the objective the scales of step number ``step``, counted from 0."""
+        self.give(self.at(step))
+
+    def at(self, step: int) -> list[float]:
+        """The scales of step number ``step`` that move at all: none, one or both."""
+        scales = []
         if self.warmup_steps:
-            self.objective.kl_scale.fill_(min(1.0, (step + 1) / self.warmup_steps))
+            scales.append(min(1.0, (step + 1) / self.warmup_steps))
         if self.content_first_steps:
             left = max(0.0, 1 - step / self.content_first_steps)
-            self.objective.style_scale.fill_(1 + (self.content_first_weight - 1) * left)
+            scales.append(1 + (self.content_first_weight - 1) * left)
+        return scales
+
+    def give(self, scales: Iterable[float | Tensor]) -> None:
+        """Give the objective what :meth:`at` says; in place, for CUDA graphs."""
+        moving = {"kl_scale": self.warmup_steps, "style_scale": self.content_first_steps}
+        names = [name for name, steps in moving.items() if steps]
+        for name, scale in zip(names, scales, strict=True):
+            getattr(self.objective, name).fill_(scale)

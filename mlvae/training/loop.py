@@ -14,6 +14,7 @@ from torch import nn
 from mlvae.data import Grouped, GroupedData, GroupWarp, Shuffled
 from mlvae.grids import pictures
 from mlvae.parts import to_config
+from mlvae.training.blocks import blocks_of
 from mlvae.training.checks import (
     check_fit,
     check_folder,
@@ -63,6 +64,7 @@ def train(
     content_first_weight: float = 8.0,
     precision: str = "float32",
     cuda_graphs: bool = True,
+    steps_per_graph: int = 1,
     device: str = "auto",
     seed: int = 0,
     log_every: int | None = None,
@@ -104,6 +106,12 @@ def train(
         cuda_graphs: on a CUDA device, capture the step as CUDA graphs: the same results in a
             fraction of the time for small models. False runs every step eagerly, and so do several
             ranks.
+        steps_per_graph: training steps in one graph, and so many at once on a CPU: the same
+            results. Several pay where a step is shorter than what the host does for it. Reports,
+            checkpoints and signals come between blocks of steps, and steps that fill none, as
+            before a report or with batches of unequal size or number of groups, run one by one.
+            So do all with several ranks, observations on the disk, augmentation or dropout; a
+            model of your own must draw from the generator it is given alone.
         device: "cpu", "cuda", or "auto" for CUDA where there is one.
         seed: of the order of observations and of the latents' noise. A model is initialised
             before it comes here: seed that yourself.
@@ -131,6 +139,7 @@ def train(
         content_first_steps=content_first_steps,
         content_first_weight=content_first_weight,
         precision=precision,
+        steps_per_graph=steps_per_graph,
         seed=seed,
         log_every=log_every,
         validate_every=validate_every,
@@ -194,6 +203,15 @@ def train(
     if resume:
         state.resume(target)
 
+    blocks = blocks_of(
+        state,
+        data,
+        length=steps_per_graph,
+        kl_schedule=kl_schedule,
+        log_every=log_every,
+        augmentation=augmentation,
+    )
+
     # The run's folder, from here on.
     if ranks.first:
         write_config(run, config)
@@ -213,18 +231,22 @@ def train(
                 plan = batching.plan(data, seeded(order, seed, "order", epoch))
                 plan = ranks.share(plan, span=batching.span_ranks)
 
-            # One step.
-            state.set_learning_rate()
-            kl_schedule.set(state.step)
-            seeded(noise, seed, "noise", state.step)
+            # A block of steps where there is one before the next report, else one step.
             seeded(dropout, seed, ranks.own("dropout"), state.step)
-            batch = plan[position]
-            if augmentation is not None:
-                seeded(warp, seed, "warp", state.step)
-                batch = augmentation(batch, generator=ranks.noise(warp, batch))
-            state.training_step(batch, state.step, ranks.noise(noise, batch))
-            state.step += 1
-            monitor.advance()
+            steps = steps_per_graph if blocks is not None else 1
+            reported = log_every is not None and state.step % log_every + steps > log_every
+            if steps == 1 or reported or not blocks(plan, position, state.step):
+                steps = 1
+                state.set_learning_rate()
+                kl_schedule.set(state.step)
+                seeded(noise, seed, "noise", state.step)
+                batch = plan[position]
+                if augmentation is not None:
+                    seeded(warp, seed, "warp", state.step)
+                    batch = augmentation(batch, generator=ranks.noise(warp, batch))
+                state.training_step(batch, state.step, ranks.noise(noise, batch))
+            state.done(steps)
+            monitor.advance(steps)
 
             # What is due after it.
             ends = state.step == state.total_steps

@@ -74,9 +74,9 @@ class Monitor:
         temporary.write_text("".join(kept))
         temporary.replace(self.metrics_file)
 
-    def advance(self) -> None:
-        """One more step is done."""
-        self.bar.update()
+    def advance(self, steps: int = 1) -> None:
+        """So many more steps are done."""
+        self.bar.update(steps)
 
     def training(self, values: dict[str, float]) -> None:
         """Report averages over the training since the last report."""

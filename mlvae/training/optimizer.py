@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from mlvae.errors import InputError, check_choice, check_integer, check_number
 
@@ -69,13 +69,13 @@ class Adam:
         )
 
     @staticmethod
-    def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
-        """Give the next step its learning rate."""
+    def set_rate(optimizer: torch.optim.Optimizer, rate: float | Tensor) -> None:
+        """Give the next step its learning rate, a number or a tensor of shape ()."""
         for group in optimizer.param_groups:
-            if isinstance(group["lr"], torch.Tensor):
+            if isinstance(group["lr"], Tensor):
                 group["lr"].fill_(rate)
             else:
-                group["lr"] = rate
+                group["lr"] = float(rate)
 
     def rate(self, step: int, total_steps: int) -> float:
         """The learning rate of step ``step`` (from 0) of ``total_steps``."""

@@ -80,6 +80,12 @@ class TrainingState:
             self.rate_set = self.learning_rate
             self.recipe.set_rate(self.optimizer, self.rate_set)
 
+    def done(self, steps: int) -> None:
+        """Count steps; several are a block, which has told the optimiser its own rates."""
+        self.step += steps
+        if steps > 1:
+            self.rate_set = None
+
     @property
     def epochs_done(self) -> int:
         """Whole epochs done if the last step ended one, else 0."""
@@ -140,6 +146,7 @@ class TrainingState:
         if (failure := self.training_step.failure()) is None:
             return
         self.step, what = failure
+        self.set_learning_rate()  # the optimiser may have heard of steps after it
         self.save()
         raise Diverged(
             f"at step {self.step} (epoch {self.step / self.steps_per_epoch:.2f}) {what}; the "

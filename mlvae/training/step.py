@@ -60,11 +60,13 @@ class TrainingStep:
         self.autocast = torch.autocast(
             self.device.type, dtype=torch.bfloat16, enabled=precision == "bfloat16"
         )
+        self.one = torch.ones((), device=self.device)
         # All of these are written in place: a CUDA graph knows tensors by their addresses.
         self.number = torch.zeros((), dtype=torch.int64, device=self.device)
-        self.failed = torch.zeros((), device=self.device)
+        self.good = torch.ones((), dtype=torch.bool, device=self.device)
+        self.failed = torch.zeros((), device=self.device)  # the contrary, as optimisers want it
         self.failed_step = torch.full((), -1, dtype=torch.int64, device=self.device)
-        self.witness: Tensor | None = None  # the terms at the step that failed
+        self.witness: Tensor | None = None  # the terms of the last step, or the one that failed
         optimizer.found_inf = self.failed  # fused optimisers skip the update where this is 1
         self.names: list[str] = []  # of the sums: terms, and what was counted
         self.sums: Tensor | None = None
@@ -73,7 +75,7 @@ class TrainingStep:
             graphs = False
             if ranks.first:
                 LOG.info("the training step runs eagerly: several ranks train together")
-        self.run = Graphs(self._run) if graphs else self._run
+        self.run = Graphs(self.eager) if graphs else self.eager
 
     def reset(self) -> None:
         """Begin new sums."""
@@ -85,18 +87,19 @@ class TrainingStep:
         self.number.fill_(step)
         self.run(batch, generator)
 
-    def _run(self, batch: Batch, generator: torch.Generator | None) -> None:
+    def eager(self, batch: Batch, generator: torch.Generator | None) -> None:
+        """Train on ``batch``, kernel by kernel, as the step that ``number`` holds."""
         with self.autocast:
             objective = self.model(batch, generator=generator)
         totals, loss = self._of_all_ranks(objective, batch.groups)
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        loss.backward(self.one.to(loss.dtype))
         gradients = [p.grad for p in self.parameters if p.grad is not None]
         norm = get_total_norm(gradients, foreach=True)
         if self.gradient_clip is not None:
             clip_grads_with_norm_(self.parameters, self.gradient_clip, norm, foreach=True)
         numbers = {name: totals.pop(name) for name in ("observations", "groups")}
-        self._count({**totals, "gradient_norm": norm, **numbers, "batches": torch.ones_like(norm)})
+        self._count({**totals, "gradient_norm": norm, **numbers, "batches": self.one})
         self.optimizer.step()
 
     def _of_all_ranks(
@@ -118,16 +121,17 @@ class TrainingStep:
     def _count(self, totals: dict[str, Tensor]) -> None:
         self.names = list(totals)
         now = torch.stack(list(totals.values())).double()
-        good = now.isfinite().all() & (self.failed == 0)
-        first = ~good & (self.failed == 0)
         if self.witness is None:
             self.witness = torch.zeros_like(now)
         if self.sums is None:
             self.sums = torch.zeros_like(now)
-        self.witness.copy_(torch.where(first, now, self.witness))
-        self.failed_step.copy_(torch.where(first, self.number, self.failed_step))
-        self.failed.copy_(~good)
-        self.sums.add_(torch.where(good, now, 0))
+        # What failed stays, and so does the verdict on it. Few kernels: they are short, but many.
+        torch.where(self.good, now, self.witness, out=self.witness)
+        torch.where(self.good, self.number, self.failed_step, out=self.failed_step)
+        largest = torch.linalg.vector_norm(self.witness, torch.inf)  # NaN if one is
+        torch.lt(largest, torch.inf, out=self.good)
+        torch.logical_not(self.good, out=self.failed)
+        torch.where(self.good, self.sums + now, self.sums, out=self.sums)
 
     def failure(self) -> tuple[int, str] | None:
         """The first step that was not finite and what was not, or None. Waits for the device."""

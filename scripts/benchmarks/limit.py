@@ -20,7 +20,7 @@ from benchmarks.machine import PRECISIONS, facts, line, setting
 from benchmarks.products import Product
 from benchmarks.recipes import RECIPES, Recipe, small
 from benchmarks.tables import Rows, table
-from benchmarks.training import library_steps, rate
+from benchmarks.training import A_GRAPH, library_steps, rate
 from mlvae.data import GroupedData
 
 __all__ = ["limit", "report"]
@@ -30,20 +30,20 @@ COMMON = "common way"
 
 @dataclass
 class _Way:
-    """A recipe trained in one way with so many threads, and its measurements round by round."""
+    """A recipe trained in one way with so many threads, and its measurements round by round.
+
+    Products are those of the way that gives its precision a floor; the others have none.
+    """
 
     recipe: Recipe
     way: str
+    precision: str
     threads: int
     steps: Iterator[int]
     products: Counter[Product]
     rates: list[float] = field(default_factory=list)
     floors: list[Floor] = field(default_factory=list)
     times: list[dict[Product, float]] = field(default_factory=list)
-
-    @property
-    def precision(self) -> str:
-        return "float32" if self.way == COMMON else self.way
 
 
 def limit(
@@ -90,7 +90,7 @@ def limit(
             }
             for (count, precision), machines in best.items()
         ],
-        "products": [row for way in ways if way.way != COMMON for row in _product_rows(way)],
+        "products": [row for way in ways if way.products for row in _product_rows(way)],
     }
 
 
@@ -103,8 +103,13 @@ def _ways(
             # TF32 is a setting of the device: the step, and its products, are those of float32.
             name = "float32" if precision == "tf32" else precision
             products = step_products(recipe, data, name)
-            yield _Way(recipe, precision, count, library_steps(recipe, data, name), products)
-        yield _Way(recipe, COMMON, count, common_steps(recipe, data), Counter())
+            steps = library_steps(recipe, data, name)
+            yield _Way(recipe, precision, precision, count, steps, products)
+            if device.type == "cuda" and recipe.batching.num_batches(data) > A_GRAPH:
+                steps = library_steps(recipe, data, name, steps_per_graph=A_GRAPH)
+                way = f"{precision}, {A_GRAPH} a graph"
+                yield _Way(recipe, way, precision, count, steps, Counter())
+        yield _Way(recipe, COMMON, "float32", count, common_steps(recipe, data), Counter())
 
 
 def _round(
@@ -121,7 +126,7 @@ def _round(
             if key not in now:
                 now[key] = machine_of(device, way.precision, seconds=seconds / 5, small=quick)
                 best.setdefault(key, []).append(now[key])
-            if way.way != COMMON:
+            if way.products:
                 floor, times = measure(way.recipe, way.products, now[key], device, seconds=seconds)
                 way.floors.append(floor)
                 way.times.append(times)
@@ -131,7 +136,7 @@ def _round(
 def _row(way: _Way, ways: list[_Way]) -> dict[str, object]:
     """What was measured, in microseconds a step where nothing else is said."""
     alike = {w.way: w for w in ways if (w.recipe, w.threads) == (way.recipe, way.threads)}
-    floors = alike[way.precision].floors  # the common way has the floor of float32
+    floors = alike[way.precision].floors  # that of the precision, of the common way too
     steps = [way.recipe.batch_size / rate for rate in way.rates]
     return {
         "configuration": way.recipe.name,

@@ -13,31 +13,61 @@ from benchmarks.machine import facts, line, wait
 from benchmarks.recipes import AUTHOR, Recipe
 from mlvae.data import GroupedData
 from mlvae.training import Adam
+from mlvae.training.blocks import Blocks
+from mlvae.training.kl_schedule import KLSchedule
 from mlvae.training.seeding import seeded
 from mlvae.training.step import TrainingStep
 
-__all__ = ["library_steps", "measure", "rate", "report"]
+__all__ = ["A_GRAPH", "library_steps", "measure", "rate", "report"]
+
+#: Steps in one CUDA graph, of the ways that have several.
+A_GRAPH = 10
 
 
 def library_steps(
-    recipe: Recipe, data: GroupedData, precision: str, graphs: bool = True
+    recipe: Recipe,
+    data: GroupedData,
+    precision: str,
+    graphs: bool = True,
+    steps_per_graph: int = 1,
 ) -> Iterator[int]:
-    """Train as `mlvae.train` does, and yield the number of images after each step."""
+    """Train as `mlvae.train` does, and yield the number of images after each step or block."""
     model = recipe.model().to(data.device)
     adam = Adam().build(model.parameters())
     training_step = TrainingStep(model, adam, precision=precision, graphs=graphs)
+    blocks = _blocks(training_step, data, steps_per_graph)
     order, noise = torch.Generator(data.device), torch.Generator(data.device)
     step = epoch = 0
     while True:
-        for batch in recipe.batching.plan(data, seeded(order, 0, "order", epoch)):
-            training_step(batch, step, seeded(noise, 0, "noise", step))
-            step += 1
+        plan = recipe.batching.plan(data, seeded(order, 0, "order", epoch))
+        batch = 0
+        while batch < len(plan):
+            steps = steps_per_graph
+            if steps == 1 or not blocks(plan, batch, step):
+                steps = 1
+                training_step(plan[batch], step, seeded(noise, 0, "noise", step))
             if data.device.type == "cpu":
                 training_step.failure()
-            yield len(batch.x)
+            images = plan.rows[batch + steps] - plan.rows[batch]
+            batch, step = batch + steps, step + steps
+            yield images
         training_step.read()
         training_step.reset()
         epoch += 1
+
+
+def _blocks(training_step: TrainingStep, data: GroupedData, length: int) -> Blocks:
+    nothing_moves = KLSchedule(
+        training_step.model, warmup_steps=0, content_first_steps=0, content_first_weight=1.0
+    )
+    return Blocks(
+        training_step,
+        data,
+        length=length,
+        seed=0,
+        rate=lambda step: Adam().learning_rate,
+        kl_schedule=nothing_moves,
+    )
 
 
 def rate(steps: Iterator[int], seconds: float, device: torch.device) -> float:
@@ -63,6 +93,9 @@ def measure(
     }
     if device.type == "cuda":
         ways["mlvae float32, eager"] = library_steps(recipe, data, "float32", graphs=False)
+        for precision in ("float32", "bfloat16"):
+            way = f"mlvae {precision}, {A_GRAPH} steps a graph"
+            ways[way] = library_steps(recipe, data, precision, steps_per_graph=A_GRAPH)
     for steps in ways.values():
         rate(steps, min(1.0, seconds), device)
     rates: dict[str, list[float]] = {way: [] for way in ways}
@@ -84,15 +117,16 @@ def measure(
 
 def report(result: dict[str, object]) -> str:
     """The result as a table of medians, with the range over rounds."""
+    width = 2 + max(map(len, result["images_per_second"]))
     lines = [
         f"{result['recipe']}; {result['data']}",
         line(result),
         "",
-        f"{'':22}{'images/s':>12}{'s per epoch':>13}{'times the common way':>28}",
+        f"{'':{width}}{'images/s':>12}{'s per epoch':>13}{'times the common way':>28}",
     ]
     for way, rates in result["images_per_second"].items():
         ratios = result["ratio_to_common_way"][way]
         spread = f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
         median = statistics.median(rates)
-        lines.append(f"{way:22}{median:12,.0f}{50_000 / median:13.2f}{spread:>28}")
+        lines.append(f"{way:{width}}{median:12,.0f}{50_000 / median:13.2f}{spread:>28}")
     return "\n".join(lines)

@@ -7,6 +7,8 @@ import mlvae
 from mlvae import Adam
 from mlvae.data import Grouped, Shuffled, StoredImages
 from mlvae.likelihoods import Bernoulli, LearnedGaussian
+from mlvae.training.blocks import Blocks
+from mlvae.training.kl_schedule import KLSchedule
 from mlvae.training.seeding import seeded
 from mlvae.training.step import TrainingStep
 from mlvae.training.validation import evaluate_bound
@@ -125,6 +127,126 @@ def test_a_step_that_cannot_be_captured_runs_eagerly_and_says_so(small_model, di
         step(data.batch(range(100)), i, seeded(noise, 0, "noise", i))
     assert step.failure() is None and step.read()["elbo_per_observation"] < 0
     assert caplog.text.count("cannot be captured") == 1
+
+
+class InBlocks:
+    """Steps of a small model, of which four make a graph."""
+
+    def __init__(self, model, data, precision="float32", graphs=True):
+        self.data, self.plans = data, torch.Generator("cuda")
+        adam = Adam(gradient_clip=10.0, schedule="cosine")
+        self.step = TrainingStep(
+            model,
+            adam.build(model.parameters()),
+            gradient_clip=10.0,
+            precision=precision,
+            graphs=graphs,
+        )
+        self.schedule = KLSchedule(
+            model, warmup_steps=50, content_first_steps=30, content_first_weight=8.0
+        )
+        self.rate = lambda number: adam.rate(number, 75)
+        self.noise, self.number, self.in_blocks = torch.Generator("cuda"), 0, 0
+        self.blocks = Blocks(
+            self.step, data, length=4, seed=0, rate=self.rate, kl_schedule=self.schedule
+        )
+        self.graphs = graphs
+
+    def epoch(self):
+        """15 batches, the last of them smaller."""
+        epoch = self.number // 15
+        plan = Shuffled(100).plan(self.data, seeded(self.plans, 0, "order", epoch))
+        end = self.number + len(plan)
+        while (left := end - self.number) > 0:
+            if self.graphs and self.blocks(plan, len(plan) - left, self.number):
+                self.number += 4
+                self.in_blocks += 4
+                continue
+            Adam.set_rate(self.step.optimizer, self.rate(self.number))
+            self.schedule.set(self.number)
+            noise = seeded(self.noise, 0, "noise", self.number)
+            self.step(plan[len(plan) - left], self.number, noise)
+            self.number += 1
+
+
+def as_bytes(data):
+    return mlvae.GroupedData((data.x * 255).to(torch.uint8), data.groups.index)
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("kind", [as_bytes, lambda data: data])
+def test_blocks_of_steps_in_a_graph_are_the_eager_ones(small_model, digits, precision, kind):
+    data, states = kind(digits.train).to("cuda"), []
+    for graphs in (False, True):
+        model = small_model(likelihood=LearnedGaussian()).cuda()
+        training = InBlocks(model, data, precision, graphs)
+        for _ in range(5):
+            training.epoch()
+        assert training.step.failure() is None and training.number == 75
+        states.append((training.step.read(), [p.detach().cpu() for p in model.parameters()]))
+    assert not training.blocks.failed and not training.step.run.failed
+    assert len(training.blocks.graphs) == 1 and training.in_blocks >= 4 * (2 + 4 * 3)
+    (eager, before), (captured, after) = states
+    assert captured == pytest.approx(eager, rel=1e-3)
+    for a, b in zip(before, after, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-2, atol=1e-3)
+
+
+def test_a_block_never_waits_for_the_device(small_model, digits):
+    training = InBlocks(small_model().cuda(), as_bytes(digits.train).to("cuda"))
+    training.epoch()  # captures
+    plan = Shuffled(100).plan(training.data, torch.Generator("cuda"))
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        assert all(training.blocks(plan, batch, 15 + batch) for batch in (0, 4, 8))
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert training.step.failure() is None
+
+
+def test_a_step_in_a_block_that_is_not_finite_is_found_blocks_later(small_model, digits):
+    model, data = small_model().cuda(), digits.train.to("cuda")
+    training = InBlocks(model, data)
+    training.epoch()
+    plan = Shuffled(100).plan(data, torch.Generator("cuda").manual_seed(0))
+    assert training.blocks(plan, 0, 15)
+    before = [p.clone() for p in model.parameters()]
+    data.x[plan.order[plan.rows[4]]] = float("nan")  # a row of batch 4, the block's first
+    assert training.blocks(plan, 4, 19) and training.blocks(plan, 8, 23)
+    assert training.step.failure()[0] == 19
+    assert all(torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True))
+
+
+def test_blocks_that_cannot_be_captured_are_single_steps_and_say_so(small_model, digits, caplog):
+    class Waits(mlvae.models.MLVAE):
+        def forward(self, batch, *, generator=None):
+            batch.x.sum().item()
+            return super().forward(batch, generator=generator)
+
+    training = InBlocks(Waits((1, 8, 8)).cuda(), digits.train.to("cuda"))
+    training.epoch()
+    assert training.number == 15 and training.in_blocks == 0
+    assert training.step.failure() is None and training.step.read()["elbo_per_observation"] < 0
+    assert caplog.text.count("4 training steps cannot be captured") == 1
+
+
+def test_training_in_blocks_is_training(small_model, digits, tmp_path):
+    results = [
+        mlvae.train(
+            small_model(),
+            digits.train,
+            validation=digits.validation,
+            run=tmp_path / str(steps),
+            batching=Shuffled(100),
+            device="cuda",
+            epochs=4,
+            steps_per_graph=steps,
+            progress=False,
+        )
+        for steps in (1, 4)
+    ]
+    single, blocks = (result.metrics["validation/loss"] for result in results)
+    assert blocks == pytest.approx(single, rel=1e-2)
 
 
 @pytest.fixture
