@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,7 +24,7 @@ from mlvae.training.kl_schedule import KLSchedule
 from mlvae.training.monitor import Monitor, how_to_go_on
 from mlvae.training.optimizer import Adam
 from mlvae.training.ranks import check_shared, join
-from mlvae.training.run import write_config
+from mlvae.training.run import claim, new_name, write_config
 from mlvae.training.seeding import default_generator, seeded
 from mlvae.training.state import TrainingState
 from mlvae.training.validation import evaluate_bound
@@ -88,7 +87,7 @@ def train(
         model: returns an objective for a batch; :class:`mlvae.models.MLVAE` for one.
         data: training observations.
         validation: observations to choose the best state on.
-        run: the run's folder; None makes one under ``runs/`` with the time in its name.
+        run: the run's folder; None makes a new one under ``runs/`` with the time in its name.
         resume: continue the run in that folder, with the same arguments; ``epochs`` may differ.
         batching: which observations a step sees.
         augmentation: what happens to a training batch before a step, drawn anew for each; see
@@ -149,9 +148,11 @@ def train(
     if augmentation is not None:
         augmentation.check(data.shape)
     steps_per_epoch = batching.num_batches(data)
-    run = run if run is not None else f"runs/{datetime.now():%Y-%m-%d_%H-%M-%S}"
+    unnamed = run is None and not resume
+    run = new_name(config, seed) if run is None else run
     run = Path(ranks.told(str(run))).expanduser()
-    check_folder(run, resume)
+    if not unnamed:
+        check_folder(run, resume)
     kl_schedule = KLSchedule(
         model,
         warmup_steps=kl_warmup_steps,
@@ -195,8 +196,12 @@ def train(
         state.resume(target)
 
     # The run's folder, from here on.
+    if unnamed:
+        run = state.run = Path(ranks.told(str(claim(run) if ranks.first else run)))
+        if "run" in config:
+            state.config["run"] = str(run)
     if ranks.first:
-        write_config(run, config)
+        write_config(run, state.config)
     monitor = Monitor(state, progress=progress)
 
     # Main loop.
