@@ -19,6 +19,7 @@ from mlvae.training.checks import (
     check_options,
     resolve_device,
 )
+from mlvae.training.compiling import check_compile
 from mlvae.training.interrupt import Interrupt
 from mlvae.training.kl_schedule import KLSchedule
 from mlvae.training.monitor import Monitor, how_to_go_on
@@ -62,6 +63,7 @@ def train(
     content_first_weight: float = 8.0,
     precision: str = "float32",
     cuda_graphs: bool = True,
+    compile: bool = False,
     device: str = "auto",
     seed: int = 0,
     log_every: int | None = None,
@@ -103,6 +105,9 @@ def train(
         cuda_graphs: on a CUDA device, capture the step as CUDA graphs: the same results in a
             fraction of the time for small models. False runs every step eagerly, and so do several
             ranks.
+        compile: compile the model's forward pass and its gradient, which takes a minute; the
+            results differ by rounding. On a CPU it gains little or nothing. See
+            :mod:`mlvae.training.compiling`.
         device: "cpu", "cuda", or "auto" for CUDA where there is one.
         seed: of the order of observations and of the latents' noise. A model is initialised
             before it comes here: seed that yourself.
@@ -140,6 +145,7 @@ def train(
     )
     ranks = join(resolve_device(device))
     target = ranks.device
+    check_compile(compile, ranks)
     check_shared(model, ranks, span=batching.span_ranks)
     check_fit(model, data, "training")
     if validation is not None:
@@ -190,6 +196,7 @@ def train(
         total_steps=epochs * steps_per_epoch,
         precision=precision,
         graphs=cuda_graphs,
+        compile=compile,
         ranks=ranks,
     )
     if resume:
