@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 SCRIPTS = Path(__file__).parent.parent / "scripts"
