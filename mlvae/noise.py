@@ -8,14 +8,15 @@ Shapes: n rows of a share, N rows of the whole batch.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
+from weakref import WeakValueDictionary
 
 import torch
 from torch import Tensor
 
 from mlvae.errors import InputError
 
-__all__ = ["ShareGenerator", "normal", "per_group", "uniform"]
+__all__ = ["HeldGenerator", "ShareGenerator", "normal", "per_group", "uniform"]
 
 
 class ShareGenerator(torch.Generator):
@@ -56,6 +57,50 @@ class ShareGenerator(torch.Generator):
         self.manual_seed(whole.initial_seed() + 1 + own)
 
 
+class HeldGenerator:
+    """Stands for a generator within a compiled model, where a generator itself cannot be.
+
+    What is drawn from it by this file is what ``generator`` draws, in the same order: a draw is an
+    operation that the compiler neither looks into nor moves, for it writes to ``ticket``.
+
+    Attributes:
+        generator: what draws now; None is torch's own.
+        ticket: number of this object, shape ().
+
+    Example:
+        >>> held = HeldGenerator()
+        >>> held.generator = torch.Generator().manual_seed(0)
+        >>> draw = torch.compile(lambda: normal((2, 3), generator=held), backend="eager")
+        >>> torch.equal(draw(), torch.randn(2, 3, generator=torch.Generator().manual_seed(0)))
+        True
+    """
+
+    def __init__(self) -> None:
+        self.generator: torch.Generator | None = None
+        self.ticket = torch.tensor(id(self))
+        _HELD[id(self)] = self
+
+
+_HELD: WeakValueDictionary[int, HeldGenerator] = WeakValueDictionary()
+
+
+@torch.library.custom_op(
+    "mlvae::draw", mutates_args=("ticket",), tags=torch.Tag.nondeterministic_seeded
+)
+def _held_draw(
+    ticket: Tensor, kind: str, shape: Sequence[int], dtype: torch.dtype, device: torch.device
+) -> Tensor:
+    generator = _HELD[int(ticket)].generator
+    return getattr(torch, kind)(shape, generator=generator, dtype=dtype, device=device)
+
+
+@_held_draw.register_fake
+def _(
+    ticket: Tensor, kind: str, shape: Sequence[int], dtype: torch.dtype, device: torch.device
+) -> Tensor:
+    return torch.empty(shape, dtype=dtype, device=device)
+
+
 def per_group(generator: torch.Generator | None) -> torch.Generator | None:
     """The generator for draws with a row for each group, not for each observation."""
     return generator.groups if isinstance(generator, ShareGenerator) else generator
@@ -81,7 +126,7 @@ def normal(
     Raises:
         InputError: if the generator is of a share that has another number of rows.
     """
-    return _draw(torch.randn, shape, generator, axis, dtype=dtype, device=device)
+    return _draw("randn", shape, generator, axis, dtype=dtype, device=device)
 
 
 def uniform(
@@ -93,16 +138,23 @@ def uniform(
     device: torch.device | None = None,
 ) -> Tensor:
     """Numbers uniform in [0, 1); arguments are those of :func:`normal`."""
-    return _draw(torch.rand, shape, generator, axis, dtype=dtype, device=device)
+    return _draw("rand", shape, generator, axis, dtype=dtype, device=device)
 
 
 def _draw(
-    draw: Callable[..., Tensor],
+    kind: str,
     shape: tuple[int, ...],
-    generator: torch.Generator | None,
+    generator: torch.Generator | HeldGenerator | None,
     axis: int,
-    **options: object,
+    *,
+    dtype: torch.dtype | None,
+    device: torch.device | None,
 ) -> Tensor:
+    if isinstance(generator, HeldGenerator):
+        dtype = torch.get_default_dtype() if dtype is None else dtype
+        device = torch.device("cpu") if device is None else device
+        return _held_draw(generator.ticket, kind, shape, dtype, device)
+    draw, options = getattr(torch, kind), {"dtype": dtype, "device": device}
     if not isinstance(generator, ShareGenerator):
         return draw(shape, generator=generator, **options)
     if shape[axis] != len(generator.rows):

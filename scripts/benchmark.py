@@ -50,6 +50,7 @@ SPEED: dict[str, tuple[Callable[..., Result], Callable[[Result], str]]] = {
             rounds=args.rounds,
             seconds=args.seconds,
             recipe=small(AUTHOR) if args.quick else AUTHOR,
+            compile=not args.quick,  # which takes a minute
         ),
         training.report,
     ),

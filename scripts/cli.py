@@ -10,30 +10,63 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverrideParseException
 from hydra.errors import HydraException
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from mlvae.errors import Diverged, InputError, RankLost
 
-__all__ = ["one_line_errors", "plain", "with_absolute_paths"]
+__all__ = ["JobFailed", "job_of_sweep", "one_line_errors", "plain", "with_absolute_paths"]
 
 CONFIGS = Path(__file__).parent.parent / "configs"
 
 # Anything that is not the user's to mend comes with its whole traceback.
 os.environ.setdefault("HYDRA_FULL_ERROR", "1")
 
+# A job that a launcher starts, on a cluster for one, is no script: it has to find this module.
+HERE = str(Path(__file__).parent)
+os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (HERE, os.environ.get("PYTHONPATH"))))
+
+
+class JobFailed(Exception):
+    """A job of a sweep has said why it failed; the others go on."""
+
 
 @contextmanager
-def one_line_errors() -> Iterator[None]:
-    """End the process with one line on standard error where the user is to act."""
+def one_line_errors(job: str | None = None) -> Iterator[None]:
+    """End the process with one line on standard error where the user is to act.
+
+    Args:
+        job: name of a job of a sweep, whose line begins with it. It raises :class:`JobFailed`
+            instead, for a process may have other jobs to do; the sweep fails when all have ended.
+    """
     try:
         yield
-    except (InputError, Diverged, RankLost) as error:
-        sys.exit(f"error: {error}")
+    except (InputError, Diverged, RankLost, JobFailed) as error:
+        line = str(error)
     except (HydraException, OmegaConfBaseException) as error:
-        sys.exit(f"error: {_one_line(error)}")
+        line = _one_line(error)
+    except KeyboardInterrupt:
+        if job is not None:
+            raise
+        line = "interrupted"  # a training saves first, so do the jobs of a sweep
+    else:
+        return
+    if job is None:
+        sys.exit(f"error: {line}")
+    print(f"error: {job}: {line}", file=sys.stderr, flush=True)
+    raise JobFailed("not all jobs of the sweep came to their end")
+
+
+def job_of_sweep() -> str | None:
+    """What tells this job of a sweep from the others, or None if there is no sweep."""
+    hydra = HydraConfig.get()
+    if hydra.mode != RunMode.MULTIRUN:
+        return None
+    return f"job {hydra.job.num} ({' '.join(hydra.overrides.task)})"
 
 
 def plain(cfg: DictConfig) -> dict[str, object]:

@@ -37,7 +37,7 @@ RESUMABLE = (
 @hydra.main(version_base="1.3", config_path="../configs", config_name="train")
 def main(cfg: DictConfig) -> float:
     """Train as configured; return the lowest validation loss, for sweeps to minimise."""
-    with cli.one_line_errors():
+    with cli.one_line_errors(job=cli.job_of_sweep()):
         return run(cfg)
 
 

@@ -107,8 +107,8 @@ class AdaVAE(VAE):
 
         Raises:
             InputError: if a group has more than two observations while training. On a CUDA
-                device only what their mean number tells is noticed: to look at the others would
-                be to wait for it.
+                device, and compiled, only what their mean number tells is noticed: to look at the
+                others would be to wait for it.
         """
         x, groups = batch
         (latent,) = self.encoder(x)
@@ -174,7 +174,7 @@ def shared_dimensions(latent: DiagonalGaussian, groups: Groups) -> Tensor:
 
 def _check_pairs(groups: Groups) -> None:
     """Raise :class:`InputError` if some group has more than two observations."""
-    if groups.sizes.device.type == "cpu":
+    if groups.sizes.device.type == "cpu" and not torch.compiler.is_compiling():
         largest = int(groups.sizes.max())
     else:  # not less than the mean, which is known here
         largest = -(-groups.num_observations // groups.num_groups)

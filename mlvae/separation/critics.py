@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from mlvae.groups import Groups
+from mlvae.noise import uniform
 
 __all__ = ["ContentCritic", "Critic", "PairCritic"]
 
@@ -78,7 +79,7 @@ class ContentCritic(nn.Module):
         generator: torch.Generator | None,
     ) -> Tensor:
         """The critic's loss (N,) at draws (N, C) and (N, S); the style's gradient is reversed."""
-        order = torch.rand(len(style), generator=generator, device=style.device).argsort()
+        order = uniform((len(style),), generator=generator, device=style.device).argsort()
         content = content.detach()
         return self.critic.losses(Reversal.apply(style, weight), content, content[order])
 
@@ -105,7 +106,7 @@ class PairCritic(nn.Module):
         generator: torch.Generator | None,
     ) -> Tensor:
         """The critic's loss (N,), gradient reversed; that of groups of one is a guess's."""
-        order = torch.rand(len(style), generator=generator, device=style.device).argsort()
+        order = uniform((len(style),), generator=generator, device=style.device).argsort()
         fellow = groups.fellow_members(generator=generator)
         style = Reversal.apply(style, weight)
         losses = self.critic.losses(style, style[fellow], style[order])

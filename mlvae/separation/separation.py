@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from mlvae.errors import check_integer, check_number
 from mlvae.gaussian import DiagonalGaussian
 from mlvae.groups import Groups
+from mlvae.noise import normal, uniform
 from mlvae.separation.critics import ContentCritic, PairCritic
 from mlvae.separation.matching import moment_gap, squared_mmd
 
@@ -108,7 +109,7 @@ class Separators(nn.Module):
             terms["moment_gap"] = groups.sizes * moment_gap(s, groups)
             loss = loss + weights.moments * terms["moment_gap"].sum()
         if weights.mmd:
-            prior = torch.randn(s.shape, generator=generator, dtype=s.dtype, device=s.device)
+            prior = normal(s.shape, generator=generator, dtype=s.dtype, device=s.device)
             terms["mmd"] = groups.sizes * squared_mmd(s, prior, groups)
             loss = loss + weights.mmd * terms["mmd"].sum()
         for name in ("pair_critic", "content_critic"):
@@ -117,7 +118,7 @@ class Separators(nn.Module):
                 terms[name] = 2 * math.log(2) - losses  # what it gains over guessing
                 loss = loss + losses.sum()  # its own gradient unweighted; the encoder's reversed
         if weights.swap:
-            order = torch.rand(len(s), generator=generator, device=s.device).argsort()
+            order = uniform((len(s),), generator=generator, device=s.device).argsort()
             terms["swap"] = -recognise(c, s[order]).log_prob(c)
             loss = loss + weights.swap * terms["swap"].sum()
         return loss, terms

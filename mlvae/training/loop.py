@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,12 +20,13 @@ from mlvae.training.checks import (
     check_options,
     resolve_device,
 )
+from mlvae.training.compiling import check_compile
 from mlvae.training.interrupt import Interrupt
 from mlvae.training.kl_schedule import KLSchedule
 from mlvae.training.monitor import Monitor, how_to_go_on
 from mlvae.training.optimizer import Adam
 from mlvae.training.ranks import check_shared, join
-from mlvae.training.run import write_config
+from mlvae.training.run import claim, new_name, write_config
 from mlvae.training.seeding import default_generator, seeded
 from mlvae.training.state import TrainingState
 from mlvae.training.validation import evaluate_bound
@@ -65,6 +65,7 @@ def train(
     precision: str = "float32",
     cuda_graphs: bool = True,
     steps_per_graph: int = 1,
+    compile: bool = False,
     device: str = "auto",
     seed: int = 0,
     log_every: int | None = None,
@@ -90,7 +91,7 @@ def train(
         model: returns an objective for a batch; :class:`mlvae.models.MLVAE` for one.
         data: training observations.
         validation: observations to choose the best state on.
-        run: the run's folder; None makes one under ``runs/`` with the time in its name.
+        run: the run's folder; None makes a new one under ``runs/`` with the time in its name.
         resume: continue the run in that folder, with the same arguments; ``epochs`` may differ.
         batching: which observations a step sees.
         augmentation: what happens to a training batch before a step, drawn anew for each; see
@@ -112,6 +113,9 @@ def train(
             before a report or with batches of unequal size or number of groups, run one by one.
             So do all with several ranks, observations on the disk, augmentation or dropout; a
             model of your own must draw from the generator it is given alone.
+        compile: compile the model's forward pass and its gradient, which takes a minute; the
+            results differ by rounding. On a CPU it gains little or nothing. See
+            :mod:`mlvae.training.compiling`.
         device: "cpu", "cuda", or "auto" for CUDA where there is one.
         seed: of the order of observations and of the latents' noise. A model is initialised
             before it comes here: seed that yourself.
@@ -150,6 +154,7 @@ def train(
     )
     ranks = join(resolve_device(device))
     target = ranks.device
+    check_compile(compile, ranks)
     check_shared(model, ranks, span=batching.span_ranks)
     check_fit(model, data, "training")
     if validation is not None:
@@ -158,9 +163,11 @@ def train(
     if augmentation is not None:
         augmentation.check(data.shape)
     steps_per_epoch = batching.num_batches(data)
-    run = run if run is not None else f"runs/{datetime.now():%Y-%m-%d_%H-%M-%S}"
+    unnamed = run is None and not resume
+    run = new_name(config, seed) if run is None else run
     run = Path(ranks.told(str(run))).expanduser()
-    check_folder(run, resume)
+    if not unnamed:
+        check_folder(run, resume)
     kl_schedule = KLSchedule(
         model,
         warmup_steps=kl_warmup_steps,
@@ -198,6 +205,7 @@ def train(
         total_steps=epochs * steps_per_epoch,
         precision=precision,
         graphs=cuda_graphs,
+        compile=compile,
         ranks=ranks,
     )
     if resume:
@@ -213,8 +221,12 @@ def train(
     )
 
     # The run's folder, from here on.
+    if unnamed:
+        run = state.run = Path(ranks.told(str(claim(run) if ranks.first else run)))
+        if "run" in config:
+            state.config["run"] = str(run)
     if ranks.first:
-        write_config(run, config)
+        write_config(run, state.config)
     monitor = Monitor(state, progress=progress)
 
     # Main loop.

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from datetime import datetime
+from itertools import count
 from pathlib import Path
 
 import torch
@@ -13,7 +15,7 @@ from mlvae.errors import InputError
 from mlvae.models import build
 from mlvae.training.checkpoint import read_checkpoint
 
-__all__ = ["load", "restore", "write_config"]
+__all__ = ["claim", "load", "new_name", "restore", "write_config"]
 
 
 def load(
@@ -62,6 +64,42 @@ def restore(model: nn.Module, weights: Mapping[str, torch.Tensor], path: Path) -
         ) from error
 
 
+def new_name(config: Mapping[str, object] | None, seed: int) -> Path:
+    """The folder of a run that nobody named: ``runs/<dataset>/<time>-seed<seed>``.
+
+    Args:
+        config: says the name of the dataset, as the configurations of the scripts do; without
+            it there is no folder between.
+        seed: of the run.
+    """
+    dataset = (config or {}).get("dataset")
+    name = dataset.get("name") if isinstance(dataset, Mapping) else None
+    parent = Path("runs", name) if name else Path("runs")
+    return parent / f"{datetime.now():%Y-%m-%d_%H-%M-%S}-seed{seed}"
+
+
+def claim(folder: Path) -> Path:
+    """Make ``folder``, or where that is there already, the first of ``folder-2``, ``folder-3``...
+
+    Making a folder either succeeds or finds it there, so that of several processes that begin in
+    the same second, on one machine or on many that share a disk, each has one of its own.
+
+    Raises:
+        InputError: if it cannot be made.
+    """
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        for number in count(1):
+            path = folder if number == 1 else folder.with_name(f"{folder.name}-{number}")
+            try:
+                path.mkdir()
+            except FileExistsError:
+                continue
+            return path
+    except OSError as error:
+        raise _not_writable(folder, error) from error
+
+
 def write_config(run: Path, config: Mapping[str, object]) -> None:
     """Make the run's folder, and in it ``config.yaml`` with nested plain values.
 
@@ -74,9 +112,11 @@ def write_config(run: Path, config: Mapping[str, object]) -> None:
         run.mkdir(parents=True, exist_ok=True)
         (run / "config.yaml").write_text("".join(_lines(config, "")))
     except OSError as error:
-        raise InputError(
-            f"the run's folder {run} must be writable: {error.strerror}; choose another"
-        ) from error
+        raise _not_writable(run, error) from error
+
+
+def _not_writable(run: Path, error: OSError) -> InputError:
+    return InputError(f"the run's folder {run} must be writable: {error.strerror}; choose another")
 
 
 def _lines(config: Mapping[str, object], indent: str) -> list[str]:

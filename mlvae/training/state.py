@@ -34,6 +34,7 @@ class TrainingState:
         total_steps: steps of the whole run.
         precision: of the matrix products.
         graphs: whether steps on a CUDA device are captured as CUDA graphs.
+        compile: whether the model's forward pass is compiled.
         ranks: that train together; nothing of them is saved.
         step: steps done.
         best: lowest validation loss so far, in nats per group.
@@ -51,6 +52,7 @@ class TrainingState:
     total_steps: int
     precision: str = "float32"
     graphs: bool = True
+    compile: bool = False
     ranks: Ranks = Ranks()  # noqa: RUF009 (frozen)
     step: int = 0
     best: float = float("inf")
@@ -66,6 +68,7 @@ class TrainingState:
             gradient_clip=self.recipe.gradient_clip,
             precision=self.precision,
             graphs=self.graphs,
+            compile=self.compile,
             ranks=self.ranks,
         )
 

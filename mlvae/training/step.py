@@ -16,6 +16,7 @@ from mlvae.batch import Batch
 from mlvae.groups import Groups
 from mlvae.objectives import Objective
 from mlvae.shares import Share
+from mlvae.training.compiling import compiled
 from mlvae.training.graphs import Graphs
 from mlvae.training.ranks import Ranks
 
@@ -38,6 +39,7 @@ class TrainingStep:
         precision: "float32", or "bfloat16" for matrix products under autocast.
         graphs: on a CUDA device, capture the step as CUDA graphs; see
             :class:`~mlvae.training.graphs.Graphs`.
+        compile: compile the forward pass and its gradient; see :mod:`mlvae.training.compiling`.
         ranks: that train together; losses, gradients and sums are those of whole batches.
     """
 
@@ -49,10 +51,11 @@ class TrainingStep:
         gradient_clip: float | None = None,
         precision: str = "float32",
         graphs: bool = False,
+        compile: bool = False,
         ranks: Ranks = Ranks(),  # noqa: B008 (frozen)
     ) -> None:
         self.ranks = ranks
-        self.model = ranks.parallel(model)
+        self.model = compiled(model) if compile else ranks.parallel(model)
         self.optimizer = optimizer
         self.gradient_clip = gradient_clip
         self.parameters = [p for p in model.parameters() if p.requires_grad]

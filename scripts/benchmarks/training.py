@@ -7,13 +7,16 @@ import time
 from collections.abc import Iterator
 
 import torch
+from torch import nn
 
+import mlvae
 from benchmarks.common import common_steps
 from benchmarks.machine import facts, line, wait
 from benchmarks.recipes import AUTHOR, Recipe
 from mlvae.data import GroupedData
 from mlvae.training import Adam
 from mlvae.training.blocks import Blocks
+from mlvae.training.compiling import check_compile
 from mlvae.training.kl_schedule import KLSchedule
 from mlvae.training.seeding import seeded
 from mlvae.training.step import TrainingStep
@@ -30,12 +33,13 @@ def library_steps(
     precision: str,
     graphs: bool = True,
     steps_per_graph: int = 1,
+    compile: bool = False,
 ) -> Iterator[int]:
     """Train as `mlvae.train` does, and yield the number of images after each step or block."""
     model = recipe.model().to(data.device)
     adam = Adam().build(model.parameters())
-    training_step = TrainingStep(model, adam, precision=precision, graphs=graphs)
-    blocks = _blocks(training_step, data, steps_per_graph)
+    training_step = TrainingStep(model, adam, precision=precision, graphs=graphs, compile=compile)
+    blocks = _blocks(model, training_step, data, steps_per_graph)
     order, noise = torch.Generator(data.device), torch.Generator(data.device)
     step = epoch = 0
     while True:
@@ -56,9 +60,11 @@ def library_steps(
         epoch += 1
 
 
-def _blocks(training_step: TrainingStep, data: GroupedData, length: int) -> Blocks:
+def _blocks(
+    model: nn.Module, training_step: TrainingStep, data: GroupedData, length: int
+) -> Blocks:
     nothing_moves = KLSchedule(
-        training_step.model, warmup_steps=0, content_first_steps=0, content_first_weight=1.0
+        model, warmup_steps=0, content_first_steps=0, content_first_weight=1.0
     )
     return Blocks(
         training_step,
@@ -79,10 +85,25 @@ def rate(steps: Iterator[int], seconds: float, device: torch.device) -> float:
     return images / (time.perf_counter() - start)
 
 
+def compilable() -> bool:
+    """Whether this machine has what compiling a model takes."""
+    try:
+        check_compile(True)
+    except mlvae.InputError:
+        return False
+    return True
+
+
 def measure(
-    device: torch.device, *, root: str | None, rounds: int, seconds: float, recipe: Recipe = AUTHOR
+    device: torch.device,
+    *,
+    root: str | None,
+    rounds: int,
+    seconds: float,
+    recipe: Recipe = AUTHOR,
+    compile: bool = True,
 ) -> dict[str, object]:
-    """All rounds of all ways, in turn."""
+    """All rounds of all ways, in turn; with ``compile`` also compiled, where that can be."""
     data, name = recipe.data(root)
     data = data.to(device)
     torch.manual_seed(0)
@@ -96,7 +117,17 @@ def measure(
         for precision in ("float32", "bfloat16"):
             way = f"mlvae {precision}, {A_GRAPH} steps a graph"
             ways[way] = library_steps(recipe, data, precision, steps_per_graph=A_GRAPH)
+            if compile and compilable():
+                way = f"mlvae {precision}, compiled, {A_GRAPH} steps a graph"
+                ways[way] = library_steps(
+                    recipe, data, precision, steps_per_graph=A_GRAPH, compile=True
+                )
+    if compile and compilable():
+        for precision in ("float32", "bfloat16"):
+            way = f"mlvae {precision}, compiled"
+            ways[way] = library_steps(recipe, data, precision, compile=True)
     for steps in ways.values():
+        next(steps)  # compiles, where that is the way
         rate(steps, min(1.0, seconds), device)
     rates: dict[str, list[float]] = {way: [] for way in ways}
     for _ in range(rounds):

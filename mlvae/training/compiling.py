@@ -1,0 +1,95 @@
+"""A model's forward pass, and so its gradient, compiled by ``torch.compile``.
+
+The model itself is left as it is: its parameters, their names and its checkpoints are those of the
+eager one, and so is all that calls it elsewhere, as validation does. What a training step calls is
+compiled in one piece, from the encoder to the loss, or not at all. The numbers of observations and
+of groups may vary from batch to batch: one piece of code serves all, another batches of a single
+group. A batch of one observation runs eagerly: PyTorch 2.14 has the strides of its images wrong.
+Noise is drawn by the generator, as the eager model draws it.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+
+import torch
+from torch import nn
+
+from mlvae.batch import Batch
+from mlvae.errors import InputError
+from mlvae.noise import HeldGenerator
+from mlvae.objectives import Objective
+from mlvae.training.ranks import Ranks
+
+__all__ = ["check_compile", "compiled"]
+
+
+def check_compile(compile: bool, ranks: Ranks = Ranks()) -> None:  # noqa: B008 (frozen)
+    """Raise :class:`InputError` if ``compile`` is asked for where it cannot be.
+
+    Args:
+        compile: the option.
+        ranks: that train together.
+    """
+    if not isinstance(compile, bool):
+        raise InputError(f"trainer.compile must be true or false, not {compile!r}")
+    if not compile:
+        return
+    if ranks.several:
+        raise InputError(
+            f"trainer.compile is for one process, but a batch is shared by {ranks.count} ranks; "
+            "set it to false"
+        )
+    compiler = os.environ.get("CXX", "cl" if os.name == "nt" else "g++")
+    if shutil.which(compiler) is None:
+        raise InputError(
+            f"trainer.compile needs a C++ compiler, but there is no {compiler}; install one (on "
+            "Debian: apt install g++), name yours in CXX, or set trainer.compile to false"
+        )
+
+
+def compiled(model: nn.Module, *, backend: str = "inductor") -> Callable[..., Objective]:
+    """What is called as ``model`` is, on a batch with a generator, and gives the same objective.
+
+    The first call compiles. A model that cannot be compiled in one piece, or needs to be compiled
+    anew again and again, is an error and does not run eagerly unnoticed.
+
+    Args:
+        model: returns an :class:`~mlvae.objectives.Objective` for a batch, and draws its noise by
+            :mod:`mlvae.noise`.
+        backend: of ``torch.compile``.
+
+    Returns:
+        The function. It raises :class:`InputError` if the model cannot be compiled.
+
+    Example:
+        >>> from mlvae import Groups
+        >>> from mlvae.models import MLVAE
+        >>> model = MLVAE((1, 8, 8))
+        >>> batch = Batch(torch.rand(6, 1, 8, 8), Groups.of([0, 0, 1, 1, 2, 2]))
+        >>> compiled(model, backend="eager")(batch, generator=torch.Generator()).elbo.shape
+        torch.Size([3])
+    """
+    from torch import _dynamo  # seconds `import mlvae` need not take
+    from torch._dynamo.exc import FailOnRecompileLimitHit, TorchDynamoException
+
+    held = HeldGenerator()
+    run = torch.compile(model.__call__, backend=backend, fullgraph=True)
+
+    def forward(batch: Batch, *, generator: torch.Generator | None = None) -> Objective:
+        if len(batch.x) == 1:
+            return model(batch, generator=generator)
+        for values in (batch.x, batch.groups.index, batch.groups.sizes):
+            _dynamo.maybe_mark_dynamic(values, 0)
+        held.generator = generator
+        try:
+            return run(batch, generator=held)
+        except (TorchDynamoException, FailOnRecompileLimitHit) as error:
+            raise InputError(
+                f"this {type(model).__name__} cannot be compiled "
+                f"({str(error).strip().splitlines()[0]}); set trainer.compile to false"
+            ) from error
+
+    return forward

@@ -1,0 +1,101 @@
+"""Sweeps by Hydra's launchers: several trainings of one command."""
+
+import json
+import os
+import runpy
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+import mlvae
+from mlvae.training.run import claim, new_name
+
+SCRIPT = Path(__file__).parent.parent / "scripts" / "train.py"
+FAST = ["trainer.epochs=1", "model.network.hidden=[16]", "device=cpu", "dataset=digits"]
+
+
+def train(cwd, *arguments):
+    """The script's exit status, standard output and standard error."""
+    done = subprocess.run(
+        [sys.executable, str(SCRIPT), *arguments, *FAST],
+        cwd=cwd,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    return done.returncode, done.stdout, done.stderr
+
+
+def metrics(run):
+    """All that a run has measured, without the times."""
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    return [{k: v for k, v in line.items() if "second" not in k and k != "time"} for line in lines]
+
+
+# Properties
+
+
+def test_of_many_that_claim_one_folder_at_once_each_has_its_own(tmp_path):
+    with ThreadPoolExecutor(16) as threads:
+        claimed = list(threads.map(claim, [tmp_path / "runs" / "now"] * 16))
+    numbered = [f"now-{i}" for i in range(2, 17)]
+    assert sorted(path.name for path in claimed) == sorted(["now", *numbered])
+    assert all(path.is_dir() for path in claimed)
+
+
+# Behaviour
+
+
+def test_a_sweep_of_parallel_jobs_gives_what_each_alone_gives(tmp_path, monkeypatch):
+    pytest.importorskip("hydra_plugins.hydra_joblib_launcher", reason="needs mlvae[sweep]")
+    launcher = ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]
+    code, out, err = train(tmp_path, "-m", "seed=0,1,-1", *launcher)
+    # The job that cannot be says why, the others end, and the status tells it.
+    lines = err.splitlines()
+    assert code == 1 and lines[0].startswith("error: job 2 (seed=-1 "), err
+    assert lines[0].endswith("seed must be an integer of at least 0, not -1")
+    assert lines[-1] == "error: not all jobs of the sweep came to their end" and len(lines) == 3
+    assert out.count("finished at step") == 2
+    assert {path.name for path in tmp_path.iterdir()} == {"runs", "multirun.yaml"}
+    runs = sorted((tmp_path / "runs" / "digits").iterdir(), key=lambda path: path.name[-1])
+    assert [path.name[-6:] for path in runs] == ["-seed0", "-seed1"]
+    assert metrics(runs[0]) != metrics(runs[1])
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(SCRIPT.parent))
+    monkeypatch.setenv("PYTHONPATH", "")  # which the script adds to, is put back
+    monkeypatch.setattr(sys, "argv", [str(SCRIPT), "seed=1", "run=alone", *FAST])
+    runpy.run_path(str(SCRIPT), run_name="__main__")  # here: a process takes seconds to start
+    assert metrics(tmp_path / "alone") == metrics(runs[1])
+
+
+def test_a_run_without_a_name_never_takes_a_folder_that_is_there(
+    tmp_path, monkeypatch, small_model
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("mlvae.training.loop.new_name", lambda config, seed: Path("runs/now"))
+    data = mlvae.data.digits().test
+    config = {"run": None, "seed": 0}
+    options = {"epochs": 1, "device": "cpu", "progress": False, "config": config}
+    results = [mlvae.train(small_model(), data, **options) for _ in range(2)]
+    assert [result.run for result in results] == [Path("runs/now"), Path("runs/now-2")]
+    assert 'run: "runs/now-2"' in (tmp_path / "runs/now-2/config.yaml").read_text()
+    assert config == {"run": None, "seed": 0}
+
+
+def test_a_new_run_is_named_by_dataset_time_and_seed():
+    name = new_name({"dataset": {"name": "digits"}}, 3)
+    assert name.parent == Path("runs/digits") and name.name.endswith("-seed3")
+    assert new_name(None, 3).parent == Path("runs")
+
+
+# Bad input
+
+
+def test_a_folder_that_cannot_be_made_is_said_in_one_line(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(mlvae.InputError, match="must be writable"):
+        claim(tmp_path / "file" / "run")
