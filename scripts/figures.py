@@ -48,7 +48,7 @@ def draw(path: Path, figure: dict, table: dict, results: tables.Results) -> None
         ax = canvas.subplots()
         for i, row in enumerate(points):
             _point(ax, row, points, i)
-        best = not_dominated([[s * of.mean for s, of in zip(signs, at)] for at in points.values()])
+        best = not_dominated([_signed(at, signs) for at in points.values()])
         places = [[of.mean for of in list(points.values())[i]] for i in best]
         ax.plot(*np.reshape(sorted(places), (-1, 2)).T, color="0.6", linewidth=1, zorder=0)
         ax.margins(0.15)
@@ -58,10 +58,10 @@ def draw(path: Path, figure: dict, table: dict, results: tables.Results) -> None
 
 
 def not_dominated(points: Sequence[Sequence[float]]) -> list[int]:
-    """Which points no other one beats: is as high in every coordinate, and higher in one.
+    """Which points no other one beats: is as high in both coordinates, and higher in one.
 
     Args:
-        points: (M, D), of which higher is better.
+        points: (M, 2), of which higher is better.
 
     Returns:
         Their indices in order.
@@ -70,7 +70,7 @@ def not_dominated(points: Sequence[Sequence[float]]) -> list[int]:
         >>> not_dominated([(1, 3), (2, 2), (1, 2), (0, 0), (2, 2)])
         [0, 1, 4]
     """
-    p = np.asarray(points, float).reshape(len(points), -1)
+    p = np.asarray(points, float).reshape(-1, 2)
     beats = (p[:, None] >= p).all(-1) & (p[:, None] > p).any(-1)
     return np.flatnonzero(~beats.any(0)).tolist()
 
@@ -78,6 +78,11 @@ def not_dominated(points: Sequence[Sequence[float]]) -> list[int]:
 def _sign(axis: dict) -> int:
     check_choice("better", axis["better"], ["higher", "lower"])
     return 1 if axis["better"] == "higher" else -1
+
+
+def _signed(at: tuple[Estimate, ...], signs: Sequence[int]) -> list[float]:
+    """Coordinates of which higher is better."""
+    return [sign * of.mean for sign, of in zip(signs, at, strict=True)]
 
 
 def _points(figure: dict, table: dict, results: tables.Results) -> Points:
