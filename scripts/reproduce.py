@@ -13,6 +13,7 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import cli
+import figures
 import hydra
 import tables
 import torch
@@ -86,6 +87,8 @@ def reproduce(name: str, table: dict, config: dict[str, object]) -> None:
         for variant in table["variants"]
         for seed in seeds
     }
+    for figure, of in table.get("figures", {}).items():
+        figures.draw(folder / f"{figure}.png", of, table, results)
     text = tables.render(name, table, results, fast=config["fast"])
     (folder / "table.md").write_text(text)
     print(text, flush=True)
@@ -101,12 +104,10 @@ def plan(
     evaluation = [*table["evaluation"], *fast.get("evaluation", ()), f"run={run}"]
     for overrides in (train, evaluation):
         overrides.append(f"device={config['device']}")
-    if config["root"] is not None:
-        train.append(f"dataset.root={Path(config['root']).expanduser().absolute()}")
-    train, evaluation = (
-        cli.plain(compose("train", train)),
-        cli.plain(compose("evaluate", evaluation)),
-    )
+    train, evaluation = compose("train", train), compose("evaluate", evaluation)
+    if config["root"] is not None and "root" in train.dataset:  # some are drawn, and lie nowhere
+        train.dataset.root = config["root"]
+    train, evaluation = cli.plain(train), cli.plain(evaluation)
     train["dataset"] = cli.with_absolute_paths(train["dataset"])
     evaluation["root"] = train["dataset"].get("root")
     asked = {"train": deciding(train), "evaluation": evaluation["evaluation"]}

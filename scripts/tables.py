@@ -8,16 +8,19 @@ from datetime import date
 import torch
 import yaml
 from cli import CONFIGS
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from mlvae.errors import InputError, check_choice
 from mlvae.evaluation.answer import Estimate, estimate
 from mlvae.version import __version__
 
-__all__ = ["names", "read", "render"]
+__all__ = ["Results", "measured", "names", "read", "render"]
 
-#: Keys of a cell that say what to take; all others must be equal in the record it is taken from.
-TAKING = ("variant", "from", "take", "times", "digits")
+#: Keys of a cell or an axis that say what to take and how to show it; all others must be equal in
+#: the record it is taken from.
+TAKING = ("variant", "from", "take", "times", "digits", "label", "better")
+
+#: The metrics of a run by its variant and seed.
 Results = dict[tuple[str, int], dict]
 
 
@@ -27,11 +30,32 @@ def names() -> list[str]:
 
 
 def read(name: str) -> dict:
-    """The config of a table."""
+    """The config of a table.
+
+    One that is ``of`` another has all that the other has, with its own keys in their place. What
+    stands in ``with`` is appended to what the other's variants train and are evaluated with.
+    """
+    return OmegaConf.to_container(_config(name), resolve=True)
+
+
+def _config(name: str) -> DictConfig:
+    own = _loaded(name)
+    if "of" not in own:
+        return own
+    base, more = _config(own.pop("of")), own.pop("with", {})
+    base.variants = {
+        variant: [*overrides, *more.get("train", ())]
+        for variant, overrides in base.variants.items()
+    }
+    base.evaluation = [*base.evaluation, *more.get("evaluation", ())]
+    return OmegaConf.merge(base, own)
+
+
+def _loaded(name: str) -> DictConfig:
     check_choice("table", name, [*names(), "all"])
     path = CONFIGS / "tables" / f"{name}.yaml"
     try:
-        return OmegaConf.to_container(OmegaConf.load(path))
+        return OmegaConf.load(path)
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1
         raise InputError(
@@ -40,7 +64,11 @@ def read(name: str) -> dict:
 
 
 def render(name: str, table: dict, results: Results, *, fast: bool) -> str:
-    """The table as Markdown: mean and standard error over seeds, beside what is reported."""
+    """The table as Markdown: mean and standard error over seeds, beside what is reported.
+
+    A column or a panel without a number, of what no run was asked for, is left out. Figures are
+    named as they lie beside it.
+    """
     seeds = sorted({seed for _, seed in results})
     lines = [f"## {table['title']}", ""]
     if fast:
@@ -54,6 +82,8 @@ def render(name: str, table: dict, results: Results, *, fast: bool) -> str:
     ]
     for panel in table["panels"]:
         lines += _panel(panel, table, results)
+    for figure, of in table.get("figures", {}).items():
+        lines += [f"![{of['title']}]({figure}.png)", "", f"{of['title']}.", ""]
     return "\n".join(lines)
 
 
@@ -64,8 +94,17 @@ def _machine(results: Results) -> str:
 
 
 def _panel(panel: dict, table: dict, results: Results) -> list[str]:
-    columns = list(panel["columns"])
+    wanted = {
+        (row, column): {**panel["cells"], **of_row, **of_column}
+        for row, of_row in panel["rows"].items()
+        for column, of_column in panel["columns"].items()
+    }
+    found = {place: measured(of, table, results) for place, of in wanted.items()}
     reported = {(of["row"], of["column"]): of for of in panel.get("reported", ())}
+    filled = {column for (_, column), value in found.items() if value is not None}
+    columns = [column for column in panel["columns"] if column in filled]
+    if not columns:
+        return []
     sources: list[str] = []
     lines = [
         f"{panel['title']}:",
@@ -73,36 +112,39 @@ def _panel(panel: dict, table: dict, results: Results) -> list[str]:
         f"| | {' | '.join(columns)} |",
         "|---" * (len(columns) + 1) + "|",
     ]
-    for row, of_row in panel["rows"].items():
+    for row in panel["rows"]:
         cells = []
-        for column, of_column in panel["columns"].items():
-            wanted = {
-                "variant": next(iter(table["variants"])),
-                **panel["cells"],
-                **of_row,
-                **of_column,
-            }
-            cell = _cell(wanted, results)
-            if (row, column) in reported:
-                sources.append(reported[row, column]["source"])
-                cell += f" (reported: {reported[row, column]['value']} [{len(sources)}])"
+        for place in ((row, column) for column in columns):
+            cell = _cell(wanted[place], found[place])
+            if place in reported:
+                cell += _as_reported(reported[place], sources)
             cells.append(cell)
         lines.append(f"| {row} | {' | '.join(cells)} |")
     notes = [f"[{number}] {source}." for number, source in enumerate(sources, 1)]
     return [*lines, "", *notes, *[""] * bool(notes)]
 
 
-def _cell(wanted: dict, results: Results) -> str:
-    """One number over seeds; "-" where the experiment has none."""
-    of_seeds = [
-        _value(wanted, found)
-        for (variant, _), found in results.items()
-        if variant == wanted["variant"]
-    ]
-    if None in of_seeds:
+def _cell(wanted: dict, over_seeds: Estimate | None) -> str:
+    """One number; "-" where the experiment has none."""
+    if over_seeds is None:
         return "-"
-    over_seeds: Estimate = estimate(of_seeds)
     return over_seeds.text(wanted.get("digits", 1), scale=wanted.get("times", 1))
+
+
+def _as_reported(of: dict, sources: list[str]) -> str:
+    """What was reported elsewhere, with the number of its source, which is noted once."""
+    if of["source"] not in sources:
+        sources.append(of["source"])
+    return f" (reported: {of['value']} [{sources.index(of['source']) + 1}])"
+
+
+def measured(wanted: dict, table: dict, results: Results) -> Estimate | None:
+    """What a cell or an axis wants, over seeds; None where the runs were not asked for it."""
+    wanted_of = wanted.get("variant", next(iter(table["variants"])))
+    of_seeds = [
+        _value(wanted, found) for (variant, _), found in results.items() if variant == wanted_of
+    ]
+    return None if None in of_seeds else estimate(of_seeds)
 
 
 def _value(wanted: dict, metrics: dict) -> float | None:

@@ -23,8 +23,8 @@ def tables(monkeypatch):
     import tables
 
     yield tables
-    for name in ("tables", "cli"):
-        sys.modules.pop(name)
+    for name in ("tables", "figures", "cli"):
+        sys.modules.pop(name, None)
 
 
 @pytest.mark.parametrize("name", TABLES)
@@ -79,10 +79,74 @@ def test_cells_are_means_over_seeds_of_what_the_runs_measured(tables):
     }
     results = {("one", 0): metrics(1.0), ("one", 1): metrics(2.0), ("two", 0): metrics(5.0)}
     text = tables.render("t", table, results, fast=False)
-    assert "| first | 3.0 ± 1.0 | - |" in text
-    assert "| second | 10.0 | - |" in text and "| none | - | - |" in text
+    assert "| first | 3.0 ± 1.0 |\n" in text and "k = 7" not in text
+    assert "| second | 10.0 |\n" in text and "| none | - |\n" in text
     assert "| first | 15 ± 5 |" in text and "a machine" in text
     assert "small version" not in text
     table["panels"][0]["cells"]["from"] = "question.record"
     with pytest.raises(ValueError, match="the evaluation has no record"):
         tables.render("t", table, results, fast=False)
+
+
+OF = """
+of: leaderboard
+title: Other
+label: glyph
+with: {train: [dataset=digits], evaluation: ["evaluation.separation.k=[1]"]}
+"""
+
+
+def test_a_table_of_another_has_its_variants_on_other_data(tables, monkeypatch, tmp_path):
+    (tmp_path / "tables").mkdir()
+    (tmp_path / "tables" / "other.yaml").write_text(OF)
+    base = (CONFIGS / "tables" / "leaderboard.yaml").read_text()
+    (tmp_path / "tables" / "leaderboard.yaml").write_text(base)
+    monkeypatch.setattr(tables, "CONFIGS", tmp_path)
+    first, other = tables.read("leaderboard"), tables.read("other")
+    assert other["title"] == "Other" and other["seeds"] == first["seeds"]
+    assert "glyph" in other["panels"][0]["title"] and "digit" in first["panels"][0]["title"]
+    assert other["variants"].keys() == first["variants"].keys() and "with" not in other
+    with initialize_config_dir(version_base="1.3", config_dir=str(CONFIGS.absolute())):
+        for overrides in other["variants"].values():
+            assert compose("train", ["run=run", *overrides]).dataset.name == "digits"
+        asked = compose("evaluate", ["run=run", *other["evaluation"]])
+    assert asked.evaluation.separation.k == [1]
+
+
+def test_points_that_no_other_beats_are_those_a_search_finds(tables):
+    import figures
+
+    points = [(x, (7 * x) % 5) for x in range(10)] + [(9, 3), (9, 3)]
+
+    def beaten(p):
+        return any(q != p and q[0] >= p[0] and q[1] >= p[1] for q in points)
+
+    wanted = [i for i, p in enumerate(points) if not beaten(p)]
+    assert figures.not_dominated(points) == wanted and 0 < len(wanted) < len(points)
+    assert figures.not_dominated([]) == []
+
+
+def test_a_figure_has_the_rows_with_both_numbers_in_units_of_its_axes(tables, tmp_path):
+    import figures
+
+    results = {
+        (variant, seed): {"q": {"records": [{"code": "a", "u": seed + at, "v": 0.5}]}}
+        for variant, at in (("one", 1.0), ("two", 3.0))
+        for seed in (0, 1)
+    }
+    axis = {"from": "q.records", "label": "", "better": "higher"}
+    figure = {
+        "x": {**axis, "take": "u"},
+        "y": {**axis, "take": "v", "times": 100, "better": "lower"},
+        "rows": {"1": {"code": "a"}, "2": {"variant": "two", "code": "a"}, "3": {"code": "b"}},
+    }
+    table = {"variants": {"one": [], "two": []}}
+    assert figures._points(figure, table, results) == {
+        "1": ((1.5, 0.5), (50, 0)),
+        "2": ((3.5, 0.5), (50, 0)),
+    }
+    figures.draw(tmp_path / "f.png", figure, table, results)
+    assert (tmp_path / "f.png").read_bytes().startswith(b"\x89PNG")
+    figure["y"]["better"] = "less"
+    with pytest.raises(ValueError, match="better must be one of higher, lower"):
+        figures.draw(tmp_path / "f.png", figure, table, results)
