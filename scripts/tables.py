@@ -33,22 +33,22 @@ def read(name: str) -> dict:
     """The config of a table.
 
     One that is ``of`` another has all that the other has, with its own keys in their place. What
-    stands in ``with`` is appended to what the other's variants train and are evaluated with.
+    stands in ``with`` is appended to what every variant trains and is evaluated with.
     """
     return OmegaConf.to_container(_config(name), resolve=True)
 
 
 def _config(name: str) -> DictConfig:
-    own = _loaded(name)
-    if "of" not in own:
-        return own
-    base, more = _config(own.pop("of")), own.pop("with", {})
-    base.variants = {
+    table = _loaded(name)
+    more = table.pop("with", {})
+    if "of" in table:
+        table = OmegaConf.merge(_config(table.pop("of")), table)
+    table.variants = {
         variant: [*overrides, *more.get("train", ())]
-        for variant, overrides in base.variants.items()
+        for variant, overrides in table.variants.items()
     }
-    base.evaluation = [*base.evaluation, *more.get("evaluation", ())]
-    return OmegaConf.merge(base, own)
+    table.evaluation = [*table.evaluation, *more.get("evaluation", ())]
+    return table
 
 
 def _loaded(name: str) -> DictConfig:

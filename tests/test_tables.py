@@ -34,7 +34,8 @@ def test_every_variant_and_its_evaluation_compose_and_build(tables, name):
         for overrides in table["variants"].values():
             for more in ([], table["fast"]["train"]):
                 config = compose("train", ["run=run", *overrides, *more])
-                build((1, 28, 28), OmegaConf.to_container(config, resolve=True)["model"])
+                model = OmegaConf.to_container(config, resolve=True)["model"]
+                build((1, 28, 28), model, group_names=["a", "b"])
         for more in ([], table["fast"].get("evaluation", [])):
             config = compose("evaluate", ["run=run", *table["evaluation"], *more])
             for question in OmegaConf.to_container(config)["evaluation"].values():
