@@ -52,6 +52,8 @@ class Monitor:
         self.since, self.step = time.monotonic(), state.step
 
     def __enter__(self) -> Monitor:
+        if self.writes:
+            self._say(f"the run is in {self.state.run}")
         return self
 
     def __exit__(self, *exception: object) -> None:
