@@ -453,5 +453,6 @@ def test_progress_is_lines_without_a_terminal_and_silence_on_demand(
     assert captured.out == captured.err == ""
     fit(small_model(), digits, tmp_path / "lines", progress=True)
     out = capsys.readouterr().out.splitlines()
-    assert len(out) == 5 and out[0].startswith("epoch 1, step 15/30, train: elbo -")
+    assert len(out) == 6 and out[0] == f"the run is in {tmp_path / 'lines'}"
+    assert out[1].startswith("epoch 1, step 15/30, train: elbo -")
     assert out[-1] == f"finished at step 30 of 30; the run is in {tmp_path / 'lines'}"
