@@ -85,7 +85,7 @@ _HELD: WeakValueDictionary[int, HeldGenerator] = WeakValueDictionary()
 
 
 @torch.library.custom_op(
-    "mlvae::draw", mutates_args=("ticket",), tags=torch.Tag.nondeterministic_seeded
+    "mlvae::draw", mutates_args=("ticket",), tags=(torch.Tag.nondeterministic_seeded,)
 )
 def _held_draw(
     ticket: Tensor, kind: str, shape: Sequence[int], dtype: torch.dtype, device: torch.device

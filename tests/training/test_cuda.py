@@ -1,5 +1,8 @@
 """What is different on a CUDA device: run wherever there is one."""
 
+import contextlib
+import warnings
+
 import pytest
 import torch
 
@@ -16,19 +19,33 @@ from mlvae.training.validation import evaluate_bound
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 
 
+@pytest.fixture
+def never_waits():
+    """A context in which waiting for the device is an error."""
+
+    @contextlib.contextmanager
+    def context():
+        try:
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", message="Synchronization debug mode")
+                torch.cuda.set_sync_debug_mode("error")
+            yield
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+
+    return context
+
+
 @pytest.mark.parametrize("batching", [Shuffled(100), Grouped(groups=4, members=16)])
-def test_a_step_never_waits_for_the_device(small_model, digits, batching):
+def test_a_step_never_waits_for_the_device(small_model, digits, batching, never_waits):
     data, model = digits.train.to("cuda"), small_model().cuda()
     step = TrainingStep(model, Adam(gradient_clip=1.0).build(model.parameters()))
     order, noise = torch.Generator("cuda"), torch.Generator("cuda")
     plan = batching.plan(data, seeded(order, 0, "order"))
     step(plan[0], 0, seeded(noise, 0, "noise", 0))  # allocations of the first step may wait
-    torch.cuda.set_sync_debug_mode("error")
-    try:
+    with never_waits():
         for i in range(1, len(plan)):
             step(plan[i], i, seeded(noise, 0, "noise", i))
-    finally:
-        torch.cuda.set_sync_debug_mode("default")
     assert step.failure() is None
 
 
@@ -192,15 +209,12 @@ def test_blocks_of_steps_in_a_graph_are_the_eager_ones(small_model, digits, prec
         torch.testing.assert_close(a, b, rtol=1e-2, atol=1e-3)
 
 
-def test_a_block_never_waits_for_the_device(small_model, digits):
+def test_a_block_never_waits_for_the_device(small_model, digits, never_waits):
     training = InBlocks(small_model().cuda(), as_bytes(digits.train).to("cuda"))
     training.epoch()  # captures
     plan = Shuffled(100).plan(training.data, torch.Generator("cuda"))
-    torch.cuda.set_sync_debug_mode("error")
-    try:
+    with never_waits():
         assert all(training.blocks(plan, batch, 15 + batch) for batch in (0, 4, 8))
-    finally:
-        torch.cuda.set_sync_debug_mode("default")
     assert training.step.failure() is None
 
 
@@ -264,7 +278,9 @@ def test_images_on_the_disk_move_to_the_device_if_it_has_room(stored):
     assert torch.equal(moved.batch().x.cpu(), stored.batch().x)
 
 
-def test_images_that_stay_on_the_disk_travel_without_waiting(stored, small_model, monkeypatch):
+def test_images_that_stay_on_the_disk_travel_without_waiting(
+    stored, small_model, monkeypatch, never_waits
+):
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (1000, 1000))
     data = stored.to("cuda")
     assert isinstance(data.x, StoredImages) and data.device.type == "cuda"
@@ -274,10 +290,7 @@ def test_images_that_stay_on_the_disk_travel_without_waiting(stored, small_model
     step = TrainingStep(model, Adam().build(model.parameters()))
     plan = Shuffled(100).plan(data, torch.Generator("cuda"))
     step(plan[0], 0, seeded(noise, 0, "noise", 0))
-    torch.cuda.set_sync_debug_mode("error")
-    try:
+    with never_waits():
         for i in range(1, len(plan)):
             step(plan[i], i, seeded(noise, 0, "noise", i))
-    finally:
-        torch.cuda.set_sync_debug_mode("default")
     assert step.failure() is None
