@@ -120,7 +120,7 @@ class Blocks:
         """The steps of a block, each as :meth:`_tell` said."""
         for i, generator in enumerate(self.generators):
             number, rate, *scales = self.told[i]
-            self.step.number.fill_(number)
+            self.step.sums.number.fill_(number)
             Adam.set_rate(self.step.optimizer, rate)
             self.kl_schedule.give(scales)
             self.step.eager(block.batch(i, self.data), generator)

@@ -10,16 +10,15 @@ from torch import nn
 from mlvae.data import GroupedData
 from mlvae.errors import InputError, check_choice, check_integer, check_number
 
-__all__ = ["check_fit", "check_folder", "check_options", "resolve_device"]
+__all__ = ["check_fit", "check_folder", "check_options", "check_precision", "resolve_device"]
 
-PRECISIONS = ("float32", "bfloat16")
+PRECISIONS = ("float32", "tf32", "bfloat16")
 
 
 def check_options(
     *,
     checkpoint_seconds: float | None,
     content_first_weight: float,
-    precision: str,
     patience: int | None,
     validate_every: int | None,
     validation: bool,
@@ -40,7 +39,6 @@ def check_options(
     if checkpoint_seconds is not None:
         check_number("trainer.checkpoint_seconds", checkpoint_seconds, minimum=0)
     check_number("trainer.content_first_weight", content_first_weight, minimum=0)
-    check_choice("trainer.precision", precision, PRECISIONS)
     if patience is not None and (not validation or validate_every is None):
         raise InputError(
             "trainer.patience counts validations, so there must be some: give validation data and "
@@ -66,6 +64,16 @@ def resolve_device(device: str) -> torch.device:
     if device == "cuda" and not available:
         raise InputError("device=cuda needs a CUDA device, and none is visible; use device=cpu")
     return torch.device("cuda" if device != "cpu" and available else "cpu")
+
+
+def check_precision(precision: str, device: torch.device) -> None:
+    """Raise :class:`InputError` unless ``device`` computes matrix products in ``precision``."""
+    check_choice("trainer.precision", precision, PRECISIONS)
+    if precision == "tf32" and device.type != "cuda":
+        raise InputError(
+            "trainer.precision=tf32 is for CUDA devices, and this is the CPU; use float32 or "
+            "bfloat16"
+        )
 
 
 def check_fit(model: nn.Module, data: GroupedData, what: str) -> None:

@@ -2,26 +2,28 @@
 
 The model itself is left as it is: its parameters, their names and its checkpoints are those of the
 eager one, and so is all that calls it elsewhere, as validation does. What a training step calls is
-compiled in one piece, from the encoder to the loss, or not at all. The numbers of observations and
-of groups may vary from batch to batch: one piece of code serves all, another batches of a single
-group. A batch of one observation runs eagerly: PyTorch 2.14 has the strides of its images wrong.
-Noise is drawn by the generator, as the eager model draws it.
+compiled in one piece, from the encoder to the sums of the terms, or not at all. The numbers of
+observations and of groups may vary from batch to batch. On a CPU one piece of code serves all,
+another batches of a single group; on a CUDA device, where kernels made for one size are faster,
+the first size has a piece of its own, and all others share one. A batch of one observation runs
+eagerly: PyTorch 2.14 has the strides of its images wrong. Noise is drawn by the generator, as the
+eager model draws it.
 """
 
 from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from mlvae.batch import Batch
 from mlvae.errors import InputError
 from mlvae.noise import HeldGenerator
 from mlvae.objectives import Objective
 from mlvae.training.ranks import Ranks
+from mlvae.training.sums import Forward, forward_of
 
 __all__ = ["check_compile", "compiled"]
 
@@ -50,8 +52,10 @@ def check_compile(compile: bool, ranks: Ranks = Ranks()) -> None:  # noqa: B008 
         )
 
 
-def compiled(model: nn.Module, *, backend: str = "inductor") -> Callable[..., Objective]:
+def compiled(model: nn.Module, *, backend: str = "inductor") -> Forward:
     """What is called as ``model`` is, on a batch with a generator, and gives the same objective.
+
+    And what the batch adds to the sums of a training.
 
     The first call compiles. A model that cannot be compiled in one piece, or needs to be compiled
     anew again and again, is an error and does not run eagerly unnoticed.
@@ -69,20 +73,25 @@ def compiled(model: nn.Module, *, backend: str = "inductor") -> Callable[..., Ob
         >>> from mlvae.models import MLVAE
         >>> model = MLVAE((1, 8, 8))
         >>> batch = Batch(torch.rand(6, 1, 8, 8), Groups.of([0, 0, 1, 1, 2, 2]))
-        >>> compiled(model, backend="eager")(batch, generator=torch.Generator()).elbo.shape
-        torch.Size([3])
+        >>> objective, totals = compiled(model, backend="eager")(batch)
+        >>> objective.elbo.shape, totals["observations"]
+        (torch.Size([3]), tensor(6.))
     """
     from torch import _dynamo  # seconds `import mlvae` need not take
     from torch._dynamo.exc import FailOnRecompileLimitHit, TorchDynamoException
 
     held = HeldGenerator()
-    run = torch.compile(model.__call__, backend=backend, fullgraph=True)
+    eager = forward_of(model)
+    run = torch.compile(eager, backend=backend, fullgraph=True)
 
-    def forward(batch: Batch, *, generator: torch.Generator | None = None) -> Objective:
+    def forward(
+        batch: Batch, *, generator: torch.Generator | None = None
+    ) -> tuple[Objective, dict[str, Tensor]]:
         if len(batch.x) == 1:
-            return model(batch, generator=generator)
-        for values in (batch.x, batch.groups.index, batch.groups.sizes):
-            _dynamo.maybe_mark_dynamic(values, 0)
+            return eager(batch, generator=generator)
+        if not batch.x.is_cuda:
+            for values in (batch.x, batch.groups.index, batch.groups.sizes):
+                _dynamo.maybe_mark_dynamic(values, 0)
         held.generator = generator
         try:
             return run(batch, generator=held)

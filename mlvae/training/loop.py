@@ -18,6 +18,7 @@ from mlvae.training.checks import (
     check_fit,
     check_folder,
     check_options,
+    check_precision,
     resolve_device,
 )
 from mlvae.training.compiling import check_compile
@@ -102,8 +103,10 @@ def train(
         content_first_steps: steps over which the weight of the style KL falls linearly to its own,
             so that the content is learned before the style can take its place; 0: none.
         content_first_weight: how many times its own weight that is at first.
-        precision: "float32", or "bfloat16" for matrix products only, with posteriors, divergences
-            and log-probabilities in float32.
+        precision: of matrix products alone; posteriors, divergences and log-probabilities are in
+            float32. "float32", which leaves convolutions on a CUDA device as PyTorch has them, in
+            TF32; "tf32" for all products there, whose factors have 10 bits of mantissa; or
+            "bfloat16".
         cuda_graphs: on a CUDA device, capture the step as CUDA graphs: the same results in a
             fraction of the time for small models. False runs every step eagerly, and so do several
             ranks.
@@ -113,9 +116,9 @@ def train(
             before a report or with batches of unequal size or number of groups, run one by one.
             So do all with several ranks, observations on the disk, augmentation or dropout; a
             model of your own must draw from the generator it is given alone.
-        compile: compile the model's forward pass and its gradient, which takes a minute; the
-            results differ by rounding. On a CPU it gains little or nothing. See
-            :mod:`mlvae.training.compiling`.
+        compile: compile the model's forward pass and its gradient, and on a CUDA device the
+            update, which takes up to a minute; the results differ by rounding. On a CPU it gains
+            little or nothing. See :mod:`mlvae.training.compiling`.
         device: "cpu", "cuda", or "auto" for CUDA where there is one.
         seed: of the order of observations and of the latents' noise. A model is initialised
             before it comes here: seed that yourself.
@@ -142,7 +145,6 @@ def train(
         kl_warmup_steps=kl_warmup_steps,
         content_first_steps=content_first_steps,
         content_first_weight=content_first_weight,
-        precision=precision,
         steps_per_graph=steps_per_graph,
         seed=seed,
         log_every=log_every,
@@ -154,6 +156,7 @@ def train(
     )
     ranks = join(resolve_device(device))
     target = ranks.device
+    check_precision(precision, target)
     check_compile(compile, ranks)
     check_shared(model, ranks, span=batching.span_ranks)
     check_fit(model, data, "training")
@@ -278,8 +281,8 @@ def train(
 
             # Report training averages.
             if log_due:
-                monitor.training(state.training_step.read())
-                state.training_step.reset()
+                monitor.training(state.training_step.sums.read())
+                state.training_step.sums.reset()
 
             # Validate, and keep the best state.
             if validation is not None and validate_every and validation_due:

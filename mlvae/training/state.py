@@ -107,7 +107,7 @@ class TrainingState:
             "optimizer": self.optimizer.state_dict(),
             "schedule": {"learning_rate": self.learning_rate},
             "generators": {"seed": self.seed, "step": self.step},
-            "sums": self.training_step.state_dict(),
+            "sums": self.training_step.sums.state_dict(),
             "step": self.step,
             "steps_per_epoch": self.steps_per_epoch,
             "best": self.best,
@@ -137,7 +137,7 @@ class TrainingState:
         self.optimizer.load_state_dict(checkpoint["optimizer"])
         for group, (rate, capturable) in zip(self.optimizer.param_groups, here, strict=True):
             group["lr"], group["capturable"] = rate, capturable
-        self.training_step.load_state_dict(checkpoint["sums"])
+        self.training_step.sums.load_state_dict(checkpoint["sums"])
         self.step, self.best = checkpoint["step"], checkpoint["best"]
         self.stale, self.metrics = checkpoint["stale"], checkpoint["metrics"]
 
@@ -146,7 +146,7 @@ class TrainingState:
 
         Waits for the device.
         """
-        if (failure := self.training_step.failure()) is None:
+        if (failure := self.training_step.sums.failure()) is None:
             return
         self.step, what = failure
         self.set_learning_rate()  # the optimiser may have heard of steps after it

@@ -8,7 +8,7 @@ from torch import nn
 from mlvae.data import Grouped, GroupedData, Shuffled
 from mlvae.training.ranks import Ranks
 from mlvae.training.seeding import seeded
-from mlvae.training.step import averages, counted
+from mlvae.training.sums import averages, counted
 
 __all__ = ["evaluate_bound"]
 

@@ -102,7 +102,7 @@ def training(recipe: Recipe, sizes: Tensor, device: torch.device) -> Work:
 
     eager = TrainingStep(model, adam)
     products = products_of(lambda: eager(batch, 0))
-    adam.found_inf = step.failed  # an optimiser asks one step whether all is finite
+    adam.found_inf = step.sums.failed  # an optimiser asks one step whether all is finite
     for _ in range(4):  # from the fourth on it is a CUDA graph
         run()
     return Work(run, images, operations(products))

@@ -15,7 +15,7 @@ from torch.profiler import ProfilerActivity, profile
 from benchmarks.machine import PRECISIONS, facts, line, setting, wait
 from benchmarks.recipes import AUTHOR, RECIPES, Recipe, small
 from benchmarks.tables import Rows, table
-from benchmarks.training import library_steps
+from benchmarks.training import compilable, library_steps
 
 __all__ = ["kernels", "report"]
 
@@ -46,8 +46,11 @@ def _profiles(recipe: Recipe, device: torch.device) -> Iterator[tuple[str, Rows]
     data = recipe.data()[0].to(device)
     for precision in PRECISIONS[device.type]:
         with setting(precision=precision):
-            name = "float32" if precision == "tf32" else precision
-            yield precision, _rows(library_steps(recipe, data, name, graphs=False), device)
+            steps = library_steps(recipe, data, precision, graphs=False)
+            yield precision, _rows(steps, device)
+            if device.type == "cuda" and compilable(recipe):
+                steps = library_steps(recipe, data, precision, graphs=False, compile=True)
+                yield f"{precision}, compiled", _rows(steps, device)
 
 
 def _rows(steps: Iterator[int], device: torch.device) -> Rows:

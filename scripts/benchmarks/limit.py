@@ -20,7 +20,7 @@ from benchmarks.machine import PRECISIONS, facts, line, setting
 from benchmarks.products import Product
 from benchmarks.recipes import RECIPES, Recipe, small
 from benchmarks.tables import Rows, table
-from benchmarks.training import A_GRAPH, library_steps, rate
+from benchmarks.training import A_GRAPH, compilable, library_steps, rate
 from mlvae.data import GroupedData
 
 __all__ = ["limit", "report"]
@@ -100,14 +100,18 @@ def _ways(
     data: GroupedData = recipe.data(root)[0].to(device)
     for count in counts:
         for precision in PRECISIONS[device.type]:
-            # TF32 is a setting of the device: the step, and its products, are those of float32.
-            name = "float32" if precision == "tf32" else precision
-            products = step_products(recipe, data, name)
-            steps = library_steps(recipe, data, name)
+            products = step_products(recipe, data, precision)
+            steps = library_steps(recipe, data, precision)
             yield _Way(recipe, precision, precision, count, steps, products)
-            if device.type == "cuda" and recipe.batching.num_batches(data) > A_GRAPH:
-                steps = library_steps(recipe, data, name, steps_per_graph=A_GRAPH)
-                way = f"{precision}, {A_GRAPH} a graph"
+            # An epoch of large batches is no longer than a graph.
+            of_graph = min(A_GRAPH, recipe.batching.num_batches(data) - 1)
+            for compile in (False, True) if device.type == "cuda" and of_graph > 0 else ():
+                if compile and not compilable(recipe):
+                    continue
+                steps = library_steps(
+                    recipe, data, precision, steps_per_graph=of_graph, compile=compile
+                )
+                way = f"{precision}, {'compiled, ' * compile}{of_graph} a graph"
                 yield _Way(recipe, way, precision, count, steps, Counter())
         yield _Way(recipe, COMMON, "float32", count, common_steps(recipe, data), Counter())
 

@@ -14,6 +14,7 @@ from mlvae.training.blocks import Blocks
 from mlvae.training.kl_schedule import KLSchedule
 from mlvae.training.seeding import seeded
 from mlvae.training.step import TrainingStep
+from mlvae.training.update import CompiledUpdate
 from mlvae.training.validation import evaluate_bound
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
@@ -46,7 +47,7 @@ def test_a_step_never_waits_for_the_device(small_model, digits, batching, never_
     with never_waits():
         for i in range(1, len(plan)):
             step(plan[i], i, seeded(noise, 0, "noise", i))
-    assert step.failure() is None
+    assert step.sums.failure() is None
 
 
 def test_a_step_that_is_not_finite_is_found_steps_later(small_model, digits):
@@ -59,7 +60,7 @@ def test_a_step_that_is_not_finite_is_found_steps_later(small_model, digits):
     bad.x[0] = float("nan")
     for i, each in enumerate((bad, batch, batch), start=1):
         step(each, i)
-    assert step.failure()[0] == 1
+    assert step.sums.failure()[0] == 1
     assert all(torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True))
 
 
@@ -105,8 +106,8 @@ def test_captured_steps_are_the_eager_ones(small_model, digits, precision, batch
                 model.objective.kl_scale.fill_(min(1.0, number / 50))
                 step(batch, number, seeded(noise, 0, "noise", number))
                 number += 1
-        assert step.failure() is None
-        states.append((step.read(), [p.detach().cpu() for p in model.parameters()]))
+        assert step.sums.failure() is None
+        states.append((step.sums.read(), [p.detach().cpu() for p in model.parameters()]))
         if graphs:
             assert not step.run.failed and len(step.run.graphs) >= 1
     (eager, before), (captured, after) = states
@@ -127,7 +128,7 @@ def test_a_captured_step_that_is_not_finite_is_found_steps_later(small_model, di
     before = [p.clone() for p in model.parameters()]
     for i, each in enumerate((bad, batch, batch), start=10):
         step(each, i, seeded(noise, 0, "noise", i))
-    assert step.failure()[0] == 10
+    assert step.sums.failure()[0] == 10
     assert all(torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True))
 
 
@@ -142,14 +143,14 @@ def test_a_step_that_cannot_be_captured_runs_eagerly_and_says_so(small_model, di
     noise = torch.Generator("cuda")
     for i in range(8):
         step(data.batch(range(100)), i, seeded(noise, 0, "noise", i))
-    assert step.failure() is None and step.read()["elbo_per_observation"] < 0
+    assert step.sums.failure() is None and step.sums.read()["elbo_per_observation"] < 0
     assert caplog.text.count("cannot be captured") == 1
 
 
 class InBlocks:
     """Steps of a small model, of which four make a graph."""
 
-    def __init__(self, model, data, precision="float32", graphs=True):
+    def __init__(self, model, data, precision="float32", graphs=True, compile=False):
         self.data, self.plans = data, torch.Generator("cuda")
         adam = Adam(gradient_clip=10.0, schedule="cosine")
         self.step = TrainingStep(
@@ -158,6 +159,7 @@ class InBlocks:
             gradient_clip=10.0,
             precision=precision,
             graphs=graphs,
+            compile=compile,
         )
         self.schedule = KLSchedule(
             model, warmup_steps=50, content_first_steps=30, content_first_weight=8.0
@@ -199,8 +201,8 @@ def test_blocks_of_steps_in_a_graph_are_the_eager_ones(small_model, digits, prec
         training = InBlocks(model, data, precision, graphs)
         for _ in range(5):
             training.epoch()
-        assert training.step.failure() is None and training.number == 75
-        states.append((training.step.read(), [p.detach().cpu() for p in model.parameters()]))
+        assert training.step.sums.failure() is None and training.number == 75
+        states.append((training.step.sums.read(), [p.detach().cpu() for p in model.parameters()]))
     assert not training.blocks.failed and not training.step.run.failed
     assert len(training.blocks.graphs) == 1 and training.in_blocks >= 4 * (2 + 4 * 3)
     (eager, before), (captured, after) = states
@@ -209,13 +211,46 @@ def test_blocks_of_steps_in_a_graph_are_the_eager_ones(small_model, digits, prec
         torch.testing.assert_close(a, b, rtol=1e-2, atol=1e-3)
 
 
+@pytest.mark.filterwarnings("ignore:TensorFloat32", "ignore::DeprecationWarning")
+@pytest.mark.parametrize("precision", ["float32", "tf32", "bfloat16"])
+def test_compiled_blocks_of_steps_are_the_eager_ones(small_model, digits, precision):
+    data, states = as_bytes(digits.train).to("cuda"), []
+    for compile in (False, True):
+        torch._dynamo.reset()
+        model = small_model(likelihood=LearnedGaussian(), evidence_from="subset").cuda()
+        graphs = compile  # an eager step is the reference
+        training = InBlocks(
+            model, data, precision if compile else "float32", graphs=graphs, compile=compile
+        )
+        for _ in range(5):
+            training.epoch()
+        assert training.step.sums.failure() is None and training.number == 75
+        states.append((training.step.sums.read(), [p.detach().cpu() for p in model.parameters()]))
+    assert not training.blocks.failed and not training.step.run.failed
+    assert len(training.blocks.graphs) == 1 and training.in_blocks >= 4 * (2 + 4 * 3)
+    assert isinstance(training.step.update, CompiledUpdate)
+    (eager, before), (compiled, after) = states
+    rounding = {"float32": 1e-3, "tf32": 1e-2, "bfloat16": 3e-2}[precision]
+    assert compiled == pytest.approx(eager, rel=rounding)
+    for a, b in zip(before, after, strict=True):
+        torch.testing.assert_close(a, b, rtol=10 * rounding, atol=rounding)
+
+
+def test_the_largest_of_few_groups_is_found_by_comparison(monkeypatch):
+    values, index = torch.randn(500, 3, device="cuda"), torch.arange(500, device="cuda") % 7
+    groups = mlvae.Groups(index)
+    compared = groups.max(values)
+    monkeypatch.setattr("mlvae.groups.MOST_COMPARED", 0)
+    assert torch.equal(compared, groups.max(values))
+
+
 def test_a_block_never_waits_for_the_device(small_model, digits, never_waits):
     training = InBlocks(small_model().cuda(), as_bytes(digits.train).to("cuda"))
     training.epoch()  # captures
     plan = Shuffled(100).plan(training.data, torch.Generator("cuda"))
     with never_waits():
         assert all(training.blocks(plan, batch, 15 + batch) for batch in (0, 4, 8))
-    assert training.step.failure() is None
+    assert training.step.sums.failure() is None
 
 
 def test_a_step_in_a_block_that_is_not_finite_is_found_blocks_later(small_model, digits):
@@ -227,7 +262,7 @@ def test_a_step_in_a_block_that_is_not_finite_is_found_blocks_later(small_model,
     before = [p.clone() for p in model.parameters()]
     data.x[plan.order[plan.rows[4]]] = float("nan")  # a row of batch 4, the block's first
     assert training.blocks(plan, 4, 19) and training.blocks(plan, 8, 23)
-    assert training.step.failure()[0] == 19
+    assert training.step.sums.failure()[0] == 19
     assert all(torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True))
 
 
@@ -240,7 +275,10 @@ def test_blocks_that_cannot_be_captured_are_single_steps_and_say_so(small_model,
     training = InBlocks(Waits((1, 8, 8)).cuda(), digits.train.to("cuda"))
     training.epoch()
     assert training.number == 15 and training.in_blocks == 0
-    assert training.step.failure() is None and training.step.read()["elbo_per_observation"] < 0
+    assert (
+        training.step.sums.failure() is None
+        and training.step.sums.read()["elbo_per_observation"] < 0
+    )
     assert caplog.text.count("4 training steps cannot be captured") == 1
 
 
@@ -293,4 +331,4 @@ def test_images_that_stay_on_the_disk_travel_without_waiting(
     with never_waits():
         for i in range(1, len(plan)):
             step(plan[i], i, seeded(noise, 0, "noise", i))
-    assert step.failure() is None
+    assert step.sums.failure() is None

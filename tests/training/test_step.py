@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from mlvae import Adam, Batch, Groups
-from mlvae.training.step import TrainingStep, averages
+from mlvae.training.step import TrainingStep
+from mlvae.training.sums import averages
 
 
 def batches(n=3):
@@ -38,7 +39,7 @@ def test_averages_are_totals_over_observations_and_over_groups(small_model):
     for i, batch in enumerate(batches()):
         step(batch, i, torch.Generator().manual_seed(i))
         objectives.append(model(batch, generator=torch.Generator().manual_seed(i)))
-    values = step.read()
+    values = step.sums.read()
     style_kl = torch.cat([o.terms["style_kl"] for o in objectives])
     content_kl = torch.cat([o.terms["content_kl"] for o in objectives])
     elbo = torch.cat([o.elbo for o in objectives])
@@ -55,24 +56,24 @@ def test_clipping_bounds_the_norm_of_the_whole_gradient(small_model):
     step(batches()[0], 0)
     norms = [p.grad.norm() for p in model.parameters()]
     assert torch.stack(norms).norm().item() == pytest.approx(0.5, rel=1e-4)
-    assert step.read()["gradient_norm"] > 0.5  # what is reported is the norm before clipping
+    assert step.sums.read()["gradient_norm"] > 0.5  # what is reported is the norm before clipping
 
 
 def test_a_step_that_is_not_finite_changes_nothing_and_is_named(small_model):
     model = small_model()
     step = step_of(model)
     step(batches()[0], 0, torch.Generator().manual_seed(0))
-    assert step.failure() is None
+    assert step.sums.failure() is None
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    values = step.read()
+    values = step.sums.read()
     bad = batches()[0]
     bad.x[0] = math.nan
     step(bad, 1)
     step(batches()[0], 2)  # updates stay off once something was not finite
-    number, what = step.failure()
+    number, what = step.sums.failure()
     assert number == 1 and "log_likelihood is nan" in what and "loss" not in what
     assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
-    assert step.sums.tolist()[0] == pytest.approx(values["loss"] * 3)
+    assert step.sums.totals.tolist()[0] == pytest.approx(values["loss"] * 3)
 
 
 def test_a_gradient_that_is_not_finite_counts_although_the_loss_is(small_model):
@@ -92,7 +93,7 @@ def test_a_gradient_that_is_not_finite_counts_although_the_loss_is(small_model):
 
     step = step_of(Kink())
     step(batches()[0], 7)
-    assert step.failure() == (7, "gradient_norm is inf")
+    assert step.sums.failure() == (7, "gradient_norm is inf")
 
 
 def test_sums_go_on_after_a_checkpoint(small_model):
@@ -100,14 +101,14 @@ def test_sums_go_on_after_a_checkpoint(small_model):
     for i, batch in enumerate(batches()):
         whole(batch, i, torch.Generator().manual_seed(i))
     first(batches()[0], 0, torch.Generator().manual_seed(0))
-    second.load_state_dict(first.state_dict())
-    assert second.read() == first.read()
-    second.reset()
-    second.load_state_dict(second.state_dict())
-    assert not second.sums.any()
+    second.sums.load_state_dict(first.sums.state_dict())
+    assert second.sums.read() == first.sums.read()
+    second.sums.reset()
+    second.sums.load_state_dict(second.sums.state_dict())
+    assert not second.sums.totals.any()
     third = step_of(small_model())
-    third.load_state_dict(step_of(small_model()).state_dict())
-    assert third.sums is None  # nothing was ever summed
+    third.sums.load_state_dict(step_of(small_model()).sums.state_dict())
+    assert third.sums.totals is None  # nothing was ever summed
 
 
 def test_the_loss_average_is_per_group():
