@@ -18,7 +18,7 @@ from torch import nn
 
 from mlvae.data import GroupedData, GroupWarp, Plan, StoredImages
 from mlvae.data.batching import Block
-from mlvae.training.graphs import MOST_FORMS, WARMUP
+from mlvae.training.graphs import MOST_FORMS, WARMUP, capturing
 from mlvae.training.kl_schedule import KLSchedule
 from mlvae.training.optimizer import Adam
 from mlvae.training.seeding import seeded
@@ -129,11 +129,9 @@ class Blocks:
         """Record the steps, which does not run them; whether that was possible."""
         static = Block(*(tensor.clone() for tensor in block))
         graph = torch.cuda.CUDAGraph()
-        for generator in self.generators:
-            graph.register_generator_state(generator)
         pool = next(iter(self.graphs.values()))[0].pool() if self.graphs else None
         try:
-            with torch.cuda.graph(graph, pool=pool):
+            with capturing(graph, self.generators, pool=pool):
                 self._run(static)
         except RuntimeError as error:
             self.failed = True

@@ -14,6 +14,9 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Callable
+from types import FunctionType
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -25,7 +28,7 @@ from mlvae.objectives import Objective
 from mlvae.training.ranks import Ranks
 from mlvae.training.sums import Forward, forward_of
 
-__all__ = ["check_compile", "compiled"]
+__all__ = ["check_compile", "compiled", "compiled_alone"]
 
 
 def check_compile(compile: bool, ranks: Ranks = Ranks()) -> None:  # noqa: B008 (frozen)
@@ -82,7 +85,7 @@ def compiled(model: nn.Module, *, backend: str = "inductor") -> Forward:
 
     held = HeldGenerator()
     eager = forward_of(model)
-    run = torch.compile(eager, backend=backend, fullgraph=True)
+    run = compiled_alone(eager, backend=backend)
 
     def forward(
         batch: Batch, *, generator: torch.Generator | None = None
@@ -102,3 +105,24 @@ def compiled(model: nn.Module, *, backend: str = "inductor") -> Forward:
             ) from error
 
     return forward
+
+
+def compiled_alone(function: FunctionType, **options: object) -> Callable[..., Any]:
+    """``function`` compiled in one piece, with a code that it shares with no other.
+
+    PyTorch compiles a code a few times and then never again, whichever of the functions that share
+    it was called: of ten models that a notebook trains, the last would not be compiled.
+
+    Args:
+        function: a function.
+        options: of ``torch.compile``.
+    """
+    own = FunctionType(
+        function.__code__.replace(),
+        function.__globals__,
+        function.__name__,
+        function.__defaults__,
+        function.__closure__,
+    )
+    own.__kwdefaults__ = function.__kwdefaults__
+    return torch.compile(own, fullgraph=True, **options)

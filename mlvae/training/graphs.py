@@ -6,15 +6,16 @@ one takes several times as long as running them.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 
 from mlvae.batch import Batch
 
-__all__ = ["Graphs"]
+__all__ = ["Graphs", "capturing"]
 
 WARMUP = 3  # steps of one form before it is captured: libraries allocate in their first ones
 MOST_FORMS = 8  # graphs kept at most
@@ -53,28 +54,21 @@ class Graphs:
             self.seen[form] += 1
             eager = self.seen[form] <= WARMUP or len(self.graphs) == MOST_FORMS
             if self.failed or eager or not self._capture(form, batch, generator):
-                self.step(batch, self._usable(generator))
+                self.step(batch, generator)
                 return
         graph, static = self.graphs[form]
         static.x.copy_(batch.x)
         static.groups.copy_(groups)
         graph.replay()
 
-    def _usable(self, generator: torch.Generator | None) -> torch.Generator | None:
-        """``generator``, or a new one in its state: a failed capture leaves it unusable."""
-        if generator is None or not self.failed:
-            return generator
-        return torch.Generator(generator.device).manual_seed(generator.initial_seed())
-
     def _capture(self, form: tuple, batch: Batch, generator: torch.Generator | None) -> bool:
         """Record the step, which does not run it; whether that was possible."""
         static = Batch(batch.x.clone(), batch.groups.clone())
         graph = torch.cuda.CUDAGraph()
-        if generator is not None:
-            graph.register_generator_state(generator)
         pool = next(iter(self.graphs.values()))[0].pool() if self.graphs else None
+        generators = [] if generator is None else [generator]
         try:
-            with torch.cuda.graph(graph, pool=pool):
+            with capturing(graph, generators, pool=pool):
                 self.step(static, generator)
         except RuntimeError as error:
             self.failed = True
@@ -85,3 +79,39 @@ class Graphs:
             return False
         self.graphs[form] = graph, static
         return True
+
+
+@contextlib.contextmanager
+def capturing(
+    graph: torch.cuda.CUDAGraph,
+    generators: Sequence[torch.Generator],
+    *,
+    pool: tuple[int, int] | None = None,
+) -> Iterator[None]:
+    """Record what is run in this context, after which a failure leaves nothing behind.
+
+    PyTorch leaves another stream current then, and generators, its own among them, that refuse to
+    draw as if they were being captured still.
+
+    Args:
+        graph: what records.
+        generators: that are drawn from; every replay takes their states.
+        pool: memory of other graphs, that this one may use too.
+
+    Raises:
+        RuntimeError: if something cannot be recorded.
+    """
+    for generator in generators:
+        graph.register_generator_state(generator)
+    stream = torch.cuda.current_stream()
+    try:
+        with torch.cuda.graph(graph, pool=pool):
+            yield
+    except RuntimeError:
+        torch.cuda.set_stream(stream)
+        other = torch.cuda.CUDAGraph()
+        for generator in generators:
+            other.register_generator_state(generator)
+        with torch.cuda.graph(other):  # a capture that succeeds gives generators back
+            torch.zeros((), device=stream.device)
+        raise

@@ -6,11 +6,13 @@ Shapes: P parameters that have a gradient.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
+from mlvae.training.compiling import compiled_alone
 from mlvae.training.sums import RunningSums
 
 __all__ = ["CompiledUpdate", "Update"]
@@ -71,9 +73,10 @@ class CompiledUpdate(Update):
     def __init__(self, *args: object, backend: str = "inductor", **options: object) -> None:
         super().__init__(*args, **options)
         together = {"combo_kernels": True} if backend == "inductor" else {}
-        options = {"backend": backend, "fullgraph": True, "options": together}
-        self._prepare = torch.compile(self._prepare, **options)
-        self._move = torch.compile(self._move, **options)
+        self._prepare, self._move = (
+            partial(compiled_alone(function, backend=backend, options=together), self)
+            for function in (CompiledUpdate._prepare, CompiledUpdate._move)
+        )
 
     def __call__(self, totals: dict[str, Tensor]) -> None:
         """As :class:`Update` does."""
@@ -88,10 +91,10 @@ class CompiledUpdate(Update):
         )
         (group,) = self.optimizer.param_groups
         # Two calls: what one of them leaves is a number in memory, not computed by each thread.
-        factors = self._prepare(totals, gradients, counts, group["lr"])
-        self._move(parameters, gradients, means, squares, counts, factors)
+        with torch.no_grad():
+            factors = self._prepare(totals, gradients, counts, group["lr"])
+            self._move(parameters, gradients, means, squares, counts, factors)
 
-    @torch.no_grad()
     def _prepare(
         self,
         totals: dict[str, Tensor],
@@ -115,7 +118,6 @@ class CompiledUpdate(Update):
             "clip": clip,
         }
 
-    @torch.no_grad()
     def _move(
         self,
         parameters: list[Tensor],

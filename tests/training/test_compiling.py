@@ -108,6 +108,13 @@ def test_a_compiled_training_is_the_eager_one_but_for_rounding(tmp_path):
     assert model_too.state_dict().keys() == model.state_dict().keys()
 
 
+def test_as_many_models_as_one_likes_are_compiled():
+    batch = Batch(torch.rand(4, 1, 4, 4), Groups.of([0, 0, 1, 1]))
+    for width in range(1, 13):  # more than PyTorch compiles a code that they would share
+        model = mlvae.models.MLVAE((1, 4, 4), network=MLP((width,)))
+        assert compiled(model, backend="eager")(batch)[1]["groups"] == 2
+
+
 # Bad input
 
 
