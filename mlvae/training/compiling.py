@@ -3,11 +3,11 @@
 The model itself is left as it is: its parameters, their names and its checkpoints are those of the
 eager one, and so is all that calls it elsewhere, as validation does. What a training step calls is
 compiled in one piece, from the encoder to the sums of the terms, or not at all. The numbers of
-observations and of groups may vary from batch to batch. On a CPU one piece of code serves all,
-another batches of a single group; on a CUDA device, where kernels made for one size are faster,
-the first size has a piece of its own, and all others share one. A batch of one observation runs
-eagerly: PyTorch 2.14 has the strides of its images wrong. Noise is drawn by the generator, as the
-eager model draws it.
+observations and of groups may vary from batch to batch: on a CPU one piece of code serves all,
+another batches of a single group. On a CUDA device code for any size is slower and cannot be
+captured as a graph; there only batches of the size of the first are compiled, which mostly are all
+but the last of an epoch. A batch of one observation runs eagerly: PyTorch 2.14 has the strides of
+its images wrong. Noise is drawn by the generator, as the eager model draws it.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def check_compile(compile: bool, ranks: Ranks = Ranks()) -> None:  # noqa: B008 
         )
 
 
-def compiled(model: nn.Module, *, backend: str = "inductor") -> Forward:
+def compiled(model: nn.Module, *, one_size: bool = False, backend: str = "inductor") -> Forward:
     """What is called as ``model`` is, on a batch with a generator, and gives the same objective.
 
     And what the batch adds to the sums of a training.
@@ -66,6 +66,8 @@ def compiled(model: nn.Module, *, backend: str = "inductor") -> Forward:
     Args:
         model: returns an :class:`~mlvae.objectives.Objective` for a batch, and draws its noise by
             :mod:`mlvae.noise`.
+        one_size: compile batches that have as many observations and groups as the first, and run
+            others eagerly.
         backend: of ``torch.compile``.
 
     Returns:
@@ -86,13 +88,17 @@ def compiled(model: nn.Module, *, backend: str = "inductor") -> Forward:
     held = HeldGenerator()
     eager = forward_of(model)
     run = compiled_alone(eager, backend=backend)
+    sizes: set[tuple[int, int]] = set()
 
     def forward(
         batch: Batch, *, generator: torch.Generator | None = None
     ) -> tuple[Objective, dict[str, Tensor]]:
-        if len(batch.x) == 1:
+        size = len(batch.x), batch.groups.num_groups
+        if one_size and not sizes:
+            sizes.add(size)
+        if len(batch.x) == 1 or (one_size and size not in sizes):
             return eager(batch, generator=generator)
-        if not batch.x.is_cuda:
+        if not one_size:
             for values in (batch.x, batch.groups.index, batch.groups.sizes):
                 _dynamo.maybe_mark_dynamic(values, 0)
         held.generator = generator

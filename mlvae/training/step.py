@@ -58,11 +58,14 @@ class TrainingStep:
         ranks: Ranks = Ranks(),  # noqa: B008 (frozen)
     ) -> None:
         self.ranks = ranks
-        self.forward = compiled(model) if compile else forward_of(ranks.parallel(model))
         self.optimizer = optimizer
         self.precision = precision
         self.parameters = [p for p in model.parameters() if p.requires_grad]
         self.device = self.parameters[0].device
+        if compile:
+            self.forward = compiled(model, one_size=self.device.type == "cuda")
+        else:
+            self.forward = forward_of(ranks.parallel(model))
         self.autocast = torch.autocast(
             self.device.type, dtype=torch.bfloat16, enabled=precision == "bfloat16"
         )

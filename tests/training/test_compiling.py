@@ -60,6 +60,18 @@ def test_traced_in_one_piece_for_all_sizes_it_is_the_eager_model(small_model, op
     assert not torch._dynamo.utils.counters["graph_break"]
 
 
+def test_of_one_size_only_batches_like_the_first_are_compiled(small_model):
+    model = small_model().train()
+    forward = compiled(model, one_size=True, backend="aot_eager")
+    for seed, labels in enumerate((*LABELS, [0, 1, 1, 2, 2, 0])):
+        batch = Batch(torch.rand(len(labels), 1, 8, 8), Groups.of(labels))
+        totals, gradients = totals_and_gradients(model, forward_of(model), batch, seed)
+        totals_too, gradients_too = totals_and_gradients(model, forward, batch, seed)
+        torch.testing.assert_close(totals_too, totals, rtol=1e-5, atol=0)
+        torch.testing.assert_close(gradients_too, gradients, rtol=1e-4, atol=1e-5)
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 1
+
+
 def test_draws_within_a_compiled_region_are_those_of_the_generator_in_order():
     held = HeldGenerator()
 
