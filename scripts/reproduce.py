@@ -10,6 +10,7 @@ import json
 import multiprocessing
 import os
 from concurrent.futures import ProcessPoolExecutor
+from copy import deepcopy
 from pathlib import Path
 
 import cli
@@ -110,7 +111,9 @@ def plan(
     train, evaluation = cli.plain(train), cli.plain(evaluation)
     train["dataset"] = cli.with_absolute_paths(train["dataset"])
     evaluation["root"] = train["dataset"].get("root")
-    asked = {"train": deciding(train), "evaluation": evaluation["evaluation"]}
+    asked = {"train": deciding(train), "evaluation": deepcopy(evaluation["evaluation"])}
+    if "fidelity" in evaluation["evaluation"]:  # one classifier reads all runs of a table
+        evaluation["evaluation"]["fidelity"]["keep"] = str(folder / "classifiers")
     record = run / "reproduced.json"
     done = record.is_file() and json.loads(record.read_text()) == asked
     return {"train": train, "evaluation": evaluation, "asked": asked, "done": done}

@@ -7,19 +7,23 @@ where it reads that of the second, the style carried it.
 
 from __future__ import annotations
 
+import hashlib
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from mlvae.data import GroupedData
-from mlvae.errors import check_integer
+from mlvae.errors import InputError, check_integer
 from mlvae.evaluation.answer import Answer, Estimate, Table, estimate
 from mlvae.evaluation.codes import common_labels
 from mlvae.evaluation.subject import Subject
 from mlvae.networks import MLP, Conv, Encoder
+from mlvae.training.checkpoint import read_checkpoint, write_checkpoint
 
 __all__ = ["Fidelity"]
 
@@ -42,15 +46,22 @@ class Fidelity:
         epochs: of the classifier's training.
         swaps: pairs of test observations to swap, in a repetition.
         seeds: repetitions, each with a classifier and pairs of its own.
+        keep: folder where classifiers are kept, and found again when another model of the same
+            data is asked about; None keeps none.
     """
 
     epochs: int = 8
     swaps: int = 10_000
     seeds: int = 3
+    keep: str | None = None
 
     def __post_init__(self) -> None:
         for name in ("epochs", "swaps", "seeds"):
             check_integer(f"evaluation.fidelity.{name}", getattr(self, name), minimum=1)
+        if self.keep is not None and not isinstance(self.keep, str):
+            raise InputError(
+                f"evaluation.fidelity.keep must be a folder or null, not {self.keep!r}"
+            )
 
     def ask(self, subject: Subject) -> Answer:
         """Train the classifiers and show them swaps."""
@@ -89,7 +100,7 @@ class Fidelity:
         self, model: nn.Module, train: GroupedData, test: GroupedData, seed: int
     ) -> dict[str, float]:
         """What one classifier reads, as fractions."""
-        classifier = _classifier(train, self.epochs, seed)
+        classifier = _classifier(train, self.epochs, seed, self.keep)
         labels = common_labels(train, test)[1]
         generator = torch.Generator(train.device).manual_seed(seed)
         a, b = (
@@ -114,17 +125,48 @@ def _percent(value: Estimate) -> str:
     return value.text(1, scale=100)
 
 
-def _classifier(train: GroupedData, epochs: int, seed: int) -> Encoder:
+def _classifier(train: GroupedData, epochs: int, seed: int, keep: str | None) -> Encoder:
     """A network trained on real observations; its posterior means are the logits of groups."""
+    kept = None if keep is None else Path(keep).expanduser() / _name(train, epochs, seed)
     with torch.random.fork_rng([train.device] if train.device.type == "cuda" else []):
         torch.manual_seed(seed)  # of initial weights and dropout
-        return _trained(train, epochs, torch.Generator(train.device).manual_seed(seed))
+        classifier = _untrained(train)
+        if kept is not None and kept.is_file():
+            classifier.load_state_dict(read_checkpoint(kept, train.device)["model"])
+        else:
+            _train(classifier, train, epochs, torch.Generator(train.device).manual_seed(seed))
+            if kept is not None:
+                _keep(classifier, kept)
+    return classifier.eval()
 
 
-def _trained(train: GroupedData, epochs: int, generator: torch.Generator) -> Encoder:
+def _name(train: GroupedData, epochs: int, seed: int) -> str:
+    """A file name that stands for all that a classifier depends on."""
+    where = f"{epochs} {seed} {BATCH} {LEARNING_RATE} {train.device.type} {torch.__version__}"
+    digest = hashlib.blake2b(where.encode(), digest_size=16)
+    for rows in torch.arange(len(train), device=train.device).split(CHUNK):
+        digest.update(train.observations(rows).cpu().numpy().tobytes())
+    digest.update(train.groups.index.cpu().numpy().tobytes())
+    return f"{digest.hexdigest()}.pt"
+
+
+def _keep(classifier: Encoder, path: Path) -> None:
+    """Write it to ``path``, which another process may be doing as well."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    own = path.with_stem(f"{path.stem}-{os.getpid()}")
+    write_checkpoint(own, {"model": classifier.state_dict()})
+    own.replace(path)
+
+
+def _untrained(train: GroupedData) -> Encoder:
     images = len(train.shape) == 3
     network = Conv((32, 64), blocks=0, dropout=0.3) if images else MLP((256, 256), "relu")
-    classifier = network.encoder(train.shape, (len(train.group_names),)).to(train.device)
+    return network.encoder(train.shape, (len(train.group_names),)).to(train.device)
+
+
+def _train(
+    classifier: Encoder, train: GroupedData, epochs: int, generator: torch.Generator
+) -> None:
     adam = torch.optim.Adam(classifier.parameters(), lr=LEARNING_RATE, fused=True)
     steps = epochs * -(-len(train) // BATCH)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(adam, steps)
@@ -137,7 +179,6 @@ def _trained(train: GroupedData, epochs: int, generator: torch.Generator) -> Enc
             loss.backward()
             adam.step()
             schedule.step()
-    return classifier.eval()
 
 
 @torch.no_grad()

@@ -56,6 +56,22 @@ def test_the_same_seeds_give_the_same_answer(digits):
     assert [r.mean for r in first.values()] == [r.mean for r in second.values()]
 
 
+def test_a_classifier_that_is_kept_is_not_trained_again(digits, tmp_path, monkeypatch):
+    options = {"seeds": 1, "keep": str(tmp_path / "classifiers")}
+    _, first = reading(Copy(0), digits, **options)
+    (kept,) = (tmp_path / "classifiers").iterdir()
+    _, apart = reading(Copy(0), digits, seeds=1)
+    assert [r.mean for r in first.values()] == [r.mean for r in apart.values()]
+    with monkeypatch.context() as patch:
+        patch.setattr("mlvae.evaluation.fidelity._train", None)
+        _, second = reading(Copy(0), digits, **options)
+    assert [r.mean for r in first.values()] == [r.mean for r in second.values()]
+    # Other data have one of their own.
+    fewer = Splits(digits.train.subset(range(500)), test=digits.test)
+    reading(Copy(0), fewer, **options)
+    assert len(list((tmp_path / "classifiers").iterdir())) == 2 and kept.is_file()
+
+
 def test_where_there_is_nothing_to_swap_or_to_read_it_is_not_asked(digits):
     vae = VAE((1, 8, 8), latent_dim=2, network=MLP(hidden=(4,)))
     one = GroupedData(torch.rand(4, 1, 8, 8), [0] * 4)

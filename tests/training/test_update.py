@@ -92,6 +92,24 @@ def test_it_is_adamw_and_its_state_is_the_optimisers_own(recipe, backend):
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
+def test_resumed_it_goes_on_with_the_state_and_the_sums(backend):
+    plain, before = Updates(), Updates()
+    for number in range(4):
+        plain.step(number)
+        if number < 2:
+            before.step(number)
+    after = Updates(kind=CompiledUpdate, backend=backend)  # compiled from its first step on
+    for mine, theirs in zip(after.parameters, before.parameters, strict=True):
+        mine.data.copy_(theirs)
+    after.optimizer.load_state_dict(deepcopy(before.optimizer.state_dict()))
+    after.sums.load_state_dict(before.sums.state_dict())
+    for number in (2, 3):
+        after.step(number)
+    torch.testing.assert_close(after.everything(), plain.everything(), rtol=1e-5, atol=1e-6)
+    assert after.sums.read() == pytest.approx(plain.sums.read(), rel=1e-6)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
