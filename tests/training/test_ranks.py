@@ -116,7 +116,7 @@ def steps(name, options, batching):
         step(batch, i, ranks.noise(torch.Generator().manual_seed(i), batch))
         gradients.append([p.grad.clone() for p in model.parameters()])
     bound = evaluate_bound(model.float(), ragged(1), batching, ranks=ranks)
-    return step.read(), gradients, bound
+    return step.sums.read(), gradients, bound
 
 
 def fit(run, batching, *, signalled_at=None, poisoned_at=None, **options):
