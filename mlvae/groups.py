@@ -196,6 +196,17 @@ class Groups:
         """``values`` (G, ...), to be counted; see :class:`mlvae.shares.SpanningShare`."""
         return values
 
+    def everywhere(self, total: Tensor) -> Tensor:
+        """What ``total`` () of the observations or groups here is of the whole batch: ().
+
+        See :class:`mlvae.shares.Share`.
+        """
+        return total
+
+    def part(self, cost: Tensor) -> Tensor:
+        """This share's part of a ``cost`` () of the whole batch, to be added to its loss: ()."""
+        return cost
+
     def random_subset(
         self, *, generator: torch.Generator | None = None, proper: bool = False
     ) -> Tensor:

@@ -140,8 +140,16 @@ class GroupELBO(nn.Module):
         content_kl = groups.once(content_kl)
         parts = self.training and self.batch_groups == "parts"
         part = _part_of_data(groups, content_kl.dtype) if parts else None
-        style = _weighted(style_kl, self.style_kl_weight, self.style_capacity)
-        content = _weighted(content_kl, self.content_kl_weight, self.content_capacity, part)
+        style, content = style_kl.sum(), (content_kl if part is None else part * content_kl).sum()
+        if self.style_capacity is not None:
+            style = _gap(style, self.style_capacity * len(style_kl), groups)
+        if self.content_capacity is not None:
+            number = groups.once(torch.ones_like(content_kl) if part is None else part).sum()
+            content = _gap(content, self.content_capacity * number, groups)
+        style, content = (
+            _times(self.style_kl_weight, style),
+            _times(self.content_kl_weight, content),
+        )
         if self.training:
             kl = self.kl_scale * (self.style_scale * style + content)
         else:
@@ -161,17 +169,12 @@ class GroupELBO(nn.Module):
         )
 
 
-def _weighted(
-    kl: Tensor, weight: float, capacity: float | None, part: Tensor | None = None
-) -> Tensor:
-    """The weight times the sum of ``kl`` (M,), or how far that is from M capacities: shape ().
+def _gap(total: Tensor, capacity: Tensor | float, groups: Groups) -> Tensor:
+    """How far a batch's ``total`` () is from its ``capacity``, of either only what is here: ()."""
+    return groups.part(groups.everywhere(total - capacity).abs())
 
-    With a ``part`` (M,), that of each KL and of its capacity alike.
-    """
-    number = len(kl)
-    if part is not None:
-        kl, number = part * kl, part.sum()
-    total = kl.sum() if capacity is None else (kl.sum() - capacity * number).abs()
+
+def _times(weight: float, total: Tensor) -> Tensor:
     return total if weight == 1 else weight * total
 
 

@@ -62,6 +62,36 @@ class Share(Groups):
         of_groups = ShareGenerator(whole, groups, self.whole_groups, own=self.rank)
         return ShareGenerator(whole, self.rows, self.num_rows, own=self.rank, groups=of_groups)
 
+    def everywhere(self, total: Tensor) -> Tensor:
+        """The sum over ranks of what is counted, of ``total`` (): (). All ranks must call it."""
+        return sum_over_ranks(total * self.counts)
+
+    def part(self, cost: Tensor) -> Tensor:
+        """A ``cost`` () of the whole batch, over the number of ranks that count something: ().
+
+        Each of them knows all of it, and their losses are summed. All ranks must call it.
+        """
+        return cost / self.everywhere(torch.ones_like(cost))
+
+    def whole(self, values: Tensor) -> tuple[Tensor, Groups]:
+        """What all ranks have of ``values`` (n, ...): (N, ...), differentiable, and its groups.
+
+        For costs that compare all observations of a batch. All ranks must call it, and have all of
+        a batch then: that is for a few numbers of each observation.
+        """
+        # A rank that counts nothing adds zeros: what it has is another's.
+        empty = values.new_zeros(self.num_rows, *values.shape[1:])
+        gathered = sum_over_ranks(empty.index_add(0, self.rows, values * self.counts))
+        index = self.index.new_zeros(self.num_rows)
+        index = index.index_add(0, self.rows, (self.index + self.first_group) * self.counts)
+        distributed.all_reduce(index)
+        sizes = torch.bincount(index, minlength=self.whole_groups)
+        return gathered, Groups.unchecked(index, sizes)
+
+    def own_groups(self, values: Tensor) -> Tensor:
+        """Of ``values`` (G, ...) of the whole batch those of the share's groups: (g, ...)."""
+        return values[self.first_group : self.first_group + self.num_groups]
+
 
 class SpanningShare(Share):
     """Some members, or none, of each of the G groups of a batch, the others being on other ranks.
@@ -91,6 +121,10 @@ class SpanningShare(Share):
         """``values`` (G, ...) on rank 0, zeros elsewhere: summed over ranks, each counts once."""
         # A product, not a branch: on all ranks the backward pass must be the same.
         return values * self.counts_groups
+
+    def own_groups(self, values: Tensor) -> Tensor:
+        """``values`` (G, ...), as :meth:`once` gives them."""
+        return self.once(values)
 
 
 def sum_over_ranks(values: Tensor) -> Tensor:

@@ -12,11 +12,15 @@ from torch import Tensor, nn
 from mlvae.errors import check_integer, check_number
 from mlvae.gaussian import DiagonalGaussian
 from mlvae.groups import Groups
-from mlvae.noise import normal, uniform
+from mlvae.noise import ShareGenerator, normal, uniform
 from mlvae.separation.critics import ContentCritic, PairCritic
 from mlvae.separation.matching import moment_gap, squared_mmd
+from mlvae.shares import Share
 
 __all__ = ["Separation", "Separators"]
+
+#: Terms that are per group; the others are per observation.
+OF_GROUPS = ("moment_gap", "mmd")
 
 
 @dataclass(frozen=True)
@@ -101,7 +105,33 @@ class Separators(nn.Module):
             recognise: decodes contents (N, C) with styles (N, S) and gives the content posterior
                 (N, C) of each decoded observation.
             generator: of prior draws, pairs and permutations, on the device of ``c``.
+
+        Where a batch is shared by ranks, each compares all its observations, and the costs are
+        those of one process.
         """
+        if not isinstance(groups, Share):
+            return self._costs(c, s, groups, recognise, generator)
+        codes, whole = groups.whole(torch.cat((c, s), 1))
+        if isinstance(generator, ShareGenerator):
+            generator = generator.whole
+        cost, terms = self._costs(
+            codes[:, : c.shape[1]], codes[:, c.shape[1] :], whole, recognise, generator
+        )
+        own = {
+            name: groups.own_groups(term) if name in OF_GROUPS else term[groups.rows]
+            for name, term in terms.items()
+        }
+        return groups.part(cost), own
+
+    def _costs(
+        self,
+        c: Tensor,
+        s: Tensor,
+        groups: Groups,
+        recognise: Callable[[Tensor, Tensor], DiagonalGaussian],
+        generator: torch.Generator | None,
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """The same for a whole batch."""
         weights = self.separation
         terms: dict[str, Tensor] = {}
         loss = c.new_zeros(())

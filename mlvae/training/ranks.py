@@ -187,10 +187,11 @@ def join(device: torch.device) -> Ranks:
 
 
 def check_shared(model: nn.Module, ranks: Ranks, *, span: bool) -> None:
-    """Raise :class:`InputError` for an objective that is no sum over shares of a batch.
+    """Raise :class:`InputError` for a model whose groups cannot lie on several ranks, if they do.
 
     It knows the models of this library. One of your own must see to it itself that its loss is a
-    mean over ``num_groups``, of what each group has by itself.
+    mean over ``num_groups``, of what each group has by itself; for what compares groups, see
+    :meth:`mlvae.shares.Share.whole`.
 
     Args:
         model: to be trained.
@@ -199,18 +200,6 @@ def check_shared(model: nn.Module, ranks: Ranks, *, span: bool) -> None:
     """
     if not ranks.several:
         return
-    where = f"a batch is shared by {ranks.count} ranks"
-    if getattr(getattr(model, "separation", None), "active", False):
-        raise InputError(
-            f"model.separation compares all observations of a batch, but {where}; set its weights "
-            "to 0, or train in one process"
-        )
-    for name in ("content_capacity", "style_capacity"):
-        if getattr(getattr(model, "objective", None), name, None) is not None:
-            raise InputError(
-                f"model.{name} is of the sum over a batch, but {where}; set it to null, or train "
-                "in one process"
-            )
     rule, source = getattr(model, "accumulation", None), getattr(model, "evidence_from", None)
     if span and (rule not in SPANNING or source != "all"):
         raise InputError(
