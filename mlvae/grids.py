@@ -13,6 +13,7 @@ from torch.nn import functional
 from mlvae.batch import Batch
 from mlvae.data.grouped import GroupedData
 from mlvae.groups import Groups
+from mlvae.models import told_groups
 
 __all__ = [
     "accumulation_grid",
@@ -201,7 +202,7 @@ def pictures(model: nn.Module, data: GroupedData) -> dict[str, Tensor]:
     training = model.training
     model.eval()
     rows = data.one_of_each(limit=10)
-    told = hasattr(model, "check_groups")
+    told = told_groups(model)
     x = data.singles(rows) if told else data.observations(rows)
     grids = {"reconstructions": reconstruction_grid(model, x)}
     if hasattr(model, "swap"):

@@ -21,6 +21,7 @@ from mlvae.data import GroupedData
 from mlvae.errors import InputError, check_integer
 from mlvae.gaussian import DiagonalGaussian
 from mlvae.groups import Groups
+from mlvae.models import told_groups
 
 __all__ = [
     "Told",
@@ -55,7 +56,7 @@ def representations(model: nn.Module) -> dict[str, Representation | Told]:
     "content" and "style" of a model that has both, otherwise "latent". Of a model that is told the
     groups "style" alone: its content says what it was told.
     """
-    if hasattr(model, "check_groups"):
+    if told_groups(model):
         return {"style": Told(model.infer_style)}
     if hasattr(model, "infer_style"):
         return {"content": model.infer_content, "style": model.infer_style}

@@ -22,6 +22,7 @@ from mlvae.errors import InputError, check_integer
 from mlvae.evaluation.answer import Answer, Estimate, Table, estimate
 from mlvae.evaluation.codes import common_labels
 from mlvae.evaluation.subject import Subject
+from mlvae.models import told_groups
 from mlvae.networks import MLP, Conv, Encoder
 from mlvae.training.checkpoint import read_checkpoint, write_checkpoint
 
@@ -107,7 +108,7 @@ class Fidelity:
             torch.randint(len(test), (self.swaps,), generator=generator, device=test.device)
             for _ in range(2)
         )
-        look = test.singles if hasattr(model, "check_groups") else test.observations
+        look = test.singles if told_groups(model) else test.observations
         real = _read(classifier, a.split(CHUNK), test.observations)
         again = _read(classifier, a.split(CHUNK), lambda rows: model.reconstruct(look(rows)))
         pairs = torch.stack((a, b)).split(CHUNK, 1)

@@ -25,6 +25,7 @@ from mlvae.grids import (
     traversal_grid,
 )
 from mlvae.groups import Groups
+from mlvae.models import told_groups
 
 __all__ = ["Manipulation"]
 
@@ -59,7 +60,7 @@ class Manipulation:
         shape = subject.splits.train.shape
         if len(shape) != 3 or shape[0] not in (1, 3):
             return Answer(title, ["Not shown: the observations are no images of 1 or 3 channels."])
-        if hasattr(subject.model, "check_groups"):
+        if told_groups(subject.model):
             return Answer(title, ["Not shown: the model is told the group of every observation."])
         figures = []
         for name in ("test", "unseen"):

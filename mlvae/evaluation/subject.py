@@ -12,7 +12,7 @@ from mlvae.accumulation import OF_POSTERIORS
 from mlvae.data import Grouped, GroupedData, Shuffled, Splits
 from mlvae.errors import InputError
 from mlvae.evaluation.codes import Representation, Told, pixels, representations
-from mlvae.models import build
+from mlvae.models import build, told_groups
 from mlvae.training.seeding import seeded
 
 __all__ = ["Code", "Subject", "known_splits"]
@@ -75,7 +75,7 @@ class Subject:
         a model that is told the groups: untrained it would tell what it was told.
         """
         config = getattr(self.model, "config", None)
-        if config is None or hasattr(self.model, "check_groups"):
+        if config is None or told_groups(self.model):
             return None
         with torch.random.fork_rng():
             seeded(torch.default_generator, self.seed, "initial weights")
@@ -115,7 +115,7 @@ def known_splits(model: nn.Module, splits: Splits) -> tuple[Splits, list[str]]:
 
     A model that is told the groups, in training, knows no others.
     """
-    if not hasattr(model, "check_groups"):
+    if not told_groups(model):
         return splits, []
     known = {}
     for name, data in splits:

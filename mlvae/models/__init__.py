@@ -7,14 +7,14 @@ from collections.abc import Mapping, Sequence
 from mlvae.errors import check_choice
 from mlvae.likelihoods import LIKELIHOODS
 from mlvae.models.ada import AdaVAE
-from mlvae.models.conditional import ConditionalVAE
+from mlvae.models.conditional import ConditionalVAE, told_groups
 from mlvae.models.mlvae import MLVAE
 from mlvae.models.vae import VAE
 from mlvae.networks import NETWORKS
 from mlvae.parts import from_config
 from mlvae.separation import Separation
 
-__all__ = ["MLVAE", "VAE", "AdaVAE", "ConditionalVAE", "build"]
+__all__ = ["MLVAE", "VAE", "AdaVAE", "ConditionalVAE", "build", "told_groups"]
 
 MODELS = {"MLVAE": MLVAE, "VAE": VAE, "AdaVAE": AdaVAE, "ConditionalVAE": ConditionalVAE}
 

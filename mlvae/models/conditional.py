@@ -23,7 +23,7 @@ from mlvae.objectives import GroupELBO, Objective
 from mlvae.origin import Origin
 from mlvae.parts import to_config
 
-__all__ = ["ConditionalVAE"]
+__all__ = ["ConditionalVAE", "told_groups"]
 
 
 class ConditionalVAE(nn.Module):
@@ -214,3 +214,11 @@ def _checked_names(names: object) -> list:
             f"data.group_names, not {what}"
         )
     return names
+
+
+def told_groups(model: nn.Module) -> bool:
+    """Whether ``model`` is told the groups of what it encodes, and so knows no others.
+
+    Such a model says which it knows by ``check_groups(group_names)``.
+    """
+    return hasattr(model, "check_groups")

@@ -9,6 +9,7 @@ from torch import nn
 
 from mlvae.data import GroupedData
 from mlvae.errors import InputError, check_choice, check_integer, check_number
+from mlvae.models import told_groups
 
 __all__ = ["check_fit", "check_folder", "check_options", "check_precision", "resolve_device"]
 
@@ -89,5 +90,5 @@ def check_fit(model: nn.Module, data: GroupedData, what: str) -> None:
         )
     if data.x.is_floating_point() and hasattr(model, "likelihood"):
         model.likelihood.check(data.x)
-    if hasattr(model, "check_groups"):
+    if told_groups(model):
         model.check_groups(data.group_names)
