@@ -65,9 +65,9 @@ class CompiledUpdate(Update):
         \frac{\eta}{1 - \beta_1^t} \frac{m}{\sqrt{v / (1 - \beta_2^t)} + \epsilon}
 
     (Kingma and Ba 2015, algorithm 1, with the decay :math:`\lambda` of Loshchilov and Hutter
-    2019.) PyTorch's fused optimiser gives 65,536 numbers to one block of threads, so that a small
-    model occupies a tenth of a GPU; here a thread has a few. The state is the optimiser's own,
-    also in checkpoints, and equal to rounding.
+    2019.) PyTorch's fused optimiser gives 65,536 numbers to one block of threads, so that a
+    million parameters occupy a seventh of an H100; here a thread has a few. The state is the
+    optimiser's own, also in checkpoints, and equal to rounding.
     """
 
     def __init__(self, *args: object, backend: str = "inductor", **options: object) -> None:
