@@ -428,11 +428,12 @@ def test_of_all_tables_one_without_its_data_keeps_no_other_from_being_done(
     assert (tmp_path / "runs/reproduce/small_for_a_test-fast/table.md").exists()
 
 
-def test_runs_of_a_table_go_side_by_side_to_the_same_numbers(tmp_path, small_table):
-    tables = []
+def test_runs_of_a_table_go_side_by_side_to_the_same_numbers(call, tmp_path, small_table):
+    options, tables = ["seeds=[0,1]", "device=cpu", "fast=true"], []
+    code, _, err = call("reproduce", small_table, *options, "folder=by1")
+    assert code == 0, err
+    finish(start("reproduce", small_table, *options, "jobs=3", "folder=by3", cwd=tmp_path))
     for jobs in (1, 3):
-        options = ["seeds=[0,1]", "device=cpu", f"jobs={jobs}", f"folder=by{jobs}", "fast=true"]
-        finish(start("reproduce", small_table, *options, cwd=tmp_path))
         text = (tmp_path / f"by{jobs}" / "small_for_a_test-fast" / "table.md").read_text()
         tables.append(re.findall(r"^\| .*", text, flags=re.MULTILINE))
     assert tables[0] == tables[1] and "±" in tables[0][1]
