@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from mlvae import Groups, InputError
+from mlvae.groups import _largest
 
 
 def ragged():
@@ -19,6 +20,8 @@ def test_sum_and_max_agree_with_a_loop():
     members = [values[groups.index == group] for group in range(groups.num_groups)]
     torch.testing.assert_close(groups.sum(values), torch.stack([m.sum(0) for m in members]))
     assert torch.equal(groups.max(values), torch.stack([m.amax(0) for m in members]))
+    by_comparison = _largest(values, groups.index, groups.num_groups)  # what a GPU does
+    assert torch.equal(by_comparison, groups.max(values))
     assert groups.sizes.tolist() == [len(m) for m in members]
 
 
