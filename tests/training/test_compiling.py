@@ -12,7 +12,7 @@ from mlvae.data import Grouped
 from mlvae.likelihoods import LearnedGaussian
 from mlvae.networks import MLP, Conv
 from mlvae.noise import HeldGenerator, normal, uniform
-from mlvae.training.compiling import check_compile, compiled
+from mlvae.training.compiling import check_compile, compiled, compiled_alone
 from mlvae.training.ranks import Ranks
 from mlvae.training.sums import forward_of
 
@@ -120,11 +120,16 @@ def test_a_compiled_training_is_the_eager_one_but_for_rounding(tmp_path):
     assert model_too.state_dict().keys() == model.state_dict().keys()
 
 
-def test_as_many_models_as_one_likes_are_compiled():
-    batch = Batch(torch.rand(4, 1, 4, 4), Groups.of([0, 0, 1, 1]))
-    for width in range(1, 13):  # more than PyTorch compiles a code that they would share
-        model = mlvae.models.MLVAE((1, 4, 4), network=MLP((width,)))
-        assert compiled(model, backend="eager")(batch)[1]["groups"] == 2
+def test_as_many_functions_as_one_likes_are_compiled():
+    def of(layer):
+        return lambda x: layer(x)
+
+    layers = [nn.Sequential(*[nn.Tanh()] * depth) for depth in range(1, 13)]
+    with pytest.raises(torch._dynamo.exc.FailOnRecompileLimitHit):  # of a code that they share
+        for layer in layers:
+            torch.compile(of(layer), backend="eager", fullgraph=True)(torch.zeros(()))
+    for layer in layers:
+        assert compiled_alone(of(layer), backend="eager")(torch.zeros(())) == 0
 
 
 # Bad input

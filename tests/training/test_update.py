@@ -128,11 +128,3 @@ def test_a_step_that_is_not_finite_changes_nothing_and_is_named(wrong, said, bac
     assert updates.sums.failure()[0] == 3 and said in updates.sums.failure()[1]
     torch.testing.assert_close(updates.everything(), before, rtol=0, atol=0)
     assert updates.sums.read() == values
-
-
-def test_as_many_as_one_likes_are_compiled():
-    for _ in range(12):  # more than PyTorch compiles a code that they would share
-        updates = Updates(kind=CompiledUpdate, backend="aot_eager")
-        for number in range(2):
-            updates.step(number)
-        assert updates.sums.failure() is None
