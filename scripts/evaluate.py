@@ -49,6 +49,10 @@ def evaluate_by(config: dict[str, object], *, progress: bool = True) -> dict[str
             "splits, folder)"
         )
     dataset = dict(trained["dataset"])
+    if config["root"] is not None and "root" not in dataset:
+        raise InputError(
+            f"{dataset['name']} lies in no folder that could have moved: leave out root"
+        )
     if config["root"] is not None:
         dataset = cli.with_absolute_paths({**dataset, "root": config["root"]})
     model = mlvae.load(run, best=config["best"], device=device)

@@ -360,6 +360,7 @@ def test_bad_input_to_the_evaluation_is_one_line_and_leaves_nothing(call, run, t
         (["run=empty"], "empty must be a run folder with a checkpoint.pt"),
         (["run=old"], "has checkpoint format 0, this version reads 1; open it with mlvae 0.0.1"),
         (["run=gone"], "gone.npz"),
+        ([good, "root=elsewhere"], "digits lies in no folder that could have moved"),
         (["run=python"], "was trained from Python; evaluate it with mlvae.evaluation.evaluate"),
         ([good, "evaluation.separation.k=[1,99]", "vae=null"], "k=99 must not exceed"),
         (
