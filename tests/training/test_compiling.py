@@ -35,6 +35,15 @@ def totals_and_gradients(model, forward, batch, seed):
     return totals, [p.grad for p in model.parameters() if p.grad is not None]
 
 
+def assert_as_eager(model, forward, all_labels):
+    for seed, labels in enumerate(all_labels):
+        batch = Batch(torch.rand(len(labels), 1, 8, 8), Groups.of(labels))
+        totals, gradients = totals_and_gradients(model, forward_of(model), batch, seed)
+        totals_too, gradients_too = totals_and_gradients(model, forward, batch, seed)
+        torch.testing.assert_close(totals_too, totals, rtol=1e-5, atol=0)
+        torch.testing.assert_close(gradients_too, gradients, rtol=1e-4, atol=1e-5)
+
+
 # Properties
 
 
@@ -50,12 +59,7 @@ def totals_and_gradients(model, forward, batch, seed):
 def test_traced_in_one_piece_for_all_sizes_it_is_the_eager_model(small_model, options):
     model = small_model(**options).train()
     forward = compiled(model, backend="aot_eager")  # all of compiling but the machine's code
-    for seed, labels in enumerate(LABELS):
-        batch = Batch(torch.rand(len(labels), 1, 8, 8), Groups.of(labels))
-        totals, gradients = totals_and_gradients(model, forward_of(model), batch, seed)
-        totals_too, gradients_too = totals_and_gradients(model, forward, batch, seed)
-        torch.testing.assert_close(totals_too, totals, rtol=1e-5, atol=0)
-        torch.testing.assert_close(gradients_too, gradients, rtol=1e-4, atol=1e-5)
+    assert_as_eager(model, forward, LABELS)
     assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 1
     assert not torch._dynamo.utils.counters["graph_break"]
 
@@ -63,12 +67,7 @@ def test_traced_in_one_piece_for_all_sizes_it_is_the_eager_model(small_model, op
 def test_of_one_size_only_batches_like_the_first_are_compiled(small_model):
     model = small_model().train()
     forward = compiled(model, one_size=True, backend="aot_eager")
-    for seed, labels in enumerate((*LABELS, [0, 1, 1, 2, 2, 0])):
-        batch = Batch(torch.rand(len(labels), 1, 8, 8), Groups.of(labels))
-        totals, gradients = totals_and_gradients(model, forward_of(model), batch, seed)
-        totals_too, gradients_too = totals_and_gradients(model, forward, batch, seed)
-        torch.testing.assert_close(totals_too, totals, rtol=1e-5, atol=0)
-        torch.testing.assert_close(gradients_too, gradients, rtol=1e-4, atol=1e-5)
+    assert_as_eager(model, forward, (*LABELS, [0, 1, 1, 2, 2, 0]))
     assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 1
 
 
