@@ -170,7 +170,7 @@ class GroupELBO(nn.Module):
 
 
 def _gap(total: Tensor, capacity: Tensor | float, groups: Groups) -> Tensor:
-    """How far a batch's ``total`` () is from its ``capacity``, of either only what is here: ()."""
+    """How far a batch's ``total`` () is from its ``capacity``, in nats, of either what is here."""
     return groups.part(groups.everywhere(total - capacity).abs())
 
 

@@ -94,9 +94,11 @@ def compiled(model: nn.Module, *, one_size: bool = False, backend: str = "induct
         batch: Batch, *, generator: torch.Generator | None = None
     ) -> tuple[Objective, dict[str, Tensor]]:
         size = len(batch.x), batch.groups.num_groups
+        if size[0] == 1:
+            return eager(batch, generator=generator)
         if one_size and not sizes:
             sizes.add(size)
-        if len(batch.x) == 1 or (one_size and size not in sizes):
+        if one_size and size not in sizes:
             return eager(batch, generator=generator)
         if not one_size:
             for values in (batch.x, batch.groups.index, batch.groups.sizes):

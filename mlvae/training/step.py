@@ -117,8 +117,11 @@ def _products_in(precision: str) -> Iterator[None]:
 
     TF32 rounds the factors of a product to 10 bits of mantissa, on CUDA devices alone.
     """
+    if precision != "tf32":  # whoever has set it otherwise is not overruled
+        yield
+        return
     before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("high" if precision == "tf32" else before)
+    torch.set_float32_matmul_precision("high")
     try:
         yield
     finally:

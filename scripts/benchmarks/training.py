@@ -102,7 +102,7 @@ def warm(steps: Iterator[int], data: GroupedData, seconds: float) -> None:
 
 
 def compilable(recipe: Recipe) -> bool:
-    """Whether ``recipe`` is compiled here: convolutions take minutes to, and gain nothing."""
+    """Whether ``recipe`` is compiled here: convolutions take minutes, and on a CPU lose by it."""
     try:
         check_compile(True)
     except mlvae.InputError:

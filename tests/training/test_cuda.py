@@ -189,6 +189,17 @@ class InBlocks:
             self.step(plan[len(plan) - left], self.number, noise)
             self.number += 1
 
+    def five_epochs(self):
+        """The sums afterwards, and the parameters."""
+        for _ in range(5):
+            self.epoch()
+        assert self.step.sums.failure() is None and self.number == 75
+        return self.step.sums.read(), [p.detach().cpu() for p in self.step.parameters]
+
+    def assert_captured(self):
+        assert not self.blocks.failed and not self.step.run.failed
+        assert len(self.blocks.graphs) == 1 and self.in_blocks >= 4 * (2 + 4 * 3)
+
 
 def as_bytes(data):
     return mlvae.GroupedData((data.x * 255).to(torch.uint8), data.groups.index)
@@ -201,12 +212,8 @@ def test_blocks_of_steps_in_a_graph_are_the_eager_ones(small_model, digits, prec
     for graphs in (False, True):
         model = small_model(likelihood=LearnedGaussian()).cuda()
         training = InBlocks(model, data, precision, graphs)
-        for _ in range(5):
-            training.epoch()
-        assert training.step.sums.failure() is None and training.number == 75
-        states.append((training.step.sums.read(), [p.detach().cpu() for p in model.parameters()]))
-    assert not training.blocks.failed and not training.step.run.failed
-    assert len(training.blocks.graphs) == 1 and training.in_blocks >= 4 * (2 + 4 * 3)
+        states.append(training.five_epochs())
+    training.assert_captured()
     (eager, before), (captured, after) = states
     assert captured == pytest.approx(eager, rel=1e-3)
     for a, b in zip(before, after, strict=True):
@@ -224,12 +231,8 @@ def test_compiled_blocks_of_steps_are_the_eager_ones(small_model, digits, precis
         training = InBlocks(
             model, data, precision if compile else "float32", graphs=graphs, compile=compile
         )
-        for _ in range(5):
-            training.epoch()
-        assert training.step.sums.failure() is None and training.number == 75
-        states.append((training.step.sums.read(), [p.detach().cpu() for p in model.parameters()]))
-    assert not training.blocks.failed and not training.step.run.failed
-    assert len(training.blocks.graphs) == 1 and training.in_blocks >= 4 * (2 + 4 * 3)
+        states.append(training.five_epochs())
+    training.assert_captured()
     assert isinstance(training.step.update, CompiledUpdate)
     (eager, before), (compiled, after) = states
     rounding = {"float32": 1e-3, "tf32": 1e-2, "bfloat16": 3e-2}[precision]

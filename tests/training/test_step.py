@@ -96,6 +96,24 @@ def test_a_gradient_that_is_not_finite_counts_although_the_loss_is(small_model):
     assert step.sums.failure() == (7, "gradient_norm is inf")
 
 
+@pytest.mark.parametrize(("precision", "within"), [("float32", "medium"), ("tf32", "high")])
+def test_tf32_is_set_for_the_step_alone_and_nothing_else_is_overruled(
+    small_model, precision, within
+):
+    model, seen, before = small_model(), [], torch.get_float32_matmul_precision()
+    step = step_of(model, precision=precision)
+    model.register_forward_pre_hook(lambda *_: seen.append(torch.get_float32_matmul_precision()))
+    for parameter in model.parameters():
+        parameter.register_hook(lambda _: seen.append(torch.get_float32_matmul_precision()))
+    torch.set_float32_matmul_precision("medium")  # somebody's own choice
+    try:
+        step(batches()[0], 0)
+        assert torch.get_float32_matmul_precision() == "medium"
+    finally:
+        torch.set_float32_matmul_precision(before)
+    assert len(seen) > 2 and set(seen) == {within}
+
+
 def test_sums_go_on_after_a_checkpoint(small_model):
     whole, first, second = (step_of(small_model()) for _ in range(3))
     for i, batch in enumerate(batches()):
