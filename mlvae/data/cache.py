@@ -61,20 +61,39 @@ class Cache:
         return len(self.images)
 
     def column(self, name: str, option: str) -> np.ndarray:
-        """Values of a column as words, (N,); ``option`` is what named it, for an error."""
-        names = [key.removeprefix("values/") for key in self.index if key.startswith("values/")]
-        check_choice(option, name, sorted(names))
-        return self.index[f"values/{name}"][self.index[f"codes/{name}"]]
+        """Values of a column as words, (N,); of ``a+b``, those of both, as ``Greek+07``.
+
+        ``option`` is what named it, for an error.
+        """
+        words = self._words(name, option)
+        if len(words) == 1:
+            return words[0]
+        return np.array(["+".join(of) for of in zip(*words, strict=True)])
 
     def factor(self, name: str) -> np.ndarray:
-        """A column as numbers, float32 (N,); NaN where it is empty."""
-        self.column(name, "dataset.factors")
-        values = self.index[f"values/{name}"]
+        """A column as numbers, float32 (N,); NaN where it is empty.
+
+        Of ``a+b``, the place of both values among all that there are: a category.
+        """
+        words = self._words(name, "dataset.factors")
+        if len(words) > 1:
+            known = np.all([part != "" for part in words], axis=0)
+            places = np.unique(self.column(name, "dataset.factors"), return_inverse=True)[1]
+            return np.where(known, places, np.nan).astype(np.float32)
+        values, codes = np.unique(words[0], return_inverse=True)
         try:
             numbers = np.array([float(value or "nan") for value in values.tolist()], np.float32)
         except ValueError as error:
             raise InputError(f"dataset.factors={name} must be numbers: {error}") from error
-        return numbers[self.index[f"codes/{name}"]]
+        return numbers[codes]
+
+    def _words(self, name: str, option: str) -> list[np.ndarray]:
+        """The values of each column that a name joins."""
+        known = [key.removeprefix("values/") for key in self.index if key.startswith("values/")]
+        columns = [name] if name in known else name.split("+")
+        for column in columns:
+            check_choice(option, column, sorted(known))
+        return [self.index[f"values/{c}"][self.index[f"codes/{c}"]] for c in columns]
 
     def __str__(self) -> str:
         counts = self.manifest

@@ -70,8 +70,9 @@ def faces(
         table: a file of file, identity and any columns: see :class:`mlvae.data.columns.Columns`.
         pattern: a regular expression for the end of a file's path, whose named groups are the
             columns; files that do not match it are left out.
-        group: the column whose values are the groups.
-        factors: columns of numbers that become known factors.
+        group: the column whose values are the groups; ``a+b`` for those of two columns together.
+        factors: columns of numbers that become known factors; of ``a+b``, each pair of values is
+            a category, and the number only its name.
         size: height and width to which images are resized.
         colour: False for grey.
         crop: side of the central square that is kept, as a fraction of an image's shorter side.
@@ -171,15 +172,16 @@ def omniglot(
     root: Roots = "data",
     *,
     colour: bool = False,
-    factors: Sequence[str] = ("drawer",),
+    factors: Sequence[str] = ("alphabet+drawer",),
     **options: object,
 ) -> Splits:
     """Omniglot: handwritten characters of many alphabets, grouped by character.
 
     B. M. Lake, R. Salakhutdinov, J. B. Tenenbaum: Human-level concept learning through
-    probabilistic program induction. Science, 2015. Each character is drawn once by 20 people, of
-    whom only the number is known. Of its files, the root may have any: characters that are in two
-    of them are taken once.
+    probabilistic program induction. Science, 2015. Each character is drawn once by 20 people, who
+    drew all of its alphabet and are known by a number; the same number in another alphabet need
+    not be the same person, so whose hand it is, is ``alphabet+drawer``. Of its files, the root may
+    have any: characters that are in two of them are taken once.
 
     Args:
         root: one of its folders or archives, or a folder that has some of them.

@@ -32,9 +32,9 @@ class Factors:
     """The question, and how it is asked.
 
     Args:
-        categories: names of factors whose numbers are only names, such as who drew a character:
-            accuracy instead of R2, and information in bits, see
-            :func:`mlvae.evaluation.metrics.calibrated_bits`.
+        categories: names of factors whose numbers are only names, such as the shape of a sprite;
+            factors of two columns, as ``alphabet+drawer``, always are: accuracy instead of R2, and
+            information in bits, see :func:`mlvae.evaluation.metrics.calibrated_bits`.
         trees: of each forest.
         most: observations to train a predictor on, at most.
     """
@@ -96,7 +96,7 @@ class Factors:
         )
         rows = torch.randperm(len(x), generator=torch.Generator().manual_seed(0))[: self.most]
         train, test = (x[rows], y[rows]), (test_x, test_y)
-        category = factor in self.categories
+        category = factor in self.categories or "+" in factor
         records = []
         for kind, predictor in self._predictors(category, x.shape[1]).items():
             score = float(predictor.fit(*train).score(*test))

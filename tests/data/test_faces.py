@@ -212,6 +212,12 @@ def test_a_table_may_be_the_root_and_name_the_split_and_factors(write, png, tmp_
         InputError, match=r"dataset.group must be one of hat, identity, light, spl"
     ):
         faces(root / "people.csv", group="person", **SMALL)
+    # Two columns together are one as well: as groups, and as a factor, a category.
+    both = faces(root / "people.csv", factors=["split+hat"], group="split+hat", **SMALL, **ALL)
+    assert both.train.group_names == [f"{a}+{b}" for a in ("test", "train") for b in (0, 1, 2)]
+    assert torch.equal(both.train.factors["split+hat"].long(), both.train.groups.index)
+    lit = faces(root / "people.csv", factors=["identity+light"], **SMALL, **ALL).train
+    assert lit.factors["identity+light"].isnan().sum() == 1  # eve's light is not known
     with pytest.raises(InputError, match=r"dataset.factors=split must be numbers: could not conv"):
         faces(root / "people.csv", factors=["split"], **SMALL)
 
@@ -300,7 +306,11 @@ def test_omniglots_overlapping_files_are_counted_once(data_root):
     splits = omniglot(data_root, size=16, workers=0)
     assert sum(len(part) for _, part in splits) == 4840
     assert sum(len(part.group_names) for _, part in splits) == 242
-    assert sorted(splits.train.factors["drawer"].unique().tolist()) == list(range(1, 21))
+    hands = splits.train.factors["alphabet+drawer"].int()
+    assert len(hands.unique()) == 8 * 20  # 20 people drew each of 8 alphabets
+    greek = [name.startswith("Greek/") for name in splits.train.group_names]
+    of_greek = torch.tensor(greek)[splits.train.groups.index]
+    assert len(hands[of_greek].unique()) == 20
     alphabets = omniglot(data_root, size=16, workers=0, group="alphabet", **ALL).train
     assert "Greek" in alphabets.group_names and len(alphabets.group_names) == 8
 

@@ -51,6 +51,11 @@ def test_categories_have_bits_beside_their_accuracy(known, light):
     assert all(record["entropy_bits"] == pytest.approx(1, abs=0.01) for record in of)
     assert sum("side, forest (bits of" in column for column in answer.tables[0].columns) == 1
     assert all("bits" not in r for r in answer.metrics["records"] if r["factor"] == "light")
+    # The names of two columns together are no quantity, whoever forgets to say so.
+    for part in (splits.train, splits.unseen):
+        part.factors = {"alphabet+drawer": part.factors["side"]}
+    records = Factors(trees=5).ask(Subject(known, splits)).metrics["records"]
+    assert all("bits" in record for record in records)
 
 
 def test_factors_that_are_not_known_of_all_are_predicted_where_they_are(known, light):
