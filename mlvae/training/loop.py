@@ -26,6 +26,7 @@ from mlvae.training.interrupt import Interrupt
 from mlvae.training.kl_schedule import KLSchedule
 from mlvae.training.monitor import Monitor, how_to_go_on
 from mlvae.training.optimizer import Adam
+from mlvae.training.plans import Plans
 from mlvae.training.ranks import check_shared, join
 from mlvae.training.run import claim, new_name, write_config
 from mlvae.training.seeding import default_generator, seeded
@@ -233,7 +234,8 @@ def train(
     monitor = Monitor(state, progress=progress)
 
     # Main loop.
-    order, noise, warp = (torch.Generator(target) for _ in range(3))
+    plans = Plans(batching, data, seed=seed, ranks=ranks)
+    noise, warp = (torch.Generator(target) for _ in range(2))
     dropout = default_generator(target)  # PyTorch's own, afterwards given back as it was
     plan, stop, saved_at = None, False, time.monotonic()
     borrowed = torch.random.fork_rng([target] if target.type == "cuda" else [])
@@ -243,8 +245,7 @@ def train(
         while state.step < state.total_steps and not _patience_lost(state, patience):
             epoch, position = divmod(state.step, steps_per_epoch)
             if plan is None or position == 0:
-                plan = batching.plan(data, seeded(order, seed, "order", epoch))
-                plan = ranks.share(plan, span=batching.span_ranks)
+                plan = plans.of(epoch)
 
             # A block of steps where there is one before the next report, else one step.
             seeded(dropout, seed, ranks.own("dropout"), state.step)
@@ -266,6 +267,8 @@ def train(
             # What is due after it.
             ends = state.step == state.total_steps
             epochs_done = state.epochs_done
+            if epochs_done and not ends:
+                plans.expect(epochs_done)
             log_due = ends or (_every(log_every, state.step) if log_every else epochs_done > 0)
             validation_due = ends or _every(validate_every, epochs_done)
             pictures_due = _every(pictures_every, epochs_done) and not ends

@@ -19,6 +19,7 @@ from mlvae.training import Adam
 from mlvae.training.blocks import Blocks
 from mlvae.training.compiling import check_compile
 from mlvae.training.kl_schedule import KLSchedule
+from mlvae.training.plans import Plans
 from mlvae.training.seeding import seeded
 from mlvae.training.step import TrainingStep
 
@@ -43,10 +44,11 @@ def library_steps(
     adam = Adam().build(model.parameters())
     training_step = TrainingStep(model, adam, precision=precision, graphs=graphs, compile=compile)
     blocks = _blocks(model, training_step, data, steps_per_graph)
-    order, noise = torch.Generator(data.device), torch.Generator(data.device)
+    plans = Plans(recipe.batching, data, seed=0)
+    noise = torch.Generator(data.device)
     step = epoch = 0
     while True:
-        plan = recipe.batching.plan(data, seeded(order, 0, "order", epoch))
+        plan = plans.of(epoch)
         batch = 0
         while batch < len(plan):
             steps = steps_per_graph
@@ -58,9 +60,10 @@ def library_steps(
             images = plan.rows[batch + steps] - plan.rows[batch]
             batch, step = batch + steps, step + steps
             yield images
+        epoch += 1
+        plans.expect(epoch)
         training_step.sums.read()
         training_step.sums.reset()
-        epoch += 1
 
 
 def _blocks(

@@ -12,6 +12,7 @@ from mlvae.data import Grouped, Shuffled, StoredImages
 from mlvae.likelihoods import Bernoulli, LearnedGaussian
 from mlvae.training.blocks import Blocks
 from mlvae.training.kl_schedule import KLSchedule
+from mlvae.training.plans import Plans
 from mlvae.training.seeding import seeded
 from mlvae.training.step import TrainingStep
 from mlvae.training.update import CompiledUpdate
@@ -199,6 +200,24 @@ class InBlocks:
     def assert_captured(self):
         assert not self.blocks.failed and not self.step.run.failed
         assert len(self.blocks.graphs) == 1 and self.in_blocks >= 4 * (2 + 4 * 3)
+
+
+@pytest.mark.parametrize("batching", [Shuffled(100), Grouped(groups=4, members=16)])
+def test_plans_made_ahead_are_whole_when_late_steps_read_them(digits, batching):
+    data = digits.train.to("cuda")
+    ahead, now = Plans(batching, data, seed=0), Plans(batching, data, seed=0, ahead=False)
+    assert ahead.ahead
+    for epoch in range(6):
+        plan, expected = ahead.of(epoch), now.of(epoch)
+        torch.cuda._sleep(20_000_000)  # steps that take long, after which batches are gathered
+        batches = [(batch.x, batch.groups.index, batch.groups.sizes) for batch in plan]
+        del plan
+        ahead.expect(epoch + 1)
+        junk = [torch.full((len(data),), -1, device="cuda") for _ in range(8)]
+        for batch, (x, index, sizes) in zip(expected, batches, strict=True):
+            assert torch.equal(batch.x, x) and torch.equal(batch.groups.index, index)
+            assert torch.equal(batch.groups.sizes, sizes)
+        del junk
 
 
 def as_bytes(data):

@@ -1,0 +1,66 @@
+"""Plans of epochs: the same whenever they are made."""
+
+import pytest
+import torch
+
+from mlvae.data import Grouped, GroupedData, Shuffled
+from mlvae.training.plans import Plans
+from mlvae.training.ranks import Ranks
+from mlvae.training.seeding import seeded
+
+
+def ragged():
+    group = torch.arange(60) ** 2 % 7
+    return GroupedData(torch.arange(60.0)[:, None], group)
+
+
+def content(plan):
+    return [(batch.x.flatten().tolist(), batch.groups.index.tolist()) for batch in plan]
+
+
+@pytest.mark.parametrize("batching", [Shuffled(9), Grouped(3, 4, small_groups="keep")])
+def test_a_plan_is_that_of_its_seed_and_epoch_made_ahead_or_not(batching):
+    data = ragged()
+    now, ahead = (Plans(batching, data, seed=5, ahead=ahead) for ahead in (False, True))
+    for epoch in range(3):
+        expected = batching.plan(data, seeded(torch.Generator(), 5, "order", epoch))
+        for plans in (now, ahead):
+            assert content(plans.of(epoch)) == content(expected)
+            plans.expect(epoch + 1)
+    assert now.expected is None and ahead.expected[0] == 3
+
+
+def test_a_plan_is_made_ahead_once():
+    made = []
+
+    class Counted(Shuffled):
+        def plan(self, *args):
+            made.append(True)
+            return super().plan(*args)
+
+    plans = Plans(Counted(9), ragged(), seed=0, ahead=True)
+    plans.of(0)
+    plans.expect(1)
+    assert len(made) == 2
+    plans.of(1)
+    assert len(made) == 2 and plans.expected is None
+
+
+def test_a_run_that_goes_on_elsewhere_gets_the_plan_it_asks_for():
+    plans = Plans(Shuffled(9), ragged(), seed=0, ahead=True)
+    plans.expect(1)
+    other = Plans(Shuffled(9), ragged(), seed=0)
+    assert content(plans.of(4)) == content(other.of(4))
+    assert content(plans.of(1)) == content(other.of(1))
+
+
+def test_a_rank_has_its_share_of_each():
+    of = [Ranks(), Ranks(rank=0, count=2), Ranks(rank=1, count=2)]
+    plans = [Plans(Shuffled(9), ragged(), seed=0, ranks=ranks).of(2) for ranks in of]
+    for whole, *parts in zip(*plans, strict=True):
+        seen = torch.cat([part.x for part in parts if part.groups.counts])
+        assert sorted(seen.flatten().tolist()) == sorted(whole.x.flatten().tolist())
+
+
+def test_on_a_cpu_nothing_is_gained_by_a_second_plan_in_memory():
+    assert not Plans(Shuffled(9), ragged(), seed=0).ahead
