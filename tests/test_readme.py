@@ -60,7 +60,7 @@ def test_the_first_screen_has_the_two_commands_that_are_run_in_ci():
     commands = re.findall(r"^pip install.*", README, flags=re.MULTILINE)
     assert commands == [
         "pip install -e . && python scripts/train.py run=runs/first",
-        'pip install -e ".[test]" && pytest',
+        'pip install -e ".[test]" && pytest -n 2',
     ]
     assert README.index(commands[1]) < len("x" * 99) * 24
 
