@@ -46,11 +46,14 @@ def run(cfg: DictConfig) -> float:
     resume = cfg.resume is not None
     config = resumed_config(cfg) if resume else cli.plain(cfg)
     config["dataset"] = cli.with_absolute_paths(config["dataset"])
-    if join(resolve_device(config["device"])).first:
+    first = join(resolve_device(config["device"])).first
+    if first:
         print(OmegaConf.to_yaml(config), flush=True)
     result = train_by(config, resume=resume)
     if not result.finished:
         raise SystemExit(0)  # a sweep ends here as well
+    if first:
+        print(f"to see what it learned: python scripts/evaluate.py run={result.run}", flush=True)
     return result.metrics.get("validation/best_loss", result.metrics["train/loss"])
 
 

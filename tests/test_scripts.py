@@ -110,6 +110,7 @@ def test_training_prints_its_configuration_and_where_the_run_is(run):
     folder, out = run
     assert re.fullmatch(r"\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d-seed0", folder.name)
     assert "content_dim: 10" in out and "the run is in runs/digits/" in out
+    assert out.endswith(f"scripts/evaluate.py run=runs/digits/{folder.name}\n")
     assert [path.name for path in folder.parents[2].iterdir()] == ["runs"]  # and nothing else
     assert isinstance(mlvae.load(folder), mlvae.models.MLVAE)
 
