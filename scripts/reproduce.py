@@ -65,7 +65,8 @@ def tried(name: str, table: dict, config: dict[str, object]) -> bool:
 
 def reproduce(name: str, table: dict, config: dict[str, object]) -> None:
     """Run what is missing of one table, then print it and keep it as a file."""
-    folder = Path(config["folder"]).expanduser() / (name + ("-fast" if config["fast"] else ""))
+    folder = Path(name).stem + ("-fast" if config["fast"] else "")
+    folder = Path(config["folder"]).expanduser() / folder
     seeds = config["seeds"] or (table["fast"] if config["fast"] else table)["seeds"]
     jobs = [
         job

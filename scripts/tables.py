@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 from datetime import date
+from pathlib import Path
 
 import torch
 import yaml
@@ -30,7 +31,7 @@ def names() -> list[str]:
 
 
 def read(name: str) -> dict:
-    """The config of a table.
+    """The config of a table: one of :func:`names`, or a file of yours.
 
     One that is ``of`` another has all that the other has, with its own keys in their place. What
     stands in ``with`` is appended to what every variant trains and is evaluated with.
@@ -52,10 +53,14 @@ def _config(name: str) -> DictConfig:
 
 
 def _loaded(name: str) -> DictConfig:
-    check_choice("table", name, [*names(), "all"])
-    path = CONFIGS / "tables" / f"{name}.yaml"
+    path = Path(name).expanduser()
+    if path.suffix != ".yaml":
+        check_choice("table", name, [*names(), "all", "a .yaml file"])
+        path = CONFIGS / "tables" / f"{name}.yaml"
     try:
         return OmegaConf.load(path)
+    except OSError as error:
+        raise InputError(f"table={name} must be a file: {error.strerror}") from error
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1
         raise InputError(

@@ -395,11 +395,10 @@ panels:
 
 
 @pytest.fixture
-def small_table():
-    path = SCRIPTS.parent / "configs" / "tables" / "small_for_a_test.yaml"
+def small_table(tmp_path_factory):
+    path = tmp_path_factory.mktemp("tables") / "small.yaml"
     path.write_text(TABLE)
-    yield "table=small_for_a_test"
-    path.unlink()
+    return f"table={path}"
 
 
 def test_a_table_is_reproduced_and_what_is_done_is_not_done_again(call, tmp_path, small_table):
@@ -407,7 +406,7 @@ def test_a_table_is_reproduced_and_what_is_done_is_not_done_again(call, tmp_path
     assert code == 0, err
     assert "**A small version, not the experiment itself: one epoch.**" in out
     assert "(reported: -1 [1]) |" in out and "[1] Nobody." in out
-    folder = tmp_path / "runs" / "reproduce" / "small_for_a_test-fast"
+    folder = tmp_path / "runs" / "reproduce" / "small-fast"
     assert (folder / "table.md").read_text().strip() in out
     code, out, err = call("reproduce", small_table, "fast=true", "device=cpu")
     assert code == 0 and "2 runs are done, 0 to do" in out, err
@@ -422,13 +421,13 @@ def test_of_all_tables_one_without_its_data_keeps_no_other_from_being_done(
     monkeypatch.syspath_prepend(str(SCRIPTS))
     import tables
 
-    monkeypatch.setattr(tables, "names", lambda: ["recipes", "small_for_a_test"])
+    monkeypatch.setattr(tables, "names", lambda: ["recipes", small_table.removeprefix("table=")])
     monkeypatch.setenv("MLVAE_DATA", "nowhere")
     nowhere = dict.fromkeys(("http_proxy", "https_proxy"), "http://127.0.0.1:9")
     code, out, err = call("reproduce", "table=all", "fast=true", "device=cpu", **nowhere)
     assert code == 1 and err == "error: not reproduced: recipes; the reasons stand above\n"
     assert "recipes: " in out and "nowhere/MNIST/raw must hold the four files" in out
-    assert (tmp_path / "runs/reproduce/small_for_a_test-fast/table.md").exists()
+    assert (tmp_path / "runs/reproduce/small-fast/table.md").exists()
 
 
 def test_runs_of_a_table_go_side_by_side_to_the_same_numbers(call, tmp_path, small_table):
@@ -437,7 +436,7 @@ def test_runs_of_a_table_go_side_by_side_to_the_same_numbers(call, tmp_path, sma
     assert code == 0, err
     finish(start("reproduce", small_table, *options, "jobs=2", "folder=by2", cwd=tmp_path))
     for jobs in (1, 2):
-        text = (tmp_path / f"by{jobs}" / "small_for_a_test-fast" / "table.md").read_text()
+        text = (tmp_path / f"by{jobs}" / "small-fast" / "table.md").read_text()
         tables.append(re.findall(r"^\| .*", text, flags=re.MULTILINE))
     assert tables[0] == tables[1] and "±" in tables[0][1]
 
@@ -446,18 +445,19 @@ def test_bad_input_to_a_reproduction_is_one_line(call, tmp_path, small_table):
     for arguments, message in (
         ([], "table has no default"),
         (["table=mnist_quantitive"], "did you mean 'mnist_quantitative'?"),
+        (["table=none.yaml"], "table=none.yaml must be a file: No such file"),
         ([small_table, "jobs=0"], "jobs must be an integer of at least 1"),
         ([small_table, "seed=1"], "there is no option seed; did you mean seeds?"),
     ):
         code, _, err = call("reproduce", *arguments)
         assert code == 1 and err.count("\n") == 1 and message in err, err
-    table = SCRIPTS.parent / "configs" / "tables" / "small_for_a_test.yaml"
+    table = Path(small_table.removeprefix("table="))
     table.write_text("title: [")
     code, _, err = call("reproduce", small_table)
     assert code == 1 and err.count("\n") == 1 and "must be a YAML file, but line 1" in err
     table.write_text(TABLE)
     assert list(tmp_path.iterdir()) == []
-    call("train", *FAST, "run=runs/reproduce/small_for_a_test-fast/plain-seed0")
+    call("train", *FAST, "run=runs/reproduce/small-fast/plain-seed0")
     code, _, err = call("reproduce", small_table, "fast=true", "device=cpu")
     assert code == 1 and "holds a run with other options" in err
 
