@@ -27,7 +27,7 @@ from mlvae.evaluation.answer import Estimate, estimate
 from mlvae.gaussian import DiagonalGaussian
 from mlvae.groups import Groups
 
-__all__ = ["DISTANCES", "Score", "Verification", "n_shot_accuracy", "verification"]
+__all__ = ["DISTANCES", "Score", "Verification", "compact", "n_shot_accuracy", "verification"]
 
 #: Most numbers that a distance computes at once: 32 MiB of float64, whatever N, G and D.
 MOST_NUMBERS = 2**22
@@ -182,6 +182,28 @@ def verification(
         )
     auc, eer = zip(*errors, strict=True)
     return Verification(estimate(auc), estimate(eer))
+
+
+def compact(codes: DiagonalGaussian) -> DiagonalGaussian:
+    """Codes of at most N dimensions that are as far from each other, and so are their means.
+
+    N observations lie in a space of N dimensions, however many pixels they have: these are their
+    coordinates there, by a QR decomposition in float64. Codes of fewer dimensions, or of variances
+    that differ, are given back as they are.
+
+    Args:
+        codes: of N observations, (N, D).
+
+    Example:
+        >>> pixels = DiagonalGaussian(torch.tensor([[3.0, 0.0, 4.0]]), torch.zeros(1, 3))
+        >>> compact(pixels).mean.abs()
+        tensor([[5.]], dtype=torch.float64)
+    """
+    number, dim = codes.mean.shape
+    if dim <= number or not _one_variance(codes):
+        return codes
+    mean = torch.linalg.qr(codes.mean.double().T, mode="r").R.T
+    return DiagonalGaussian(mean, codes.log_variance[:, :1].expand_as(mean))
 
 
 def _cosine(a: DiagonalGaussian, b: DiagonalGaussian) -> Tensor:

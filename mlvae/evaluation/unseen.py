@@ -15,7 +15,7 @@ from mlvae.errors import InputError, check_choice, check_integer
 from mlvae.evaluation.answer import Answer, Estimate, Figure, Table
 from mlvae.evaluation.charts import curves
 from mlvae.evaluation.codes import disjoint_sets, encode, principal_components
-from mlvae.evaluation.nearest import DISTANCES, n_shot_accuracy, verification
+from mlvae.evaluation.nearest import DISTANCES, compact, n_shot_accuracy, verification
 from mlvae.evaluation.subject import Code, Subject
 from mlvae.gaussian import DiagonalGaussian
 from mlvae.groups import Groups
@@ -188,7 +188,7 @@ class Unseen:
 def _posterior(code: Code, data: GroupedData) -> DiagonalGaussian:
     """The codes of all observations on the host, where distances are computed."""
     posterior = encode(code.representation, data)
-    return DiagonalGaussian(posterior.mean.cpu(), posterior.log_variance.cpu())
+    return compact(DiagonalGaussian(posterior.mean.cpu(), posterior.log_variance.cpu()))
 
 
 def _figure(labels: dict[str, str], records: list[dict]) -> Figure:

@@ -10,7 +10,7 @@ import torch
 from mlvae import DiagonalGaussian, Groups, InputError
 from mlvae.evaluation import nearest
 from mlvae.evaluation.answer import estimate
-from mlvae.evaluation.nearest import n_shot_accuracy, verification
+from mlvae.evaluation.nearest import compact, n_shot_accuracy, verification
 
 PHI = NormalDist().cdf
 
@@ -383,3 +383,26 @@ def test_many_dimensions_of_one_variance_are_compared_as_a_matrix_product(monkey
     monkeypatch.setattr(nearest, "_one_variance", lambda codes: False)
     assert n_shot_accuracy(codes, groups, **options) == fast
     assert 0.3 < fast.mean < 0.9
+
+
+@BOTH
+def test_codes_of_many_dimensions_are_as_far_apart_in_as_many_as_there_are(distance):
+    codes, groups = clusters([5, 4, 4], dim=200, spread=6.0)
+    codes = DiagonalGaussian(codes.mean, torch.full_like(codes.mean, 0.3))
+    few = compact(codes)
+    assert few.mean.shape == few.log_variance.shape == (13, 13)
+    for ask in (n_shot_accuracy, verification):
+        options = {"shots": 2} if ask is n_shot_accuracy else {"pairs": 100}
+        options |= {"distance": distance, "galleries": 5}
+        many = ask(codes, groups, **options)
+        assert ask(few, groups, **options) == many
+    for a, b in itertools.combinations(range(13), 2):
+        ends = torch.tensor([[a], [b]])
+        expected = nearest._pair_distances(codes, ends, distance)
+        assert nearest._pair_distances(few, ends, distance) == pytest.approx(expected, rel=1e-9)
+
+
+def test_codes_whose_dimensions_count_differently_stay_as_they_are():
+    codes, _ = clusters([3, 3], dim=20)
+    assert compact(codes) is codes
+    assert compact(points(torch.randn(9, 9))).mean.shape == (9, 9)
