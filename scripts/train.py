@@ -54,7 +54,8 @@ def run(cfg: DictConfig) -> float:
         raise SystemExit(0)  # a sweep ends here as well
     if first:
         print(f"to see what it learned: python scripts/evaluate.py run={result.run}", flush=True)
-    return result.metrics.get("validation/best_loss", result.metrics["train/loss"])
+    best = result.metrics.get("validation/best_loss")
+    return result.metrics["train/loss"] if best is None else best
 
 
 def train_by(config: dict[str, object], *, resume: bool, progress: bool = True) -> Result:

@@ -85,7 +85,7 @@ def split_within(
         test_name: what the fraction is called in an error.
 
     Raises:
-        InputError: if a fraction is no number in [0, 1), or every group is too small for it.
+        InputError: if a fraction is no number in [0, 1], or every group is too small for it.
     """
     parts: list[Tensor] = []
     order, rank = _shuffled(data, seed)

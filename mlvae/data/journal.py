@@ -41,7 +41,7 @@ class Journal:
         images, lines = folder / IMAGES, folder / LINES
         kept = self._recover(images, lines, header)
         if not kept:
-            # Deleted and made anew: whoever has the old pixels mapped keeps them.
+            # Deleted and made anew: whoever has the old pixels open keeps them.
             images.unlink(missing_ok=True)
             lines.unlink(missing_ok=True)
         # Without buffers: nothing is left to be written when the disk is full.

@@ -46,7 +46,7 @@ def curves(
     panels: Mapping[str, Mapping[str, Curve]],
     *,
     x_label: str,
-    lines: Mapping[str, Mapping[str, float]] | None = None,
+    lines: Mapping[str, Mapping[str, Mapping[float, float]]] | None = None,
 ) -> Figure:
     """Curves with standard errors, in panels side by side that share their legend.
 
@@ -55,7 +55,7 @@ def curves(
         caption: of the figure.
         panels: by the label of its vertical axis, the curves of a panel by label.
         x_label: of the horizontal axes.
-        lines: by panel, horizontal reference lines by label.
+        lines: by panel, reference lines by label, a height for each place of its curves.
     """
     from matplotlib.figure import Figure as Canvas  # seconds that `import mlvae` need not take
 
@@ -79,11 +79,15 @@ def curves(
                     capsize=2,
                 )
                 ax.set_xticks(range(len(xs)), [f"{x:g}" for x in xs])
-            for label, height in (lines or {}).get(title, {}).items():
-                ax.axhline(height, color="0.5", linewidth=0.8)
+            for label, heights in (lines or {}).get(title, {}).items():
+                level = [height for _, height in sorted(heights.items())]
+                if len(set(level)) == 1:
+                    ax.axhline(level[0], color="0.5", linewidth=0.8)
+                else:
+                    ax.plot(level, color="0.5", linewidth=0.8)
                 ax.annotate(
                     label,
-                    (1, height),
+                    (1, level[-1]),
                     xycoords=("axes fraction", "data"),
                     ha="right",
                     va="bottom",

@@ -145,12 +145,33 @@ def disjoint_sets(groups: Groups, k: int, *, generator: torch.Generator | None =
     return order[rank < (groups.sizes // k * k)[group]].view(-1, k)
 
 
-def cut_sets(groups: Groups, k: int, *, generator: torch.Generator | None = None) -> Tensor:
-    """Cut k times anew into :func:`disjoint_sets`: about as many sets as observations, (M, k).
+def cut_sets(
+    groups: Groups, k: int, *, generator: torch.Generator | None = None
+) -> tuple[Tensor, Tensor]:
+    """Sets to train a probe on, about as many as observations, and which of them to hold out.
 
-    For training a probe, where sets may overlap.
+    A tenth of the sets of one cut are held out, at least one of each group that has two. What is
+    left is cut k times anew into :func:`disjoint_sets`: these may overlap each other, but none has
+    an observation of a set that is held out. Of k = 1 none is: any tenth of them would do.
+
+    Returns:
+        Indices of observations, (M, k), and whether a set is held out, (M,); those come first.
     """
-    return torch.cat([disjoint_sets(groups, k, generator=generator) for _ in range(k)])
+    sets = disjoint_sets(groups, k, generator=generator)
+    if k == 1:
+        return sets, torch.zeros(len(sets), dtype=torch.bool, device=sets.device)
+    group = groups.index[sets[:, 0]]
+    whole = torch.bincount(group, minlength=groups.num_groups)
+    rank = torch.arange(len(sets), device=sets.device) - (whole.cumsum(0) - whole)[group]
+    number = torch.where(whole > 1, (whole // 10).clamp_min(1), 0)
+    held = sets[rank < number[group]]
+    free = torch.ones_like(groups.index, dtype=torch.bool)
+    free[held.flatten()] = False
+    rest = free.nonzero()[:, 0]
+    left = Groups.unchecked(groups.index[rest], groups.sizes - k * number)
+    cuts = [rest[disjoint_sets(left, k, generator=generator)] for _ in range(k)]
+    sets = torch.cat((held, *cuts))
+    return sets, torch.arange(len(sets), device=sets.device) < len(held)
 
 
 def common_labels(train: GroupedData, test: GroupedData) -> tuple[Tensor, Tensor]:

@@ -90,6 +90,8 @@ class Embedding:
         from sklearn.decomposition import PCA
         from sklearn.manifold import TSNE
 
+        if len(codes) == 1:
+            return np.zeros((1, 2))
         if codes.shape[1] == 1:
             return np.column_stack((codes[:, 0], np.zeros(len(codes))))
         if self.method == "pca" or len(codes) < 10:

@@ -63,6 +63,8 @@ class Factors:
             codes = [encode(code.representation, data).mean.cpu() for data in (train, test)]
             for factor in train.factors:
                 records += self._records(code, factor, codes, (train, test))
+        if not records:
+            return Answer(title, ["Not asked: no factor is known of both parts, and varies."])
         labels = {code.name: code.label for code in subject.codes()}
         of = "groups never seen in training" if name == "unseen" else "the test split"
         return Answer(
@@ -87,9 +89,9 @@ class Factors:
         parts: tuple[GroupedData, GroupedData],
     ) -> list[dict[str, object]]:
         """The score of each kind of predictor of one factor from one code."""
-        known = [data.factors[factor].cpu().isfinite() for data in parts]
-        if not all(mask.any() for mask in known):
-            return []
+        known = [data.factors[factor].cpu().isfinite() for data in parts if factor in data.factors]
+        if len(known) < 2 or int(known[0].sum()) < 2 or not known[1].any():
+            return []  # nothing to learn from, or to test on
         (x, y), (test_x, test_y) = (
             (each[mask].numpy(), data.factors[factor].cpu()[mask].numpy())
             for each, data, mask in zip(codes, parts, known, strict=True)
@@ -97,6 +99,8 @@ class Factors:
         rows = torch.randperm(len(x), generator=torch.Generator().manual_seed(0))[: self.most]
         train, test = (x[rows], y[rows]), (test_x, test_y)
         category = factor in self.categories or "+" in factor
+        if category and len(set(train[1].tolist())) == 1:
+            return []
         records = []
         for kind, predictor in self._predictors(category, x.shape[1]).items():
             score = float(predictor.fit(*train).score(*test))

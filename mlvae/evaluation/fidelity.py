@@ -72,8 +72,8 @@ class Fidelity:
             return Answer(title, ["Not asked: the model has no content and style to swap."])
         if test is None or not set(test.group_names) <= set(train.group_names):
             return Answer(title, ["Not asked: there is no test split of groups seen in training."])
-        if len(train.group_names) < 2:
-            return Answer(title, ["Not asked: there is one group only."])
+        if len(test.group_names) < 2:
+            return Answer(title, ["Not asked: the test split has one group only."])
         device = next(subject.model.parameters()).device
         parts = train.to(device), test.to(device)
         runs = [self._repetition(subject.model, *parts, seed) for seed in range(self.seeds)]

@@ -202,7 +202,9 @@ def compact(codes: DiagonalGaussian) -> DiagonalGaussian:
     number, dim = codes.mean.shape
     if dim <= number or not _one_variance(codes):
         return codes
-    mean = torch.linalg.qr(codes.mean.double().T, mode="r").R.T
+    # What is equal stays equal: a tie must not be broken by rounding.
+    different, place = codes.mean.double().unique(dim=0, return_inverse=True)
+    mean = torch.linalg.qr(different.T, mode="r").R.T[place]
     return DiagonalGaussian(mean, codes.log_variance[:, :1].expand_as(mean))
 
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from mlvae.data import GroupedData
 from mlvae.evaluation.answer import estimate
 from mlvae.evaluation.codes import accumulate_sets, common_labels, cut_sets, disjoint_sets, encode
-from mlvae.evaluation.probes import Probe, ProbeScore
+from mlvae.evaluation.probes import Probe, ProbeScore, entropy
 from mlvae.evaluation.subject import Code
 from mlvae.gaussian import DiagonalGaussian
 from mlvae.training.seeding import seeded
@@ -32,6 +32,7 @@ class _Task(NamedTuple):
     train_k: int
     seed: int
     train: tuple[Tensor, Tensor]
+    held: Tensor
     tests: dict[int, tuple[Tensor, Tensor]]
 
 
@@ -62,6 +63,8 @@ class ProbeGrid:
         self, codes: Sequence[Code], *, workers: int = 1, progress: bool = False
     ) -> list[dict[str, object]]:
         """Accuracy and conditional entropy of every combination, as means over seeds.
+
+        Beside them stand H(label) and the share of the most frequent label among the test codes.
 
         Args:
             codes: what to read the label from.
@@ -94,34 +97,50 @@ class ProbeGrid:
         for code in codes:
             posteriors = [encode(code.representation, data) for data in (self.train, self.test)]
             for seed in range(self.seeds):
-                sets = self._sets("train", seed), self._sets("test", seed)
+                learned = self._train_sets(seed)
+                sets = {k: sets for k, (sets, _) in learned.items()}, self._test_sets(seed)
                 for values in ("samples", "means") if code.random else ("means",):
                     train, test = (
                         {
-                            k: (_codes(*pair, code, values, seed), label[rows[:, 0]].cpu())
+                            k: (
+                                _codes(posterior, rows, code, values, f"{part} {k}", seed),
+                                label[rows[:, 0]].cpu(),
+                            )
                             for k, rows in of_k.items()
-                            for pair in [(posterior, rows)]
                         }
-                        for posterior, of_k, label in zip(posteriors, sets, labels, strict=True)
+                        for part, posterior, of_k, label in zip(
+                            ("train", "test"), posteriors, sets, labels, strict=True
+                        )
                     )
                     for k in self._trained:
                         tested = [i for i in self.ks if i == k or (i < k == self.train_k)]
                         tests = {i: test[i] for i in tested}
                         for kind in self.kinds:
-                            yield _Task(code.name, values, kind, k, seed, train[k], tests)
+                            held = learned[k][1].cpu()
+                            yield _Task(code.name, values, kind, k, seed, train[k], held, tests)
 
-    def _sets(self, part: str, seed: int) -> dict[int, Tensor]:
-        """Sets of observations of one part, for every k."""
-        data, ks = (self.train, self._trained) if part == "train" else (self.test, self.ks)
-        generator, sets = torch.Generator(data.device), {}
-        for k in ks:
-            seeded(generator, seed, f"{part} sets", k)
-            cut = cut_sets if part == "train" else disjoint_sets
-            sets[k] = cut(data.groups, k, generator=generator)
-        return sets
+    def _train_sets(self, seed: int) -> dict[int, tuple[Tensor, Tensor]]:
+        """For every k sets to train on, and which of them are held out."""
+        generator = torch.Generator(self.train.device)
+        return {
+            k: cut_sets(self.train.groups, k, generator=seeded(generator, seed, "train sets", k))
+            for k in self._trained
+        }
+
+    def _test_sets(self, seed: int) -> dict[int, Tensor]:
+        """For every k sets to test on."""
+        generator = torch.Generator(self.test.device)
+        return {
+            k: disjoint_sets(
+                self.test.groups, k, generator=seeded(generator, seed, "test sets", k)
+            )
+            for k in self.ks
+        }
 
     def _record(self, key: tuple, scores: list[ProbeScore]) -> dict[str, object]:
         code, values, kind, train_k, test_k = key
+        sets = (self.test.groups.sizes // test_k).cpu()  # of each group
+        labels = torch.arange(len(sets)).repeat_interleave(sets)
         return {
             "code": code,
             "values": values,
@@ -133,22 +152,28 @@ class ProbeGrid:
             "accuracy": estimate([score.accuracy for score in scores]),
             "conditional_entropy_bits": estimate([score.conditional_entropy for score in scores]),
             "num_test_codes": scores[0].num_codes,
+            "label_entropy_bits": entropy(labels),
+            "chance_accuracy": float(sets.max()) / len(labels),
         }
 
 
 def _codes(
-    posterior: DiagonalGaussian, sets: Tensor, code: Code, values: str, seed: int
+    posterior: DiagonalGaussian, sets: Tensor, code: Code, values: str, of: str, seed: int
 ) -> Tensor:
-    """A code of each set, (M, D) on the host."""
+    """A code of each set, (M, D) on the host.
+
+    ``of`` says what the sets are of. Train and test must not share their draws: rows of both are
+    in the order of groups, so a probe would know the label by the noise.
+    """
     pooled = accumulate_sets(posterior, sets, accumulation=code.accumulation)
     if values == "means":
         return pooled.mean.cpu()
-    generator = seeded(torch.Generator(sets.device), seed, f"{code.name} draws", len(sets))
+    generator = seeded(torch.Generator(sets.device), seed, f"{code.name} draws of {of}")
     return pooled.sample(generator=generator).cpu()
 
 
 def _run(task: _Task) -> list[tuple[tuple, ProbeScore]]:
     """Train one probe and test it."""
-    probe = Probe(*task.train, kind=task.kind, seed=task.seed)
+    probe = Probe(*task.train, kind=task.kind, seed=task.seed, held=task.held)
     what = (task.code, task.values, task.kind, task.train_k)
     return [((*what, k), probe.score(*test)) for k, test in task.tests.items()]

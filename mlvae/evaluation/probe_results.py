@@ -26,8 +26,6 @@ class ProbeResults:
     Args:
         records: of the grid.
         labels: what the codes are called, by name.
-        ceiling: H(label) in bits.
-        chance: accuracy of always answering the most frequent group.
         ks: observations accumulated to a test code.
         train_k: K of the paper's protocol.
         probes: kinds of probe; the first one is what words and curves speak of.
@@ -35,11 +33,20 @@ class ProbeResults:
 
     records: list[dict[str, object]]
     labels: dict[str, str]
-    ceiling: float
-    chance: float
     ks: Sequence[int]
     train_k: int
     probes: Sequence[str]
+
+    @property
+    def without_code(self) -> dict[str, dict[int, float]]:
+        """What each quantity is without any code, by k: sets are fewer than observations."""
+        return {
+            quantity: {record["test_k"]: record[known] for record in self.records}
+            for quantity, known in (
+                ("accuracy", "chance_accuracy"),
+                ("conditional_entropy_bits", "label_entropy_bits"),
+            )
+        }
 
     def find(self, **wanted: object) -> dict[str, object]:
         """The one record with these values."""
@@ -107,10 +114,10 @@ class ProbeResults:
         unit, digits, scale = QUANTITIES[quantity]
         chosen = [r for r in self.records if r["probe"] == self.probes[0] and r[key]]
         ks = sorted({record["test_k"] for record in chosen})
-        bound = self.chance if quantity == "accuracy" else self.ceiling
+        known = self.without_code[quantity]
         rows = [
             *self._rows(chosen, "test_k", ks, quantity),
-            ["no code", *[f"{scale * bound:.{digits}f}"] * len(ks)],
+            ["no code", *[f"{scale * known[k]:.{digits}f}" for k in ks]],
         ]
         return Table(f"{unit}, {protocol}.", ["code", *[f"k = {k}" for k in ks]], rows)
 
@@ -164,7 +171,9 @@ class ProbeResults:
             panels,
             x_label="k, observations accumulated to a code",
             lines={
-                "accuracy": {"most frequent group": self.chance},
-                "H(label | code), bits": {"H(label)": self.ceiling},
+                "accuracy": {"most frequent group": self.without_code["accuracy"]},
+                "H(label | code), bits": {
+                    "H(label)": self.without_code["conditional_entropy_bits"]
+                },
             },
         )

@@ -37,8 +37,9 @@ PROBES = ("mlp", "logistic", "knn")
 NEIGHBOURS = 15
 
 #: Of the MLP probe: units of a layer, codes in a step, and when it stops: after PATIENCE epochs
-#: that together gain less than LEAST_GAIN nats on the codes held out.
-WIDTH, BATCH, PATIENCE, LEAST_GAIN, MOST_EPOCHS = 256, 256, 5, 1e-3, 300
+#: that together gain less than LEAST_GAIN nats on the codes held out, but not before LEAST_STEPS
+#: steps: few codes of many labels give short epochs, of which the first ones gain nothing.
+WIDTH, BATCH, PATIENCE, LEAST_GAIN, LEAST_STEPS, MOST_EPOCHS = 256, 256, 5, 1e-3, 500, 300
 
 
 class ProbeScore(NamedTuple):
@@ -90,16 +91,26 @@ class Probe:
         codes: codes (M, D) to train on. They are standardised first.
         labels: label of each, (M,).
         kind: "mlp", two hidden layers of 256 units as in the paper, trained on the device of the
-            codes until the cross-entropy of a held-out tenth of them improves no more;
+            codes until the cross-entropy of those held out improves no more;
             "logistic", multinomial logistic regression; "knn", the 15 nearest neighbours, whose
             frequencies are smoothed by one count spread over the labels.
         seed: of the probe's own randomness.
+        held: which codes the MLP holds out, (M,), because others would know them: those of sets
+            that overlap. None, or none of them, is a random tenth.
 
     Raises:
         InputError: if there is one label only.
     """
 
-    def __init__(self, codes: Tensor, labels: Tensor, *, kind: str = "mlp", seed: int = 0) -> None:
+    def __init__(
+        self,
+        codes: Tensor,
+        labels: Tensor,
+        *,
+        kind: str = "mlp",
+        seed: int = 0,
+        held: Tensor | None = None,
+    ) -> None:
         check_choice("probe", kind, PROBES)
         self.kind = kind
         self.known, y = labels.to(codes.device).unique(return_inverse=True)
@@ -111,7 +122,7 @@ class Probe:
         self.mean, self.scale = x.mean(0), spread.clamp_min(max(0.01 * float(spread.max()), 1e-12))
         x = (x - self.mean) / self.scale
         if kind == "mlp":
-            self.network = _two_layers(x, y, seed)
+            self.network = _two_layers(x, y, seed, held)
             return
         # Seconds that `import mlvae` need not take.
         from sklearn.linear_model import LogisticRegression
@@ -156,16 +167,19 @@ class Probe:
         return probabilities.to(x.device, torch.float64)
 
 
-def _two_layers(x: Tensor, y: Tensor, seed: int) -> nn.Module:
-    """The paper's probe, trained until a held-out tenth of the codes improves no more.
+def _two_layers(x: Tensor, y: Tensor, seed: int, held: Tensor | None) -> nn.Module:
+    """The paper's probe, trained until the codes that are held out improve no more.
 
     scikit-learn's own stops early by accuracy, which leaves the cross-entropy, hence the bound on
     the conditional entropy, anywhere; this one stops by the cross-entropy itself.
     """
     generator = torch.Generator().manual_seed(seed)
     order = torch.randperm(len(x), generator=generator).to(x.device)
-    held, rest = order[: max(1, len(order) // 10)], order[max(1, len(order) // 10) :]
-    with torch.random.fork_rng(devices=[]):
+    if held is None or not held.any():
+        held = torch.zeros(len(x), dtype=torch.bool, device=x.device)
+        held[order[: max(1, len(order) // 10)]] = True
+    held, rest = order[held[order]], order[~held[order]]
+    with torch.random.fork_rng([x.device] if x.is_cuda else []):
         torch.manual_seed(seed)
         network = nn.Sequential(
             nn.Linear(x.shape[1], WIDTH),
@@ -176,7 +190,8 @@ def _two_layers(x: Tensor, y: Tensor, seed: int) -> nn.Module:
         ).to(x.device)
     adam = torch.optim.Adam(network.parameters(), lr=1e-3, fused=True)
     best, mark, stale, state = math.inf, math.inf, 0, {}
-    for _ in range(MOST_EPOCHS):
+    steps_an_epoch = -(-len(rest) // BATCH)
+    for epoch in range(1, MOST_EPOCHS + 1):
         shuffled = rest[torch.randperm(len(rest), generator=generator).to(x.device)]
         for rows in shuffled.split(BATCH):
             loss = functional.cross_entropy(network(x[rows]), y[rows])
@@ -189,7 +204,7 @@ def _two_layers(x: Tensor, y: Tensor, seed: int) -> nn.Module:
         if loss < best:
             best = loss
             state = {name: value.clone() for name, value in network.state_dict().items()}
-        if stale == PATIENCE:
+        if stale >= PATIENCE and epoch * steps_an_epoch >= LEAST_STEPS:
             break
     network.load_state_dict(state)
     return network
@@ -225,13 +240,13 @@ def probe_sets(
         seed: of the cuts, the draws and the probe.
     """
     generator = torch.Generator(train.device).manual_seed(seed)
+    learned, held = cut_sets(train.groups, k_train, generator=generator)
+    asked = disjoint_sets(test.groups, k_test, generator=generator)
     scored = []
-    for data, label, k in zip(
-        (train, test), common_labels(train, test), (k_train, k_test), strict=True
+    for data, label, sets in zip(
+        (train, test), common_labels(train, test), (learned, asked), strict=True
     ):
-        cut = cut_sets if data is train else disjoint_sets
-        sets = cut(data.groups, k, generator=generator)
         code = accumulate_sets(encode(representation, data), sets, accumulation=accumulation)
         value = code.sample(generator=generator) if sample else code.mean
         scored.append((value, label[sets[:, 0]]))
-    return probe(*scored, kind=kind, seed=seed)
+    return Probe(*scored[0], kind=kind, seed=seed, held=held).score(*scored[1])

@@ -74,12 +74,12 @@ class Separation:
         result = ProbeResults(
             records=grid.records(codes, workers=subject.workers, progress=subject.progress),
             labels={code.name: code.label for code in codes},
-            ceiling=entropy(test.groups.index),
-            chance=float(test.groups.sizes.max()) / len(test),
             ks=ks,
             train_k=train_k,
             probes=self.probes,
         )
+        ceiling = entropy(test.groups.index)
+        chance = float(test.groups.sizes.max()) / len(test)
         how = (
             f"Probes were trained on codes of the {len(train):,} {name} images"
             if len(train.shape) == 3
@@ -89,12 +89,12 @@ class Separation:
             how += " (no validation split has these groups: the model was trained on them)"
         how += (
             f" and tested on the {len(test):,} of the test split. H(label) is "
-            f"{result.ceiling:.3f} bits; always answering the most frequent group is right in "
-            f"{100 * result.chance:.1f} percent."
+            f"{ceiling:.3f} bits; always answering the most frequent group is right in "
+            f"{100 * chance:.1f} percent."
         )
         metrics = {
-            "label_entropy_bits": result.ceiling,
-            "chance_accuracy": result.chance,
+            "label_entropy_bits": ceiling,
+            "chance_accuracy": chance,
             "probes_trained_on": name,
             "train_k": train_k,
             "records": result.records,

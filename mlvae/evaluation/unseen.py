@@ -141,13 +141,17 @@ class Unseen:
             if record["shots"] == shots and record["distance"] == self.distances[0]
         ]
         chance = 100 * records[0]["chance"]
+        taking_part = {record["shots"]: record["num_groups"] for record in records}
         return [
             f"{data.groups.num_groups} groups that the model never saw, {len(data):,} "
             f"observations. Each known by {shots}, the others are assigned to the right group in "
             f"percent ({self.distances[0]} distance of posterior means; chance is {chance:.1f}): "
             + ", ".join(found)
             + ".",
-            f"Standard errors are over {self.galleries} random galleries, the same for all codes.",
+            f"Standard errors are over {self.galleries} random galleries, the same for all codes. "
+            "From n observations, only groups that have more take part: "
+            + ", ".join(f"{number} at n = {n}" for n, number in taking_part.items())
+            + ".",
         ]
 
     def _tables(
@@ -170,9 +174,8 @@ class Unseen:
                 ]
                 for name, label in labels.items()
             ]
-            rows.append(
-                ["chance", *[f"{100 * records[0]['chance']:.1f}"] * len(shots), "0.500", "50.0"]
-            )
+            chance = {r["shots"]: f"{100 * r['chance']:.1f}" for r in records}
+            rows.append(["chance", *[chance[n] for n in shots], "0.500", "50.0"])
             tables.append(
                 Table(
                     f"Identification from n observations a group, accuracy in percent, and "
@@ -196,7 +199,7 @@ def _figure(labels: dict[str, str], records: list[dict]) -> Figure:
     for record in records:
         panel = panels.setdefault(f"accuracy, {record['distance']}", {})
         panel.setdefault(labels[record["code"]], {})[record["shots"]] = record["accuracy"]
-    chance = {"chance": records[0]["chance"]}
+    chance = {"chance": {record["shots"]: record["chance"] for record in records}}
     return curves(
         "unseen",
         "Identification of groups never seen in training, each known by n of its observations. "

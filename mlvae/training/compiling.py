@@ -5,13 +5,15 @@ eager one, and so is all that calls it elsewhere, as validation does. What a tra
 compiled in one piece, from the encoder to the sums of the terms, or not at all. The numbers of
 observations and of groups may vary from batch to batch: on a CPU one piece of code serves all,
 another batches of a single group. On a CUDA device code for any size is slower and cannot be
-captured as a graph; there only batches of the size of the first are compiled, which mostly are all
-but the last of an epoch. A batch of one observation runs eagerly: PyTorch 2.14 has the strides of
-its images wrong. Noise is drawn by the generator, as the eager model draws it.
+captured as a graph; there only batches of one size are compiled, that of the first among those
+with the most observations, which mostly are all but the last of an epoch. A batch of one
+observation runs eagerly: PyTorch 2.14 has the strides of its images wrong. Noise is drawn by the
+generator, as the eager model draws it.
 """
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 from collections.abc import Callable
@@ -27,6 +29,8 @@ from mlvae.noise import HeldGenerator
 from mlvae.objectives import Objective
 from mlvae.training.ranks import Ranks
 from mlvae.training.sums import Forward, forward_of
+
+LOG = logging.getLogger("mlvae")
 
 __all__ = ["check_compile", "compiled", "compiled_alone"]
 
@@ -66,8 +70,9 @@ def compiled(model: nn.Module, *, one_size: bool = False, backend: str = "induct
     Args:
         model: returns an :class:`~mlvae.objectives.Objective` for a batch, and draws its noise by
             :mod:`mlvae.noise`.
-        one_size: compile batches that have as many observations and groups as the first, and run
-            others eagerly.
+        one_size: compile batches that have as many observations and groups as the first of the
+            largest so far, and run others eagerly. If there are as large ones of other numbers of
+            groups, the log says so once.
         backend: of ``torch.compile``.
 
     Returns:
@@ -88,17 +93,25 @@ def compiled(model: nn.Module, *, one_size: bool = False, backend: str = "induct
     held = HeldGenerator()
     eager = forward_of(model)
     run = compiled_alone(eager, backend=backend)
-    sizes: set[tuple[int, int]] = set()
+    chosen, said = (0, 0), False
 
     def forward(
         batch: Batch, *, generator: torch.Generator | None = None
     ) -> tuple[Objective, dict[str, Tensor]]:
+        nonlocal chosen, said
         size = len(batch.x), batch.groups.num_groups
         if size[0] == 1:
             return eager(batch, generator=generator)
-        if one_size and not sizes:
-            sizes.add(size)
-        if one_size and size not in sizes:
+        if size[0] > chosen[0]:
+            chosen = size
+        if one_size and size != chosen:
+            if size[0] == chosen[0] and not said:
+                said = True
+                LOG.warning(
+                    "batches of %d observations differ in their number of groups; of them only "
+                    "those of %d groups are compiled",
+                    *chosen,
+                )
             return eager(batch, generator=generator)
         if not one_size:
             for values in (batch.x, batch.groups.index, batch.groups.sizes):

@@ -42,7 +42,7 @@ class Result(NamedTuple):
     Attributes:
         run: folder of the run.
         metrics: the last value of every metric, as "split/name".
-        finished: False if a signal stopped the training before its end.
+        finished: False if a signal asked to stop, whether the training had come to its end or not.
     """
 
     run: Path
@@ -84,7 +84,7 @@ def train(
     ``checkpoint.pt`` (the last state) and ``best.pt`` (the lowest validation loss).
     Ctrl-C and SIGTERM save and return. However a run ended, resumed it goes on from its last
     checkpoint and ends bit for bit as an uninterrupted one, on a CPU with the same number of
-    threads; on CUDA PyTorch's own conditions for determinism apply.
+    threads (with one, if compiled); on CUDA PyTorch's own conditions for determinism apply.
 
     Started by torchrun, several processes train together and give what one would, to rounding;
     rank 0 writes the run. See :mod:`mlvae.training.ranks`.
@@ -137,7 +137,8 @@ def train(
     Raises:
         InputError: if arguments do not fit each other or the folder, before anything is written;
             or if a checkpoint cannot be saved.
-        Diverged: if the loss, a term or the gradient is not finite; the last good state is saved.
+        Diverged: if the loss, a term or the gradient is not finite, or the bound on the validation
+            data; the last good state is saved.
         RankLost: if of several ranks another one ended; the last checkpoint stays.
     """
     # Check everything before anything is written.
@@ -278,8 +279,10 @@ def train(
             )
             save_due, stop = ranks.agree(save_due, interrupt.requested)
 
+            validated = validation is not None and validate_every and validation_due
+
             # Stop if something is not finite. To look is to wait for a device, so it looks seldom.
-            if target.type == "cpu" or log_due or save_due or stop:
+            if target.type == "cpu" or log_due or validated or save_due or stop:
                 state.check_finite()
 
             # Report training averages.
@@ -288,8 +291,9 @@ def train(
                 state.training_step.sums.reset()
 
             # Validate, and keep the best state.
-            if validation is not None and validate_every and validation_due:
+            if validated:
                 values = evaluate_bound(model, validation, batching, seed=seed, ranks=ranks)
+                state.check_validation(values)
                 monitor.validation(values)
                 state.stale = 0 if values["loss"] < state.best else state.stale + 1
                 if state.stale == 0:
@@ -316,7 +320,8 @@ def train(
             monitor.interrupted()
         ranks.wait()  # what rank 0 writes is there for all that come back
     model.eval()
-    return Result(run, state.metrics, finished)
+    # Who asked to stop after the last step is told so, and does not begin another training.
+    return Result(run, state.metrics, finished and not interrupt.requested)
 
 
 def _every(interval: int | None, count: int) -> bool:

@@ -47,7 +47,7 @@ class Plans:
         self.ahead = cuda and len(data) <= MOST_AHEAD if ahead is None else ahead
         self.order = torch.Generator(data.device)
         self.stream = torch.cuda.Stream(data.device) if cuda and self.ahead else None
-        self.released: torch.cuda.Event | None = None
+        self.released = None if self.stream is None else self._steps().record_event()
         self.expected: tuple[int, Plan] | None = None
 
     def of(self, epoch: int) -> Plan:
@@ -56,7 +56,7 @@ class Plans:
         if number != epoch:
             plan = self._made(epoch)
         if self.stream is not None:
-            steps = torch.cuda.current_stream(self.data.device)
+            steps = self._steps()
             steps.wait_stream(self.stream)
             # Memory of the last plan goes to the one after this, once steps are done with it.
             self.released = steps.record_event()
@@ -67,9 +67,13 @@ class Plans:
         if not self.ahead:
             return
         with nullcontext() if self.stream is None else torch.cuda.stream(self.stream):
-            if self.released is not None:
+            if self.stream is not None:
                 self.stream.wait_event(self.released)
             self.expected = epoch, self._made(epoch)
+
+    def _steps(self) -> torch.cuda.Stream:
+        """The stream of the training steps."""
+        return torch.cuda.current_stream(self.data.device)
 
     def _made(self, epoch: int) -> Plan:
         plan = self.batching.plan(self.data, seeded(self.order, self.seed, "order", epoch))

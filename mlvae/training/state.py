@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -120,7 +121,8 @@ class TrainingState:
         """Take the state of the folder's last checkpoint.
 
         Raises:
-            InputError: if it is of another model, or of other data, batching or seed.
+            InputError: if it is of another model, seed or number of steps an epoch; that data and
+                batching are the same otherwise is for the caller to know.
         """
         path = self.run / "checkpoint.pt"
         checkpoint = read_checkpoint(path, device)
@@ -132,14 +134,27 @@ class TrainingState:
                 "batching and seed"
             )
         restore(self.model, checkpoint["model"], path)
-        # The run may have been on another kind of device, whose optimiser is built otherwise.
-        here = [(group["lr"], group["capturable"]) for group in self.optimizer.param_groups]
+        # Its moments alone: options may have changed, and another kind of device has its own.
+        here = [dict(group, params=None) for group in self.optimizer.param_groups]
         self.optimizer.load_state_dict(checkpoint["optimizer"])
-        for group, (rate, capturable) in zip(self.optimizer.param_groups, here, strict=True):
-            group["lr"], group["capturable"] = rate, capturable
+        for group, options in zip(self.optimizer.param_groups, here, strict=True):
+            group.update(options, params=group["params"])
         self.training_step.sums.load_state_dict(checkpoint["sums"])
         self.step, self.best = checkpoint["step"], checkpoint["best"]
         self.stale, self.metrics = checkpoint["stale"], checkpoint["metrics"]
+
+    def check_validation(self, values: dict[str, float]) -> None:
+        """Save the state and raise :class:`Diverged` if the bound on other data is not finite."""
+        wrong = {name: value for name, value in values.items() if not math.isfinite(value)}
+        if not wrong:
+            return
+        self.save()
+        what = ", ".join(f"{name} is {value}" for name, value in wrong.items())
+        raise Diverged(
+            f"after step {self.step} (epoch {self.step / self.steps_per_epoch:.2f}) of the "
+            f"validation data {what}; the state is saved in {self.run}; look at these data, or "
+            "train with a lower optimizer.learning_rate"
+        )
 
     def check_finite(self) -> None:
         """Save the last good state and raise :class:`Diverged` if a step was not finite.

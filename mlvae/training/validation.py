@@ -28,8 +28,8 @@ def evaluate_bound(
     bound depends on the size of groups, hence on ``batching``. Several ``ranks`` share the work.
 
     Returns:
-        Averages in nats, per observation and per group; "loss" is what training minimises, without
-        warm-up.
+        Averages in nats, per observation and per group; "loss" is the model's loss as
+        it is outside training: without warm-up, and without what belongs to training alone.
     """
     order, noise = torch.Generator(data.device), torch.Generator(data.device)
     seeded(noise, seed, "validation noise")

@@ -2,7 +2,14 @@ import pytest
 import torch
 
 from mlvae import GroupedData, Groups, InputError
-from mlvae.evaluation.codes import accumulate_sets, disjoint_sets, encode, pixels, representations
+from mlvae.evaluation.codes import (
+    accumulate_sets,
+    cut_sets,
+    disjoint_sets,
+    encode,
+    pixels,
+    representations,
+)
 from mlvae.models import VAE
 
 
@@ -56,3 +63,22 @@ def test_accumulated_pixels_are_the_plain_average():
     codes = accumulate_sets(encode(pixels, data), torch.tensor([[0, 2, 4], [1, 3, 5]]))
     expected = torch.stack((data.x[[0, 2, 4]].mean(0), data.x[[1, 3, 5]].mean(0))).flatten(1)
     torch.testing.assert_close(codes.mean, expected)
+
+
+@pytest.mark.parametrize("k", [2, 3, 5])
+def test_no_set_shares_an_observation_with_one_that_is_held_out(k):
+    groups = Groups(torch.arange(200) % 3)
+    sets, held = cut_sets(groups, k)
+    assert sets.shape[1] == k and (groups.index[sets] == groups.index[sets[:, :1]]).all()
+    kept_out, rest = sets[held].flatten(), sets[~held].flatten()
+    assert len(kept_out.unique()) == len(kept_out)
+    assert not torch.isin(rest, kept_out).any()
+    assert len(kept_out) == k * 3 * (66 // k // 10 or 1) and len(sets) > 150
+    assert set(groups.index[kept_out].tolist()) == {0, 1, 2}
+
+
+def test_single_observations_never_overlap_and_groups_of_one_set_keep_it():
+    sets, held = cut_sets(Groups(torch.arange(20) % 2), 1)
+    assert sorted(sets.flatten().tolist()) == list(range(20)) and not held.any()
+    sets, held = cut_sets(Groups(torch.tensor([0, 0, 0, 1, 1, 1, 1])), 2)
+    assert held.sum() == 1 and len(sets) == 1 + 2 * 2

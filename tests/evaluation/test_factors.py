@@ -72,3 +72,12 @@ def test_without_factors_it_says_so(known_subject):
     for options in ({"trees": 0}, {"most": 1}, {"categories": "side"}):
         with pytest.raises(InputError, match=r"evaluation\.factors"):
             Factors(**options)
+
+
+def test_factors_of_which_nothing_can_be_learned_or_tested_are_left_out(known, light):
+    train, test = light(60), light(30, seed=1)
+    train.factors["side"] = torch.ones(60)
+    train.factors["nothing"][1:] = float("nan")
+    del test.factors["light"]
+    answer = Factors(categories=("side",), trees=5).ask(Subject(known, Splits(train, None, test)))
+    assert "Not asked: no factor is known of both" in answer.summary[0] and not answer.metrics

@@ -406,3 +406,17 @@ def test_codes_whose_dimensions_count_differently_stay_as_they_are():
     codes, _ = clusters([3, 3], dim=20)
     assert compact(codes) is codes
     assert compact(points(torch.randn(9, 9))).mean.shape == (9, 9)
+
+
+@BOTH
+def test_what_is_equal_stays_equal_in_fewer_dimensions(distance):
+    # Codes of one of two images each: most pairs are ties, which rounding must not break.
+    images = torch.randn(2, 500)
+    codes, groups = points(images[torch.arange(40) % 2]), Groups(torch.arange(40) // 10)
+    few = compact(codes)
+    assert few.mean.shape == (40, 2)
+    options = {"distance": distance, "galleries": 3}
+    assert n_shot_accuracy(few, groups, shots=1, **options).mean == pytest.approx(0.25, abs=0.1)
+    assert verification(few, groups, **options).auc.mean == pytest.approx(0.5, abs=0.05)
+    alone = compact(points(torch.ones(40, 500)))
+    assert n_shot_accuracy(alone, groups, shots=1, **options).mean == pytest.approx(0.25)

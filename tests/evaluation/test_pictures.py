@@ -82,3 +82,10 @@ def test_options_out_of_range_are_refused():
         Manipulation(span=0)
     with pytest.raises(InputError, match=r"evaluation\.embedding\.method"):
         Embedding(method="umap")
+
+
+@pytest.mark.parametrize("method", ["tsne", "pca"])
+def test_one_observation_lies_somewhere(known, known_data, method):
+    one = known_data(4).subset([0])
+    answer = Embedding(method=method).ask(Subject(known, Splits(known_data(8), None, one)))
+    assert answer.embeddings["content_test"][0].shape == (1, 4)

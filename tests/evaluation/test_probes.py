@@ -100,3 +100,21 @@ def test_what_cannot_be_probed_is_refused(digits):
     other = GroupedData(digits.test.x, [10] * len(digits.test))
     with pytest.raises(InputError, match=r"every group it is tested on, but not \[10\]"):
         probe_sets(pixels, digits.train, other)
+
+
+def test_a_probe_of_codes_that_know_nothing_leaves_all_unknown_at_every_k(digits):
+    # Sets that overlap would let it learn by heart what it is stopped by.
+    def nothing(x):
+        return DiagonalGaussian(torch.randn(len(x), 16), torch.zeros(len(x), 16))
+
+    for k in (1, 5):
+        options = {"k_train": k, "k_test": k, "sample": False}
+        score = probe_sets(nothing, digits.train, digits.test, **options)
+        assert score.conditional_entropy < 3.322 + 0.1
+
+
+def test_few_codes_of_many_labels_are_given_time(digits):
+    labels = torch.arange(200).repeat(5)
+    codes = torch.randn(200, 16)[labels] + 0.3 * torch.randn(1000, 16)
+    again = codes + 0.3 * torch.randn(1000, 16)
+    assert probe((codes, labels), (again, labels)).accuracy > 0.7

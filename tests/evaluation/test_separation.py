@@ -3,10 +3,13 @@
 import math
 
 import pytest
+import torch
 
-from mlvae import InputError
+from mlvae import DiagonalGaussian, GroupedData, InputError
 from mlvae.data import Splits
 from mlvae.evaluation import Separation, Subject
+from mlvae.evaluation.probe_grid import ProbeGrid
+from mlvae.evaluation.subject import Code
 from mlvae.models import VAE
 from mlvae.networks import MLP
 
@@ -126,3 +129,31 @@ def test_what_cannot_be_asked_is_refused_or_said(known, known_data, known_subjec
     for options in ({"k": (0,)}, {"k": ()}, {"probes": ("svm",)}, {"seeds": 0}, {"train_k": 0}):
         with pytest.raises(InputError, match=r"evaluation\.separation"):
             Separation(**options)
+
+
+def test_no_probe_knows_a_label_by_the_noise_of_a_draw():
+    """Rows of train and test are in the order of groups: the same draws would tell all of it."""
+
+    def nothing(x):
+        return DiagonalGaussian(torch.zeros(len(x), 16), torch.zeros(len(x), 16))
+
+    data = GroupedData(torch.rand(2000, 1), torch.arange(2000) % 10)
+    grid = ProbeGrid(data, data, (1, 2), 2, ("knn", "logistic"), 2)
+    for record in grid.records([Code("style", "style", nothing, random=True)]):
+        assert record["accuracy"].mean < 0.13
+        assert record["conditional_entropy_bits"].mean > record["label_entropy_bits"] - 0.01
+
+
+def test_what_is_known_without_a_code_is_said_for_every_k(known, known_data):
+    data = known_data(60, labels=2)
+    test = data.subset([*range(0, 50, 2), *range(1, 27, 2)])  # 25 and 13: a set of 13 of each
+    answer = Separation(k=(1, 13), probes=("logistic",), seeds=1).ask(
+        Subject(known, Splits(data, data, test))
+    )
+    known = {
+        r["test_k"]: (r["chance_accuracy"], r["label_entropy_bits"])
+        for r in find(answer, same_k=True)
+    }
+    assert known == {1: (25 / 38, pytest.approx(0.926819, abs=1e-6)), 13: (0.5, 1.0)}
+    (row,) = (row for row in answer.tables[0].rows if row[0] == "no code")
+    assert row[1:] == ["65.8", "50.0"]

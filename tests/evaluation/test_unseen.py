@@ -71,3 +71,14 @@ def test_without_unseen_groups_it_says_how_to_have_some(known_subject):
     for options in ({"shots": ()}, {"shots": (0,)}, {"distances": ("l1",)}, {"galleries": 1}):
         with pytest.raises(InputError, match=r"evaluation\.unseen"):
             Unseen(**options)
+
+
+def test_chance_is_that_of_the_groups_that_have_enough_members(known, known_data):
+    many, few = known_data(40, labels=4), known_data(44, labels=4, seed=1)
+    unseen = few.subset([*range(0, 44, 4), *range(1, 44, 4), 2, 6, 3, 7])  # 11, 11, 2 and 2
+    answer = Unseen(shots=(1, 5), galleries=2, pairs=50).ask(
+        Subject(known, Splits(many, unseen=unseen))
+    )
+    rows = answer.tables[0].rows
+    assert rows[-1][:3] == ["chance", "25.0", "50.0"]
+    assert "4 at n = 1, 2 at n = 5" in answer.summary[1]

@@ -64,12 +64,25 @@ def test_traced_in_one_piece_for_all_sizes_it_is_the_eager_model(small_model, op
     assert not torch._dynamo.utils.counters["graph_break"]
 
 
-def test_of_one_size_only_batches_like_the_first_are_compiled(small_model):
+def test_of_one_size_only_the_largest_batches_are_compiled(small_model, caplog):
+    def said():
+        return [record.getMessage() for record in caplog.records if record.name == "mlvae"]
+
     model = small_model().train()
     forward = compiled(model, one_size=True, backend="aot_eager")
     # A first batch of one runs eagerly in any case, and does not count.
-    assert_as_eager(model, forward, ([0], *LABELS, [0, 1, 1, 2, 2, 0]))
+    assert_as_eager(model, forward, ([0], [0, 0, 1, 1, 2, 2], [0, 1, 1], [0, 1, 1, 2, 2, 0]))
     assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 1
+    # A run that goes on may begin with the last batch of an epoch: a larger one takes its place.
+    assert_as_eager(model, forward, ([0, 1, 1, 2, 2, 0, 1], [0, 0, 1, 1, 2, 2]))
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 2 and not said()
+    for _ in range(2):
+        assert_as_eager(model, forward, ([0, 0, 0, 0, 1, 1, 1],))
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 2
+    assert said() == [
+        "batches of 7 observations differ in their number of groups; of them only those of 3 "
+        "groups are compiled"
+    ]
 
 
 def test_draws_within_a_compiled_region_are_those_of_the_generator_in_order():

@@ -240,6 +240,47 @@ def test_a_step_that_is_not_finite_ends_training_with_the_state_before_it(
     assert resumed.metrics == whole.metrics
 
 
+def test_a_bound_on_the_validation_data_that_is_not_finite_ends_training(
+    small_model, digits, tmp_path
+):
+    def poison(model, inputs, output):
+        if not model.training:
+            output.terms["style_kl"].data[0] = math.nan
+
+    model = small_model()
+    model.register_forward_hook(poison)
+    with pytest.raises(Diverged, match=r"after step 15 .* validation data .*style_kl_per_.* nan"):
+        fit(model, digits, tmp_path, epochs=3)
+    assert read_checkpoint(tmp_path / "checkpoint.pt")["step"] == 15
+    assert "NaN" not in (tmp_path / "metrics.jsonl").read_text()
+    fit(small_model(), digits, tmp_path, epochs=2, resume=True)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"weight_decay": 100.0}, {"betas": (0.0, 0.5)}, {"eps": 1.0}, {"learning_rate": 0.1}],
+)
+def test_options_of_the_optimiser_may_change_on_the_way(small_model, digits, tmp_path, change):
+    ends = []
+    for options in ({}, change):
+        run = tmp_path / str(len(ends))
+        fit(small_model(), digits, run, epochs=1)
+        fit(small_model(), digits, run, epochs=2, resume=True, optimizer=Adam(**options))
+        ends.append(read_checkpoint(run / "checkpoint.pt")["model"]["encoder.heads.weight"])
+    assert not torch.equal(*ends)
+
+
+def test_a_signal_after_the_last_step_is_heard(small_model, digits, tmp_path, monkeypatch):
+    def asked(*args):
+        os.kill(os.getpid(), signal.SIGINT)
+        return {}
+
+    monkeypatch.setattr("mlvae.training.loop.pictures", asked)
+    result = fit(small_model(), digits, tmp_path, epochs=1)
+    assert not result.finished  # so that a sweep does not go on to its next job
+    assert read_checkpoint(tmp_path / "checkpoint.pt")["step"] == 15
+
+
 def test_patience_stops_when_nothing_improves(small_model, digits, tmp_path):
     # At a learning rate this small nothing changes: the first validation stays the best.
     options = {"optimizer": Adam(learning_rate=1e-30), "patience": 2, "epochs": 9}
