@@ -22,7 +22,7 @@ from mlvae.networks.coders import (
     SeparateEncoders,
 )
 
-__all__ = ["Conv", "Residual"]
+__all__ = ["Conv", "Halving", "Residual"]
 
 JOIN = 256  # units of the layer where features meet the context
 CHANNELS_A_GROUP = 8  # least number that a group norm takes together
@@ -48,6 +48,28 @@ class Residual(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Features (N, W, height, width), as many as there were."""
         return x + self.body(x)
+
+
+class Halving(nn.Conv2d):
+    """A convolution that halves height and width, rounding up.
+
+    Images one pixel wide are convolved in float32: in bfloat16 on a CPU, PyTorch 2.14 leaves those
+    numbers of the weights' gradient unwritten that meet nothing but the padding.
+
+    Args:
+        inputs: channels.
+        outputs: channels.
+    """
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__(inputs, outputs, 3, stride=2, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """From (N, inputs, height, width) to (N, outputs, height / 2, width / 2)."""
+        if x.shape[-1] > 1:
+            return super().forward(x)
+        with torch.autocast(x.device.type, enabled=False):
+            return super().forward(x.float())
 
 
 @dataclass(frozen=True)
@@ -120,7 +142,7 @@ class Conv:
         channels, *size = _image(shape)
         layers: list[nn.Module] = []
         for inputs, width in itertools.pairwise((channels, *self.widths)):
-            layers += [nn.Conv2d(inputs, width, 3, stride=2, padding=1), *self._stage(width)]
+            layers += [Halving(inputs, width), *self._stage(width)]
         layers += [*self._close(self.widths[-1]), nn.Flatten()]
         layers += [nn.Dropout(self.dropout)] if self.dropout else []
         return nn.Sequential(*layers), self.widths[-1] * math.prod(self._sizes(size)[-1])
