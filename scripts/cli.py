@@ -97,6 +97,11 @@ def _one_line(error: Exception) -> str:
     if match := re.search(r"Could not override '([^']+)'", message):
         close = difflib.get_close_matches(match[1], _option_names(), n=1)
         hint = f"did you mean {close[0]}? " if close else ""
+        if close == [match[1]]:  # of another choice of its group
+            return (
+                f"there is no option {match[1]} in this choice of {match[1].split('.')[0]}; "
+                f"choose another, or to resume a run that has one write +{match[1]}=..."
+            )
         return f"there is no option {match[1]}; {hint}`--cfg job` lists all options"
     if match := re.search(r"Could not (?:find|load) '([^']+)/([^/']+)'", message):
         names = sorted(path.stem for path in (CONFIGS / match[1]).glob("*.yaml"))

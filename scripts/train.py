@@ -98,11 +98,12 @@ def resumed_config(cfg: DictConfig) -> dict[str, object]:
         )
     saved = OmegaConf.create(config)
     for override in HydraConfig.get().overrides.task:
-        key = override.split("=")[0]
+        key = override.split("=")[0].lstrip("+")  # the default dataset has fewer options
         if key not in RESUMABLE and key.split(".")[0] + ".*" not in RESUMABLE:
             raise InputError(
                 f"a run is continued as it was configured, so {key} cannot change; only "
-                "trainer.*, optimizer.*, dataset.root, batching.span_ranks and device can"
+                "trainer.*, optimizer.*, batching.span_ranks, device and, as +dataset.root=..., "
+                "the place of the data can"
             )
         if key != "resume":
             print(f"changed: {key} was {OmegaConf.select(saved, key)}")

@@ -124,6 +124,19 @@ def test_a_run_is_resumed_by_its_folder_alone_and_may_be_made_longer(call, tmp_p
         assert_same_tensors(tmp_path / "long" / name, tmp_path / "short" / name)
 
 
+def test_a_run_whose_data_have_moved_is_told_where(call, tmp_path):
+    x, group = np.random.default_rng(0).random((40, 3)), np.repeat(["ann", "bob"], 20)
+    np.savez(tmp_path / "mine.npz", x=x, group=group)
+    call("train", "dataset=arrays", "dataset.root=mine.npz", *FAST, "run=run")
+    (tmp_path / "mine.npz").rename(tmp_path / "moved.npz")
+    code, _, err = call("train", "resume=run", "dataset.root=moved.npz")
+    assert code == 1 and err.count("\n") == 1 and "write +dataset.root=..." in err
+    code, out, err = call("train", "resume=run", "+dataset.root=moved.npz", "trainer.epochs=3")
+    assert code == 0 and "changed: dataset.root was" in out, err
+    code, _, err = call("train", "resume=run", "+dataset.size=9")
+    assert code == 1 and err.count("\n") == 1 and "dataset.size cannot change" in err
+
+
 def test_killed_at_random_moments_and_resumed_is_the_same_bit_for_bit(call, tmp_path):
     arguments = [*FAST[1:], "trainer.epochs=60", "trainer.checkpoint_seconds=0.05"]
     code, _, err = call("train", *arguments, "run=whole")
