@@ -44,6 +44,16 @@ def _full_precision(parameters: Tensor) -> Tensor:
     return parameters.float() if parameters.dtype.itemsize < 4 else parameters
 
 
+def _between(low: float, high: float, raw: Tensor) -> Tensor:
+    r"""From any real r, of any shape, to between ``low`` = a and ``high`` = b.
+
+    .. math:: \tfrac{b + a}{2} + \tfrac{b - a}{2} \tanh r = a + (b - a) \, \sigma(2 r)
+
+    The sigmoid takes a fifth of the time of the hyperbolic tangent on a CPU.
+    """
+    return low + (high - low) * (2 * raw).sigmoid()
+
+
 @dataclass(frozen=True)
 class Bernoulli:
     r"""Binary elements; the decoder gives the logit :math:`a` of each.
@@ -152,15 +162,7 @@ class LearnedGaussian:
 
     def log_variance(self, parameters: Tensor) -> Tensor:
         r"""The bounded log-variance :math:`\ell` (N, ...)."""
-        return self._middle + self._half * parameters[:, 1].tanh()
-
-    @property
-    def _middle(self) -> float:
-        return 0.5 * (self.log_variance_max + self.log_variance_min)
-
-    @property
-    def _half(self) -> float:
-        return 0.5 * (self.log_variance_max - self.log_variance_min)
+        return _between(self.log_variance_min, self.log_variance_max, parameters[:, 1])
 
     def log_prob(self, parameters: Tensor, x: Tensor) -> Tensor:
         """Log-density in nats of each of x (N, ...): (N,). ``parameters`` is (N, 2, ...)."""
@@ -169,7 +171,9 @@ class LearnedGaussian:
             log_variance = self.log_variance(parameters)
             error = (x - parameters[:, 0]).square() * (-log_variance).exp()
             return -0.5 * (error + log_variance + LOG_TWO_PI).flatten(1).sum(1)
-        return _LearnedGaussianLogProb.apply(parameters, x, self._middle, self._half)
+        return _LearnedGaussianLogProb.apply(
+            parameters, x, self.log_variance_min, self.log_variance_max
+        )
 
     def mean(self, parameters: Tensor) -> Tensor:
         """Expected observation (N, ...); it may leave [0, 1]."""
@@ -182,10 +186,11 @@ class LearnedGaussian:
 class _LearnedGaussianLogProb(torch.autograd.Function):
     r"""The log-density of :class:`LearnedGaussian` with its gradient written out.
 
-    With the error :math:`d = x - \mu`, :math:`t = \tanh r` and half the interval's length h,
+    With the error :math:`d = x - \mu` and :math:`u = \sigma(2 r)`, so that :math:`\ell = a + (b - a)
+    u`,
 
     .. math:: \partial_\mu \log p = d e^{-\ell}, \qquad
-        \partial_r \log p = \tfrac{h}{2} (d^2 e^{-\ell} - 1) (1 - t^2).
+        \partial_r \log p = (b - a) (d^2 e^{-\ell} - 1) \, u (1 - u).
 
     These arrays are the largest of a step, and a CPU's time goes into passing through them: left
     to autograd, the same takes twice as long.
@@ -193,30 +198,30 @@ class _LearnedGaussianLogProb(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: FunctionCtx, parameters: Tensor, x: Tensor, middle: float, half: float
+        ctx: FunctionCtx, parameters: Tensor, x: Tensor, low: float, high: float
     ) -> Tensor:
         mean, raw = parameters.flatten(2).unbind(1)
-        tanh = raw.tanh()
+        place = (2 * raw).sigmoid_()
         error = x.flatten(1) - mean
-        weighted = tanh * -half
-        if middle:
-            weighted.sub_(middle)  # before the exponential: either part alone may leave float32
+        weighted = place * (low - high)
+        if low:
+            weighted.sub_(low)  # before the exponential: either part alone may leave float32
         weighted.exp_().mul_(error)
-        ctx.save_for_backward(tanh, error, weighted)
-        ctx.half, ctx.shape, ctx.x_shape = half, parameters.shape, x.shape
-        total = torch.linalg.vecdot(error, weighted) + half * tanh.sum(1)
-        return -0.5 * (total + error.shape[1] * (LOG_TWO_PI + middle))
+        ctx.save_for_backward(place, error, weighted)
+        ctx.length, ctx.shape, ctx.x_shape = high - low, parameters.shape, x.shape
+        total = torch.linalg.vecdot(error, weighted) + (high - low) * place.sum(1)
+        return -0.5 * (total + error.shape[1] * (LOG_TWO_PI + low))
 
     @staticmethod
     @once_differentiable
     def backward(ctx: FunctionCtx, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        tanh, error, weighted = ctx.saved_tensors
+        place, error, weighted = ctx.saved_tensors
         gradient = gradient[:, None]
-        result = tanh.new_empty(len(tanh), 2, tanh.shape[1])
+        result = place.new_empty(len(place), 2, place.shape[1])
         torch.mul(weighted, gradient, out=result[:, 0])
-        slope = torch.addcmul(tanh.new_full((), -1), error, weighted)
-        slope.mul_(gradient * (0.5 * ctx.half))
-        torch.ops.aten.tanh_backward.grad_input(slope, tanh, grad_input=result[:, 1])
+        slope = torch.addcmul(place.new_full((), -1), error, weighted)
+        slope.mul_(gradient * ctx.length)
+        torch.ops.aten.sigmoid_backward.grad_input(slope, place, grad_input=result[:, 1])
         of_x = -result[:, 0].view(ctx.x_shape) if ctx.needs_input_grad[1] else None
         return result.view(ctx.shape), of_x, None, None
 
@@ -267,8 +272,7 @@ class DiscretisedLogistic:
 
     def log_scale(self, parameters: Tensor) -> Tensor:
         """The bounded log-scale (N, ...)."""
-        low, high = self.log_scale_min, self.log_scale_max
-        return 0.5 * (low + high) + 0.5 * (high - low) * parameters[:, 1].tanh()
+        return _between(self.log_scale_min, self.log_scale_max, parameters[:, 1])
 
     def log_prob(self, parameters: Tensor, x: Tensor) -> Tensor:
         """Log-probability in nats of each of x (N, ...): (N,). ``parameters`` is (N, 2, ...)."""
