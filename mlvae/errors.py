@@ -5,8 +5,17 @@ from __future__ import annotations
 import difflib
 import math
 from collections.abc import Collection
+from numbers import Integral, Real
 
-__all__ = ["Diverged", "InputError", "RankLost", "check_choice", "check_integer", "check_number"]
+__all__ = [
+    "Diverged",
+    "InputError",
+    "RankLost",
+    "check_choice",
+    "check_flag",
+    "check_integer",
+    "check_number",
+]
 
 
 class InputError(ValueError):
@@ -27,16 +36,22 @@ class RankLost(RuntimeError):
 
 def check_choice(name: str, value: object, choices: Collection[str]) -> None:
     """Raise :class:`InputError` unless ``value`` is one of ``choices``."""
-    if value in choices:
+    if isinstance(value, str) and value in choices:
         return
     close = difflib.get_close_matches(str(value), choices, n=1)
     hint = f" (did you mean {close[0]!r}?)" if close else ""
     raise InputError(f"{name} must be one of {', '.join(choices)}, not {value!r}{hint}")
 
 
+def check_flag(name: str, value: object) -> None:
+    """Raise :class:`InputError` unless ``value`` is True or False; a word, as "no", is neither."""
+    if not isinstance(value, bool):
+        raise InputError(f"{name} must be true or false, not {value!r}")
+
+
 def check_integer(name: str, value: object, *, minimum: int) -> None:
     """Raise :class:`InputError` unless ``value`` is an integer of at least ``minimum``."""
-    if not isinstance(value, int) or isinstance(value, bool) or value < minimum:
+    if not isinstance(value, Integral) or isinstance(value, bool) or value < minimum:
         raise InputError(f"{name} must be an integer of at least {minimum}, not {value!r}")
 
 
@@ -52,7 +67,7 @@ def check_number(
 
     ``exclusive`` leaves the lower end out.
     """
-    if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
+    if isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value):
         above = value > minimum if exclusive else value >= minimum
         if above and value <= maximum:
             return

@@ -186,8 +186,8 @@ class LearnedGaussian:
 class _LearnedGaussianLogProb(torch.autograd.Function):
     r"""The log-density of :class:`LearnedGaussian` with its gradient written out.
 
-    With the error :math:`d = x - \mu` and :math:`u = \sigma(2 r)`, so that :math:`\ell = a + (b - a)
-    u`,
+    With the error :math:`d = x - \mu` and :math:`u = \sigma(2 r)`, of which :math:`\ell` is
+    :math:`a + (b - a) u`,
 
     .. math:: \partial_\mu \log p = d e^{-\ell}, \qquad
         \partial_r \log p = (b - a) (d^2 e^{-\ell} - 1) \, u (1 - u).

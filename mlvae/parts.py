@@ -11,9 +11,11 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
+import numpy as np
+
 from mlvae.errors import InputError, check_choice
 
-__all__ = ["from_config", "to_config"]
+__all__ = ["from_config", "plain", "take_lists", "to_config"]
 
 Part = TypeVar("Part")
 
@@ -25,8 +27,35 @@ def to_config(part: object) -> dict[str, object]:
         value = getattr(part, field.name)
         if dataclasses.is_dataclass(value):
             value = to_config(value)
-        config[field.name] = list(value) if isinstance(value, tuple) else value
-    return config
+        config[field.name] = value
+    return plain(config)
+
+
+def plain(value: object) -> object:
+    """``value`` as files keep it: tuples as lists, NumPy's numbers as Python's, at any depth."""
+    if isinstance(value, Mapping):
+        return {key: plain(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(each) for each in value]
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def take_lists(part: object, prefix: str, *names: str) -> None:
+    """Make tuples of lists that a part was given, for its ``__post_init__``.
+
+    Args:
+        part: a frozen dataclass.
+        prefix: what the part is, to begin an error with.
+        names: of the fields that are tuples.
+
+    Raises:
+        InputError: if one is neither a list nor a tuple.
+    """
+    for name in names:
+        value = getattr(part, name)
+        if not isinstance(value, list | tuple):
+            raise InputError(f"{prefix}.{name} must be a list, not {value!r}")
+        object.__setattr__(part, name, tuple(value))
 
 
 def from_config(config: Mapping[str, object], choices: Sequence[type[Part]], what: str) -> Part:
@@ -40,6 +69,8 @@ def from_config(config: Mapping[str, object], choices: Sequence[type[Part]], wha
     Raises:
         InputError: if the class or a field is unknown, or a value is out of range.
     """
+    if not isinstance(config, Mapping):
+        raise InputError(f"{what} must be options by name, its name among them, not {config!r}")
     fields = dict(config)
     name = fields.pop("name", None)
     classes = {choice.__name__: choice for choice in choices}

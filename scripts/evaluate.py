@@ -14,7 +14,7 @@ from train import train_by
 
 import mlvae
 from mlvae.data import BATCHINGS, open_dataset
-from mlvae.errors import InputError
+from mlvae.errors import InputError, check_flag
 from mlvae.evaluation import QUESTIONS, evaluate
 from mlvae.parts import from_config
 from mlvae.training.checkpoint import read_checkpoint
@@ -40,6 +40,7 @@ def evaluate_by(config: dict[str, object], *, progress: bool = True) -> dict[str
     if not questions:
         raise InputError("evaluation must name at least one question: evaluation=[separation]")
     device = resolve_device(config["device"])
+    check_flag("best", config["best"])
     name = "best.pt" if config["best"] else "checkpoint.pt"
     checkpoint = read_checkpoint(run / name)
     trained = checkpoint["config"]

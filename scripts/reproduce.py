@@ -23,7 +23,7 @@ from hydra import compose
 from omegaconf import DictConfig
 from train import train_by
 
-from mlvae.errors import InputError, check_integer
+from mlvae.errors import InputError, check_flag, check_integer
 from mlvae.training.checkpoint import read_checkpoint
 
 #: Of a run's configuration, what does not decide its result.
@@ -44,11 +44,23 @@ def main(cfg: DictConfig) -> None:
     with cli.one_line_errors():
         config = cli.plain(cfg)
         check_integer("jobs", config["jobs"], minimum=1)
+        check_flag("fast", config["fast"])
+        check_seeds(config["seeds"])
         names = tables.names() if config["table"] == "all" else [config["table"]]
         experiments = {name: tables.read(name) for name in names}
         failed = [name for name, table in experiments.items() if not tried(name, table, config)]
         if failed:
             raise InputError(f"not reproduced: {', '.join(failed)}; the reasons stand above")
+
+
+def check_seeds(seeds: object) -> None:
+    """Raise :class:`InputError` unless ``seeds`` is None or a list of seeds."""
+    if seeds is None:
+        return
+    if not isinstance(seeds, list) or not seeds:
+        raise InputError(f"seeds must be a list, as seeds=[0,1,2], not {seeds!r}")
+    for seed in seeds:
+        check_integer("seeds", seed, minimum=0)
 
 
 def tried(name: str, table: dict, config: dict[str, object]) -> bool:

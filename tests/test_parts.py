@@ -1,12 +1,16 @@
 from dataclasses import dataclass
 
+import numpy as np
 import pytest
+import torch
 
-from mlvae import Adam, InputError
-from mlvae.data import BATCHINGS, Grouped, Shuffled
+import mlvae
+from mlvae import Adam, GroupedData, InputError
+from mlvae.data import BATCHINGS, Grouped, GroupWarp, Shuffled
 from mlvae.likelihoods import LIKELIHOODS, DiscretisedLogistic, LearnedGaussian
-from mlvae.networks import MLP, Conv
-from mlvae.parts import from_config, to_config
+from mlvae.models import MLVAE, build
+from mlvae.networks import MLP, Conv, ConvMLP
+from mlvae.parts import from_config, plain, to_config
 
 
 @pytest.mark.parametrize(
@@ -59,3 +63,55 @@ def test_a_missing_field_is_named():
     with pytest.raises(InputError, match="value"):
         from_config({"name": "Needs"}, (Needs,), "part")
     assert from_config({"name": "Shuffled"}, BATCHINGS, "part") == Shuffled()
+
+
+def test_lists_and_numpys_numbers_are_as_good_as_tuples_and_pythons():
+    part = MLP(hidden=[np.int64(7), 3])
+    assert part == MLP(hidden=(7, 3)) and hash(part) == hash(MLP(hidden=(7, 3)))
+    assert Conv(widths=[8, 9]) == Conv(widths=(8, 9))
+    assert Adam(betas=[0.5, 0.9]) == Adam(betas=(0.5, 0.9))
+    config = to_config(Adam(learning_rate=np.float32(0.5), warmup_steps=np.int64(3)))
+    assert type(config["learning_rate"]) is float and type(config["warmup_steps"]) is int
+    assert type(to_config(part)["hidden"][0]) is int
+
+
+def test_plain_values_are_plain_at_any_depth():
+    value = {"a": (np.float32(0.5), [np.int64(2), "x"]), "b": {"c": None, "d": np.True_}}
+    assert plain(value) == {"a": [0.5, [2, "x"]], "b": {"c": None, "d": True}}
+    assert type(plain(value)["b"]["d"]) is bool
+
+
+@pytest.mark.parametrize("config", [None, "MLP", ["MLP"]])
+def test_what_is_no_dictionary_is_refused(config):
+    with pytest.raises(InputError, match="part must be options by name, its name among them, not"):
+        from_config(config, (MLP,), "part")
+    with pytest.raises(InputError, match="model must be options by name"):
+        build((2,), config)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda flag: MLP(shared=flag),
+        lambda flag: Conv(shared=flag),
+        lambda flag: ConvMLP(shared=flag),
+        lambda flag: Shuffled(span_ranks=flag),
+        lambda flag: GroupWarp(flip=flag),
+        lambda flag: MLVAE((2,), style_given_content=flag),
+    ],
+)
+@pytest.mark.parametrize("flag", ["no", "maybe", 1, None])
+def test_true_and_false_are_no_words(make, flag):
+    make(True)
+    with pytest.raises(InputError, match="must be true or false, not"):
+        make(flag)
+
+
+def test_numpys_numbers_make_a_model_that_trains_and_comes_back(tmp_path):
+    data = GroupedData(np.random.default_rng(0).random((40, 6)), np.repeat([0, 1], 20))
+    model = MLVAE(np.array(data.shape), content_dim=np.int64(2), content_kl_weight=np.float32(0.5))
+    options = {"epochs": np.int64(2), "seed": np.int64(1), "optimizer": Adam(np.float64(1e-3))}
+    mlvae.train(model, data, run=tmp_path, progress=False, **options)
+    back = mlvae.load(tmp_path)
+    assert back.config == model.config
+    torch.testing.assert_close(back.infer_content(data.x).mean, model.infer_content(data.x).mean)

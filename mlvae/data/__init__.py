@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from inspect import signature
+
 from mlvae.data.arrays import arrays
 from mlvae.data.augmentation import GroupWarp
 from mlvae.data.batching import Grouped, Plan, Shuffled
@@ -61,6 +63,15 @@ DATASETS = {
 
 
 def open_dataset(name: str, **options: object) -> Splits:
-    """The splits of the dataset called ``name``; ``options`` are its function's arguments."""
+    """The splits of the dataset called ``name``; ``options`` are its function's arguments.
+
+    Raises:
+        InputError: if there is no such dataset or option, or a value is out of range.
+    """
     check_choice("dataset.name", name, DATASETS)
+    known = signature(DATASETS[name]).parameters
+    if "options" in known:  # which it passes on
+        known = {**known, **signature(faces).parameters}
+    for option in options:
+        check_choice(f"an option of dataset {name}", option, [k for k in known if k != "options"])
     return DATASETS[name](**options)

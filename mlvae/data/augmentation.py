@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from mlvae.batch import Batch
-from mlvae.errors import InputError, check_integer, check_number
+from mlvae.errors import InputError, check_flag, check_integer, check_number
 from mlvae.noise import normal, per_group, uniform
 
 __all__ = ["GroupWarp"]
@@ -60,8 +60,7 @@ class GroupWarp:
         for name in ("affine", "shift", "elastic"):
             check_number(f"augmentation.{name}", getattr(self, name), minimum=0)
         check_integer("augmentation.lattice", self.lattice, minimum=2)
-        if not isinstance(self.flip, bool):
-            raise InputError(f"augmentation.flip must be true or false, not {self.flip!r}")
+        check_flag("augmentation.flip", self.flip)
 
     def check(self, shape: tuple[int, ...]) -> None:
         """Raise :class:`InputError` for observations that are no images."""

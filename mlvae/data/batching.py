@@ -18,7 +18,7 @@ from torch import Tensor
 
 from mlvae.batch import Batch
 from mlvae.data.grouped import GroupedData
-from mlvae.errors import InputError, check_choice, check_integer
+from mlvae.errors import InputError, check_choice, check_flag, check_integer
 from mlvae.groups import Groups
 from mlvae.origin import Origin
 
@@ -137,7 +137,7 @@ class Shuffled:
 
     def __post_init__(self) -> None:
         check_integer("batching.batch_size", self.batch_size, minimum=1)
-        _check_span(self.span_ranks)
+        check_flag("batching.span_ranks", self.span_ranks)
 
     def for_evaluation(self) -> Shuffled:
         """The same batching: it takes any data."""
@@ -187,7 +187,7 @@ class Grouped:
         check_integer("batching.groups", self.groups, minimum=1)
         check_integer("batching.members", self.members, minimum=1)
         check_choice("batching.small_groups", self.small_groups, ("error", "keep"))
-        _check_span(self.span_ranks)
+        check_flag("batching.span_ranks", self.span_ranks)
 
     def for_evaluation(self) -> Grouped:
         """The same batching, but for data whose groups may be smaller: few are in validation."""
@@ -230,11 +230,6 @@ class Grouped:
         rows = ends[first].tolist()
         order = order.to(data.x.device)
         return Plan(data, order, place % self.groups, sizes, origin, rows, first)
-
-
-def _check_span(span_ranks: object) -> None:
-    if not isinstance(span_ranks, bool):
-        raise InputError(f"batching.span_ranks must be true or false, not {span_ranks!r}")
 
 
 def _starts(batch: Tensor, num_batches: int) -> Tensor:

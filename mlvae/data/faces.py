@@ -11,7 +11,7 @@ from pathlib import Path
 from mlvae.data.group_splits import Share, large_groups, split_groups, split_named, split_within
 from mlvae.data.grouped import GroupedData
 from mlvae.data.splits import Splits
-from mlvae.errors import InputError, check_choice, check_integer, check_number
+from mlvae.errors import InputError, check_choice, check_flag, check_integer, check_number
 
 __all__ = ["celeba", "faces", "lfw", "omniglot", "yale_b"]
 
@@ -98,6 +98,8 @@ def faces(
     from mlvae.data.cache import open_cache  # Pillow, which `import mlvae` need not load
 
     _check(size, crop, minimum, maximum, limit, workers, seed, split, within)
+    check_flag("dataset.colour", colour)
+    check_flag("dataset.strict", strict)
     roots, table = _roots(root, table)
     cached = open_cache(
         name,

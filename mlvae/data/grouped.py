@@ -5,6 +5,7 @@ Shapes: N observations, G groups, ... one observation.
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -15,6 +16,7 @@ from mlvae.batch import Batch
 from mlvae.data.stored import StoredImages
 from mlvae.errors import InputError
 from mlvae.groups import Groups, label_index
+from mlvae.observations import as_tensor
 from mlvae.origin import Origin
 
 __all__ = ["GroupedData"]
@@ -59,7 +61,7 @@ class GroupedData:
         factors: Mapping[str, object] | None = None,
     ) -> None:
         if not isinstance(x, StoredImages):
-            x = _checked(x if isinstance(x, Tensor) else _from_array(x))
+            x = _checked(as_tensor(x))
         self.x = x
         index, self.group_names = label_index(group)
         if len(index) != len(self.x):
@@ -123,6 +125,11 @@ class GroupedData:
                 f"a subset of {self} takes indices (n,) or a mask of {len(self)} booleans, "
                 f"not {indices.dtype} of shape {tuple(indices.shape)}"
             )
+        low, high = (int(end) for end in indices.aminmax())
+        if low < 0 or high >= len(self):
+            raise InputError(
+                f"indices of {self} must lie in [0, {len(self)}), not in [{low}, {high}]"
+            )
         return indices.long()  # torch takes bytes for a mask
 
     @classmethod
@@ -144,6 +151,16 @@ class GroupedData:
             return x
         # The same numbers; in one kernel where a kernel counts, in place where memory does.
         return x.mul(1 / 255) if x.is_cuda else x.to(torch.float32).mul_(1 / 255)
+
+    def fingerprint(self) -> dict[str, object]:
+        """Plain values that tell these data from others, by their number and their groups."""
+        sizes = self.groups.sizes.cpu().numpy()
+        names = "\0".join(map(str, self.group_names))
+        return {
+            "observations": len(self),
+            "groups": len(sizes),
+            "checksum": zlib.crc32(sizes.tobytes(), zlib.crc32(names.encode())),
+        }
 
     def expect(self, indices: Tensor) -> None:
         """Say which observations (n,) are asked for next: a disk may read them meanwhile."""
@@ -187,19 +204,6 @@ class GroupedData:
         return order[first[:limit]]
 
 
-def _from_array(x: object) -> Tensor:
-    """A tensor of what NumPy makes an array of numbers of, or :class:`InputError`."""
-    try:
-        array = np.asarray(x)
-    except ValueError as error:
-        raise InputError(f"x must be an array of shape (N, ...), not ragged: {error}") from error
-    if array.dtype.kind not in "uif" or array.dtype.itemsize > 8:
-        raise InputError(f"x must be uint8 images or floats, not {array.dtype}; convert it first")
-    # torch takes neither foreign byte order nor negative strides, and warns of read-only memory:
-    # only such arrays are copied.
-    return torch.from_numpy(np.require(array, array.dtype.newbyteorder("="), ["C", "W"]))
-
-
 def _factor(name: str, values: object, length: int) -> Tensor:
     """A known factor as the class keeps it, or :class:`InputError`."""
     try:
@@ -216,8 +220,6 @@ def _factor(name: str, values: object, length: int) -> Tensor:
 
 def _checked(x: Tensor) -> Tensor:
     """``x`` as the class keeps it, or :class:`InputError`."""
-    if x.dtype not in (torch.uint8, torch.float16, torch.bfloat16, torch.float32, torch.float64):
-        raise InputError(f"x must be uint8 images or floats, not {x.dtype}; convert it first")
     if x.ndim < 2 or x.numel() == 0:
         raise InputError(f"x must have shape (N, ...) with N at least 1, not {tuple(x.shape)}")
     if x.ndim == 4 and x.shape[1] > 4 and x.shape[3] in (1, 3, 4):
@@ -230,7 +232,10 @@ def _checked(x: Tensor) -> Tensor:
     x = x.float()
     if (wrong := ~x.isfinite()).any():
         row = int(wrong.flatten(1).any(1).nonzero()[0])
-        raise InputError(f"x must be finite, but observation {row} has NaN or an infinity")
+        raise InputError(
+            f"x must be finite in float32, but observation {row} has NaN, an infinity or a number "
+            "beyond 3.4e38"
+        )
     if x.ndim > 2:
         low, high = (float(end) for end in x.aminmax())
         if low < 0 or high > 1:

@@ -21,6 +21,7 @@ from mlvae.evaluation.charts import heatmap
 from mlvae.evaluation.codes import encode, representations
 from mlvae.evaluation.metrics import METRICS, SCORES, TREES, scores
 from mlvae.evaluation.subject import Subject
+from mlvae.parts import take_lists
 
 __all__ = ["Disentanglement"]
 
@@ -53,9 +54,7 @@ class Disentanglement:
 
     def __post_init__(self) -> None:
         where = "evaluation.disentanglement"
-        for name in ("categories", "metrics"):
-            if not isinstance(value := getattr(self, name), tuple):
-                raise InputError(f"{where}.{name} must be a list, not {value}")
+        take_lists(self, where, "categories", "metrics")
         if not self.metrics:
             raise InputError(f"{where}.metrics must not be an empty list")
         for metric in self.metrics:

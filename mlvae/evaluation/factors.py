@@ -15,12 +15,13 @@ import torch
 from torch import Tensor
 
 from mlvae.data import GroupedData
-from mlvae.errors import InputError, check_integer
+from mlvae.errors import check_integer
 from mlvae.evaluation.answer import Answer, Figure, Table
 from mlvae.evaluation.charts import heatmap
 from mlvae.evaluation.codes import encode
 from mlvae.evaluation.metrics import calibrated_bits
 from mlvae.evaluation.subject import Code, Subject
+from mlvae.parts import take_lists
 
 __all__ = ["Factors"]
 
@@ -44,10 +45,7 @@ class Factors:
     most: int = 5000
 
     def __post_init__(self) -> None:
-        if not isinstance(self.categories, tuple):
-            raise InputError(
-                f"evaluation.factors.categories must be a list, not {self.categories}"
-            )
+        take_lists(self, "evaluation.factors", "categories")
         check_integer("evaluation.factors.trees", self.trees, minimum=1)
         check_integer("evaluation.factors.most", self.most, minimum=10)
 

@@ -18,7 +18,7 @@ from mlvae.gaussian import DiagonalGaussian
 from mlvae.groups import Groups
 from mlvae.mixture import GroupMixture
 from mlvae.models import MLVAE, VAE
-from mlvae.models.observations import as_observations
+from mlvae.observations import as_observations
 
 __all__ = ["importance_weighted_bound"]
 

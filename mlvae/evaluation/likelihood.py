@@ -18,6 +18,7 @@ from mlvae.evaluation.codes import disjoint_sets
 from mlvae.evaluation.importance import importance_weighted_bound
 from mlvae.evaluation.subject import Subject
 from mlvae.models import MLVAE, VAE
+from mlvae.parts import take_lists
 from mlvae.training import evaluate_bound
 from mlvae.training.seeding import seeded
 
@@ -42,6 +43,7 @@ class Likelihood:
     num_style: int = 8
 
     def __post_init__(self) -> None:
+        take_lists(self, "evaluation.likelihood", "sizes", "num_content")
         if not self.sizes or not self.num_content:
             raise InputError("evaluation.likelihood.sizes and num_content must not be empty lists")
         for size in self.sizes:

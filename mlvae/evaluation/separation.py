@@ -17,6 +17,7 @@ from mlvae.evaluation.probe_grid import ProbeGrid
 from mlvae.evaluation.probe_results import ProbeResults
 from mlvae.evaluation.probes import PROBES, entropy
 from mlvae.evaluation.subject import Subject
+from mlvae.parts import take_lists
 
 __all__ = ["Separation"]
 
@@ -45,6 +46,8 @@ class Separation:
     seeds: int = 3
 
     def __post_init__(self) -> None:
+        lists = ("probes",) if self.k is None else ("k", "probes")
+        take_lists(self, "evaluation.separation", *lists)
         if self.k == () or not self.probes:
             raise InputError("evaluation.separation.k and probes must not be empty lists")
         for number in self.k or ():

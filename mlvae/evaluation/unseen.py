@@ -19,6 +19,7 @@ from mlvae.evaluation.nearest import DISTANCES, compact, n_shot_accuracy, verifi
 from mlvae.evaluation.subject import Code, Subject
 from mlvae.gaussian import DiagonalGaussian
 from mlvae.groups import Groups
+from mlvae.parts import take_lists
 
 __all__ = ["Unseen"]
 
@@ -42,6 +43,7 @@ class Unseen:
     most_members: int = 500
 
     def __post_init__(self) -> None:
+        take_lists(self, "evaluation.unseen", "shots", "distances")
         if not self.shots or not self.distances:
             raise InputError("evaluation.unseen.shots and distances must not be empty lists")
         for number in self.shots:
@@ -53,12 +55,7 @@ class Unseen:
         check_integer("evaluation.unseen.most_members", self.most_members, minimum=2)
 
     def ask(self, subject: Subject) -> Answer:
-        """Identify and verify unseen groups.
-
-        Raises:
-            InputError: if fewer than two groups have one member more than the smallest of
-                ``shots``.
-        """
+        """Identify and verify unseen groups."""
         title = "Does it hold for groups never seen in training?"
         if subject.splits.unseen is None:
             return Answer(
@@ -70,7 +67,17 @@ class Unseen:
             )
         data = self._limited(subject.splits.unseen)
         sizes = data.groups.sizes
-        shots = [n for n in self.shots if int((sizes > n).sum()) >= 2] or [min(self.shots)]
+        shots = [n for n in self.shots if int((sizes > n).sum()) >= 2]
+        if not shots:
+            least = min(self.shots) + 1
+            return Answer(
+                title,
+                [
+                    f"Not asked: of {data.groups.num_groups} groups kept out of training, "
+                    f"{int((sizes >= least).sum())} have {least} observations, and it takes two "
+                    "to tell apart. Keep more groups out of training."
+                ],
+            )
         codes = self._codes(subject)
         posteriors = {code.name: _posterior(code, data) for code in codes}
         records = [

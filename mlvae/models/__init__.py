@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from mlvae.errors import check_choice
+from mlvae.errors import InputError, check_choice
 from mlvae.likelihoods import LIKELIHOODS
 from mlvae.models.ada import AdaVAE
 from mlvae.models.conditional import ConditionalVAE, told_groups
@@ -37,6 +37,8 @@ def build(
     Raises:
         InputError: if a name or an option is unknown, or a value is out of range.
     """
+    if not isinstance(config, Mapping):
+        raise InputError(f"model must be options by name, its name among them, not {config!r}")
     options = dict(config)
     name = options.pop("name", None)
     check_choice("model.name", name, MODELS)

@@ -17,9 +17,10 @@ from mlvae.gaussian import DiagonalGaussian
 from mlvae.groups import Groups
 from mlvae.likelihoods import Bernoulli, Likelihood
 from mlvae.models.decoder import build_decoder
-from mlvae.models.observations import as_observations, check_shape
+from mlvae.models.latents import values_of
 from mlvae.networks import MLP, Network
 from mlvae.objectives import GroupELBO, Objective
+from mlvae.observations import as_observations, check_shape
 from mlvae.origin import Origin
 from mlvae.parts import to_config
 
@@ -155,9 +156,10 @@ class ConditionalVAE(nn.Module):
             style: values (N, S), or a posterior, whose mean is taken. Either may have one row,
                 which then goes with every row of the other.
         """
-        s = style.mean if isinstance(style, DiagonalGaussian) else style
-        rows = max(len(content), len(s))
-        latent = torch.cat((content.expand(rows, -1), s.expand(rows, -1)), 1)
+        c = values_of("content", content, self.content_dim, self)
+        s = values_of("style", style, self.style_dim, self)
+        rows = max(len(c), len(s))
+        latent = torch.cat((c.expand(rows, -1), s.expand(rows, -1)), 1)
         return self.likelihood.mean(self.decoder(latent))
 
     @torch.no_grad()

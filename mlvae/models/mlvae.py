@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from mlvae.accumulation import ACCUMULATIONS, OF_EVIDENCE, Posterior
 from mlvae.batch import Batch
-from mlvae.errors import InputError, check_choice, check_integer
+from mlvae.errors import InputError, check_choice, check_flag, check_integer
 from mlvae.evidence import Evidence
 from mlvae.gaussian import DiagonalGaussian
 from mlvae.groups import Groups
@@ -21,10 +21,11 @@ from mlvae.likelihoods import Bernoulli, Likelihood
 from mlvae.mixture import GroupMixture
 from mlvae.models.decoder import build_decoder
 from mlvae.models.evidence_from import EVIDENCE_FROM
-from mlvae.models.observations import as_observations, check_shape
+from mlvae.models.latents import values_of
 from mlvae.networks import MLP, Network
 from mlvae.noise import per_group
 from mlvae.objectives import GroupELBO, Objective
+from mlvae.observations import as_observations, check_shape
 from mlvae.parts import to_config
 from mlvae.separation import Separation, Separators
 
@@ -145,6 +146,7 @@ class MLVAE(nn.Module):
         check_choice("accumulation", accumulation, ACCUMULATIONS)
         check_choice("evidence_from", evidence_from, ("all", *EVIDENCE_FROM))
         check_choice("content_draw", content_draw, CONTENT_DRAWS)
+        check_flag("style_given_content", style_given_content)
         if evidence_from != "all" and accumulation not in OF_EVIDENCE:
             raise InputError(
                 f"evidence_from={evidence_from} needs accumulation={' or '.join(OF_EVIDENCE)}, "
@@ -294,7 +296,7 @@ class MLVAE(nn.Module):
         return ACCUMULATIONS[self.accumulation](self.encoder(x)[0], groups.to(x.device))
 
     def infer_style(
-        self, x: Tensor | np.ndarray, content: Tensor | Posterior | None = None
+        self, x: Tensor | np.ndarray, content: Tensor | np.ndarray | Posterior | None = None
     ) -> DiagonalGaussian:
         """The style posterior of each observation x (N, ...), q(s | x_i): shape (N, S).
 
@@ -307,9 +309,13 @@ class MLVAE(nn.Module):
         each, style_given = self.posteriors(as_observations(x, self.shape, self))
         if content is None:
             content = self._alone(each)
-        return style_given(content if isinstance(content, Tensor) else content.mean)
+        return style_given(values_of("content", content, self.content_dim, self))
 
-    def decode(self, content: Tensor | Posterior, style: Tensor | DiagonalGaussian) -> Tensor:
+    def decode(
+        self,
+        content: Tensor | np.ndarray | Posterior,
+        style: Tensor | np.ndarray | DiagonalGaussian,
+    ) -> Tensor:
         """The expected observation E[x | c, s]: shape (N, ...).
 
         Args:
@@ -320,11 +326,8 @@ class MLVAE(nn.Module):
         Raises:
             InputError: if the shapes do not fit.
         """
-        c = content if isinstance(content, Tensor) else content.mean
-        s = style.mean if isinstance(style, DiagonalGaussian) else style
-        for name, value, width in (("content", c, self.content_dim), ("style", s, self.style_dim)):
-            if value.ndim != 2 or value.shape[1] != width:
-                raise InputError(f"{name} must be (N, {width}), not {tuple(value.shape)}")
+        c = values_of("content", content, self.content_dim, self)
+        s = values_of("style", style, self.style_dim, self)
         if len(c) != len(s) and 1 not in (len(c), len(s)):
             raise InputError(
                 f"content and style must have the same number of rows, not {len(c)} and {len(s)}; "

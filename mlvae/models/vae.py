@@ -16,9 +16,10 @@ from mlvae.errors import check_integer
 from mlvae.gaussian import DiagonalGaussian
 from mlvae.likelihoods import Bernoulli, Likelihood
 from mlvae.models.decoder import build_decoder
-from mlvae.models.observations import as_observations, check_shape
+from mlvae.models.latents import values_of
 from mlvae.networks import MLP, Network
 from mlvae.objectives import ELBO, Objective
+from mlvae.observations import as_observations, check_shape
 from mlvae.parts import to_config
 
 __all__ = ["VAE"]
@@ -88,9 +89,9 @@ class VAE(nn.Module):
         """The posterior of each observation x (N, ...), q(z | x_i): shape (N, L)."""
         return self.encoder(as_observations(x, self.shape, self))[0]
 
-    def decode(self, latent: Tensor | DiagonalGaussian) -> Tensor:
+    def decode(self, latent: Tensor | np.ndarray | DiagonalGaussian) -> Tensor:
         """The expected observation E[x | z] (N, ...) of latents (N, L), or of posterior means."""
-        z = latent.mean if isinstance(latent, DiagonalGaussian) else latent
+        z = values_of("latent", latent, self.latent_dim, self)
         return self.likelihood.mean(self.decoder(z))
 
     @torch.no_grad()

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from mlvae.errors import InputError, check_choice, check_integer, check_number
+from mlvae.errors import InputError, check_choice, check_flag, check_integer, check_number
 from mlvae.networks.coders import (
     ACTIVATIONS,
     ConditionalEncoder,
@@ -21,6 +21,7 @@ from mlvae.networks.coders import (
     Encoder,
     SeparateEncoders,
 )
+from mlvae.parts import take_lists
 
 __all__ = ["Conv", "Halving", "Residual"]
 
@@ -108,12 +109,14 @@ class Conv:
     dropout: float = 0.0
 
     def __post_init__(self) -> None:
-        if not isinstance(self.widths, tuple) or not self.widths:
-            raise InputError(f"network.widths must be a list of widths, not {self.widths!r}")
+        take_lists(self, "network", "widths")
+        if not self.widths:
+            raise InputError("network.widths must not be an empty list")
         for width in self.widths:
             check_integer("network.widths", width, minimum=2)  # one alone has no spread to norm
         check_integer("network.blocks", self.blocks, minimum=0)
         check_choice("network.activation", self.activation, ACTIVATIONS)
+        check_flag("network.shared", self.shared)
         check_number("network.dropout", self.dropout, minimum=0, maximum=0.999)
 
     def encoder(self, shape: Sequence[int], dims: Sequence[int]) -> Encoder | SeparateEncoders:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from mlvae.networks.coders import ConditionalEncoder, Decoder, Encoder, SeparateEncoders
 from mlvae.networks.conv import Conv
 from mlvae.networks.mlp import MLP
+from mlvae.parts import take_lists
 
 __all__ = ["ConvMLP"]
 
@@ -36,6 +37,7 @@ class ConvMLP:
     dropout: float = 0.0
 
     def __post_init__(self) -> None:
+        take_lists(self, "network", "widths", "hidden")
         _ = self._conv, self._mlp  # which check their options
 
     @property

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from mlvae.errors import InputError, check_choice, check_integer
+from mlvae.errors import check_choice, check_flag, check_integer
 from mlvae.networks.coders import (
     ACTIVATIONS,
     ConditionalEncoder,
@@ -18,6 +18,7 @@ from mlvae.networks.coders import (
     Encoder,
     SeparateEncoders,
 )
+from mlvae.parts import take_lists
 
 __all__ = ["MLP"]
 
@@ -44,11 +45,11 @@ class MLP:
     init: str = "torch"
 
     def __post_init__(self) -> None:
-        if not isinstance(self.hidden, tuple):
-            raise InputError(f"network.hidden must be a list of widths, not {self.hidden!r}")
+        take_lists(self, "network", "hidden")
         for width in self.hidden:
             check_integer("network.hidden", width, minimum=1)
         check_choice("network.activation", self.activation, ACTIVATIONS)
+        check_flag("network.shared", self.shared)
         check_choice("network.init", self.init, INITS)
 
     def encoder(self, shape: Sequence[int], dims: Sequence[int]) -> Encoder | SeparateEncoders:

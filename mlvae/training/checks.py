@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -11,7 +12,15 @@ from mlvae.data import GroupedData
 from mlvae.errors import InputError, check_choice, check_integer, check_number
 from mlvae.models import told_groups
 
-__all__ = ["check_fit", "check_folder", "check_options", "check_precision", "resolve_device"]
+__all__ = [
+    "check_fit",
+    "check_folder",
+    "check_kind",
+    "check_named",
+    "check_options",
+    "check_precision",
+    "resolve_device",
+]
 
 PRECISIONS = ("float32", "tf32", "bfloat16")
 
@@ -45,6 +54,21 @@ def check_options(
             "trainer.patience counts validations, so there must be some: give validation data and "
             "an interval in trainer.validate_every"
         )
+
+
+def check_kind(name: str, part: object, kinds: Sequence[type]) -> None:
+    """Raise :class:`InputError` unless ``part`` is of one of the classes ``kinds``."""
+    if not isinstance(part, tuple(kinds)):
+        wanted = " or ".join(f"{kind.__name__}(...)" for kind in kinds if kind is not type(None))
+        raise InputError(f"{name} must be {wanted}, not {part!r}")
+
+
+def check_named(run: str | Path | None, resume: bool) -> None:
+    """Raise :class:`InputError` if ``run`` names no folder but has to, or the present one."""
+    if run is None and resume:
+        raise InputError("run must name the folder to resume, not None")
+    if run is not None and not str(run).strip():
+        raise InputError("run must name a folder, or be None for a new one, not be empty")
 
 
 def check_folder(run: Path, resume: bool) -> None:

@@ -24,7 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from mlvae.batch import Batch
-from mlvae.errors import InputError
+from mlvae.errors import InputError, check_flag
 from mlvae.noise import HeldGenerator
 from mlvae.objectives import Objective
 from mlvae.training.ranks import Ranks
@@ -42,8 +42,7 @@ def check_compile(compile: bool, ranks: Ranks = Ranks()) -> None:  # noqa: B008 
         compile: the option.
         ranks: that train together.
     """
-    if not isinstance(compile, bool):
-        raise InputError(f"trainer.compile must be true or false, not {compile!r}")
+    check_flag("trainer.compile", compile)
     if not compile:
         return
     if ranks.several:

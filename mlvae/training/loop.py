@@ -10,13 +10,23 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
-from mlvae.data import Grouped, GroupedData, GroupWarp, Shuffled
+from mlvae.data import (
+    AUGMENTATIONS,
+    BATCHINGS,
+    Grouped,
+    GroupedData,
+    GroupWarp,
+    Shuffled,
+)
+from mlvae.errors import check_flag
 from mlvae.grids import pictures
-from mlvae.parts import to_config
+from mlvae.parts import plain, to_config
 from mlvae.training.blocks import blocks_of
 from mlvae.training.checks import (
     check_fit,
     check_folder,
+    check_kind,
+    check_named,
     check_options,
     check_precision,
     resolve_device,
@@ -25,10 +35,10 @@ from mlvae.training.compiling import check_compile
 from mlvae.training.interrupt import Interrupt
 from mlvae.training.kl_schedule import KLSchedule
 from mlvae.training.monitor import Monitor, how_to_go_on
-from mlvae.training.optimizer import Adam
+from mlvae.training.optimizer import OPTIMIZERS, Adam
 from mlvae.training.plans import Plans
 from mlvae.training.ranks import check_shared, join
-from mlvae.training.run import claim, new_name, write_config
+from mlvae.training.run import claim, new_name, undone_on_failure, write_config
 from mlvae.training.seeding import default_generator, seeded
 from mlvae.training.state import TrainingState
 from mlvae.training.validation import evaluate_bound
@@ -94,7 +104,8 @@ def train(
         data: training observations.
         validation: observations to choose the best state on.
         run: the run's folder; None makes a new one under ``runs/`` with the time in its name.
-        resume: continue the run in that folder, with the same arguments; ``epochs`` may differ.
+        resume: continue the run in that folder, with the same data, model, batching, augmentation
+            and seed; other arguments may differ.
         batching: which observations a step sees.
         augmentation: what happens to a training batch before a step, drawn anew for each; see
             :class:`mlvae.data.GroupWarp`. None leaves it as it is.
@@ -156,6 +167,15 @@ def train(
         patience=patience,
         validation=validation is not None,
     )
+    check_flag("resume", resume)
+    check_flag("trainer.cuda_graphs", cuda_graphs)
+    for name, part, kinds in (
+        ("batching", batching, BATCHINGS),
+        ("augmentation", augmentation, (*AUGMENTATIONS, type(None))),
+        ("optimizer", optimizer, OPTIMIZERS),
+    ):
+        check_kind(name, part, kinds)
+    check_named(run, resume)
     ranks = join(resolve_device(device))
     target = ranks.device
     check_precision(precision, target)
@@ -201,7 +221,7 @@ def train(
         }
     state = TrainingState(
         run=run,
-        config=dict(config),
+        config=plain(config),
         shape=data.shape,
         model=model,
         recipe=optimizer,
@@ -212,6 +232,11 @@ def train(
         graphs=cuda_graphs,
         compile=compile,
         ranks=ranks,
+        fixed={
+            "data": data.fingerprint(),
+            "batching": {**to_config(batching), "span_ranks": None},  # which may change
+            "augmentation": None if augmentation is None else to_config(augmentation),
+        },
     )
     if resume:
         state.resume(target)
@@ -226,6 +251,7 @@ def train(
     )
 
     # The run's folder, from here on.
+    new = ranks.first and not run.exists()
     if unnamed:
         run = state.run = Path(ranks.told(str(claim(run) if ranks.first else run)))
         if "run" in config:
@@ -242,7 +268,8 @@ def train(
     borrowed = torch.random.fork_rng([target] if target.type == "cuda" else [])
     interruptible = Interrupt(repeatedly=ranks.several)
     watched = ranks.watch(lambda: how_to_go_on(state))
-    with interruptible as interrupt, monitor, borrowed, watched:
+    undone = undone_on_failure(run, lambda: state.step > 0 or not new)
+    with undone, interruptible as interrupt, monitor, borrowed, watched:
         while state.step < state.total_steps and not _patience_lost(state, patience):
             epoch, position = divmod(state.step, steps_per_epoch)
             if plan is None or position == 0:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from mlvae.errors import InputError, check_choice, check_integer, check_number
+from mlvae.parts import plain, take_lists
 
 __all__ = ["OPTIMIZERS", "Adam"]
 
@@ -39,7 +40,8 @@ class Adam:
 
     def __post_init__(self) -> None:
         check_number("optimizer.learning_rate", self.learning_rate, minimum=0, exclusive=True)
-        if not isinstance(self.betas, tuple) or len(self.betas) != 2:
+        take_lists(self, "optimizer", "betas")
+        if len(self.betas) != 2:
             raise InputError(f"optimizer.betas must be two numbers in [0, 1), not {self.betas!r}")
         for beta in self.betas:
             check_number("optimizer.betas", beta, minimum=0, maximum=1 - 1e-9)
@@ -61,9 +63,8 @@ class Adam:
         return torch.optim.AdamW(
             parameters,
             lr=torch.tensor(self.learning_rate, device=device) if cuda else self.learning_rate,
-            betas=self.betas,
-            eps=self.eps,
-            weight_decay=self.weight_decay,
+            **plain({"eps": self.eps, "weight_decay": self.weight_decay}),
+            betas=tuple(plain(self.betas)),
             fused=True,
             capturable=cuda,
         )

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import datetime
 from itertools import count
 from pathlib import Path
@@ -11,11 +13,12 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from mlvae.errors import InputError
+from mlvae.errors import InputError, check_flag
 from mlvae.models import build
 from mlvae.training.checkpoint import read_checkpoint
+from mlvae.training.checks import resolve_device
 
-__all__ = ["claim", "load", "new_name", "restore", "write_config"]
+__all__ = ["claim", "load", "new_name", "restore", "undone_on_failure", "write_config"]
 
 
 def load(
@@ -35,12 +38,16 @@ def load(
             trained such a one.
 
     Raises:
-        InputError: if the folder has no such checkpoint, or it is of another model.
+        InputError: if the folder has no such checkpoint, or it is of another model; or if there
+            is no such device.
 
     Example::
 
         model = mlvae.load("runs/first")
     """
+    check_flag("best", best)
+    if torch.device(device).type == "cuda":
+        resolve_device("cuda")  # says so if there is none
     path = Path(run).expanduser() / ("best.pt" if best else "checkpoint.pt")
     checkpoint = read_checkpoint(path, device)
     if model is None:
@@ -113,6 +120,22 @@ def write_config(run: Path, config: Mapping[str, object]) -> None:
         (run / "config.yaml").write_text("".join(_lines(config, "")))
     except OSError as error:
         raise _not_writable(run, error) from error
+
+
+@contextmanager
+def undone_on_failure(run: Path, begun: Callable[[], bool]) -> Iterator[None]:
+    """Remove the folder ``run`` again if an exception comes before a first step.
+
+    Args:
+        run: a folder that holds nothing but what a training has just put there.
+        begun: whether a step has been done.
+    """
+    try:
+        yield
+    except Exception:
+        if not begun():
+            shutil.rmtree(run, ignore_errors=True)
+        raise
 
 
 def _not_writable(run: Path, error: OSError) -> InputError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import torch
 from torch import nn
 
 from mlvae.errors import Diverged, InputError
+from mlvae.parts import plain
 from mlvae.training.checkpoint import read_checkpoint, write_checkpoint
 from mlvae.training.optimizer import Adam
 from mlvae.training.ranks import Ranks
@@ -37,6 +39,7 @@ class TrainingState:
         graphs: whether steps on a CUDA device are captured as CUDA graphs.
         compile: whether the model's forward pass is compiled.
         ranks: that train together; nothing of them is saved.
+        fixed: nested plain values by name, of what must be the same when the run is resumed.
         step: steps done.
         best: lowest validation loss so far, in nats per group.
         stale: validations since then.
@@ -55,6 +58,7 @@ class TrainingState:
     graphs: bool = True
     compile: bool = False
     ranks: Ranks = Ranks()  # noqa: RUF009 (frozen)
+    fixed: dict[str, object] = field(default_factory=dict)
     step: int = 0
     best: float = float("inf")
     stale: int = 0
@@ -103,17 +107,22 @@ class TrainingState:
             "version": __version__,
             "config": self.config,
             "shape": list(self.shape),
-            "model_config": getattr(self.model, "config", None),
+            "model_config": plain(getattr(self.model, "config", None)),
+            "fixed": self.fixed,
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
-            "schedule": {"learning_rate": self.learning_rate},
-            "generators": {"seed": self.seed, "step": self.step},
             "sums": self.training_step.sums.state_dict(),
-            "step": self.step,
-            "steps_per_epoch": self.steps_per_epoch,
-            "best": self.best,
-            "stale": self.stale,
-            "metrics": dict(self.metrics),
+            **plain(
+                {
+                    "schedule": {"learning_rate": self.learning_rate},
+                    "generators": {"seed": self.seed, "step": self.step},
+                    "step": self.step,
+                    "steps_per_epoch": self.steps_per_epoch,
+                    "best": self.best,
+                    "stale": self.stale,
+                    "metrics": self.metrics,
+                }
+            ),
         }
         write_checkpoint(self.run / name, state)
 
@@ -121,8 +130,8 @@ class TrainingState:
         """Take the state of the folder's last checkpoint.
 
         Raises:
-            InputError: if it is of another model, seed or number of steps an epoch; that data and
-                batching are the same otherwise is for the caller to know.
+            InputError: if it is of another model, seed or number of steps an epoch, of anything
+                else in ``fixed``, or further than this training goes.
         """
         path = self.run / "checkpoint.pt"
         checkpoint = read_checkpoint(path, device)
@@ -133,6 +142,16 @@ class TrainingState:
                 f"seed {self.seed} and {self.steps_per_epoch}; resume with the same data, "
                 "batching and seed"
             )
+        if checkpoint["step"] > self.total_steps:
+            raise InputError(
+                f"{self.run} has {checkpoint['step'] / self.steps_per_epoch:g} epochs behind it, "
+                f"so it cannot end after {self.total_steps / self.steps_per_epoch:g}; resume it "
+                "with more trainer.epochs"
+            )
+        if hasattr(self.model, "config"):
+            self._check_same("model", checkpoint["model_config"], plain(self.model.config))
+        for name, value in checkpoint.get("fixed", {}).items():  # older ones have none
+            self._check_same(name, value, self.fixed[name])
         restore(self.model, checkpoint["model"], path)
         # Its moments alone: options may have changed, and another kind of device has its own.
         here = [dict(group, params=None) for group in self.optimizer.param_groups]
@@ -142,6 +161,18 @@ class TrainingState:
         self.training_step.sums.load_state_dict(checkpoint["sums"])
         self.step, self.best = checkpoint["step"], checkpoint["best"]
         self.stale, self.metrics = checkpoint["stale"], checkpoint["metrics"]
+
+    def _check_same(self, name: str, was: object, now: object) -> None:
+        """Raise :class:`InputError` unless what was configured is so still."""
+        if was == now:
+            return
+        if isinstance(was, Mapping) and isinstance(now, Mapping):
+            for key in was:  # an option that is new since then is at its default
+                self._check_same(f"{name}.{key}", was[key], now.get(key, was[key]))
+            return
+        raise InputError(
+            f"{self.run} was trained with {name}={was}, not {now}; resume it as it was configured"
+        )
 
     def check_validation(self, values: dict[str, float]) -> None:
         """Save the state and raise :class:`Diverged` if the bound on other data is not finite."""

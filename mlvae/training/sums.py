@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from mlvae.batch import Batch
+from mlvae.errors import InputError
 from mlvae.groups import Groups
 from mlvae.objectives import Objective
 from mlvae.shares import Share
@@ -105,6 +106,11 @@ def forward_of(model: nn.Module) -> Forward:
         batch: Batch, *, generator: torch.Generator | None = None
     ) -> tuple[Objective, dict[str, Tensor]]:
         objective = model(batch, generator=generator)
+        if not isinstance(objective, Objective):
+            raise InputError(
+                "a model that is trained returns an mlvae.objectives.Objective for a batch, not a "
+                f"{type(objective).__name__}"
+            )
         return objective, counted(objective, batch.groups)
 
     return forward

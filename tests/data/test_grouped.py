@@ -274,12 +274,12 @@ def test_channels_last_is_refused_and_the_message_says_what_to_do(channels):
 def test_a_value_that_is_not_finite_is_refused_with_its_row(value, shape):
     x = np.zeros(shape)
     x[2].flat[-1] = value
-    with pytest.raises(InputError, match="must be finite, but observation 2 has NaN or an inf"):
+    with pytest.raises(InputError, match="must be finite in float32, but observation 2 has NaN"):
         GroupedData(x, [0, 1, 0, 1])
 
 
 def test_a_value_that_float32_cannot_hold_is_refused():
-    with pytest.raises(InputError, match="must be finite, but observation 1 has"):
+    with pytest.raises(InputError, match=r"finite in float32, but observation 1 has .* bey"):
         GroupedData(np.array([[0.0], [1e39]]), [0, 1])
 
 
@@ -379,3 +379,20 @@ def test_a_known_factor_has_a_number_for_each_observation(values):
 def test_a_known_factor_is_numbers():
     with pytest.raises(InputError, match=r"factor light must be numbers of shape \(2,\)"):
         GroupedData(np.zeros((2, 2)), [0, 1], {"light": ["left", "right"]})
+
+
+@pytest.mark.parametrize("indices", [[-1], [0, 4]])
+@pytest.mark.parametrize("method", ["subset", "batch", "singles"])
+def test_an_index_of_no_observation_is_refused(method, indices):
+    data = GroupedData(np.zeros((4, 2)), [0, 0, 1, 1])
+    with pytest.raises(InputError, match=r"indices of .* must lie in \[0, 4\), not in"):
+        getattr(data, method)(indices)
+
+
+def test_data_are_known_by_their_number_and_their_groups():
+    data = GroupedData(np.zeros((4, 2)), ["a", "a", "b", "b"])
+    same = GroupedData(np.ones((4, 2)), ["b", "a", "a", "b"])
+    assert data.fingerprint() == same.fingerprint()
+    others = (["a", "a", "a", "b"], ["a", "a", "c", "c"], ["a", "a", "b", "c"])
+    for labels in others:
+        assert GroupedData(np.zeros((4, 2)), labels).fingerprint() != data.fingerprint()

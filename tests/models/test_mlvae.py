@@ -262,16 +262,38 @@ def test_any_shape_of_observation_is_taken(shape):
     assert model.reconstruct(torch.rand(2, *shape)).shape == (2, *shape)
 
 
+def test_what_a_person_has_at_hand_serves(small_model):
+    model, x = small_model().eval(), torch.rand(4, 1, 8, 8)
+    expected = model.infer_content(x).mean
+    for same in (x.numpy(), x.double(), x[:, 0], x.numpy().astype(">f4"), x.numpy()[::-1][::-1]):
+        torch.testing.assert_close(model.infer_content(same).mean, expected)
+    images = (255 * x).byte()
+    torch.testing.assert_close(
+        model.infer_content(images).mean, model.infer_content(images / 255).mean
+    )
+    c, s = model.infer_content(x), model.infer_style(x)
+    decoded = model.decode(c, s)
+    with torch.no_grad():
+        numbers = model.decode(c.mean.numpy(), s.mean.tolist())
+    torch.testing.assert_close(numbers, decoded)
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
         (lambda m, x: m.infer_style(x[:, :, :4]), r"\(N, 1, 8, 8\), not \(4, 1, 4, 8\)"),
         (lambda m, x: m.infer_style(x.repeat(1, 3, 1, 1)), r"not \(4, 3, 8, 8\)"),
-        (lambda m, x: m.infer_style(x[0]), r"not \(1, 8, 8\)"),
+        (lambda m, x: m.infer_style(x[0, 0]), r"not \(8, 8\)"),
+        (lambda m, x: m.infer_style((255 * x).long()), "uint8 images or floats, not torch.int64"),
+        (lambda m, x: m.infer_content((255 * x).numpy().astype(object)), "floats, not object"),
+        (lambda m, x: m.infer_content(255 * x), r"scale \[0, 1\], but these lie in \["),
+        (lambda m, x: m.infer_content(x / 0), "x must be finite, but has NaN or an inf"),
+        (lambda m, x: m.infer_content([[1.0], [2.0, 3.0]]), "not ragged"),
         (lambda m, x: m.infer_content(x, [0, 1]), "each of the 4 observations, not of 2"),
         (lambda m, x: m.decode(torch.zeros(4, 2), torch.zeros(4, 2)), r"content must be \(N, 3\)"),
         (lambda m, x: m.decode(torch.zeros(4, 3), torch.zeros(2)), r"style must be \(N, 2\)"),
         (lambda m, x: m.decode(torch.zeros(4, 3), torch.zeros(2, 2)), "not 4 and 2"),
+        (lambda m, x: m.decode(["a"], torch.zeros(2, 2)), r"content must be numbers \(N, 3\) or"),
     ],
 )
 def test_what_does_not_fit_is_refused(small_model, call, message):

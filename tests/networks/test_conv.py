@@ -165,8 +165,8 @@ def test_the_networks_compile_into_one_graph():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"widths": 32}, "must be a list of widths, not 32"),
-        ({"widths": ()}, r"must be a list of widths, not \(\)"),
+        ({"widths": 32}, "network.widths must be a list, not 32"),
+        ({"widths": ()}, "network.widths must not be an empty list"),
         ({"widths": (32, 1)}, "at least 2, not 1"),
         ({"blocks": -1}, "at least 0, not -1"),
         ({"activation": "relo"}, "did you mean 'relu'"),

@@ -72,7 +72,7 @@ def test_lecun_weights_and_biases_have_the_authors_spread():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"hidden": 500}, "must be a list of widths, not 500"),
+        ({"hidden": 500}, "network.hidden must be a list, not 500"),
         ({"hidden": (500, 0)}, "at least 1, not 0"),
         ({"activation": "tann"}, "did you mean 'tanh'"),
         ({"init": "xavier"}, "one of torch, lecun, not 'xavier'"),

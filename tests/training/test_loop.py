@@ -12,7 +12,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 import mlvae
 from mlvae import Adam, Diverged, GroupedData, InputError
-from mlvae.data import Grouped, Shuffled
+from mlvae.data import Grouped, GroupWarp, Shuffled
 from mlvae.likelihoods import LearnedGaussian
 from mlvae.networks import Conv
 from mlvae.training import loop
@@ -424,6 +424,11 @@ REFUSED = [
     ({"device": "gpu"}, "device must be one of auto, cpu, cuda"),
     ({"batching": Grouped(members=500)}, "members=500 must not exceed the size of a group"),
     ({"resume": True}, "has no checkpoint.pt to resume"),
+    ({"resume": "no"}, "resume must be true or false, not 'no'"),
+    ({"cuda_graphs": "no"}, "trainer.cuda_graphs must be true or false"),
+    ({"batching": "shuffled"}, r"batching must be Shuffled\(...\) or Grouped\(...\), not 'shuf"),
+    ({"optimizer": 1e-3}, r"optimizer must be Adam\(...\), not 0.001"),
+    ({"augmentation": True}, r"augmentation must be GroupWarp\(...\), not True"),
 ]
 
 
@@ -478,13 +483,66 @@ def test_a_folder_with_a_run_is_not_overwritten(small_model, digits, tmp_path):
 def test_a_run_of_another_model_seed_or_data_is_not_resumed(small_model, digits, tmp_path):
     fit(small_model(), digits, tmp_path, epochs=1)
     before = (tmp_path / "checkpoint.pt").read_bytes()
-    with pytest.raises(InputError, match="of another model than this MLVAE: size mismatch"):
-        fit(small_model(content_dim=5), digits, tmp_path, resume=True)
+    for model, option in (
+        (small_model(content_dim=5), "model.content_dim=3, not 5"),
+        (small_model(likelihood=LearnedGaussian()), "model.likelihood.name=Bernoulli, not Learn"),
+        (small_model(accumulation="mean"), "model.accumulation=product, not mean"),
+        (mlvae.models.VAE((1, 8, 8)), "model.name=MLVAE, not VAE"),
+    ):
+        with pytest.raises(InputError, match=f"was trained with {option}.*; resume it as it was"):
+            fit(model, digits, tmp_path, resume=True)
+    shifted = GroupedData(digits.train.x, [int(g) + 1 for g in digits.train.groups.index])
+    for other, option in (
+        ({"augmentation": GroupWarp()}, "augmentation=.*; resume"),
+        ({"batching": Grouped(groups=6, members=16)}, "batching.name=Shuffled, not Grouped"),
+        ({"data": shifted}, "data.checksum="),
+    ):
+        data, options = other.pop("data", digits.train), {"batching": Shuffled(100)} | other
+        assert options["batching"].num_batches(data) == 15  # or that would be said
+        with pytest.raises(InputError, match=option):
+            mlvae.train(small_model(), data, run=tmp_path, resume=True, **options)
     with pytest.raises(InputError, match="seed 0 and 15 steps an epoch, not with seed 1 and 15"):
         fit(small_model(), digits, tmp_path, resume=True, seed=1)
     with pytest.raises(InputError, match="not with seed 0 and 8"):
         fit(small_model(), digits, tmp_path, resume=True, batching=Shuffled(200))
     assert (tmp_path / "checkpoint.pt").read_bytes() == before
+
+
+def test_a_run_does_not_end_before_where_it_is(small_model, digits, tmp_path):
+    fit(small_model(), digits, tmp_path, epochs=2)
+    with pytest.raises(InputError, match="has 2 epochs behind it, so it cannot end after 1; resu"):
+        fit(small_model(), digits, tmp_path, resume=True, epochs=1)
+
+
+def test_a_run_has_a_name_or_none(small_model, digits, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match="must name the folder to resume, not None"):
+        fit(small_model(), digits, None, resume=True)
+    with pytest.raises(InputError, match="must name a folder, or be None"):
+        fit(small_model(), digits, " ")
+    assert not list(tmp_path.iterdir())
+
+
+class NoObjective(torch.nn.Linear):
+    """A model of one's own that has forgotten what to return."""
+
+    def forward(self, batch, *, generator=None):
+        return super().forward(batch.x.flatten(1)).sum()
+
+
+def test_a_training_that_fails_before_its_first_step_leaves_nothing(digits, tmp_path):
+    for model, message in (
+        (NoObjective(64, 1), "returns an mlvae.objectives.Objective for a batch, not a Tensor"),
+        (mlvae.models.AdaVAE((1, 8, 8)), "AdaVAE is trained on groups of two"),
+    ):
+        with pytest.raises(InputError, match=message):
+            fit(model, digits, tmp_path / "run")
+        assert not list(tmp_path.iterdir())
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "mine").touch()  # what was there is not the training's to remove
+    with pytest.raises(InputError):
+        fit(NoObjective(64, 1), digits, tmp_path / "run")
+    assert (tmp_path / "run" / "mine").exists()
 
 
 def test_progress_is_lines_without_a_terminal_and_silence_on_demand(

@@ -1,0 +1,83 @@
+"""What a person hands over as observations, made into what data keep and networks take."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from mlvae.errors import InputError, check_integer
+
+__all__ = ["as_observations", "as_tensor", "check_shape"]
+
+FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+
+
+def check_shape(shape: Sequence[int]) -> tuple[int, ...]:
+    """The shape of one observation as a tuple of positive integers, or :class:`InputError`."""
+    if len(tuple(shape)) == 0:
+        raise InputError("shape must have at least one dimension: that of one observation")
+    for length in shape:
+        check_integer("shape", length, minimum=1)
+    return tuple(map(int, shape))
+
+
+def as_tensor(x: object) -> Tensor:
+    """A tensor of bytes or floats of what is one, or of what NumPy makes an array of them.
+
+    Raises:
+        InputError: if it is ragged, or of another type.
+    """
+    if not isinstance(x, Tensor):
+        try:
+            array = np.asarray(x)
+        except ValueError as error:
+            raise InputError(
+                f"x must be an array of shape (N, ...), not ragged: {error}"
+            ) from error
+        if array.dtype.kind not in "uif" or array.dtype.itemsize > 8:
+            raise _of_another_type(array.dtype)
+        # torch takes neither foreign byte order nor negative strides, and warns of read-only
+        # memory: only such arrays are copied.
+        x = torch.from_numpy(np.require(array, array.dtype.newbyteorder("="), ["C", "W"]))
+    if x.dtype != torch.uint8 and x.dtype not in FLOATS:
+        raise _of_another_type(x.dtype)
+    return x
+
+
+def _of_another_type(dtype: object) -> InputError:
+    return InputError(f"x must be uint8 images or floats, not {dtype}; convert it first")
+
+
+def as_observations(x: object, shape: Sequence[int], model: nn.Module) -> Tensor:
+    """Observations (N, ...) as floats on the device of ``model``; uint8 images become [0, 1].
+
+    Grey images may leave out their channel, as in :class:`~mlvae.data.GroupedData`.
+
+    Raises:
+        InputError: if the observations do not have ``shape`` or are not finite, or if they are
+            floats of another scale than that of images, which noise may leave by as much again.
+    """
+    x = as_tensor(x)
+    if len(shape) == 3 and shape[0] == 1 and x.ndim == 3:
+        x = x.unsqueeze(1)
+    if x.ndim == 0 or x.shape[1:] != torch.Size(shape):
+        raise InputError(
+            f"the model takes observations of shape (N, {', '.join(map(str, shape))}), "
+            f"not {tuple(x.shape)}"
+        )
+    parameter = next(model.parameters())
+    if x.dtype == torch.uint8:
+        return x.to(parameter.device).to(parameter.dtype) / 255
+    if x.numel() and not torch.compiler.is_compiling():
+        low, high = (float(end) for end in x.detach().aminmax())
+        if not (abs(low) < float("inf") and abs(high) < float("inf")):
+            raise InputError("x must be finite, but has NaN or an infinity")
+        if len(shape) == 3 and (low < -1 or high > 2):
+            raise InputError(
+                f"float images have the scale [0, 1], but these lie in [{low:g}, {high:g}]; "
+                "give 0 to 255 as uint8, or rescale"
+            )
+    return x.to(parameter.device).to(parameter.dtype)
