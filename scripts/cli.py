@@ -6,7 +6,7 @@ import difflib
 import os
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -17,9 +17,16 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from mlvae.errors import Diverged, InputError, RankLost
+from mlvae.errors import Diverged, InputError, RankLost, check_choice
 
-__all__ = ["JobFailed", "job_of_sweep", "one_line_errors", "plain", "with_absolute_paths"]
+__all__ = [
+    "JobFailed",
+    "check_options",
+    "job_of_sweep",
+    "one_line_errors",
+    "plain",
+    "with_absolute_paths",
+]
 
 CONFIGS = Path(__file__).parent.parent / "configs"
 
@@ -49,6 +56,10 @@ def one_line_errors(job: str | None = None) -> Iterator[None]:
         line = str(error)
     except (HydraException, OmegaConfBaseException) as error:
         line = _one_line(error)
+    except ValueError as error:  # Hydra's own, of model=null for one
+        if not str(error).startswith("Config group override"):
+            raise
+        line = f"{error}: name a file of the group, as model=mlvae"
     except KeyboardInterrupt:
         if job is not None:
             raise
@@ -75,6 +86,31 @@ def plain(cfg: DictConfig) -> dict[str, object]:
         name = min(missing)
         raise InputError(f"{name} has no default: give it on the command line, {name}=...")
     return OmegaConf.to_container(cfg, resolve=True)
+
+
+def check_options(
+    config: dict[str, object], sections: Collection[str], others: Collection[str]
+) -> None:
+    """Raise :class:`InputError` unless a configuration has its sections and no other options.
+
+    A ``+`` on the command line adds any option, a ``~`` takes any away, and null is a value.
+
+    Args:
+        config: plain values by name.
+        sections: names whose values are options by name.
+        others: names of its other options.
+    """
+    for name in config:
+        check_choice("an option", name, [*sections, *others])
+    for name in sections:
+        if not isinstance(config.get(name), dict):
+            raise InputError(
+                f"{name} must be options by name, as a file of configs/{name} has them, not "
+                f"{config.get(name)!r}"
+            )
+    for name in others:
+        if name not in config:
+            raise InputError(f"the option {name} must not be taken away")
 
 
 def with_absolute_paths(dataset: dict[str, object]) -> dict[str, object]:

@@ -5,6 +5,7 @@ Answers go to evaluation/ in the run: report.html to read, metrics.json, figures
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import cli
@@ -25,7 +26,9 @@ from mlvae.training.checks import resolve_device
 def main(cfg: DictConfig) -> None:
     """Evaluate as configured."""
     with cli.one_line_errors():
-        config = cli.plain(cfg)
+        config = {"evaluation": {}, **cli.plain(cfg)}  # evaluation=[] leaves none
+        others = ("run", "best", "vae", "root", "device", "workers")
+        cli.check_options(config, ("evaluation",), others)
         evaluate_by(config)
         print(f"the report is {Path(config['run']).expanduser() / 'evaluation' / 'report.html'}")
 
@@ -35,7 +38,7 @@ def evaluate_by(config: dict[str, object], *, progress: bool = True) -> dict[str
     run = Path(config["run"]).expanduser()
     questions = [
         from_config(question, QUESTIONS, f"evaluation.{name}")
-        for name, question in (config.get("evaluation") or {}).items()
+        for name, question in config["evaluation"].items()
     ]
     if not questions:
         raise InputError("evaluation must name at least one question: evaluation=[separation]")
@@ -64,7 +67,9 @@ def evaluate_by(config: dict[str, object], *, progress: bool = True) -> dict[str
             f"{dataset['name']} now have {splits.train.shape}"
         )
     as_trained = {**trained, "dataset": dataset, "device": config["device"]}
-    vae = _control(config["vae"], run, as_trained, checkpoint["step"], progress)
+    vae = _control(
+        config["vae"], run, as_trained, checkpoint["step"], progress, shape=checkpoint["shape"]
+    )
     return evaluate(
         model,
         splits,
@@ -87,12 +92,22 @@ def _control(
     trained: dict[str, object],
     step: int,
     progress: bool,
+    *,
+    shape: Sequence[int],
 ) -> Path | None:
     """The folder of the run of the plain VAE to compare with, trained first if need be."""
     if vae is None or trained["model"]["name"] == "VAE":
         return None
     if vae != "auto":
-        read_checkpoint(Path(vae).expanduser() / "checkpoint.pt")
+        given = read_checkpoint(Path(vae).expanduser() / "checkpoint.pt")
+        name = (given["model_config"] or {}).get("name")
+        if name != "VAE":
+            raise InputError(f"vae={vae} must be the run of a plain VAE, not of {name}")
+        if given["shape"] != list(shape):
+            raise InputError(
+                f"vae={vae} must be trained on observations of shape {tuple(shape)} like {run}, "
+                f"not {tuple(given['shape'])}"
+            )
         return Path(vae).expanduser()
     folder = run / "controls" / "vae"
     config = vae_config(trained, folder)

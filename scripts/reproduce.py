@@ -21,6 +21,7 @@ import torch
 from evaluate import evaluate_by
 from hydra import compose
 from omegaconf import DictConfig
+from table_checks import check_asked
 from train import train_by
 
 from mlvae.errors import InputError, check_flag, check_integer
@@ -43,6 +44,8 @@ def main(cfg: DictConfig) -> None:
     """Reproduce one table or all."""
     with cli.one_line_errors():
         config = cli.plain(cfg)
+        others = ("table", "fast", "seeds", "folder", "root", "device", "jobs")
+        cli.check_options(config, (), others)
         check_integer("jobs", config["jobs"], minimum=1)
         check_flag("fast", config["fast"])
         check_seeds(config["seeds"])
@@ -77,6 +80,8 @@ def tried(name: str, table: dict, config: dict[str, object]) -> bool:
 
 def reproduce(name: str, table: dict, config: dict[str, object]) -> None:
     """Run what is missing of one table, then print it and keep it as a file."""
+    if config["fast"] and "fast" not in table:
+        raise InputError(f"table={name} has no small version: leave out fast, or write its `fast`")
     folder = Path(name).stem + ("-fast" if config["fast"] else "")
     folder = Path(config["folder"]).expanduser() / folder
     seeds = config["seeds"] or (table["fast"] if config["fast"] else table)["seeds"]
@@ -86,6 +91,7 @@ def reproduce(name: str, table: dict, config: dict[str, object]) -> None:
         for seed in seeds
         if not (job := plan(table, variant, seed, folder, config)).pop("done")
     ]
+    check_asked(table, name, jobs)
     done = len(table["variants"]) * len(seeds) - len(jobs)
     print(f"{name}: {done} runs are done, {len(jobs)} to do, in {folder}", flush=True)
     if config["jobs"] == 1:

@@ -10,6 +10,7 @@ import torch
 import yaml
 from cli import CONFIGS
 from omegaconf import DictConfig, OmegaConf
+from table_checks import checked
 
 from mlvae.errors import InputError, check_choice
 from mlvae.evaluation.answer import Estimate, estimate
@@ -35,8 +36,13 @@ def read(name: str) -> dict:
 
     One that is ``of`` another has all that the other has, with its own keys in their place. What
     stands in ``with`` is appended to what every variant trains and is evaluated with.
+
+    Raises:
+        InputError: if there is no such table, or it lacks what a table has.
     """
-    return OmegaConf.to_container(_config(name), resolve=True)
+    config = OmegaConf.to_container(_config(name), resolve=True)
+    checked(config, name)
+    return config
 
 
 def _config(name: str) -> DictConfig:
@@ -44,6 +50,9 @@ def _config(name: str) -> DictConfig:
     more = table.pop("with", {})
     if "of" in table:
         table = OmegaConf.merge(_config(table.pop("of")), table)
+    if not more:
+        return table
+    checked(OmegaConf.to_container(table, resolve=True), name)
     table.variants = {
         variant: [*overrides, *more.get("train", ())]
         for variant, overrides in table.variants.items()
@@ -58,7 +67,7 @@ def _loaded(name: str) -> DictConfig:
         check_choice("table", name, [*names(), "all", "a .yaml file"])
         path = CONFIGS / "tables" / f"{name}.yaml"
     try:
-        return OmegaConf.load(path)
+        table = OmegaConf.load(path)
     except OSError as error:
         raise InputError(f"table={name} must be a file: {error.strerror}") from error
     except yaml.MarkedYAMLError as error:
@@ -66,6 +75,9 @@ def _loaded(name: str) -> DictConfig:
         raise InputError(
             f"{path} must be a YAML file, but line {line} cannot be read: {error.problem}"
         ) from error
+    if not isinstance(table, DictConfig):
+        raise InputError(f"{path} must be a table, a mapping of title, seeds and so on")
+    return table
 
 
 def render(name: str, table: dict, results: Results, *, fast: bool) -> str:
@@ -152,11 +164,18 @@ def measured(wanted: dict, table: dict, results: Results) -> Estimate | None:
     return None if None in of_seeds else estimate(of_seeds)
 
 
+def _taken(found: object, take: str) -> object:
+    if not isinstance(found, dict) or take not in found:
+        has = ", ".join(found) if isinstance(found, dict) else repr(found)
+        raise InputError(f"a table wants to take {take}, but what was measured has {has}")
+    return found[take]
+
+
 def _value(wanted: dict, metrics: dict) -> float | None:
     """The number that a cell wants of one run, or None if the run was not asked for it."""
     found: object = metrics
     for key in wanted["from"].split("."):
-        if key not in found:
+        if not isinstance(found, dict) or key not in found:
             raise InputError(f"a table wants {wanted['from']}, but the evaluation has no {key}")
         found = found[key]
     if isinstance(found, list):
@@ -167,5 +186,5 @@ def _value(wanted: dict, metrics: dict) -> float | None:
         if not matching:
             return None
         found = matching[0]
-    value = found[wanted["take"]]
+    value = _taken(found, wanted["take"])
     return value["mean"] if isinstance(value, dict) else value

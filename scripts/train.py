@@ -5,6 +5,7 @@ To continue a run: python scripts/train.py resume=runs/mnist/...
 
 from __future__ import annotations
 
+from inspect import signature
 from pathlib import Path
 
 import cli
@@ -14,7 +15,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from mlvae.data import AUGMENTATIONS, BATCHINGS, open_dataset
-from mlvae.errors import InputError
+from mlvae.errors import InputError, check_choice
 from mlvae.models import build
 from mlvae.parts import from_config
 from mlvae.training import OPTIMIZERS, Result, train
@@ -45,6 +46,7 @@ def run(cfg: DictConfig) -> float:
     """Show the configuration, new or resumed, and train by it."""
     resume = cfg.resume is not None
     config = resumed_config(cfg) if resume else cli.plain(cfg)
+    check(config)
     config["dataset"] = cli.with_absolute_paths(config["dataset"])
     first = join(resolve_device(config["device"])).first
     if first:
@@ -58,11 +60,22 @@ def run(cfg: DictConfig) -> float:
     return result.metrics["train/loss"] if best is None else best
 
 
+def check(config: dict[str, object]) -> None:
+    """Raise :class:`InputError` unless the configuration has what a training is told, no more."""
+    sections = ("dataset", "model", "batching", "optimizer", "trainer")
+    config = {"augmentation": None, **config}  # runs of older versions have none
+    cli.check_options(config, sections, ("augmentation", "seed", "device", "run", "resume"))
+    others = (*config, "data", "validation", "config", "progress")
+    known = [name for name in signature(train).parameters if name not in others]
+    for name in config["trainer"]:
+        check_choice("an option of trainer", name, known)
+
+
 def train_by(config: dict[str, object], *, resume: bool, progress: bool = True) -> Result:
     """Build what the configuration names, and train it."""
     batching = from_config(config["batching"], BATCHINGS, "batching")
     augmentation = None
-    if config.get("augmentation"):  # runs of older versions have none
+    if config.get("augmentation") is not None:
         augmentation = from_config(config["augmentation"], AUGMENTATIONS, "augmentation")
     optimizer = from_config(config["optimizer"], OPTIMIZERS, "optimizer")
     ranks = join(resolve_device(config["device"]))

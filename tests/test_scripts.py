@@ -255,6 +255,21 @@ BAD = [
     (["dataset=faces", "dataset.root=nowhere"], "nowhere must be a folder, an archive or a table"),
     (["trainer.epochs=0"], "trainer.epochs must be an integer of at least 1, not 0"),
     (["+model.foo=3"], "an option of model MLVAE must be one of content_dim"),
+    (["+trainer.foo=1"], "an option of trainer must be one of epochs, kl_warmup_steps"),
+    (["+dataset.foo=1"], "an option of dataset digits must be one of validation, test, unseen"),
+    (["dataset=lfw", "+dataset.sise=1"], "did you mean 'size'"),
+    (["+foo=1"], "an option must be one of dataset, model, batching, optimizer, trainer"),
+    (["~trainer"], "trainer must be options by name, as a file of configs/trainer has them"),
+    (["~seed"], "the option seed must not be taken away"),
+    (["model=null"], "name a file of the group, as model=mlvae"),
+    (["model.network=null"], "network must be options by name, its name among them, not None"),
+    (["trainer.cuda_graphs=maybe"], "trainer.cuda_graphs must be true or false, not 'maybe'"),
+    (
+        ["dataset=faces", "dataset.root=.", "dataset.strict=maybe"],
+        "dataset.strict must be true or",
+    ),
+    (["run="], "run must name a folder, or be None for a new one, not be empty"),
+    (["model=ada", "run=run"], "AdaVAE is trained on groups of two"),
     (["resume=nowhere"], "nowhere must be a run folder with a checkpoint.pt"),
     (
         ["dataset=mnist", "dataset.root=nowhere"],
@@ -383,6 +398,10 @@ def test_bad_input_to_the_evaluation_is_one_line_and_leaves_nothing(call, run, t
         ),
         ([good, "evaluation=[]"], "must name at least one question"),
         ([good, "vae=nowhere"], "nowhere must be a run folder"),
+        ([good, f"vae={run[0]}"], "must be the run of a plain VAE, not of MLVAE"),
+        ([good, "best=maybe"], "best must be true or false, not 'maybe'"),
+        ([good, "evaluation.separation.k=1"], "evaluation.separation.k must be a list, not 1"),
+        ([good, "+foo=1"], "an option must be one of evaluation, run, best, vae"),
     ):
         code, _, err = call("evaluate", *arguments)
         assert code == 1 and err.count("\n") == 1, err
@@ -460,6 +479,9 @@ def test_bad_input_to_a_reproduction_is_one_line(call, tmp_path, small_table):
         (["table=mnist_quantitive"], "did you mean 'mnist_quantitative'?"),
         (["table=none.yaml"], "table=none.yaml must be a file: No such file"),
         ([small_table, "jobs=0"], "jobs must be an integer of at least 1"),
+        ([small_table, "seeds=3"], "seeds must be a list, as seeds=[0,1,2], not 3"),
+        ([small_table, "seeds=[a]"], "seeds must be an integer of at least 0, not 'a'"),
+        ([small_table, "fast=maybe"], "fast must be true or false, not 'maybe'"),
         ([small_table, "seed=1"], "there is no option seed; did you mean seeds?"),
     ):
         code, _, err = call("reproduce", *arguments)
@@ -468,6 +490,12 @@ def test_bad_input_to_a_reproduction_is_one_line(call, tmp_path, small_table):
     table.write_text("title: [")
     code, _, err = call("reproduce", small_table)
     assert code == 1 and err.count("\n") == 1 and "must be a YAML file, but line 1" in err
+    table.write_text(TABLE.replace("fast: ", "slow: "))
+    code, _, err = call("reproduce", small_table, "fast=true")
+    assert code == 1 and err.count("\n") == 1 and "has no small version: leave out fast" in err
+    table.write_text(TABLE.replace("from: likelihood", "from: fidelity"))
+    code, _, err = call("reproduce", small_table)
+    assert code == 1 and "from fidelity.bound.test, but the table's evaluation asks only" in err
     table.write_text(TABLE)
     assert list(tmp_path.iterdir()) == []
     call("train", *FAST, "run=runs/reproduce/small-fast/plain-seed0")

@@ -23,7 +23,7 @@ def tables(monkeypatch):
     import tables
 
     yield tables
-    for name in ("tables", "figures", "cli"):
+    for name in ("tables", "table_checks", "figures", "cli"):
         sys.modules.pop(name, None)
 
 
@@ -87,6 +87,66 @@ def test_cells_are_means_over_seeds_of_what_the_runs_measured(tables):
     table["panels"][0]["cells"]["from"] = "question.record"
     with pytest.raises(ValueError, match="the evaluation has no record"):
         tables.render("t", table, results, fast=False)
+    table["panels"][0]["cells"] |= {"from": "question.records", "take": "accuray"}
+    with pytest.raises(ValueError, match=r"to take accuray, but .* has code, k, accuracy"):
+        tables.render("t", table, results, fast=False)
+
+
+WHOLE = {
+    "title": "T",
+    "seeds": [0],
+    "variants": {"one": ["trainer.epochs=2"]},
+    "evaluation": ["evaluation=[likelihood]"],
+    "fast": {"note": "small", "seeds": [0], "train": []},
+    "panels": [
+        {
+            "title": "P",
+            "cells": {"from": "likelihood.bound.test", "take": "loss"},
+            "rows": {"first": {"variant": "one"}},
+            "columns": {"all": {}},
+        }
+    ],
+}
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "message"),
+    [
+        ("title", None, "must have words as its title, not nothing"),
+        ("seeds", 3, "must have a list as its seeds, not 3"),
+        ("seeds", [-1], "seeds of .* must be integers of at least 0, not -1"),
+        ("variants", {}, "must have a mapping as its variants"),
+        ("variants.one", "trainer.epochs=2", r"variants.one of .* must be a list of options"),
+        ("evaluation", None, "evaluation of .* must be a list of options .*, not nothing"),
+        ("fast.note", None, "fast of .* must have words as its note"),
+        ("fast.train", [1], "fast.train of .* must be a list of options"),
+        ("panels", [3], "panel 1 of .* must have a title, cells, rows and columns, not be 3"),
+        ("panels.0.cells.take", None, "cell 'first', 'all' of panel 1 .* words as its take"),
+        ("panels.0.rows.first.variant", "two", "the variant of cell .* must be one of one, not"),
+        ("panels.0.columns.all", None, "columns of panel 1 .* must be mappings, .*, not None"),
+        ("panels.0.reported", [{"row": "first"}], "reported in panel 1 .* must have a column"),
+        (
+            "panels.0.reported",
+            [{"row": "fist", "column": "all", "value": 1, "source": "Somebody"}],
+            "did you mean 'first'",
+        ),
+        ("figures", {"f": {"title": "F", "rows": {"a": {}}}}, "figure f .* a mapping as its x"),
+    ],
+)
+def test_a_table_that_is_not_whole_is_refused_before_anything_is_trained(
+    tables, tmp_path, place, value, message
+):
+    path, table = tmp_path / "mine.yaml", OmegaConf.create(WHOLE)
+    OmegaConf.save(table, path)
+    assert tables.read(str(path)) == WHOLE
+    *outer, last = place.split(".")
+    inner = table
+    for key in outer:
+        inner = inner[int(key) if key == "0" else key]
+    inner[last] = value
+    OmegaConf.save(table, path)
+    with pytest.raises(ValueError, match=message):
+        tables.read(str(path))
 
 
 OF = """

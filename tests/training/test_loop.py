@@ -494,7 +494,7 @@ def test_a_run_of_another_model_seed_or_data_is_not_resumed(small_model, digits,
     shifted = GroupedData(digits.train.x, [int(g) + 1 for g in digits.train.groups.index])
     for other, option in (
         ({"augmentation": GroupWarp()}, "augmentation=.*; resume"),
-        ({"batching": Grouped(groups=6, members=16)}, "batching.name=Shuffled, not Grouped"),
+        ({"batching": Grouped(groups=20, members=5)}, "batching.name=Shuffled, not Grouped"),
         ({"data": shifted}, "data.checksum="),
     ):
         data, options = other.pop("data", digits.train), {"batching": Shuffled(100)} | other
