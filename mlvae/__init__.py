@@ -1,6 +1,6 @@
 """Multi-Level Variational Autoencoders: content and style from grouped observations."""
 
-from mlvae import data, evaluation, grids, likelihoods, models, networks
+from mlvae import data, evaluation, grids, likelihoods, models, networks, objectives
 from mlvae.batch import Batch
 from mlvae.data import GroupedData
 from mlvae.errors import Diverged, InputError, RankLost
@@ -28,5 +28,6 @@ __all__ = [
     "load",
     "models",
     "networks",
+    "objectives",
     "train",
 ]

@@ -52,8 +52,23 @@ def test_a_cell_of_five_lines_trains_on_ones_own_arrays(folder):
     torch.testing.assert_close(scope["evidence"].posterior().mean, pooled.mean)
 
 
+def test_a_model_of_ones_own_trains_to_the_maximum_of_its_likelihood(folder):
+    scope = {"mlvae": mlvae, "torch": torch}
+    exec(BLOCKS[2], scope)
+    x = 3 * torch.randn(400, 5)
+    data = mlvae.GroupedData(x, [0, 1] * 200)
+    model = scope["GroupMeans"](data.shape)
+    options = {
+        "optimizer": mlvae.Adam(0.1, schedule="cosine"),
+        "batching": mlvae.data.Shuffled(400),
+    }
+    mlvae.train(model, data, validation=data, epochs=300, progress=False, **options)
+    within = torch.stack([x[i::2].var(0, correction=0) for i in (0, 1)]).mean(0)
+    torch.testing.assert_close(model.log_variance.detach().exp(), within, rtol=1e-3, atol=0)
+
+
 def test_there_are_no_other_cells():
-    assert len(BLOCKS) == 2
+    assert len(BLOCKS) == 3
 
 
 def test_the_first_screen_has_the_two_commands_that_are_run_in_ci():

@@ -231,7 +231,7 @@ def test_a_sweep_trains_once_for_each_value(call, tmp_path):
     assert code == 0, err
     runs = sorted((tmp_path / "runs" / "digits").iterdir())
     assert [path.name[-5:] for path in runs] == ["seed0", "seed1"]
-    assert {path.name for path in tmp_path.iterdir()} <= {"runs", "multirun.yaml"}
+    assert {path.name for path in tmp_path.iterdir()} == {"runs"}
 
 
 def test_mnist_trains_from_the_environments_folder(call, data_root):

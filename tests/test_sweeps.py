@@ -60,7 +60,8 @@ def test_a_sweep_of_parallel_jobs_gives_what_each_alone_gives(tmp_path, monkeypa
     assert lines[0].endswith("seed must be an integer of at least 0, not -1")
     assert lines[-1] == "error: not all jobs of the sweep came to their end" and len(lines) == 3
     assert out.count("finished at step") == 2
-    assert {path.name for path in tmp_path.iterdir()} == {"runs", "multirun.yaml"}
+    assert {path.name for path in tmp_path.iterdir()} == {"runs"}
+    assert len(list(tmp_path.glob("runs/sweeps/*/multirun.yaml"))) == 1
     runs = sorted((tmp_path / "runs" / "digits").iterdir(), key=lambda path: path.name[-1])
     assert [path.name[-6:] for path in runs] == ["-seed0", "-seed1"]
     assert metrics(runs[0]) != metrics(runs[1])

@@ -1,5 +1,6 @@
 """Every table of configs/tables can be run and filled, and no figure in it lacks its source."""
 
+import re
 import sys
 from pathlib import Path
 
@@ -40,6 +41,16 @@ def test_every_variant_and_its_evaluation_compose_and_build(tables, name):
             config = compose("evaluate", ["run=run", *table["evaluation"], *more])
             for question in OmegaConf.to_container(config)["evaluation"].values():
                 from_config(question, QUESTIONS, "evaluation")
+
+
+def test_the_table_that_the_readme_shows_is_one(tables, tmp_path):
+    (text,) = re.findall(r"```yaml\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.DOTALL)
+    (tmp_path / "mine.yaml").write_text(text)
+    table = tables.read(str(tmp_path / "mine.yaml"))
+    with initialize_config_dir(version_base="1.3", config_dir=str(CONFIGS.absolute())):
+        for overrides in table["variants"].values():
+            assert compose("train", overrides).dataset.name == "mnist"
+        assert [*compose("evaluate", table["evaluation"]).evaluation] == ["likelihood"]
 
 
 @pytest.mark.parametrize("name", TABLES)

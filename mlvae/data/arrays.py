@@ -60,13 +60,17 @@ def arrays(
 
 def _load(path: Path) -> dict[str, np.ndarray]:
     try:
-        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
-            content = {name: file[name] for name in ("x", "group", "split") if name in file}
+        with path.open("rb") as stream:
+            file = np.load(stream, allow_pickle=False)
+            if isinstance(file, np.ndarray):
+                raise ValueError("it is a single array")
+            with file:
+                content = {name: file[name] for name in ("x", "group", "split") if name in file}
     except Exception as error:  # a damaged archive fails in a dozen ways, none of them ours
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise InputError(
             f"dataset.root={path} must be a file written by numpy.savez(file, x=x, group=group), "
-            f"with arrays of numbers or strings: {reason}"
+            f"with arrays of numbers or strings, group.astype(str) for one: {reason}"
         ) from error
     for name in ("x", "group"):
         if name not in content:

@@ -56,7 +56,8 @@ def split_groups(
         free &= ~parts[name]
     if not free.any():
         raise InputError(
-            f"dataset.validation and dataset.test must leave a group of {len(free)} to train on"
+            f"dataset.validation and dataset.test must leave a group of {len(free)} to train on; "
+            "have more groups, set one to 0, or split each group by dataset.split=images"
         )
     train = data.subset(free[data.groups.index])
     held = {

@@ -26,6 +26,7 @@ from mlvae.errors import InputError, check_choice, check_integer
 from mlvae.evaluation.answer import Estimate, estimate
 from mlvae.gaussian import DiagonalGaussian
 from mlvae.groups import Groups
+from mlvae.observations import as_tensor
 
 __all__ = ["DISTANCES", "Score", "Verification", "compact", "n_shot_accuracy", "verification"]
 
@@ -67,8 +68,8 @@ class Verification(NamedTuple):
 
 @torch.no_grad()
 def n_shot_accuracy(
-    codes: DiagonalGaussian,
-    groups: Groups,
+    codes: DiagonalGaussian | Tensor | np.ndarray,
+    groups: Groups | object,
     *,
     shots: int,
     galleries: int = 100,
@@ -89,8 +90,10 @@ def n_shot_accuracy(
     number, as guessing would: codes that are all equal score chance, not the share of one group.
 
     Args:
-        codes: posterior of each observation by itself, (N, D).
-        groups: group of each observation; groups of fewer than ``shots`` + 1 members are left out.
+        codes: posterior of each observation by itself, (N, D), or codes of any kind, which count
+            as its means.
+        groups: group of each observation, as :class:`Groups` or N labels; groups of fewer than
+            ``shots`` + 1 members are left out.
         shots: members of each group in a gallery.
         galleries: number of random galleries, at least 2 for a standard error.
         distance: "cosine", one minus the cosine of the posterior means,
@@ -113,10 +116,11 @@ def n_shot_accuracy(
     Example:
         >>> mean = torch.eye(2)[[0, 0, 0, 1, 1, 1]]
         >>> codes = DiagonalGaussian(mean, torch.zeros_like(mean))
-        >>> n_shot_accuracy(codes, Groups(torch.tensor([0, 0, 0, 1, 1, 1])), shots=1)
+        >>> n_shot_accuracy(codes, ["ann", "ann", "ann", "bob", "bob", "bob"], shots=1)
         Score(mean=1.0, standard_error=0.0, chance=0.5, num_groups=2, num_probes=4)
     """
     check_integer("shots", shots, minimum=1)
+    codes, groups = _as_posteriors(codes), Groups.of(groups)
     generator = _checked(codes, groups, galleries, distance, seed)
     rows, kept = _large_enough(groups, shots)
     shots_of = Groups.unchecked(
@@ -134,8 +138,8 @@ def n_shot_accuracy(
 
 @torch.no_grad()
 def verification(
-    codes: DiagonalGaussian,
-    groups: Groups,
+    codes: DiagonalGaussian | Tensor | np.ndarray,
+    groups: Groups | object,
     *,
     pairs: int = 10_000,
     galleries: int = 10,
@@ -149,8 +153,8 @@ def verification(
     of one take part only in the latter.
 
     Args:
-        codes: posterior of each observation by itself, (N, D).
-        groups: group of each observation.
+        codes: as for :func:`n_shot_accuracy`.
+        groups: likewise.
         pairs: number of pairs of one group, and of pairs of two groups, in each repetition.
         galleries: number of repetitions, at least 2 for a standard error.
         distance: "cosine" or "mahalanobis", as for :func:`n_shot_accuracy`.
@@ -167,6 +171,7 @@ def verification(
         Estimate(mean=1.0, standard_error=0.0)
     """
     check_integer("pairs", pairs, minimum=1)
+    codes, groups = _as_posteriors(codes), Groups.of(groups)
     generator = _checked(codes, groups, galleries, distance, seed)
     groups = groups.to("cpu")
     if groups.num_groups < 2 or int(groups.sizes.max()) < 2:
@@ -243,6 +248,19 @@ DISTANCES: dict[str, Callable[[DiagonalGaussian, DiagonalGaussian], Tensor]] = {
     "cosine": _cosine,
     "mahalanobis": _mahalanobis,
 }
+
+
+def _as_posteriors(codes: DiagonalGaussian | Tensor | np.ndarray) -> DiagonalGaussian:
+    """Codes without variances have log-variances of zero."""
+    if isinstance(codes, DiagonalGaussian):
+        return codes
+    if not isinstance(codes, Tensor | np.ndarray):
+        raise InputError(
+            "codes must be a DiagonalGaussian, as infer_content(x) gives, or an array of means, "
+            f"not {codes!r}"
+        )
+    mean = as_tensor(codes)
+    return DiagonalGaussian(mean, torch.zeros_like(mean))
 
 
 def _checked(

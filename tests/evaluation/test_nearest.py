@@ -420,3 +420,15 @@ def test_what_is_equal_stays_equal_in_fewer_dimensions(distance):
     assert verification(few, groups, **options).auc.mean == pytest.approx(0.5, abs=0.05)
     alone = compact(points(torch.ones(40, 500)))
     assert n_shot_accuracy(alone, groups, shots=1, **options).mean == pytest.approx(0.25)
+
+
+def test_means_and_labels_serve_as_codes_and_groups():
+    mean = torch.randn(40, 3) + 2 * torch.eye(4)[torch.arange(40) % 4][:, :3]
+    labels = [f"name {i % 4}" for i in range(40)]
+    codes = DiagonalGaussian(mean, torch.zeros_like(mean))
+    groups = Groups.of(labels)
+    for same in (mean, mean.numpy()):
+        assert n_shot_accuracy(same, labels, shots=2) == n_shot_accuracy(codes, groups, shots=2)
+        assert verification(same, labels) == verification(codes, groups)
+    with pytest.raises(InputError, match="codes must be a DiagonalGaussian, as infer_content"):
+        n_shot_accuracy([1.0] * 40, labels, shots=1)
