@@ -15,9 +15,9 @@ from mlvae.models import told_groups
 __all__ = [
     "check_fit",
     "check_folder",
-    "check_kind",
     "check_named",
     "check_options",
+    "check_part",
     "check_precision",
     "resolve_device",
 ]
@@ -56,10 +56,10 @@ def check_options(
         )
 
 
-def check_kind(name: str, part: object, kinds: Sequence[type]) -> None:
-    """Raise :class:`InputError` unless ``part`` is of one of the classes ``kinds``."""
-    if not isinstance(part, tuple(kinds)):
-        wanted = " or ".join(f"{kind.__name__}(...)" for kind in kinds if kind is not type(None))
+def check_part(name: str, part: object, choices: Sequence[type], methods: Sequence[str]) -> None:
+    """Raise :class:`InputError` unless ``part`` is one of ``choices``, or has their ``methods``."""
+    if not all(callable(getattr(part, method, None)) for method in methods):
+        wanted = " or ".join(f"{choice.__name__}(...)" for choice in choices)
         raise InputError(f"{name} must be {wanted}, not {part!r}")
 
 

@@ -25,9 +25,9 @@ from mlvae.training.blocks import blocks_of
 from mlvae.training.checks import (
     check_fit,
     check_folder,
-    check_kind,
     check_named,
     check_options,
+    check_part,
     check_precision,
     resolve_device,
 )
@@ -169,12 +169,10 @@ def train(
     )
     check_flag("resume", resume)
     check_flag("trainer.cuda_graphs", cuda_graphs)
-    for name, part, kinds in (
-        ("batching", batching, BATCHINGS),
-        ("augmentation", augmentation, (*AUGMENTATIONS, type(None))),
-        ("optimizer", optimizer, OPTIMIZERS),
-    ):
-        check_kind(name, part, kinds)
+    check_part("batching", batching, BATCHINGS, ("plan", "num_batches", "for_evaluation"))
+    check_part("optimizer", optimizer, OPTIMIZERS, ("build", "rate", "set_rate"))
+    if augmentation is not None:
+        check_part("augmentation", augmentation, AUGMENTATIONS, ("check", "__call__"))
     check_named(run, resume)
     ranks = join(resolve_device(device))
     target = ranks.device
