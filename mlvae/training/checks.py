@@ -57,7 +57,7 @@ def check_options(
 
 
 def check_part(name: str, part: object, choices: Sequence[type], methods: Sequence[str]) -> None:
-    """Raise :class:`InputError` unless ``part`` is one of ``choices``, or has their ``methods``."""
+    """Raise :class:`InputError` unless ``part`` is of ``choices``, or has their ``methods``."""
     if not all(callable(getattr(part, method, None)) for method in methods):
         wanted = " or ".join(f"{choice.__name__}(...)" for choice in choices)
         raise InputError(f"{name} must be {wanted}, not {part!r}")
