@@ -29,7 +29,8 @@ from mlvae.training.checkpoint import read_checkpoint
 
 #: Of a run's configuration, what does not decide its result.
 FREE = ("run", "device", "resume")
-FREE_OF_DATASET = ("root", "cache", "workers")
+FREE_OF_DATASET = ("cache", "workers")  # and the root, which only says where they lie,
+OWN = ("arrays", "faces")  # but for these, which are whatever lies there
 FREE_OF_TRAINER = (
     "log_every",
     "validate_every",
@@ -64,6 +65,8 @@ def check_seeds(seeds: object) -> None:
         raise InputError(f"seeds must be a list, as seeds=[0,1,2], not {seeds!r}")
     for seed in seeds:
         check_integer("seeds", seed, minimum=0)
+    if len(set(seeds)) < len(seeds):
+        raise InputError(f"seeds must be different, not {seeds}")
 
 
 def tried(name: str, table: dict, config: dict[str, object]) -> bool:
@@ -130,7 +133,11 @@ def plan(
     train, evaluation = cli.plain(train), cli.plain(evaluation)
     train["dataset"] = cli.with_absolute_paths(train["dataset"])
     evaluation["root"] = train["dataset"].get("root")
-    asked = {"train": deciding(train), "evaluation": deepcopy(evaluation["evaluation"])}
+    asked = {
+        "train": deciding(train),
+        "evaluation": deepcopy(evaluation["evaluation"]),
+        "of": {name: evaluation[name] for name in ("best", "vae")},
+    }
     if "fidelity" in evaluation["evaluation"]:  # one classifier reads all runs of a table
         evaluation["evaluation"]["fidelity"]["keep"] = str(folder / "classifiers")
     record = run / "reproduced.json"
@@ -160,8 +167,8 @@ def work(job: dict[str, object], *, progress: bool = True) -> None:
 def deciding(config: dict[str, object]) -> dict[str, object]:
     """The part of a run's configuration that decides its result."""
     kept = {key: value for key, value in config.items() if key not in FREE}
-    dataset = kept["dataset"].items()
-    kept["dataset"] = {key: of for key, of in dataset if key not in FREE_OF_DATASET}
+    free = FREE_OF_DATASET if kept["dataset"]["name"] in OWN else (*FREE_OF_DATASET, "root")
+    kept["dataset"] = {key: of for key, of in kept["dataset"].items() if key not in free}
     trainer = kept["trainer"].items()
     kept["trainer"] = {key: of for key, of in trainer if key not in FREE_OF_TRAINER}
     return kept

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import os
 import platform
-import shutil
 from collections.abc import Mapping, Sequence
 from datetime import date
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import torch
 from torch import nn
 
 from mlvae.data import Grouped, GroupedData, Shuffled, Splits
-from mlvae.errors import InputError
+from mlvae.errors import InputError, check_integer
 from mlvae.evaluation import report
 from mlvae.evaluation.disentanglement import Disentanglement
 from mlvae.evaluation.embedding import Embedding
@@ -58,8 +58,8 @@ def evaluate(
     """Ask ``questions`` of a trained model and write the answers into ``folder``.
 
     The folder has ``metrics.json``, the figures as PNG, ``projector/`` for TensorBoard, and
-    ``report.html``, one page that holds everything it shows. It is replaced as a whole at the end:
-    what was there stays until then, and nothing is ever half-written.
+    ``report.html``, one page that holds everything it shows. An earlier evaluation there is
+    replaced as a whole at the end, anything else never; and nothing is ever half-written.
 
     Args:
         model: a trained model, on the device to work on.
@@ -79,13 +79,17 @@ def evaluate(
         What ``metrics.json`` holds.
 
     Raises:
-        InputError: if a question cannot be asked as it is; nothing is written then.
+        InputError: if a question cannot be asked as it is, or the folder holds something else;
+            nothing is written then.
 
     Example::
 
         model, splits = mlvae.load("runs/first"), mlvae.data.digits()
         metrics = mlvae.evaluation.evaluate(model, splits, "evaluation")
     """
+    folder = Path(folder).expanduser()
+    check_folder(folder)
+    _check(splits, questions, vae, workers)
     device = next(model.parameters()).device
     splits, unknown = known_splits(model, splits)
     subject = Subject(
@@ -109,28 +113,74 @@ def evaluate(
         "evaluated": f"{date.today()}, mlvae {__version__}, PyTorch {torch.__version__}, "
         f"{_machine(device)}",
     }
-    return _replace(Path(folder), answers, title=title, facts=facts, config=config)
+    return _replace(folder, answers, title=title, facts=facts, config=config)
+
+
+def _check(
+    splits: object, questions: Sequence[object] | None, vae: object, workers: int | None
+) -> None:
+    """Raise :class:`InputError` unless arguments are of the kinds they must be."""
+    if not isinstance(splits, Splits):
+        raise InputError(
+            f"splits must be Splits, as Splits(train, test=...), not a {type(splits).__name__}"
+        )
+    if not (questions is None or isinstance(questions, list | tuple)):
+        raise InputError(f"questions must be a list, as [Separation()], not {questions!r}")
+    asked = []
+    for question in questions or ():
+        if isinstance(question, type) or not callable(getattr(question, "ask", None)):
+            raise InputError(f"a question must be such as Separation(), not {question!r}")
+        asked.append(type(question).__name__)
+    if len(set(asked)) < len(asked):
+        raise InputError(f"questions must be asked once each, not {', '.join(asked)}")
+    if vae is not None and not (isinstance(vae, nn.Module) and hasattr(vae, "infer")):
+        raise InputError(f"vae must be a plain VAE, not a {type(vae).__name__}")
+    if workers is not None:
+        check_integer("workers", workers, minimum=1)
+
+
+def check_folder(folder: Path) -> None:
+    """Raise :class:`InputError` unless ``folder`` is free, or of an evaluation to be replaced."""
+    if folder.is_dir() and not folder.name:
+        raise InputError(f"the folder of an evaluation must have a name, not be {str(folder)!r}")
+    try:
+        there = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+        if folder.exists() and not folder.is_dir():
+            raise InputError(f"{folder} must be a folder for the evaluation, but is a file")
+    except OSError as error:
+        raise _not_written(folder, error) from error
+    if there and not there >= {"metrics.json", "report.html"}:
+        raise InputError(
+            f"{folder} must be a new folder or hold an earlier evaluation, which is replaced, but "
+            f"has {min(there)}; choose another"
+        )
+    if "checkpoint.pt" in there:
+        raise InputError(
+            f"{folder} holds a run; choose another folder, as {folder / 'evaluation'}"
+        )
 
 
 def _replace(folder: Path, answers: dict, **options: object) -> dict[str, object]:
-    """Write beside ``folder``, then take its place."""
-    part, old = (folder.with_name(f"{folder.name}.{end}") for end in ("part", "old"))
+    """Write into a folder of nobody else's, then give it the name of ``folder``."""
     try:
-        for left in (part, old):
-            shutil.rmtree(left, ignore_errors=True)
-        part.mkdir(parents=True)
-        metrics = report.write(part, answers, **options)
-        if folder.exists():
-            folder.replace(old)
-        part.replace(folder)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as hidden:
+            part, old = Path(hidden, "new"), Path(hidden, "old")
+            part.mkdir()
+            metrics = report.write(part, answers, **options)
+            check_folder(folder)  # hours may have passed
+            if folder.exists():
+                folder.replace(old)
+            part.replace(folder)
     except OSError as error:
-        raise InputError(
-            f"{folder} could not be written ({error.strerror}); make room or choose another"
-        ) from error
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
-        shutil.rmtree(old, ignore_errors=True)
+        raise _not_written(folder, error) from error
     return metrics
+
+
+def _not_written(folder: Path, error: OSError) -> InputError:
+    return InputError(
+        f"{folder} could not be written ({error.strerror}); make room or choose another"
+    )
 
 
 def _description(model: nn.Module) -> str:

@@ -133,7 +133,7 @@ def _classifier(train: GroupedData, epochs: int, seed: int, keep: str | None) ->
         torch.manual_seed(seed)  # of initial weights and dropout
         classifier = _untrained(train)
         if kept is not None and kept.is_file():
-            classifier.load_state_dict(read_checkpoint(kept, train.device)["model"])
+            classifier.load_state_dict(read_checkpoint(kept)["model"])
         else:
             _train(classifier, train, epochs, torch.Generator(train.device).manual_seed(seed))
             if kept is not None:

@@ -61,20 +61,24 @@ def _reason(error: BaseException) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0]
 
 
-def read_checkpoint(path: Path, device: torch.device | str = "cpu") -> dict[str, object]:
-    """The state in the file at ``path``, its tensors on ``device``.
+def read_checkpoint(path: Path) -> dict[str, object]:
+    """The state in the file at ``path``, its tensors on the CPU.
 
     Raises:
         InputError: if there is no such file, or it is not a whole checkpoint of this library.
     """
-    if not path.is_file():
+    try:
+        there = path.is_file()
+    except (OSError, ValueError):  # no name of a file
+        there = False
+    if not there:
         raise InputError(
             f"{path.parent} must be a run folder with a {path.name}, but that file is not there"
         )
     state = None
     if zipfile.is_zipfile(path):  # what torch.save writes; its directory stands at the end
         with contextlib.suppress(OSError, RuntimeError, pickle.UnpicklingError, LookupError):
-            state = torch.load(path, map_location=device, weights_only=True)
+            state = torch.load(path, map_location="cpu", weights_only=True)
     if state is None:
         other = path.with_name("best.pt" if path.name == "checkpoint.pt" else "checkpoint.pt")
         hint = f"; {other.name} beside it may serve" if other.is_file() else ""

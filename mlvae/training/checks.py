@@ -22,6 +22,9 @@ __all__ = [
     "resolve_device",
 ]
 
+#: The first line of a run's config.yaml.
+HEADER = "# What this run was told.\n"
+
 PRECISIONS = ("float32", "tf32", "bfloat16")
 
 
@@ -71,9 +74,25 @@ def check_named(run: str | Path | None, resume: bool) -> None:
         raise InputError("run must name a folder, or be None for a new one, not be empty")
 
 
+def begins_as_ours(run: Path) -> bool:
+    """Whether ``config.yaml`` in ``run`` was written by a training, or was about to be."""
+    config = run / "config.yaml"
+    return config.exists() and config.read_bytes()[: len(HEADER)] in (b"", HEADER.encode())
+
+
 def check_folder(run: Path, resume: bool) -> None:
     """Raise :class:`InputError` unless a run can begin, or go on, in the folder ``run``."""
-    there = (run / "checkpoint.pt").exists()
+    try:
+        there = (run / "checkpoint.pt").exists()
+        written = any((run / name).exists() for name in ("config.yaml", "metrics.jsonl"))
+        ours = not written or begins_as_ours(run)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"run must name a folder, but {str(run)[:80]!r}: {reason}") from error
+    if not there and not ours:
+        raise InputError(
+            f"{run} has a config.yaml or metrics.jsonl that is of no run; choose another folder"
+        )
     if there and not resume:
         raise InputError(f"{run} holds a run already; resume it, or choose another folder")
     if resume and not there:
@@ -107,6 +126,16 @@ def check_fit(model: nn.Module, data: GroupedData, what: str) -> None:
     A model may say what it takes: by ``shape``, the shape of one observation, by
     ``likelihood.check(x)``, and by ``check_groups(group_names)`` if it knows some groups only.
     """
+    if not isinstance(data, GroupedData):
+        raise InputError(f"{what} data must be GroupedData, not {type(data).__name__}")
+    dtypes = {p.dtype for p in model.parameters() if p.requires_grad}
+    if not dtypes:
+        raise InputError("the model must have parameters that require a gradient, but has none")
+    if dtypes != {torch.float32}:
+        raise InputError(
+            f"a model is trained in float32, not in {dtypes.pop()}: take model.float(); "
+            "precision=bfloat16 is for matrix products"
+        )
     shape = tuple(getattr(model, "shape", data.shape))
     if shape != data.shape:
         raise InputError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
 
@@ -38,7 +39,7 @@ from mlvae.training.monitor import Monitor, how_to_go_on
 from mlvae.training.optimizer import OPTIMIZERS, Adam
 from mlvae.training.plans import Plans
 from mlvae.training.ranks import check_shared, join
-from mlvae.training.run import claim, new_name, undone_on_failure, write_config
+from mlvae.training.run import claim, held, new_name, undone_on_failure, write_config
 from mlvae.training.seeding import default_generator, seeded
 from mlvae.training.state import TrainingState
 from mlvae.training.validation import evaluate_bound
@@ -237,7 +238,7 @@ def train(
         },
     )
     if resume:
-        state.resume(target)
+        state.resume()
 
     blocks = blocks_of(
         state,
@@ -254,9 +255,13 @@ def train(
         run = state.run = Path(ranks.told(str(claim(run) if ranks.first else run)))
         if "run" in config:
             state.config["run"] = str(run)
-    if ranks.first:
-        write_config(run, state.config)
-    monitor = Monitor(state, progress=progress)
+    with ExitStack() as opened:
+        if ranks.first:
+            opened.enter_context(undone_on_failure(run, lambda: not new or state.step > 0))
+            opened.enter_context(held(run, resume))
+            write_config(run, state.config)
+        monitor = opened.enter_context(Monitor(state, progress=progress))
+        opened = opened.pop_all()
 
     # Main loop.
     plans = Plans(batching, data, seed=seed, ranks=ranks)
@@ -266,8 +271,7 @@ def train(
     borrowed = torch.random.fork_rng([target] if target.type == "cuda" else [])
     interruptible = Interrupt(repeatedly=ranks.several)
     watched = ranks.watch(lambda: how_to_go_on(state))
-    undone = undone_on_failure(run, lambda: state.step > 0 or not new)
-    with undone, interruptible as interrupt, monitor, borrowed, watched:
+    with opened, interruptible as interrupt, borrowed, watched, torch.enable_grad():
         while state.step < state.total_steps and not _patience_lost(state, patience):
             epoch, position = divmod(state.step, steps_per_epoch)
             if plan is None or position == 0:

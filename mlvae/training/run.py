@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -16,9 +17,9 @@ from torch import nn
 from mlvae.errors import InputError, check_flag
 from mlvae.models import build
 from mlvae.training.checkpoint import read_checkpoint
-from mlvae.training.checks import resolve_device
+from mlvae.training.checks import HEADER, check_folder, resolve_device
 
-__all__ = ["claim", "load", "new_name", "restore", "undone_on_failure", "write_config"]
+__all__ = ["claim", "held", "load", "new_name", "restore", "undone_on_failure", "write_config"]
 
 
 def load(
@@ -46,18 +47,30 @@ def load(
         model = mlvae.load("runs/first")
     """
     check_flag("best", best)
-    if torch.device(device).type == "cuda":
+    if str(device).startswith("cuda"):
         resolve_device("cuda")  # says so if there is none
+    if isinstance(model, type):
+        raise InputError(f"model must be built, as {model.__name__}(...), not the class")
     path = Path(run).expanduser() / ("best.pt" if best else "checkpoint.pt")
-    checkpoint = read_checkpoint(path, device)
+    checkpoint = read_checkpoint(path)
     if model is None:
         if checkpoint["model_config"] is None:
             raise InputError(
                 f"{path} is of a model without a `config`; build it and pass it: load(run, model=)"
             )
-        model = build(checkpoint["shape"], checkpoint["model_config"])
+        try:
+            model = build(checkpoint["shape"], checkpoint["model_config"])
+        except InputError as error:
+            raise InputError(
+                f"{path} is of a model that is built otherwise ({error}); build it and pass it: "
+                "load(run, model=)"
+            ) from error
     restore(model, checkpoint["model"], path)
-    return model.to(device).eval()
+    try:
+        return model.to(device).eval()
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"device={device} cannot be used here: {reason}") from error
 
 
 def restore(model: nn.Module, weights: Mapping[str, torch.Tensor], path: Path) -> None:
@@ -113,11 +126,12 @@ def write_config(run: Path, config: Mapping[str, object]) -> None:
     The YAML has a line a value, in JSON's notation, which YAML reads.
 
     Raises:
-        InputError: if the folder cannot be made or written.
+        InputError: if the folder cannot be made or written, or a value is not plain.
     """
+    text = HEADER + "".join(_lines(config, ""))
     try:
         run.mkdir(parents=True, exist_ok=True)
-        (run / "config.yaml").write_text("".join(_lines(config, "")))
+        (run / "config.yaml").write_text(text)
     except OSError as error:
         raise _not_writable(run, error) from error
 
@@ -133,9 +147,45 @@ def undone_on_failure(run: Path, begun: Callable[[], bool]) -> Iterator[None]:
     try:
         yield
     except Exception:
-        if not begun():
+        if not begun() and not (run / "checkpoint.pt").exists():
             shutil.rmtree(run, ignore_errors=True)
         raise
+
+
+@contextmanager
+def held(run: Path, resume: bool) -> Iterator[None]:
+    """Make the folder ``run``, and keep it from other trainings; a lock of a dead one is none.
+
+    Raises:
+        InputError: if another training goes on in it or has ended there meanwhile, or if it cannot
+            be made.
+    """
+    try:
+        run.mkdir(parents=True, exist_ok=True)
+        folder = os.open(run, os.O_RDONLY)
+    except OSError as error:
+        raise _not_writable(run, error) from error
+    try:
+        _lock(folder, run)
+        check_folder(run, resume)
+        yield
+    finally:
+        os.close(folder)
+
+
+def _lock(folder: int, run: Path) -> None:
+    try:
+        import fcntl  # not on every system; nor does every disk know locks
+    except ImportError:
+        return
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise InputError(
+            f"{run} is held by another training that goes on; choose another folder"
+        ) from error
+    except OSError:
+        return
 
 
 def _not_writable(run: Path, error: OSError) -> InputError:
@@ -146,7 +196,18 @@ def _lines(config: Mapping[str, object], indent: str) -> list[str]:
     lines: list[str] = []
     for key, value in config.items():
         if isinstance(value, Mapping) and value:
-            lines += [f"{indent}{key}:\n", *_lines(value, indent + "  ")]
+            lines += [f"{indent}{_name(key)}:\n", *_lines(value, indent + "  ")]
         else:
-            lines.append(f"{indent}{key}: {json.dumps(value)}\n")
+            try:
+                lines.append(f"{indent}{_name(key)}: {json.dumps(value)}\n")
+            except (TypeError, ValueError) as error:
+                raise InputError(
+                    f"config must have plain values, numbers, words and lists, but {key} is "
+                    f"{value!r}"
+                ) from error
     return lines
+
+
+def _name(key: object) -> str:
+    """A key as YAML reads it: most are names, and as they are."""
+    return key if str(key).isidentifier() else json.dumps(str(key))

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import torch
 from torch import nn
 
 from mlvae.errors import Diverged, InputError
@@ -126,7 +125,7 @@ class TrainingState:
         }
         write_checkpoint(self.run / name, state)
 
-    def resume(self, device: torch.device) -> None:
+    def resume(self) -> None:
         """Take the state of the folder's last checkpoint.
 
         Raises:
@@ -134,7 +133,7 @@ class TrainingState:
                 else in ``fixed``, or further than this training goes.
         """
         path = self.run / "checkpoint.pt"
-        checkpoint = read_checkpoint(path, device)
+        checkpoint = read_checkpoint(path)
         was = checkpoint["generators"]["seed"], checkpoint["steps_per_epoch"]
         if was != (self.seed, self.steps_per_epoch):
             raise InputError(
