@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from numbers import Integral, Real
 
 __all__ = [
@@ -15,6 +15,7 @@ __all__ = [
     "check_flag",
     "check_integer",
     "check_number",
+    "check_part",
 ]
 
 
@@ -78,3 +79,12 @@ def check_number(
     else:
         wanted = "that is finite"
     raise InputError(f"{name} must be a number {wanted}, not {value!r}")
+
+
+def check_part(name: str, part: object, choices: Sequence[type], methods: Sequence[str]) -> None:
+    """Raise :class:`InputError` unless ``part`` is of ``choices``, or has their ``methods``."""
+    if isinstance(part, type) or not all(
+        callable(getattr(part, method, None)) for method in methods
+    ):
+        wanted = " or ".join(f"{choice.__name__}(...)" for choice in choices)
+        raise InputError(f"{name} must be {wanted}, not {part!r}")

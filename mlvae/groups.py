@@ -35,14 +35,27 @@ def label_index(labels: object) -> tuple[Tensor, list]:
         _check_labels(tuple(labels.shape), labels.isnan().any() if labels.numel() else False)
         names, index = labels.unique(return_inverse=True)
         return index, names.tolist()
+    if np.ma.is_masked(labels):
+        _check_labels(labels.shape, some_missing=True)
     # As objects first: NumPy would turn the NaN or None of a mixed list into a word.
     array = labels if isinstance(labels, np.ndarray) else np.array(labels, dtype=object)
     if array.dtype == object:
         _check_labels(array.shape, any(name is None or name != name for name in array.flat))
         array = np.array([name if isinstance(name, Number) else str(name) for name in array.flat])
+        _check_distinct(labels, array)
     _check_labels(array.shape, array.dtype.kind in "fM" and (array != array).any())
     names, index = np.unique(array, return_inverse=True)
     return torch.from_numpy(index.astype(np.int64)), names.tolist()
+
+
+def _check_distinct(labels: object, names: np.ndarray) -> None:
+    """Raise :class:`InputError` if labels that differ have become one name, as 1 and "1"."""
+    different, distinct = len(set(np.array(labels, dtype=object).flat)), len(np.unique(names))
+    if distinct < different:
+        raise InputError(
+            f"group labels must be all words or all numbers of one kind: {different} different "
+            f"ones are {distinct} as NumPy's {names.dtype}; give them as words of your own"
+        )
 
 
 def _check_labels(shape: tuple[int, ...], some_missing: bool) -> None:

@@ -17,8 +17,10 @@ FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 def check_shape(shape: Sequence[int]) -> tuple[int, ...]:
     """The shape of one observation as a tuple of positive integers, or :class:`InputError`."""
-    if len(tuple(shape)) == 0:
-        raise InputError("shape must have at least one dimension: that of one observation")
+    if isinstance(shape, str) or not np.iterable(shape) or len(tuple(shape)) == 0:
+        raise InputError(
+            f"shape must be that of one observation, as (1, 28, 28) or (12,), not {shape!r}"
+        )
     for length in shape:
         check_integer("shape", length, minimum=1)
     return tuple(map(int, shape))
@@ -30,6 +32,8 @@ def as_tensor(x: object) -> Tensor:
     Raises:
         InputError: if it is ragged, or of another type.
     """
+    if np.ma.is_masked(x):
+        raise InputError("x must have a value everywhere, but some are masked; fill them first")
     if not isinstance(x, Tensor):
         try:
             array = np.asarray(x)
@@ -42,6 +46,8 @@ def as_tensor(x: object) -> Tensor:
         # torch takes neither foreign byte order nor negative strides, and warns of read-only
         # memory: only such arrays are copied.
         x = torch.from_numpy(np.require(array, array.dtype.newbyteorder("="), ["C", "W"]))
+    if x.layout != torch.strided:
+        raise InputError(f"x must be dense, not {x.layout}: take x.to_dense()")
     if x.dtype != torch.uint8 and x.dtype not in FLOATS:
         raise _of_another_type(x.dtype)
     return x

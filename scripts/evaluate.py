@@ -5,6 +5,7 @@ Answers go to evaluation/ in the run: report.html to read, metrics.json, figures
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -25,6 +26,7 @@ from mlvae.training.checks import resolve_device
 @hydra.main(version_base="1.3", config_path="../configs", config_name="evaluate")
 def main(cfg: DictConfig) -> None:
     """Evaluate as configured."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # what was begun is cleared away
     with cli.one_line_errors():
         config = {"evaluation": {}, **cli.plain(cfg)}  # evaluation=[] leaves none
         others = ("run", "best", "vae", "root", "device", "workers")
@@ -47,7 +49,7 @@ def evaluate_by(config: dict[str, object], *, progress: bool = True) -> dict[str
     name = "best.pt" if config["best"] else "checkpoint.pt"
     checkpoint = read_checkpoint(run / name)
     trained = checkpoint["config"]
-    if "dataset" not in trained:
+    if not isinstance(trained.get("dataset"), dict):
         raise InputError(
             f"{run} was trained from Python; evaluate it with mlvae.evaluation.evaluate(model, "
             "splits, folder)"

@@ -21,6 +21,8 @@ def checked(table: dict, name: str) -> None:
         _has(table, key, kind, where)
     _seeds(table, where)
     for variant, overrides in table["variants"].items():
+        if not isinstance(variant, str):
+            raise InputError(f"variants of {where} must have words as names, not {variant!r}")
         _strings(overrides, f"variants.{variant} of {where}")
     _strings(table.get("evaluation"), f"evaluation of {where}")
     if "fast" in table:
@@ -77,6 +79,10 @@ def _figure(figure: object, table: dict, where: str) -> None:
 def _cell(wanted: dict, table: dict, where: str) -> None:
     for key in ("from", "take"):
         _has(wanted, key, str, where)
+    for key in ("times", "digits"):
+        value = wanted.get(key, 1)
+        if not isinstance(value, int | float) or isinstance(value, bool):
+            raise InputError(f"{key} of {where} must be a number, not {value!r}")
     if "variant" in wanted:
         check_choice(f"the variant of {where}", wanted["variant"], list(table["variants"]))
 

@@ -180,6 +180,9 @@ def _value(wanted: dict, metrics: dict) -> float | None:
         found = found[key]
     if isinstance(found, list):
         conditions = {key: value for key, value in wanted.items() if key not in TAKING}
+        known = {key for record in found for key in record}
+        for key in conditions:
+            check_choice(f"a condition on {wanted['from']}", key, sorted(known))
         matching = [record for record in found if conditions.items() <= record.items()]
         if len(matching) > 1:
             raise InputError(f"a table wants one record of {conditions}, but there are several")
@@ -187,4 +190,7 @@ def _value(wanted: dict, metrics: dict) -> float | None:
             return None
         found = matching[0]
     value = _taken(found, wanted["take"])
-    return value["mean"] if isinstance(value, dict) else value
+    value = _taken(value, "mean") if isinstance(value, dict) else value
+    if value is not None and not isinstance(value, int | float):
+        raise InputError(f"a table wants a number as {wanted['take']}, not {value!r}")
+    return value

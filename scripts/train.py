@@ -105,7 +105,7 @@ def resumed_config(cfg: DictConfig) -> dict[str, object]:
     """The configuration that the run to continue was saved with, and what may be changed of it."""
     run = Path(cfg.resume).expanduser()
     config = read_checkpoint(run / "checkpoint.pt")["config"]
-    if "dataset" not in config:
+    if not isinstance(config.get("dataset"), dict):
         raise InputError(
             f"{run} was trained from Python; continue it with mlvae.train(resume=True)"
         )

@@ -140,3 +140,18 @@ def test_fellow_members_are_others_of_the_group_each_as_often():
         0,
     ]  # only who is alone is with itself
     assert (counts[1][[4, 5, 6]] - 100).abs().max() < 40
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [[1, "1", 2, "2"], [2**63, 2**63 + 1, -1, 0], [2**53, 2**53 + 1, 0.5, 0], ["a", "a\0", "b"]],
+)
+def test_labels_that_differ_do_not_become_one(labels):
+    with pytest.raises(InputError, match="group labels must be all words or all numbers of one k"):
+        Groups.of(labels)
+
+
+def test_masked_labels_are_missing():
+    with pytest.raises(InputError, match="some are missing"):
+        Groups.of(np.ma.array([0, 0, 1], mask=[True, False, False]))
+    assert Groups.of(np.ma.array([0, 0, 1])).num_groups == 2

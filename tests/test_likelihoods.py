@@ -205,3 +205,18 @@ def test_options_out_of_range_are_refused():
         DiscretisedLogistic(0.0, -1.0)
     with pytest.raises(InputError, match="scope must be one of"):
         DiscretisedLogistic(scope="all")
+
+
+def test_the_learned_gaussian_serves_the_transforms_of_torch_func():
+    likelihood = LearnedGaussian(-2.0, 1.0)
+    parameters, x = torch.randn(3, 2, 5), torch.rand(3, 5)
+
+    def total(parameters, x):
+        return likelihood.log_prob(parameters, x).sum()
+
+    wanted = parameters.clone().requires_grad_()
+    total(wanted, x).backward()
+    torch.testing.assert_close(torch.func.grad(total)(parameters, x), wanted.grad)
+    each = torch.func.vmap(torch.func.grad(lambda p, x: total(p[None], x[None])))
+    torch.testing.assert_close(each(parameters, x), wanted.grad)
+    assert likelihood.log_prob(parameters, x.double()).dtype == torch.float64

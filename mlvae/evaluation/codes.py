@@ -60,7 +60,12 @@ def representations(model: nn.Module) -> dict[str, Representation | Told]:
         return {"style": Told(model.infer_style)}
     if hasattr(model, "infer_style"):
         return {"content": model.infer_content, "style": model.infer_style}
-    return {"latent": model.infer}
+    if hasattr(model, "infer"):
+        return {"latent": model.infer}
+    raise InputError(
+        f"a {type(model).__name__} has no codes to look at: it needs infer_content(x) and "
+        "infer_style(x), or infer(x)"
+    )
 
 
 def pixels(x: Tensor) -> DiagonalGaussian:

@@ -111,7 +111,8 @@ def _some(data: GroupedData, number: int) -> GroupedData:
 
 
 def _labels(data: GroupedData) -> list[str]:
-    return [str(data.group_names[group]) for group in data.groups.index.tolist()]
+    names = [" ".join(str(name).split()) for name in data.group_names]  # a line each, no tabs
+    return [names[group] for group in data.groups.index.tolist()]
 
 
 def _sprites(data: GroupedData) -> Tensor | None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
 import platform
 from collections.abc import Mapping, Sequence
 from datetime import date
+from itertools import count
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -165,13 +168,19 @@ def _replace(folder: Path, answers: dict, **options: object) -> dict[str, object
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as hidden:
-            part, old = Path(hidden, "new"), Path(hidden, "old")
+            part = Path(hidden, "new")
             part.mkdir()
             metrics = report.write(part, answers, **options)
             check_folder(folder)  # hours may have passed
-            if folder.exists():
-                folder.replace(old)
-            part.replace(folder)
+            for number in count():  # of several that are done at once the last one stays
+                with contextlib.suppress(FileNotFoundError):
+                    folder.replace(Path(hidden, f"old-{number}"))
+                try:
+                    part.replace(folder)
+                    break
+                except OSError as error:
+                    if error.errno not in (errno.ENOTEMPTY, errno.EEXIST) or number == 9:
+                        raise
     except OSError as error:
         raise _not_written(folder, error) from error
     return metrics

@@ -26,7 +26,7 @@ from mlvae.errors import InputError, check_choice, check_integer
 from mlvae.evaluation.answer import Estimate, estimate
 from mlvae.gaussian import DiagonalGaussian
 from mlvae.groups import Groups
-from mlvae.observations import as_tensor
+from mlvae.mixture import GroupMixture
 
 __all__ = ["DISTANCES", "Score", "Verification", "compact", "n_shot_accuracy", "verification"]
 
@@ -252,14 +252,16 @@ DISTANCES: dict[str, Callable[[DiagonalGaussian, DiagonalGaussian], Tensor]] = {
 
 def _as_posteriors(codes: DiagonalGaussian | Tensor | np.ndarray) -> DiagonalGaussian:
     """Codes without variances have log-variances of zero."""
+    if isinstance(codes, GroupMixture):
+        codes = codes.moments()
     if isinstance(codes, DiagonalGaussian):
         return codes
     if not isinstance(codes, Tensor | np.ndarray):
         raise InputError(
-            "codes must be a DiagonalGaussian, as infer_content(x) gives, or an array of means, "
-            f"not {codes!r}"
+            "codes must be a posterior, as infer_content(x) gives, or an array of means, not a "
+            f"{type(codes).__name__}"
         )
-    mean = as_tensor(codes)
+    mean = torch.as_tensor(np.asarray(codes) if isinstance(codes, np.ndarray) else codes).double()
     return DiagonalGaussian(mean, torch.zeros_like(mean))
 
 

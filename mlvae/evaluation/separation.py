@@ -71,6 +71,14 @@ class Separation:
         name, train = subject.held_out()
         if not set(test.group_names) <= set(train.group_names):
             return Answer(title, ["Not asked: the test split has groups that no other has."])
+        if len(test.group_names) < 2:
+            return Answer(
+                title,
+                [
+                    "Not asked: a probe needs two groups to tell apart, and the test split has "
+                    f"only {test.group_names[0]!r}."
+                ],
+            )
         ks, train_k = self._sizes(name, train, test)
         codes = subject.codes()
         grid = ProbeGrid(train, test, ks, train_k, self.probes, self.seeds)
@@ -108,11 +116,6 @@ class Separation:
         self, name: str, train: GroupedData, test: GroupedData
     ) -> tuple[tuple[int, ...], int]:
         """All k, and K, checked against the groups there are."""
-        if len(test.group_names) < 2:
-            raise InputError(
-                "a probe needs at least two groups to tell apart, but the test split has only "
-                f"{test.group_names[0]!r}"
-            )
         limit, split = min(
             (int(data.groups.sizes.min()), split)
             for split, data in (("test", test), (name, train))

@@ -79,7 +79,10 @@ class Subject:
             return None
         with torch.random.fork_rng():
             seeded(torch.default_generator, self.seed, "initial weights")
-            model = build(self.model.shape, config)
+            try:
+                model = build(self.model.shape, config)
+            except InputError:  # of a class, network or likelihood of one's own
+                return None
         return model.to(next(self.model.parameters()).device).eval()
 
     def codes(self) -> list[Code]:

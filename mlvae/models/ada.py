@@ -95,7 +95,7 @@ class AdaVAE(VAE):
     @property
     def config(self) -> dict[str, object]:
         """Everything but the shape that :func:`mlvae.models.build` needs to build it again."""
-        return {**super().config, "name": "AdaVAE", "average": self.average}
+        return {**super().config, "average": self.average}
 
     def forward(self, batch: Batch, *, generator: torch.Generator | None = None) -> Objective:
         """The bound of each group of a batch, from one draw of every latent.

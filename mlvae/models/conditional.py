@@ -16,7 +16,7 @@ from mlvae.errors import InputError, check_integer
 from mlvae.gaussian import DiagonalGaussian
 from mlvae.groups import Groups
 from mlvae.likelihoods import Bernoulli, Likelihood
-from mlvae.models.decoder import build_decoder
+from mlvae.models.decoder import build_decoder, check_parts
 from mlvae.models.latents import values_of
 from mlvae.networks import MLP, Network
 from mlvae.objectives import GroupELBO, Objective
@@ -89,6 +89,7 @@ class ConditionalVAE(nn.Module):
     ) -> None:
         super().__init__()
         self.shape = check_shape(shape)
+        check_parts(network, likelihood)
         check_integer("content_dim", content_dim, minimum=1)
         check_integer("style_dim", style_dim, minimum=1)
         self.group_names = _checked_names(group_names)
@@ -107,7 +108,9 @@ class ConditionalVAE(nn.Module):
     def config(self) -> dict[str, object]:
         """Everything but the shape that :func:`mlvae.models.build` needs to build it again."""
         return {
-            "name": "ConditionalVAE",
+            "name": type(
+                self
+            ).__name__,  # of a class of one's own, so that it is not taken for this
             "group_names": list(self.group_names),
             "content_dim": self.content_dim,
             "style_dim": self.style_dim,
@@ -158,6 +161,10 @@ class ConditionalVAE(nn.Module):
         """
         c = values_of("content", content, self.content_dim, self)
         s = values_of("style", style, self.style_dim, self)
+        if len(c) != len(s) and 1 not in (len(c), len(s)):
+            raise InputError(
+                f"content and style must have the same number of rows, not {len(c)} and {len(s)}"
+            )
         rows = max(len(c), len(s))
         latent = torch.cat((c.expand(rows, -1), s.expand(rows, -1)), 1)
         return self.likelihood.mean(self.decoder(latent))

@@ -7,14 +7,16 @@ likelihood an element.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import is_dataclass
 
 import torch
 from torch import Tensor, nn
 
-from mlvae.likelihoods import Likelihood
-from mlvae.networks import Network
+from mlvae.errors import InputError, check_part
+from mlvae.likelihoods import LIKELIHOODS, Likelihood
+from mlvae.networks import NETWORKS, Network
 
-__all__ = ["SharedScale", "build_decoder"]
+__all__ = ["SharedScale", "build_decoder", "check_parts"]
 
 
 class SharedScale(nn.Module):
@@ -39,6 +41,15 @@ class SharedScale(nn.Module):
         decoded = self.decoder(latent)
         scale = self.scale.expand(len(decoded), 1, *decoded.shape[2:])
         return torch.cat((decoded, scale), 1)  # in float32, even where autocast decodes in less
+
+
+def check_parts(network: object, likelihood: object) -> None:
+    """Raise :class:`InputError` unless these are what a model is made of, not names or classes."""
+    check_part("network", network, NETWORKS, ("encoder", "decoder"))
+    check_part("likelihood", likelihood, LIKELIHOODS, ("log_prob", "mean", "check"))
+    for name, part in (("network", network), ("likelihood", likelihood)):
+        if not is_dataclass(part):
+            raise InputError(f"a {name} of your own must be a dataclass, so that it can be saved")
 
 
 def build_decoder(

@@ -29,8 +29,10 @@ def values_of(
     values = getattr(latents, "mean", None)
     if isinstance(latents, Tensor) or not isinstance(values, Tensor):
         values = latents
-    if not isinstance(values, Tensor):
-        parameter = next(model.parameters())
+    parameter = next(model.parameters())
+    if isinstance(values, Tensor):
+        values = values.to(parameter.dtype)
+    else:
         try:
             values = torch.from_numpy(np.array(values, dtype=np.float64)).to(parameter)
         except (TypeError, ValueError) as error:

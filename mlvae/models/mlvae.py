@@ -19,7 +19,7 @@ from mlvae.gaussian import DiagonalGaussian
 from mlvae.groups import Groups
 from mlvae.likelihoods import Bernoulli, Likelihood
 from mlvae.mixture import GroupMixture
-from mlvae.models.decoder import build_decoder
+from mlvae.models.decoder import build_decoder, check_parts
 from mlvae.models.evidence_from import EVIDENCE_FROM
 from mlvae.models.latents import values_of
 from mlvae.networks import MLP, Network
@@ -141,12 +141,15 @@ class MLVAE(nn.Module):
     ) -> None:
         super().__init__()
         self.shape = check_shape(shape)
+        check_parts(network, likelihood)
         check_integer("content_dim", content_dim, minimum=1)
         check_integer("style_dim", style_dim, minimum=1)
         check_choice("accumulation", accumulation, ACCUMULATIONS)
         check_choice("evidence_from", evidence_from, ("all", *EVIDENCE_FROM))
         check_choice("content_draw", content_draw, CONTENT_DRAWS)
         check_flag("style_given_content", style_given_content)
+        if not isinstance(separation, Separation):
+            raise InputError(f"separation must be Separation(...), not {separation!r}")
         if evidence_from != "all" and accumulation not in OF_EVIDENCE:
             raise InputError(
                 f"evidence_from={evidence_from} needs accumulation={' or '.join(OF_EVIDENCE)}, "
@@ -187,7 +190,9 @@ class MLVAE(nn.Module):
     def config(self) -> dict[str, object]:
         """Everything but the shape that :func:`mlvae.models.build` needs to build it again."""
         return {
-            "name": "MLVAE",
+            "name": type(
+                self
+            ).__name__,  # of a class of one's own, so that it is not taken for this
             "content_dim": self.content_dim,
             "style_dim": self.style_dim,
             "network": to_config(self.network),

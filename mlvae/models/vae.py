@@ -15,7 +15,7 @@ from mlvae.batch import Batch
 from mlvae.errors import check_integer
 from mlvae.gaussian import DiagonalGaussian
 from mlvae.likelihoods import Bernoulli, Likelihood
-from mlvae.models.decoder import build_decoder
+from mlvae.models.decoder import build_decoder, check_parts
 from mlvae.models.latents import values_of
 from mlvae.networks import MLP, Network
 from mlvae.objectives import ELBO, Objective
@@ -58,6 +58,7 @@ class VAE(nn.Module):
     ) -> None:
         super().__init__()
         self.shape = check_shape(shape)
+        check_parts(network, likelihood)
         check_integer("latent_dim", latent_dim, minimum=1)
         self.latent_dim = latent_dim
         self.network = network
@@ -70,7 +71,9 @@ class VAE(nn.Module):
     def config(self) -> dict[str, object]:
         """Everything but the shape that :func:`mlvae.models.build` needs to build it again."""
         return {
-            "name": "VAE",
+            "name": type(
+                self
+            ).__name__,  # of a class of one's own, so that it is not taken for this
             "latent_dim": self.latent_dim,
             "network": to_config(self.network),
             "likelihood": to_config(self.likelihood),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -17,7 +16,6 @@ __all__ = [
     "check_folder",
     "check_named",
     "check_options",
-    "check_part",
     "check_precision",
     "resolve_device",
 ]
@@ -59,13 +57,6 @@ def check_options(
         )
 
 
-def check_part(name: str, part: object, choices: Sequence[type], methods: Sequence[str]) -> None:
-    """Raise :class:`InputError` unless ``part`` is of ``choices``, or has their ``methods``."""
-    if not all(callable(getattr(part, method, None)) for method in methods):
-        wanted = " or ".join(f"{choice.__name__}(...)" for choice in choices)
-        raise InputError(f"{name} must be {wanted}, not {part!r}")
-
-
 def check_named(run: str | Path | None, resume: bool) -> None:
     """Raise :class:`InputError` if ``run`` names no folder but has to, or the present one."""
     if run is None and resume:
@@ -83,6 +74,8 @@ def begins_as_ours(run: Path) -> bool:
 def check_folder(run: Path, resume: bool) -> None:
     """Raise :class:`InputError` unless a run can begin, or go on, in the folder ``run``."""
     try:
+        if "\0" in str(run):
+            raise ValueError("a name has no null byte")
         there = (run / "checkpoint.pt").exists()
         written = any((run / name).exists() for name in ("config.yaml", "metrics.jsonl"))
         ours = not written or begins_as_ours(run)

@@ -19,7 +19,7 @@ from mlvae.data import (
     GroupWarp,
     Shuffled,
 )
-from mlvae.errors import check_flag
+from mlvae.errors import check_flag, check_part
 from mlvae.grids import pictures
 from mlvae.parts import plain, to_config
 from mlvae.training.blocks import blocks_of
@@ -28,7 +28,6 @@ from mlvae.training.checks import (
     check_folder,
     check_named,
     check_options,
-    check_part,
     check_precision,
     resolve_device,
 )

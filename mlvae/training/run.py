@@ -21,6 +21,9 @@ from mlvae.training.checks import HEADER, check_folder, resolve_device
 
 __all__ = ["claim", "held", "load", "new_name", "restore", "undone_on_failure", "write_config"]
 
+#: Words that YAML takes for something else.
+WORDS = ("y", "n", "yes", "no", "on", "off", "true", "false", "null")
+
 
 def load(
     run: str | Path,
@@ -131,7 +134,7 @@ def write_config(run: Path, config: Mapping[str, object]) -> None:
     text = HEADER + "".join(_lines(config, ""))
     try:
         run.mkdir(parents=True, exist_ok=True)
-        (run / "config.yaml").write_text(text)
+        (run / "config.yaml").write_text(text, encoding="utf-8")
     except OSError as error:
         raise _not_writable(run, error) from error
 
@@ -199,7 +202,7 @@ def _lines(config: Mapping[str, object], indent: str) -> list[str]:
             lines += [f"{indent}{_name(key)}:\n", *_lines(value, indent + "  ")]
         else:
             try:
-                lines.append(f"{indent}{_name(key)}: {json.dumps(value)}\n")
+                lines.append(f"{indent}{_name(key)}: {json.dumps(value, ensure_ascii=False)}\n")
             except (TypeError, ValueError) as error:
                 raise InputError(
                     f"config must have plain values, numbers, words and lists, but {key} is "
@@ -210,4 +213,5 @@ def _lines(config: Mapping[str, object], indent: str) -> list[str]:
 
 def _name(key: object) -> str:
     """A key as YAML reads it: most are names, and as they are."""
-    return key if str(key).isidentifier() else json.dumps(str(key))
+    plainly = str(key).isidentifier() and str(key).lower() not in WORDS
+    return str(key) if plainly else json.dumps(str(key), ensure_ascii=False)

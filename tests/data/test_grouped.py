@@ -389,10 +389,11 @@ def test_an_index_of_no_observation_is_refused(method, indices):
         getattr(data, method)(indices)
 
 
-def test_data_are_known_by_their_number_and_their_groups():
+def test_data_are_known_by_their_number_their_groups_and_some_observations():
     data = GroupedData(np.zeros((4, 2)), ["a", "a", "b", "b"])
-    same = GroupedData(np.ones((4, 2)), ["b", "a", "a", "b"])
+    same = GroupedData(np.zeros((4, 2)), ["b", "a", "a", "b"])
     assert data.fingerprint() == same.fingerprint()
+    assert GroupedData(np.ones((4, 2)), list("aabb")).fingerprint() != data.fingerprint()
     others = (["a", "a", "a", "b"], ["a", "a", "c", "c"], ["a", "a", "b", "c"])
     for labels in others:
         assert GroupedData(np.zeros((4, 2)), labels).fingerprint() != data.fingerprint()

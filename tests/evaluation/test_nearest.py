@@ -430,5 +430,5 @@ def test_means_and_labels_serve_as_codes_and_groups():
     for same in (mean, mean.numpy()):
         assert n_shot_accuracy(same, labels, shots=2) == n_shot_accuracy(codes, groups, shots=2)
         assert verification(same, labels) == verification(codes, groups)
-    with pytest.raises(InputError, match="codes must be a DiagonalGaussian, as infer_content"):
+    with pytest.raises(InputError, match="codes must be a posterior, as infer_content"):
         n_shot_accuracy([1.0] * 40, labels, shots=1)

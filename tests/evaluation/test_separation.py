@@ -118,8 +118,7 @@ def test_what_cannot_be_asked_is_refused_or_said(known, known_data, known_subjec
     with pytest.raises(InputError, match="k=41 must not exceed the smallest group, which has 30"):
         Separation(k=(1, 41)).ask(known_subject)
     one = Splits(known_data(40), known_data(40), known_data(40, labels=1))
-    with pytest.raises(InputError, match="the test split has only 0"):
-        Separation().ask(Subject(known, one))
+    assert "has only 0" in Separation().ask(Subject(known, one)).summary[0]
     none = Separation().ask(Subject(known, Splits(known_data(40))))
     other = known_data(40)
     other.group_names = ["elsewhere", *other.group_names[1:]]

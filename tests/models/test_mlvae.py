@@ -5,8 +5,15 @@ import numpy as np
 import pytest
 import torch
 
+import mlvae
 from mlvae import Batch, DiagonalGaussian, Groups, InputError
-from mlvae.likelihoods import LIKELIHOODS, Bernoulli, DiscretisedLogistic, LearnedGaussian
+from mlvae.likelihoods import (
+    LIKELIHOODS,
+    Bernoulli,
+    DiscretisedLogistic,
+    Gaussian,
+    LearnedGaussian,
+)
 from mlvae.models import MLVAE, build
 from mlvae.networks import MLP, Conv
 
@@ -323,3 +330,49 @@ def test_a_config_of_no_model_is_refused(config, message):
 def test_a_shape_of_no_observation_is_refused(shape):
     with pytest.raises(InputError, match="shape must"):
         MLVAE(shape)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"network": "mlp"}, r"network must be MLP\(...\) or .*, not 'mlp'"),
+        ({"network": MLP}, "network must be MLP"),
+        ({"likelihood": "gaussian"}, "likelihood must be Bernoulli"),
+        ({"likelihood": Gaussian}, "likelihood must be Bernoulli"),
+        ({"separation": None}, r"separation must be Separation\(...\), not None"),
+    ],
+)
+def test_parts_are_no_names_and_no_classes(options, message):
+    with pytest.raises(InputError, match=message):
+        MLVAE((4,), **options)
+    for shape in (28, None, "abc", ()):
+        with pytest.raises(InputError, match=r"shape must be that of one observation, as \(1, 28"):
+            MLVAE(shape)
+
+
+def test_latents_of_other_types_are_decoded(small_model):
+    model = small_model()
+    c, s = torch.ones(2, 3), torch.ones(2, 2)
+    with torch.no_grad():
+        expected = model.decode(c, s)
+        torch.testing.assert_close(model.decode(c.double(), s.long()), expected)
+        half = small_model().bfloat16()
+        x = torch.rand(2, 1, 8, 8)
+        assert half.swap(x, x).shape == x.shape
+
+
+class Doubled(MLVAE):
+    """A class of one's own that is a library's model but for what it decodes."""
+
+    def decode(self, content, style):
+        return 2 * super().decode(content, style)
+
+
+def test_a_model_of_a_class_of_ones_own_is_not_taken_for_its_parent(digits, tmp_path):
+    model = Doubled((1, 8, 8), network=MLP((8,)))
+    mlvae.train(model, digits.test, run=tmp_path, epochs=1, progress=False)
+    with pytest.raises(InputError, match=r"built otherwise .*; build it and pass it: load"):
+        mlvae.load(tmp_path)
+    again = mlvae.load(tmp_path, model=Doubled((1, 8, 8), network=MLP((8,))))
+    x = digits.test.x[:3]
+    assert torch.equal(again.reconstruct(x), model.reconstruct(x))
