@@ -26,7 +26,6 @@ from mlvae.training.checks import resolve_device
 @hydra.main(version_base="1.3", config_path="../configs", config_name="evaluate")
 def main(cfg: DictConfig) -> None:
     """Evaluate as configured."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # what was begun is cleared away
     with cli.one_line_errors():
         config = {"evaluation": {}, **cli.plain(cfg)}  # evaluation=[] leaves none
         others = ("run", "best", "vae", "root", "device", "workers")
@@ -144,5 +143,6 @@ def vae_config(trained: dict[str, object], folder: Path) -> dict[str, object]:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that all workers end with it
     with cli.one_line_errors():
         main()

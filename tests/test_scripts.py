@@ -357,6 +357,20 @@ def test_a_run_is_evaluated_beside_a_vae_that_is_trained_once(call, tmp_path):
     assert control["step"] == read_checkpoint(tmp_path / "run" / "checkpoint.pt")["step"]
 
 
+def test_an_evaluation_that_is_terminated_leaves_nothing(call, run, tmp_path, monkeypatch):
+    def killed(*arguments):
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(60)
+
+    monkeypatch.setattr(mlvae.evaluation.Separation, "ask", killed)
+    shutil.copytree(run[0], tmp_path / "run")
+    before = signal.getsignal(signal.SIGTERM)
+    code, _, err = call("evaluate", "run=run", "vae=null", "evaluation=[separation]")
+    signal.signal(signal.SIGTERM, before)
+    assert code == 1 and err == "error: interrupted\n"
+    assert not (tmp_path / "run" / "evaluation").exists()
+
+
 def test_a_vae_is_evaluated_as_well(call):
     call("train", *FAST, "model=vae", "run=run")
     code, out, err = call("evaluate", "run=run", "best=true", *EVALUATE)
@@ -442,6 +456,10 @@ def test_a_table_is_reproduced_and_what_is_done_is_not_done_again(call, tmp_path
     assert (folder / "table.md").read_text().strip() in out
     code, out, err = call("reproduce", small_table, "fast=true", "device=cpu")
     assert code == 0 and "2 runs are done, 0 to do" in out, err
+    table = Path(small_table.removeprefix("table="))
+    table.write_text(TABLE.replace("vae=null,", "vae=null, best=true,"))  # to be asked otherwise
+    code, out, err = call("reproduce", small_table, "fast=true", "device=cpu")
+    assert code == 0 and "0 runs are done, 2 to do" in out, err
     (folder / "plain-seed0" / "reproduced.json").unlink()  # as if it had been killed before
     code, out, err = call("reproduce", small_table, "fast=true", "device=cpu")
     assert code == 0 and "1 runs are done, 1 to do" in out, err
@@ -473,6 +491,20 @@ def test_runs_of_a_table_go_side_by_side_to_the_same_numbers(call, tmp_path, sma
     assert tables[0] == tables[1] and "±" in tables[0][1]
 
 
+def test_whose_data_lie_in_a_file_is_trained_anew_on_another_file(call, tmp_path, small_table):
+    table = Path(small_table.removeprefix("table="))
+    rng = np.random.default_rng(0)
+    for name in ("one", "two"):
+        np.savez(tmp_path / f"{name}.npz", x=rng.random((60, 5)), group=np.arange(60) % 3)
+    text = TABLE.replace("[trainer.epochs=2,", "[dataset=arrays, dataset.root=one.npz,")
+    options = [small_table, "fast=true", "device=cpu"]
+    table.write_text(text)
+    assert call("reproduce", *options)[0] == 0
+    table.write_text(text.replace("one.npz", "two.npz"))
+    code, _, err = call("reproduce", *options)
+    assert code == 1 and "holds a run with other options than this table's" in err
+
+
 def test_bad_input_to_a_reproduction_is_one_line(call, tmp_path, small_table):
     for arguments, message in (
         ([], "table has no default"),
@@ -480,6 +512,7 @@ def test_bad_input_to_a_reproduction_is_one_line(call, tmp_path, small_table):
         (["table=none.yaml"], "table=none.yaml must be a file: No such file"),
         ([small_table, "jobs=0"], "jobs must be an integer of at least 1"),
         ([small_table, "seeds=3"], "seeds must be a list, as seeds=[0,1,2], not 3"),
+        ([small_table, "seeds=[0,0]"], "seeds must be different, not [0, 0]"),
         ([small_table, "seeds=[a]"], "seeds must be an integer of at least 0, not 'a'"),
         ([small_table, "fast=maybe"], "fast must be true or false, not 'maybe'"),
         ([small_table, "seed=1"], "there is no option seed; did you mean seeds?"),
@@ -493,6 +526,13 @@ def test_bad_input_to_a_reproduction_is_one_line(call, tmp_path, small_table):
     table.write_text(TABLE.replace("fast: ", "slow: "))
     code, _, err = call("reproduce", small_table, "fast=true")
     assert code == 1 and err.count("\n") == 1 and "has no small version: leave out fast" in err
+    for wrong, message in (
+        ("digits: x", "digits of cell 'plain', 'all' of panel 1 of .* must be a number, not 'x'"),
+        ("times: x", "times of cell .* must be a number, not 'x'"),
+    ):
+        table.write_text(TABLE.replace("digits: 2", wrong))
+        code, _, err = call("reproduce", small_table)
+        assert code == 1 and err.count("\n") == 1 and re.search(message, err), err
     table.write_text(TABLE.replace("from: likelihood", "from: fidelity"))
     code, _, err = call("reproduce", small_table)
     assert code == 1 and "from fidelity.bound.test, but the table's evaluation asks only" in err

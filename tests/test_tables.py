@@ -99,6 +99,10 @@ def test_cells_are_means_over_seeds_of_what_the_runs_measured(tables):
     with pytest.raises(ValueError, match="the evaluation has no record"):
         tables.render("t", table, results, fast=False)
     table["panels"][0]["cells"] |= {"from": "question.records", "take": "accuray"}
+    table["panels"][0]["cells"]["kode"] = "a"
+    with pytest.raises(ValueError, match=r"a condition on question\.records must be one"):
+        tables.render("t", table, results, fast=False)
+    del table["panels"][0]["cells"]["kode"]
     with pytest.raises(ValueError, match=r"to take accuray, but .* has code, k, accuracy"):
         tables.render("t", table, results, fast=False)
 
