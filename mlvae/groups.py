@@ -50,7 +50,11 @@ def label_index(labels: object) -> tuple[Tensor, list]:
 
 def _check_distinct(labels: object, names: np.ndarray) -> None:
     """Raise :class:`InputError` if labels that differ have become one name, as 1 and "1"."""
-    different, distinct = len(set(np.array(labels, dtype=object).flat)), len(np.unique(names))
+    try:
+        different = len(set(np.array(labels, dtype=object).flat))
+    except TypeError:  # what cannot be hashed has been told by its words
+        return
+    distinct = len(np.unique(names))
     if distinct < different:
         raise InputError(
             f"group labels must be all words or all numbers of one kind: {different} different "

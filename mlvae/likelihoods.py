@@ -167,9 +167,11 @@ class LearnedGaussian:
     def log_prob(self, parameters: Tensor, x: Tensor) -> Tensor:
         """Log-density in nats of each of x (N, ...): (N,). ``parameters`` is (N, 2, ...)."""
         parameters = _full_precision(parameters)
-        transformed = torch._C._are_functorch_transforms_active()  # by torch.func
-        if torch.compiler.is_compiling() or transformed or parameters.dtype != x.dtype:
-            # A compiler fuses the plain formula, and its gradient.
+        if (
+            torch.compiler.is_compiling()  # a compiler fuses the plain formula, and its gradient
+            or torch._C._are_functorch_transforms_active()  # torch.func differentiates it itself
+            or parameters.dtype != x.dtype
+        ):
             log_variance = self.log_variance(parameters)
             error = (x - parameters[:, 0]).square() * (-log_variance).exp()
             return -0.5 * (error + log_variance + LOG_TWO_PI).flatten(1).sum(1)

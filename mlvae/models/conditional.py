@@ -108,9 +108,7 @@ class ConditionalVAE(nn.Module):
     def config(self) -> dict[str, object]:
         """Everything but the shape that :func:`mlvae.models.build` needs to build it again."""
         return {
-            "name": type(
-                self
-            ).__name__,  # of a class of one's own, so that it is not taken for this
+            "name": type(self).__name__,
             "group_names": list(self.group_names),
             "content_dim": self.content_dim,
             "style_dim": self.style_dim,

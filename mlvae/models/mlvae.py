@@ -190,9 +190,7 @@ class MLVAE(nn.Module):
     def config(self) -> dict[str, object]:
         """Everything but the shape that :func:`mlvae.models.build` needs to build it again."""
         return {
-            "name": type(
-                self
-            ).__name__,  # of a class of one's own, so that it is not taken for this
+            "name": type(self).__name__,
             "content_dim": self.content_dim,
             "style_dim": self.style_dim,
             "network": to_config(self.network),

@@ -71,9 +71,7 @@ class VAE(nn.Module):
     def config(self) -> dict[str, object]:
         """Everything but the shape that :func:`mlvae.models.build` needs to build it again."""
         return {
-            "name": type(
-                self
-            ).__name__,  # of a class of one's own, so that it is not taken for this
+            "name": type(self).__name__,
             "latent_dim": self.latent_dim,
             "network": to_config(self.network),
             "likelihood": to_config(self.likelihood),
