@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from mlvae.errors import InputError, check_choice
+from mlvae.errors import InputError, check_choice, check_integer, check_number
 
 __all__ = ["check_asked", "checked"]
 
@@ -79,10 +79,8 @@ def _figure(figure: object, table: dict, where: str) -> None:
 def _cell(wanted: dict, table: dict, where: str) -> None:
     for key in ("from", "take"):
         _has(wanted, key, str, where)
-    for key in ("times", "digits"):
-        value = wanted.get(key, 1)
-        if not isinstance(value, int | float) or isinstance(value, bool):
-            raise InputError(f"{key} of {where} must be a number, not {value!r}")
+    check_number(f"times of {where}", wanted.get("times", 1))
+    check_integer(f"digits of {where}", wanted.get("digits", 1), minimum=0)
     if "variant" in wanted:
         check_choice(f"the variant of {where}", wanted["variant"], list(table["variants"]))
 
@@ -116,8 +114,7 @@ def _has(of: dict, key: str, kind: type, where: str, *, empty: bool = False) -> 
 
 def _seeds(of: dict, where: str) -> None:
     for seed in _has(of, "seeds", list, where):
-        if not isinstance(seed, int) or isinstance(seed, bool) or seed < 0:
-            raise InputError(f"seeds of {where} must be integers of at least 0, not {seed!r}")
+        check_integer(f"a seed of {where}", seed, minimum=0)
 
 
 def _strings(value: object, where: str) -> None:

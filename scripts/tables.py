@@ -181,7 +181,7 @@ def _value(wanted: dict, metrics: dict) -> float | None:
     if isinstance(found, list):
         conditions = {key: value for key, value in wanted.items() if key not in TAKING}
         known = {key for record in found for key in record}
-        for key in conditions:
+        for key in conditions if found else ():
             check_choice(f"a condition on {wanted['from']}", key, sorted(known))
         matching = [record for record in found if conditions.items() <= record.items()]
         if len(matching) > 1:

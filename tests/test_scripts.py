@@ -527,8 +527,11 @@ def test_bad_input_to_a_reproduction_is_one_line(call, tmp_path, small_table):
     code, _, err = call("reproduce", small_table, "fast=true")
     assert code == 1 and err.count("\n") == 1 and "has no small version: leave out fast" in err
     for wrong, message in (
-        ("digits: x", "digits of cell 'plain', 'all' of panel 1 of .* must be a number, not 'x'"),
-        ("times: x", "times of cell .* must be a number, not 'x'"),
+        (
+            "digits: x",
+            "digits of cell 'plain', 'all' of panel 1 of .* must be an integer of .*, not 'x'",
+        ),
+        ("times: x", "times of cell .* must be a number that is finite, not 'x'"),
     ):
         table.write_text(TABLE.replace("digits: 2", wrong))
         code, _, err = call("reproduce", small_table)

@@ -129,7 +129,7 @@ WHOLE = {
     [
         ("title", None, "must have words as its title, not nothing"),
         ("seeds", 3, "must have a list as its seeds, not 3"),
-        ("seeds", [-1], "seeds of .* must be integers of at least 0, not -1"),
+        ("seeds", [-1], "a seed of .* must be an integer of at least 0, not -1"),
         ("variants", {}, "must have a mapping as its variants"),
         ("variants.one", "trainer.epochs=2", r"variants.one of .* must be a list of options"),
         ("evaluation", None, "evaluation of .* must be a list of options .*, not nothing"),
