@@ -97,7 +97,7 @@ class GroupedData:
         factors = {name: values.to(device) for name, values in self.factors.items()}
         return self._with(self.x.to(device), self.groups.to(device), self.group_names, factors)
 
-    def subset(self, indices: Tensor | Sequence[int]) -> GroupedData:
+    def subset(self, indices: Tensor | Sequence[int] | slice) -> GroupedData:
         """The observations at ``indices``; groups that lose all their members are dropped.
 
         A mask of N booleans chooses where it is true.
@@ -111,10 +111,15 @@ class GroupedData:
         factors = {name: values[indices] for name, values in self.factors.items()}
         return self._with(self.x[indices], Groups(index), names, factors)
 
-    def _rows(self, indices: Tensor | Sequence[int]) -> Tensor:
+    def _rows(self, indices: Tensor | Sequence[int] | slice) -> Tensor:
         """``indices``, or where a mask is true, as int64 on the device, or InputError."""
+        if isinstance(indices, slice):
+            indices = torch.arange(len(self))[indices]
         if not isinstance(indices, Tensor):
-            indices = torch.from_numpy(np.array(indices))
+            array = np.array(indices)
+            if array.dtype.kind not in "biuf":
+                raise InputError(f"indices of {self} must be integers, not {indices!r}")
+            indices = torch.from_numpy(array)
         indices = indices.to(self.device)
         if indices.dtype == torch.bool and indices.shape == (len(self),):
             indices = indices.nonzero()[:, 0]

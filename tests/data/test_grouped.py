@@ -397,3 +397,10 @@ def test_data_are_known_by_their_number_their_groups_and_some_observations():
     others = (["a", "a", "a", "b"], ["a", "a", "c", "c"], ["a", "a", "b", "c"])
     for labels in others:
         assert GroupedData(np.zeros((4, 2)), labels).fingerprint() != data.fingerprint()
+
+
+def test_a_slice_is_a_subset_and_words_are_none():
+    data = GroupedData(np.arange(8.0).reshape(4, 2), [0, 0, 1, 1])
+    assert torch.equal(data.subset(slice(1, 3)).x, data.x[1:3])
+    with pytest.raises(InputError, match="must be integers, not 'abc'"):
+        data.subset("abc")
