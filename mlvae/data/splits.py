@@ -104,8 +104,8 @@ def held_rows(data: GroupedData, unseen_groups: Sequence[object]) -> tuple[Tenso
 
 def held_groups(data: GroupedData, labels: Sequence[object], what: str) -> Tensor:
     """Which groups have one of these labels, a mask (G,); ``what`` begins an error."""
-    if isinstance(labels, np.ndarray | set | frozenset):
-        labels = list(labels)
+    if isinstance(labels, np.ndarray):
+        labels = labels.tolist()
     if isinstance(labels, str) or not isinstance(labels, Sequence):
         raise InputError(f"{what} must be a list of group labels, not {labels!r}")
     names = [_text(name) for name in data.group_names]
