@@ -17,7 +17,7 @@ from mlvae.gaussian import DiagonalGaussian
 from mlvae.groups import Groups
 from mlvae.likelihoods import Bernoulli, Likelihood
 from mlvae.models.decoder import build_decoder, check_parts
-from mlvae.models.latents import values_of
+from mlvae.models.latents import side_by_side
 from mlvae.networks import MLP, Network
 from mlvae.objectives import GroupELBO, Objective
 from mlvae.observations import as_observations, check_shape
@@ -157,15 +157,7 @@ class ConditionalVAE(nn.Module):
             style: values (N, S), or a posterior, whose mean is taken. Either may have one row,
                 which then goes with every row of the other.
         """
-        c = values_of("content", content, self.content_dim, self)
-        s = values_of("style", style, self.style_dim, self)
-        if len(c) != len(s) and 1 not in (len(c), len(s)):
-            raise InputError(
-                f"content and style must have the same number of rows, not {len(c)} and {len(s)}"
-            )
-        rows = max(len(c), len(s))
-        latent = torch.cat((c.expand(rows, -1), s.expand(rows, -1)), 1)
-        return self.likelihood.mean(self.decoder(latent))
+        return self.likelihood.mean(self.decoder(side_by_side(self, content, style)))
 
     @torch.no_grad()
     def swap(self, content_of: Batch, style_of: Batch) -> Tensor:

@@ -21,7 +21,7 @@ from mlvae.likelihoods import Bernoulli, Likelihood
 from mlvae.mixture import GroupMixture
 from mlvae.models.decoder import build_decoder, check_parts
 from mlvae.models.evidence_from import EVIDENCE_FROM
-from mlvae.models.latents import values_of
+from mlvae.models.latents import side_by_side, values_of
 from mlvae.networks import MLP, Network
 from mlvae.noise import per_group
 from mlvae.objectives import GroupELBO, Objective
@@ -329,16 +329,7 @@ class MLVAE(nn.Module):
         Raises:
             InputError: if the shapes do not fit.
         """
-        c = values_of("content", content, self.content_dim, self)
-        s = values_of("style", style, self.style_dim, self)
-        if len(c) != len(s) and 1 not in (len(c), len(s)):
-            raise InputError(
-                f"content and style must have the same number of rows, not {len(c)} and {len(s)}; "
-                "posterior[groups.index] gives each observation its group's content"
-            )
-        rows = max(len(c), len(s))
-        latent = torch.cat((c.expand(rows, -1), s.expand(rows, -1)), 1)
-        return self.likelihood.mean(self.decoder(latent))
+        return self.likelihood.mean(self.decoder(side_by_side(self, content, style)))
 
     @torch.no_grad()
     def swap(self, content_of: Tensor | np.ndarray, style_of: Tensor | np.ndarray) -> Tensor:
