@@ -83,8 +83,8 @@ def _loaded(name: str) -> DictConfig:
 def render(name: str, table: dict, results: Results, *, fast: bool) -> str:
     """The table as Markdown: mean and standard error over seeds, beside what is reported.
 
-    A column or a panel without a number, of what no run was asked for, is left out. Figures are
-    named as they lie beside it.
+    A column without a number, of what no run was asked for, is left out; of a panel without one
+    it is said. Figures are named as they lie beside it.
     """
     seeds = sorted({seed for _, seed in results})
     lines = [f"## {table['title']}", ""]
@@ -121,7 +121,7 @@ def _panel(panel: dict, table: dict, results: Results) -> list[str]:
     filled = {column for (_, column), value in found.items() if value is not None}
     columns = [column for column in panel["columns"] if column in filled]
     if not columns:
-        return []
+        return [f"{panel['title']}: no run has such numbers.", ""]
     sources: list[str] = []
     lines = [
         f"{panel['title']}:",

@@ -94,7 +94,11 @@ def test_cells_are_means_over_seeds_of_what_the_runs_measured(tables):
     assert "| first | 3.0 ± 1.0 |\n" in text and "k = 7" not in text
     assert "| second | 10.0 |\n" in text and "| none | - |\n" in text
     assert "| first | 15 ± 5 |" in text and "a machine" in text
-    assert "small version" not in text
+    assert "small version" not in text and "no run has such numbers" not in text
+    table["panels"][0]["cells"]["code"] = "z"
+    del table["panels"][0]["rows"]["none"]
+    assert "P: no run has such numbers.\n" in tables.render("t", table, results, fast=False)
+    table["panels"][0]["cells"]["code"] = "a"
     table["panels"][0]["cells"]["from"] = "question.record"
     with pytest.raises(ValueError, match="the evaluation has no record"):
         tables.render("t", table, results, fast=False)
