@@ -256,8 +256,8 @@ def train(
             state.config["run"] = str(run)
     with ExitStack() as opened:
         if ranks.first:
+            opened.enter_context(held(run, resume))  # from here on it is nobody else's
             opened.enter_context(undone_on_failure(run, lambda: not new or state.step > 0))
-            opened.enter_context(held(run, resume))
             write_config(run, state.config)
         monitor = opened.enter_context(Monitor(state, progress=progress))
         opened = opened.pop_all()

@@ -1,6 +1,7 @@
 """The folder of a run belongs to one training, and only to trainings."""
 
 import threading
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ import yaml
 import mlvae
 from mlvae import Diverged, GroupedData, InputError
 from mlvae.likelihoods import Gaussian
+from mlvae.training import loop
 from mlvae.training.run import held, write_config
 
 
@@ -48,6 +50,20 @@ def test_of_many_that_begin_at_once_one_trains(small_model, digits, tmp_path):
         thread.join()
     assert ends.count("trained") == 1
     assert all(e == "trained" or "is held by" in e or "holds a run" in e for e in ends), ends
+
+
+def test_who_comes_second_removes_nothing_of_the_first(small_model, digits, tmp_path, monkeypatch):
+    @contextmanager
+    def just_taken(run, resume):
+        run.mkdir()
+        (run / "of the first").touch()
+        raise InputError("is held by another training")
+        yield
+
+    monkeypatch.setattr(loop, "held", just_taken)
+    with pytest.raises(InputError, match="is held by"):
+        fit(small_model(), digits, tmp_path / "run")
+    assert (tmp_path / "run" / "of the first").exists()
 
 
 def test_a_folder_with_ones_own_files_of_the_same_names_is_left_alone(
