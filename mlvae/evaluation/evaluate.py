@@ -91,7 +91,7 @@ def evaluate(
         metrics = mlvae.evaluation.evaluate(model, splits, "evaluation")
     """
     folder = Path(folder).expanduser()
-    check_folder(folder)
+    _check_folder(folder)
     _check(splits, questions, vae, workers)
     device = next(model.parameters()).device
     splits, unknown = known_splits(model, splits)
@@ -142,14 +142,14 @@ def _check(
         check_integer("workers", workers, minimum=1)
 
 
-def check_folder(folder: Path) -> None:
+def _check_folder(folder: Path) -> None:
     """Raise :class:`InputError` unless ``folder`` is free, or of an evaluation to be replaced."""
-    if folder.is_dir() and not folder.name:
+    if not folder.name:
         raise InputError(f"the folder of an evaluation must have a name, not be {str(folder)!r}")
     try:
-        there = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
-        if folder.exists() and not folder.is_dir():
-            raise InputError(f"{folder} must be a folder for the evaluation, but is a file")
+        there = {path.name for path in folder.iterdir()} if folder.exists() else set()
+    except NotADirectoryError as error:
+        raise InputError(f"{folder} must be a folder for the evaluation, not a file") from error
     except OSError as error:
         raise _not_written(folder, error) from error
     if there and not there >= {"metrics.json", "report.html"}:
@@ -171,7 +171,7 @@ def _replace(folder: Path, answers: dict, **options: object) -> dict[str, object
             part = Path(hidden, "new")
             part.mkdir()
             metrics = report.write(part, answers, **options)
-            check_folder(folder)  # hours may have passed
+            _check_folder(folder)  # hours may have passed
             for number in count():  # of several that are done at once the last one stays
                 with contextlib.suppress(FileNotFoundError):
                     folder.replace(Path(hidden, f"old-{number}"))

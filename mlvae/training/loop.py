@@ -199,6 +199,7 @@ def train(
     )
 
     # Model, optimiser and step on the device; their state, new or from the checkpoint.
+    fingerprint = data.fingerprint()  # as it was handed over: what lies on a disk may move
     data = data.to(target)
     model.to(target).train()
     kl_schedule.reset()
@@ -231,7 +232,7 @@ def train(
         compile=compile,
         ranks=ranks,
         fixed={
-            "data": data.fingerprint(),
+            "data": fingerprint,
             "batching": {**to_config(batching), "span_ranks": None},  # which may change
             "augmentation": None if augmentation is None else to_config(augmentation),
         },
@@ -254,13 +255,13 @@ def train(
         run = state.run = Path(ranks.told(str(claim(run) if ranks.first else run)))
         if "run" in config:
             state.config["run"] = str(run)
-    with ExitStack() as opened:
+    with ExitStack() as opening:
         if ranks.first:
-            opened.enter_context(held(run, resume))  # from here on it is nobody else's
-            opened.enter_context(undone_on_failure(run, lambda: not new or state.step > 0))
+            opening.enter_context(held(run, resume))  # from here on it is nobody else's
+            opening.enter_context(undone_on_failure(run, lambda: not new or state.step > 0))
             write_config(run, state.config)
-        monitor = opened.enter_context(Monitor(state, progress=progress))
-        opened = opened.pop_all()
+        monitor = opening.enter_context(Monitor(state, progress=progress))
+        opened = opening.pop_all()
 
     # Main loop.
     plans = Plans(batching, data, seed=seed, ranks=ranks)

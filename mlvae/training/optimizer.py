@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from mlvae.errors import InputError, check_choice, check_integer, check_number
-from mlvae.parts import plain, take_lists
+from mlvae.parts import take_lists
 
 __all__ = ["OPTIMIZERS", "Adam"]
 
@@ -63,8 +63,9 @@ class Adam:
         return torch.optim.AdamW(
             parameters,
             lr=torch.tensor(self.learning_rate, device=device) if cuda else self.learning_rate,
-            **plain({"eps": self.eps, "weight_decay": self.weight_decay}),
-            betas=tuple(plain(self.betas)),
+            betas=tuple(map(float, self.betas)),  # torch.load reads no numbers of NumPy's
+            eps=float(self.eps),
+            weight_decay=float(self.weight_decay),
             fused=True,
             capturable=cuda,
         )

@@ -44,8 +44,10 @@ def test_what_is_no_evaluation_is_left_alone(ask, tmp_path, monkeypatch):
     with pytest.raises(InputError, match="run holds a run; choose another folder, as run/ev"):
         ask("run")
     (tmp_path / "file").touch()
-    with pytest.raises(InputError, match="must be a folder for the evaluation, but is a file"):
+    with pytest.raises(InputError, match="must be a folder for the evaluation, not a file"):
         ask("file")
+    with pytest.raises(InputError, match=r"could not be written \(File name too long\)"):
+        ask("a" * 300)
     for folder in (".", ""):
         with pytest.raises(InputError, match=r"must have a name, not be '\.'"):
             ask(folder)

@@ -432,3 +432,12 @@ def test_means_and_labels_serve_as_codes_and_groups():
         assert verification(same, labels) == verification(codes, groups)
     with pytest.raises(InputError, match="codes must be a posterior, as infer_content"):
         n_shot_accuracy([1.0] * 40, labels, shots=1)
+
+
+def test_mixtures_count_by_their_moments(small_model):
+    model, x = small_model(accumulation="mixture"), torch.rand(30, 1, 8, 8)
+    with torch.no_grad():
+        codes = model.infer_content(x)
+    labels = [i % 3 for i in range(30)]
+    expected = n_shot_accuracy(codes.moments(), labels, shots=2)
+    assert n_shot_accuracy(codes, labels, shots=2) == expected

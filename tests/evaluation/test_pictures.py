@@ -89,3 +89,11 @@ def test_one_observation_lies_somewhere(known, known_data, method):
     one = known_data(4).subset([0])
     answer = Embedding(method=method).ask(Subject(known, Splits(known_data(8), None, one)))
     assert answer.embeddings["content_test"][0].shape == (1, 4)
+
+
+def test_a_label_is_one_line_of_the_projector(known, known_data):
+    data = known_data(40)
+    data.group_names = ["tab\tnew\nline", *data.group_names[1:]]
+    answer = Embedding(points=20).ask(Subject(known, Splits(data, test=data)))
+    (_, labels, _), *_ = answer.embeddings.values()
+    assert "tab new line" in labels and not any(set("\t\n") & set(label) for label in labels)

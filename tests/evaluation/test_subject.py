@@ -1,8 +1,11 @@
 """A model that is told the groups: what it is asked, and of which splits."""
 
+import dataclasses
+
 import pytest
 import torch
 
+import mlvae
 from mlvae import InputError
 from mlvae.data import Splits
 from mlvae.data.splits import hold_out
@@ -94,3 +97,14 @@ def test_splits_of_other_groups_are_left_out_and_the_report_says_so(digits, tmp_
         "left out: the model is told the groups"
         in (tmp_path / "answers" / "report.html").read_text()
     )
+
+
+def test_a_likelihood_of_ones_own_has_no_untrained_control(digits):
+    @dataclasses.dataclass(frozen=True)
+    class Mine(mlvae.likelihoods.Gaussian):
+        """One that a config cannot name."""
+
+    model = mlvae.models.MLVAE((1, 8, 8), likelihood=Mine(), network=MLP((8,)))
+    subject = Subject(model, digits)
+    assert subject.untrained() is None
+    assert [code.name for code in subject.codes()] == ["content", "style", "raw"]

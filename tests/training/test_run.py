@@ -12,6 +12,7 @@ import mlvae
 from mlvae import Diverged, GroupedData, InputError
 from mlvae.likelihoods import Gaussian
 from mlvae.training import loop
+from mlvae.training.checkpoint import read_checkpoint
 from mlvae.training.run import held, write_config
 
 
@@ -142,3 +143,16 @@ def test_gradients_are_on_whatever_the_caller_has_switched(small_model, digits, 
     with torch.no_grad():
         result = fit(small_model(), digits, tmp_path / "run")
     assert result.finished
+
+
+def test_data_on_a_disk_are_the_same_wherever_they_are_trained_on(
+    small_model, digits, tmp_path, monkeypatch
+):
+    run, data = tmp_path / "run", digits.test
+    here = data.fingerprint()
+    monkeypatch.setattr(GroupedData, "to", lambda self, device: self.subset(range(len(self))))
+    monkeypatch.setattr(
+        GroupedData, "fingerprint", lambda self: here if self is data else {"checksum": 0}
+    )
+    fit(small_model(), digits, run)  # on a device with room for them, they are no longer on disk
+    assert read_checkpoint(run / "checkpoint.pt")["fixed"]["data"] == here
