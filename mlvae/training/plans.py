@@ -49,6 +49,7 @@ class Plans:
         self.stream = torch.cuda.Stream(data.device) if cuda and self.ahead else None
         self.released = None if self.stream is None else self._steps().record_event()
         self.expected: tuple[int, Plan] | None = None
+        self.given: Plan | None = None
 
     def of(self, epoch: int) -> Plan:
         """The plan of ``epoch``; those given before must not be used any more."""
@@ -58,8 +59,9 @@ class Plans:
         if self.stream is not None:
             steps = self._steps()
             steps.wait_stream(self.stream)
-            # Memory of the last plan goes to the one after this, once steps are done with it.
-            self.released = steps.record_event()
+            # Memory of the last plan goes to the one after this, once steps are done with it. It
+            # is held till then, whoever has let go of it: steps that were launched may be waiting.
+            self.released, self.given = steps.record_event(), plan
         return plan
 
     def expect(self, epoch: int) -> None:
