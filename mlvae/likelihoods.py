@@ -172,8 +172,10 @@ class LearnedGaussian:
             or torch._C._are_functorch_transforms_active()  # torch.func differentiates it itself
             or parameters.dtype != x.dtype
         ):
-            log_variance = self.log_variance(parameters)
-            error = (x - parameters[:, 0]).square() * (-log_variance).exp()
+            # Whose gradient is one array where a slice's would be two: they are the largest.
+            mean, raw = parameters.unbind(1)
+            log_variance = _between(self.log_variance_min, self.log_variance_max, raw)
+            error = (x - mean).square() * (-log_variance).exp()
             return -0.5 * (error + log_variance + LOG_TWO_PI).flatten(1).sum(1)
         return _LearnedGaussianLogProb.apply(
             parameters, x, self.log_variance_min, self.log_variance_max

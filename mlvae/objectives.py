@@ -29,6 +29,8 @@ class Objective:
         terms: what the bound is made of, in nats: shape (N,) is per observation, (G,) per group.
         num_observations: N.
         num_groups: G.
+        elbo_total: the sum of ``elbo``, shape (), where it is known without it; a training step
+            needs no more. None: it is summed.
     """
 
     loss: Tensor
@@ -36,6 +38,7 @@ class Objective:
     terms: dict[str, Tensor]
     num_observations: int
     num_groups: int
+    elbo_total: Tensor | None = None
 
     def plus(self, cost: Tensor, terms: dict[str, Tensor]) -> Objective:
         """The same with ``cost``, shape (), added to the loss before its mean over groups."""
@@ -48,7 +51,8 @@ class Objective:
         The loss is a mean over groups; its total is the loss times G.
         """
         sums = {name: term.detach().sum() for name, term in self.terms.items()}
-        return {"loss": self.loss.detach() * self.num_groups, "elbo": self.elbo.sum(), **sums}
+        elbo = self.elbo.sum() if self.elbo_total is None else self.elbo_total
+        return {"loss": self.loss.detach() * self.num_groups, "elbo": elbo, **sums}
 
 
 class GroupELBO(nn.Module):
@@ -155,7 +159,9 @@ class GroupELBO(nn.Module):
         else:
             kl = style + content
         with torch.no_grad():
-            elbo = groups.once(groups.sum(log_likelihood - style_kl)) - content_kl
+            each = log_likelihood - style_kl
+            elbo = groups.once(groups.sum(each)) - content_kl
+            elbo_total = each.sum() - content_kl.sum()
         return Objective(
             loss=(kl - log_likelihood.sum()) / groups.num_groups,
             elbo=elbo,
@@ -166,6 +172,7 @@ class GroupELBO(nn.Module):
             },
             num_observations=groups.num_observations,
             num_groups=groups.num_groups,
+            elbo_total=elbo_total,
         )
 
 

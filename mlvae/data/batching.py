@@ -20,6 +20,7 @@ from mlvae.batch import Batch
 from mlvae.data.grouped import GroupedData
 from mlvae.errors import InputError, check_choice, check_flag, check_integer
 from mlvae.groups import Groups
+from mlvae.observations import as_floats
 from mlvae.origin import Origin
 
 __all__ = ["Block", "Grouped", "Plan", "Shuffled"]
@@ -43,10 +44,10 @@ class Block(NamedTuple):
     of_label: Tensor
 
     def batch(self, number: int, data: GroupedData) -> Batch:
-        """Batch number ``number``, its observations gathered from ``data``."""
+        """Batch number ``number``, its observations gathered from ``data`` as they are kept."""
         origin = Origin(self.label[number], self.of_label[number], data.group_names)
         groups = Groups.unchecked(self.group[number], self.sizes[number], origin)
-        return Batch(data.observations(self.order[number]), groups)
+        return Batch(data.kept(self.order[number]), groups)
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,10 +78,15 @@ class Plan:
 
     def __getitem__(self, batch: int) -> Batch:
         """Batch number ``batch``, made on the device without waiting for it."""
+        x, groups = self.kept(batch)
+        return Batch(as_floats(x), groups)
+
+    def kept(self, batch: int) -> Batch:
+        """Batch number ``batch`` with observations as they are kept: images of bytes are bytes."""
         batch = range(len(self))[batch]
         rows = slice(self.rows[batch], self.rows[batch + 1])
         of_batch = slice(self.first[batch], self.first[batch + 1])
-        x = self.data.observations(self.order[rows])
+        x = self.data.kept(self.order[rows])
         if batch + 1 < len(self):  # read while a training step makes use of this one
             self.data.expect(self.order[self.rows[batch + 1] : self.rows[batch + 2]])
         groups = Groups.unchecked(self.group[rows], self.sizes[of_batch], self.origin[of_batch])

@@ -16,7 +16,7 @@ from mlvae.batch import Batch
 from mlvae.data.stored import StoredImages
 from mlvae.errors import InputError
 from mlvae.groups import Groups, label_index
-from mlvae.observations import as_tensor
+from mlvae.observations import as_floats, as_tensor
 from mlvae.origin import Origin
 
 __all__ = ["GroupedData"]
@@ -147,15 +147,14 @@ class GroupedData:
 
     def observations(self, indices: Tensor) -> Tensor:
         """The observations at ``indices`` (n,) as float32 (n, ...), images in [0, 1]."""
-        if isinstance(self.x, StoredImages):
-            pin = self.device.type == "cuda"
-            x = self.x.index_select(0, indices, pin=pin).to(self.device, non_blocking=True)
-        else:
-            x = self.x.index_select(0, indices)
-        if x.dtype != torch.uint8:
-            return x
-        # The same numbers; in one kernel where a kernel counts, in place where memory does.
-        return x.mul(1 / 255) if x.is_cuda else x.to(torch.float32).mul_(1 / 255)
+        return as_floats(self.kept(indices))
+
+    def kept(self, indices: Tensor) -> Tensor:
+        """The observations at ``indices`` (n,) as they are kept, (n, ...): uint8 or floats."""
+        if not isinstance(self.x, StoredImages):
+            return self.x.index_select(0, indices)
+        pin = self.device.type == "cuda"
+        return self.x.index_select(0, indices, pin=pin).to(self.device, non_blocking=True)
 
     def fingerprint(self) -> dict[str, object]:
         """Plain values that tell these data from others, by their groups and a few observations.

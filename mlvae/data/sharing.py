@@ -37,10 +37,10 @@ class SharedPlan(Plan):
     counts: list[bool]
     span: bool
 
-    def __getitem__(self, batch: int) -> Batch:
-        """The share of batch number ``batch``."""
+    def kept(self, batch: int) -> Batch:
+        """The share of batch number ``batch``, its observations as they are kept."""
         batch = range(len(self))[batch]
-        x, groups = super().__getitem__(batch)
+        x, groups = super().kept(batch)
         kind = SpanningShare if self.span else Share
         mine = kind(
             groups,

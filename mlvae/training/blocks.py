@@ -53,7 +53,7 @@ class Blocks:
         data: what batches are gathered from, on the device of the step.
         length: k.
         seed: with the number of a step, the state of its generator.
-        rate: the learning rate of a step by its number.
+        rate: the learning rate of a step by its number; None: the optimiser has that of all.
         kl_schedule: the scales of the divergences.
     """
 
@@ -64,7 +64,7 @@ class Blocks:
         *,
         length: int,
         seed: int,
-        rate: Callable[[int], float],
+        rate: Callable[[int], float] | None,
         kl_schedule: KLSchedule,
     ) -> None:
         self.step, self.data = step, data
@@ -72,7 +72,7 @@ class Blocks:
         self.rate, self.kl_schedule = rate, kl_schedule
         self.captured = step.device.type == "cuda"
         self.generators = [torch.Generator(step.device) for _ in range(length)]
-        # What each step is told: its number, learning rate, scales. float64 holds all exactly.
+        # What each step is told of what moves: its learning rate, scales; exact in float64.
         columns = len(self._told(0))
         self.told = torch.zeros(length, columns, dtype=torch.float64, device=step.device)
         self.seen: Counter[tuple] = Counter()
@@ -106,23 +106,26 @@ class Blocks:
         return True
 
     def _told(self, step: int) -> list[float]:
-        return [step, self.rate(step), *self.kl_schedule.at(step)]
+        rate = [] if self.rate is None else [self.rate(step)]
+        return [*rate, *self.kl_schedule.at(step)]
 
     def _tell(self, step: int) -> None:
         """Seed the generators, and say what the steps are: in one copy, which nobody waits for."""
         for i, generator in enumerate(self.generators):
             seeded(generator, self.seed, "noise", step + i)
-        told = [self._told(step + i) for i in range(self.length)]
-        told = torch.tensor(told, dtype=torch.float64, pin_memory=self.told.is_cuda)
-        self.told.copy_(told, non_blocking=True)
+        if self.told.numel():
+            told = [self._told(step + i) for i in range(self.length)]
+            told = torch.tensor(told, dtype=torch.float64, pin_memory=self.told.is_cuda)
+            self.told.copy_(told, non_blocking=True)
+        self.step.sums.number.fill_(step)
 
     def _run(self, block: Block) -> None:
         """The steps of a block, each as :meth:`_tell` said."""
         for i, generator in enumerate(self.generators):
-            number, rate, *scales = self.told[i]
-            self.step.sums.number.fill_(number)
-            Adam.set_rate(self.step.optimizer, rate)
-            self.kl_schedule.give(scales)
+            told = iter(self.told[i])
+            if self.rate is not None:
+                Adam.set_rate(self.step.optimizer, next(told))
+            self.kl_schedule.give(told)
             self.step.eager(block.batch(i, self.data), generator)
 
     def _capture(self, form: tuple, block: Block) -> bool:
@@ -168,12 +171,14 @@ def blocks_of(
         if state.ranks.first:
             LOG.info("training steps run one by one, not %d in a graph: %s", length, obstacle)
         return None
+    state.set_learning_rate()
+    steady = state.recipe.steady()
     return Blocks(
         state.training_step,
         data,
         length=length,
         seed=state.seed,
-        rate=lambda step: state.recipe.rate(step, state.total_steps),
+        rate=None if steady else lambda step: state.recipe.rate(step, state.total_steps),
         kl_schedule=kl_schedule,
     )
 

@@ -17,22 +17,26 @@ import logging
 import os
 import shutil
 from collections.abc import Callable
+from functools import partial
 from types import FunctionType
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from mlvae.batch import Batch
 from mlvae.errors import InputError, check_flag
 from mlvae.noise import HeldGenerator
-from mlvae.objectives import Objective
 from mlvae.training.ranks import Ranks
-from mlvae.training.sums import Forward, forward_of
+from mlvae.training.sums import Forward, Passed, forward_of
 
 LOG = logging.getLogger("mlvae")
 
-__all__ = ["check_compile", "compiled", "compiled_alone"]
+__all__ = ["TOGETHER", "check_compile", "compiled", "compiled_alone"]
+
+#: Inductor's options where kernels are short: those that need not wait for one another are one,
+#: and so are those that only put scalars side by side.
+TOGETHER = {"combo_kernels": True, "max_pointwise_cat_inputs": 32}
 
 
 def check_compile(compile: bool, ranks: Ranks = Ranks()) -> None:  # noqa: B008 (frozen)
@@ -58,10 +62,12 @@ def check_compile(compile: bool, ranks: Ranks = Ranks()) -> None:  # noqa: B008 
         )
 
 
-def compiled(model: nn.Module, *, one_size: bool = False, backend: str = "inductor") -> Forward:
-    """What is called as ``model`` is, on a batch with a generator, and gives the same objective.
+def compiled(
+    model: nn.Module, *, one_size: bool = False, half: bool = False, backend: str = "inductor"
+) -> Forward:
+    """What is called as ``model`` is, on a batch with a generator, and gives what a step needs.
 
-    And what the batch adds to the sums of a training.
+    That is the same loss, and what the batch adds to the sums of a training.
 
     The first call compiles. A model that cannot be compiled in one piece, or needs to be compiled
     anew again and again, is an error and does not run eagerly unnoticed.
@@ -72,6 +78,7 @@ def compiled(model: nn.Module, *, one_size: bool = False, backend: str = "induct
         one_size: compile batches that have as many observations and groups as the first of the
             largest so far, and run others eagerly. If there are as large ones of other numbers of
             groups, the log says so once.
+        half: make linear layers kernels of bfloat16; see :mod:`mlvae.kernels.layers`.
         backend: of ``torch.compile``.
 
     Returns:
@@ -82,21 +89,23 @@ def compiled(model: nn.Module, *, one_size: bool = False, backend: str = "induct
         >>> from mlvae.models import MLVAE
         >>> model = MLVAE((1, 8, 8))
         >>> batch = Batch(torch.rand(6, 1, 8, 8), Groups.of([0, 0, 1, 1, 2, 2]))
-        >>> objective, totals = compiled(model, backend="eager")(batch)
-        >>> objective.elbo.shape, totals["observations"]
-        (torch.Size([3]), tensor(6.))
+        >>> passed = compiled(model, backend="eager")(batch)
+        >>> passed.loss.shape, passed.totals["observations"]
+        (torch.Size([]), tensor(6.))
     """
     from torch import _dynamo  # seconds `import mlvae` need not take
     from torch._dynamo.exc import FailOnRecompileLimitHit, TorchDynamoException
 
     held = HeldGenerator()
     eager = forward_of(model)
-    run = compiled_alone(eager, backend=backend)
+    options = TOGETHER if one_size and backend == "inductor" else {}
+    if half:
+        run = compiled_alone(eager, backend=_with_dense_layers(backend, options))
+    else:
+        run = compiled_alone(eager, backend=backend, options=options)
     chosen, said = (0, 0), False
 
-    def forward(
-        batch: Batch, *, generator: torch.Generator | None = None
-    ) -> tuple[Objective, dict[str, Tensor]]:
+    def forward(batch: Batch, *, generator: torch.Generator | None = None) -> Passed:
         nonlocal chosen, said
         size = len(batch.x), batch.groups.num_groups
         if size[0] == 1:
@@ -125,6 +134,18 @@ def compiled(model: nn.Module, *, one_size: bool = False, backend: str = "induct
             ) from error
 
     return forward
+
+
+def _with_dense_layers(backend: str, options: dict[str, object]) -> Callable[..., Any]:
+    """``backend`` of ``torch.compile``, which is given the layers as kernels of their own."""
+    from torch import _dynamo
+
+    from mlvae.kernels.layers import with_dense_layers
+
+    compile = _dynamo.lookup_backend(backend)
+    if options:
+        compile = partial(compile, config_patches=options)
+    return lambda graph, inputs: compile(with_dense_layers(graph), inputs)
 
 
 def compiled_alone(function: FunctionType, **options: object) -> Callable[..., Any]:

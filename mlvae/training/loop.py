@@ -170,7 +170,7 @@ def train(
     check_flag("resume", resume)
     check_flag("trainer.cuda_graphs", cuda_graphs)
     check_part("batching", batching, BATCHINGS, ("plan", "num_batches", "for_evaluation"))
-    check_part("optimizer", optimizer, OPTIMIZERS, ("build", "rate", "set_rate"))
+    check_part("optimizer", optimizer, OPTIMIZERS, ("build", "rate", "set_rate", "steady"))
     if augmentation is not None:
         check_part("augmentation", augmentation, AUGMENTATIONS, ("check", "__call__"))
     check_named(run, resume)
@@ -286,8 +286,10 @@ def train(
                 state.set_learning_rate()
                 kl_schedule.set(state.step)
                 seeded(noise, seed, "noise", state.step)
-                batch = plan[position]
-                if augmentation is not None:
+                if augmentation is None:
+                    batch = plan.kept(position)
+                else:
+                    batch = plan[position]
                     seeded(warp, seed, "warp", state.step)
                     batch = augmentation(batch, generator=ranks.noise(warp, batch))
                 state.training_step(batch, state.step, ranks.noise(noise, batch))

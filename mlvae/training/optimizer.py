@@ -79,6 +79,10 @@ class Adam:
             else:
                 group["lr"] = float(rate)
 
+    def steady(self) -> bool:
+        """Whether all steps have one learning rate."""
+        return self.schedule == "constant" and self.warmup_steps == 0
+
     def rate(self, step: int, total_steps: int) -> float:
         """The learning rate of step ``step`` (from 0) of ``total_steps``."""
         if step < self.warmup_steps:

@@ -11,11 +11,10 @@ from torch import Tensor, nn
 
 from mlvae.batch import Batch
 from mlvae.groups import Groups
-from mlvae.objectives import Objective
 from mlvae.training.compiling import compiled
 from mlvae.training.graphs import Graphs
 from mlvae.training.ranks import Ranks
-from mlvae.training.sums import RunningSums, forward_of
+from mlvae.training.sums import Passed, RunningSums, forward_of
 from mlvae.training.update import CompiledUpdate, Update
 
 __all__ = ["TrainingStep"]
@@ -63,7 +62,8 @@ class TrainingStep:
         self.parameters = [p for p in model.parameters() if p.requires_grad]
         self.device = self.parameters[0].device
         if compile:
-            self.forward = compiled(model, one_size=self.device.type == "cuda")
+            cuda = self.device.type == "cuda"
+            self.forward = compiled(model, one_size=cuda, half=cuda and precision == "bfloat16")
         else:
             self.forward = forward_of(ranks.parallel(model))
         self.autocast = torch.autocast(
@@ -90,25 +90,24 @@ class TrainingStep:
         """Train on ``batch``, kernel by kernel, as the step that ``sums.number`` holds."""
         with _products_in(self.precision):
             with self.autocast:
-                objective, totals = self.forward(batch, generator=generator)
-            totals, loss = self._of_all_ranks(objective, totals, batch.groups)
+                passed = self.forward(batch, generator=generator)
+            loss, totals = self._of_all_ranks(passed, batch.groups)
             self.optimizer.zero_grad(set_to_none=True)
             loss.backward(self.one.to(loss.dtype))
         self.update(totals)
 
-    def _of_all_ranks(
-        self, objective: Objective, totals: dict[str, Tensor], groups: Groups
-    ) -> tuple[dict[str, Tensor], Tensor]:
-        """What the whole batch adds to the sums, and of its loss this rank's part.
+    def _of_all_ranks(self, passed: Passed, groups: Groups) -> tuple[Tensor, dict[str, Tensor]]:
+        """Of a whole batch's loss this rank's part, and what all of it adds to the sums.
 
         The gradient is a mean over ranks, and that of this part is right as one term of it.
         """
+        loss, num_groups, totals = passed
         if not self.ranks.several:
-            return totals, objective.loss
+            return loss, totals
         whole = self.ranks.sum(torch.stack(list(totals.values())).double())
-        share = self.ranks.count * groups.counts * objective.num_groups
-        part = objective.loss * (share / whole[-1]).to(objective.loss.dtype)
-        return dict(zip(totals, whole.to(objective.loss.dtype), strict=True)), part
+        share = self.ranks.count * groups.counts * num_groups
+        part = loss * (share / whole[-1]).to(loss.dtype)
+        return part, dict(zip(totals, whole.to(loss.dtype), strict=True))
 
 
 @contextlib.contextmanager

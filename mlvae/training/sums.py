@@ -6,6 +6,7 @@ Both stay on the device; nothing waits for it until they are read.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -14,12 +15,28 @@ from mlvae.batch import Batch
 from mlvae.errors import InputError
 from mlvae.groups import Groups
 from mlvae.objectives import Objective
+from mlvae.observations import as_floats
 from mlvae.shares import Share
 
-__all__ = ["Forward", "RunningSums", "averages", "counted", "forward_of"]
+__all__ = ["Forward", "Passed", "RunningSums", "averages", "counted", "forward_of"]
 
-#: From a batch, and a generator by that name, to its objective and what it adds to the sums.
-Forward = Callable[..., tuple[Objective, dict[str, Tensor]]]
+
+class Passed(NamedTuple):
+    """What a training step needs of a model's objective, and nothing else is computed.
+
+    Attributes:
+        loss: what is minimised, shape (): nats per group.
+        num_groups: that the loss is a mean over.
+        totals: what the batch adds to the sums, shape () each, without gradient.
+    """
+
+    loss: Tensor
+    num_groups: int
+    totals: dict[str, Tensor]
+
+
+#: From a batch, and a generator by that name, to what a step needs of its objective.
+Forward = Callable[..., Passed]
 
 
 class RunningSums:
@@ -31,7 +48,7 @@ class RunningSums:
         device: of the steps.
 
     Attributes:
-        number: of the step that is added next, shape ().
+        number: of the step that is added next, shape (); each that is added counts.
         good: whether all was finite so far, shape ().
         failed: the contrary as a float, as fused optimisers want it.
         names: of the sums: terms, and what was counted.
@@ -69,6 +86,7 @@ class RunningSums:
         torch.lt(largest, torch.inf, out=self.good)
         torch.logical_not(self.good, out=self.failed)
         torch.where(self.good, self.totals + now, self.totals, out=self.totals)
+        self.number += 1
 
     def failure(self) -> tuple[int, str] | None:
         """The first step that was not finite and what was not, or None. Waits for the device."""
@@ -100,18 +118,20 @@ class RunningSums:
 
 
 def forward_of(model: nn.Module) -> Forward:
-    """What a step calls: the model, and what its objective adds to the sums."""
+    """What a step calls: the model, and of its objective what the step needs.
 
-    def forward(
-        batch: Batch, *, generator: torch.Generator | None = None
-    ) -> tuple[Objective, dict[str, Tensor]]:
+    Images of bytes will do: where all is compiled, to make floats of them is no pass of its own.
+    """
+
+    def forward(batch: Batch, *, generator: torch.Generator | None = None) -> Passed:
+        batch = Batch(as_floats(batch.x), batch.groups)
         objective = model(batch, generator=generator)
         if not isinstance(objective, Objective):
             raise InputError(
                 "a model that is trained returns an mlvae.objectives.Objective for a batch, not a "
                 f"{type(objective).__name__}"
             )
-        return objective, counted(objective, batch.groups)
+        return Passed(objective.loss, objective.num_groups, counted(objective, batch.groups))
 
     return forward
 

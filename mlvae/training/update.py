@@ -5,6 +5,7 @@ Shapes: P parameters that have a gradient.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from functools import partial
 
@@ -12,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
-from mlvae.training.compiling import compiled_alone
+from mlvae.training.compiling import TOGETHER, compiled_alone
 from mlvae.training.sums import RunningSums
 
 __all__ = ["CompiledUpdate", "Update"]
@@ -72,7 +73,7 @@ class CompiledUpdate(Update):
 
     def __init__(self, *args: object, backend: str = "inductor", **options: object) -> None:
         super().__init__(*args, **options)
-        together = {"combo_kernels": True} if backend == "inductor" else {}
+        together = TOGETHER if backend == "inductor" else {}
         self._prepare, self._move = (
             partial(compiled_alone(function, backend=backend, options=together), self)
             for function in (CompiledUpdate._prepare, CompiledUpdate._move)
@@ -93,7 +94,7 @@ class CompiledUpdate(Update):
         # Two calls: what one of them leaves is a number in memory, not computed by each thread.
         with torch.no_grad():
             factors = self._prepare(totals, gradients, counts, group["lr"])
-            self._move(parameters, gradients, means, squares, counts, factors)
+            self._move(parameters, gradients, means, squares, factors)
 
     def _prepare(
         self,
@@ -102,18 +103,20 @@ class CompiledUpdate(Update):
         counts: list[Tensor],
         rate: Tensor,
     ) -> dict[str, Tensor]:
-        """Norm, sums and verdict, and what the update takes: shape (P,) or ()."""
+        """Norm, sums, verdict and counts, and what the update takes: shape (P,) or ()."""
         norm = torch.stack([gradient.square().sum() for gradient in gradients]).sum().sqrt()
         self._add(totals, norm)
         (group,) = self.optimizer.param_groups
         beta_1, beta_2 = group["betas"]
-        count = torch.stack(counts).double() + 1
+        count = torch.stack(counts) + 1
+        for each in counts:
+            each.add_(self.sums.good)
         clip = torch.ones_like(norm)
         if self.gradient_clip is not None:
             clip = (self.gradient_clip / (norm + 1e-6)).clamp(max=1)
         return {
-            "size": (rate / (1 - beta_1**count)).float(),
-            "scale": (1 - beta_2**count).rsqrt().float(),
+            "size": rate / _one_minus_power(beta_1, count),
+            "scale": _one_minus_power(beta_2, count).rsqrt(),
             "kept": 1 - rate * group["weight_decay"],
             "clip": clip,
         }
@@ -124,14 +127,13 @@ class CompiledUpdate(Update):
         gradients: list[Tensor],
         means: list[Tensor],
         squares: list[Tensor],
-        counts: list[Tensor],
         factors: dict[str, Tensor],
     ) -> None:
         (group,) = self.optimizer.param_groups
         beta_1, beta_2 = group["betas"]
         good = self.sums.good
-        for number, (theta, gradient, mean, square, count) in enumerate(
-            zip(parameters, gradients, means, squares, counts, strict=True)
+        for number, (theta, gradient, mean, square) in enumerate(
+            zip(parameters, gradients, means, squares, strict=True)
         ):
             g = gradient * factors["clip"]
             m = mean + (1 - beta_1) * (g - mean)
@@ -141,4 +143,8 @@ class CompiledUpdate(Update):
             theta.copy_(torch.where(good, theta * factors["kept"] - step, theta))
             mean.copy_(torch.where(good, m, mean))
             square.copy_(torch.where(good, v, square))
-            count.add_(good)
+
+
+def _one_minus_power(base: float, exponent: Tensor) -> Tensor:
+    """1 - base^exponent, which keeps its digits in float32 where the power is close to 1."""
+    return -(exponent * (math.log(base) if base else -math.inf)).expm1()

@@ -20,7 +20,7 @@ from benchmarks.machine import PRECISIONS, facts, line, setting
 from benchmarks.products import Product
 from benchmarks.recipes import RECIPES, Recipe, small
 from benchmarks.tables import Rows, table
-from benchmarks.training import A_GRAPH, compilable, library_steps, rate, warm
+from benchmarks.training import compilable, library_steps, of_a_graph, rate, warm
 from mlvae.data import GroupedData
 
 __all__ = ["limit", "report"]
@@ -107,9 +107,8 @@ def _ways(
             products = step_products(recipe, data, precision)
             steps = library_steps(recipe, data, precision)
             yield _Way(recipe, precision, precision, count, data, steps, products)
-            # An epoch of large batches is no longer than a graph.
-            of_graph = min(A_GRAPH, recipe.batching.num_batches(data) - 1)
-            for compile in (False, True) if device.type == "cuda" and of_graph > 0 else ():
+            of_graph = of_a_graph(recipe, data)
+            for compile in (False, True) if device.type == "cuda" and of_graph > 1 else ():
                 if compile and not compilable(recipe):
                     continue
                 steps = library_steps(

@@ -23,12 +23,18 @@ from mlvae.training.plans import Plans
 from mlvae.training.seeding import seeded
 from mlvae.training.step import TrainingStep
 
-__all__ = ["A_GRAPH", "compilable", "library_steps", "measure", "rate", "report", "warm"]
+__all__ = ["compilable", "library_steps", "measure", "of_a_graph", "rate", "report", "warm"]
 
 COMMON = "common way float32"
 
-#: Steps in one CUDA graph, of the ways that have several.
-A_GRAPH = 10
+#: Steps in one CUDA graph at most: of longer graphs the launching takes longer, also by step.
+A_GRAPH = 16
+
+
+def of_a_graph(recipe: Recipe, data: GroupedData) -> int:
+    """Steps in one CUDA graph, of the ways that have several, so that no whole batch is left."""
+    whole = len(data) // recipe.batch_size
+    return max((n for n in range(1, A_GRAPH + 1) if whole % n == 0), default=1)
 
 
 def library_steps(
@@ -54,7 +60,7 @@ def library_steps(
             steps = steps_per_graph
             if steps == 1 or not blocks(plan, batch, step):
                 steps = 1
-                training_step(plan[batch], step, seeded(noise, 0, "noise", step))
+                training_step(plan.kept(batch), step, seeded(noise, 0, "noise", step))
             if data.device.type == "cpu":
                 training_step.sums.failure()
             images = plan.rows[batch + steps] - plan.rows[batch]
@@ -77,7 +83,7 @@ def _blocks(
         data,
         length=length,
         seed=0,
-        rate=lambda step: Adam().learning_rate,
+        rate=None,
         kl_schedule=nothing_moves,
     )
 
@@ -125,6 +131,7 @@ def measure(
     """All rounds of all ways, in turn; with ``compile`` also compiled, where that can be."""
     data, name = recipe.data(root)
     data = data.to(device)
+    block = of_a_graph(recipe, data)
     torch.manual_seed(0)
     ways = {COMMON: common_steps(recipe, data)}
     for precision in PRECISIONS[device.type]:
@@ -133,13 +140,11 @@ def measure(
             way = f"mlvae {precision}, compiled"
             ways[way] = library_steps(recipe, data, precision, compile=True)
         if device.type == "cuda":
-            way = f"mlvae {precision}, {A_GRAPH} steps a graph"
-            ways[way] = library_steps(recipe, data, precision, steps_per_graph=A_GRAPH)
+            way = f"mlvae {precision}, {block} steps a graph"
+            ways[way] = library_steps(recipe, data, precision, steps_per_graph=block)
         if device.type == "cuda" and compile and compilable(recipe):
-            way = f"mlvae {precision}, compiled, {A_GRAPH} steps a graph"
-            ways[way] = library_steps(
-                recipe, data, precision, steps_per_graph=A_GRAPH, compile=True
-            )
+            way = f"mlvae {precision}, compiled, {block} steps a graph"
+            ways[way] = library_steps(recipe, data, precision, steps_per_graph=block, compile=True)
     if device.type == "cuda":
         ways["mlvae float32, without graphs"] = library_steps(
             recipe, data, "float32", graphs=False

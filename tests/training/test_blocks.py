@@ -12,6 +12,7 @@ import torch
 import mlvae
 from mlvae import Adam, Diverged, InputError
 from mlvae.data import Grouped, GroupWarp, Shuffled, StoredImages
+from mlvae.observations import as_floats
 from mlvae.training import blocks
 from mlvae.training.checkpoint import read_checkpoint
 
@@ -89,13 +90,14 @@ def test_blocks_of_steps_are_the_single_steps_bit_for_bit(
     assert runs
 
 
-def test_uint8_images_are_gathered_as_a_plan_does(small_model, digits):
+def test_uint8_images_are_gathered_as_a_plan_does(digits):
     data = mlvae.GroupedData((digits.train.x * 255).to(torch.uint8), digits.train.groups.index)
     plan = Shuffled(100).plan(data, torch.Generator().manual_seed(0))
     block = plan.block(2, 3)
     for i in range(3):
-        mine, single = block.batch(i, data), plan[2 + i]
-        assert torch.equal(mine.x, single.x)
+        mine, single = block.batch(i, data), plan.kept(2 + i)
+        assert mine.x.dtype == torch.uint8 and torch.equal(mine.x, single.x)
+        assert torch.equal(as_floats(mine.x), plan[2 + i].x)
         assert torch.equal(mine.groups.index, single.groups.index)
         assert torch.equal(mine.groups.sizes, single.groups.sizes)
 

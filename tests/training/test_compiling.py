@@ -12,6 +12,7 @@ from mlvae.data import Grouped
 from mlvae.likelihoods import LearnedGaussian
 from mlvae.networks import MLP, Conv
 from mlvae.noise import HeldGenerator, normal, uniform
+from mlvae.observations import as_floats
 from mlvae.training.compiling import check_compile, compiled, compiled_alone
 from mlvae.training.ranks import Ranks
 from mlvae.training.sums import forward_of
@@ -30,9 +31,9 @@ def fresh():
 
 def totals_and_gradients(model, forward, batch, seed):
     model.zero_grad()
-    objective, totals = forward(batch, generator=torch.Generator().manual_seed(seed))
-    objective.loss.backward()
-    return totals, [p.grad for p in model.parameters() if p.grad is not None]
+    passed = forward(batch, generator=torch.Generator().manual_seed(seed))
+    passed.loss.backward()
+    return passed.totals, [p.grad for p in model.parameters() if p.grad is not None]
 
 
 def assert_as_eager(model, forward, all_labels):
@@ -83,6 +84,42 @@ def test_of_one_size_only_the_largest_batches_are_compiled(small_model, caplog):
         "batches of 7 observations differ in their number of groups; of them only those of 3 "
         "groups are compiled"
     ]
+
+
+@pytest.mark.parametrize("options", [{}, {"content_draw": "group"}])
+def test_with_the_evidence_of_a_batch_as_one_operation_it_is_the_eager_model(
+    small_model, monkeypatch, options
+):
+    asked = []
+    monkeypatch.setattr("mlvae.evidence.worthwhile", lambda *arguments: not asked.append(1))
+    model = small_model(**options).train()
+    forward = compiled(model, one_size=True, backend="aot_eager")
+    assert_as_eager(model, forward, ([0, 0, 1, 1, 2, 2],))
+    assert asked
+
+
+def test_with_layers_of_bfloat16_it_is_the_model_under_autocast(small_model):
+    model = small_model(likelihood=LearnedGaussian()).train()
+    batch = Batch(torch.rand(60, 1, 8, 8), Groups.of([i % 5 for i in range(60)]))
+    forward = compiled(model, one_size=True, half=True, backend="aot_eager")
+    with torch.autocast("cpu", torch.bfloat16):
+        totals, gradients = totals_and_gradients(model, forward_of(model), batch, 0)
+        totals_too, gradients_too = totals_and_gradients(model, forward, batch, 0)
+    torch.testing.assert_close(totals_too, totals, rtol=1e-3, atol=0)
+    for mine, theirs in zip(gradients_too, gradients, strict=True):
+        assert (mine - theirs).norm() <= 0.02 * theirs.norm()
+
+
+def test_images_of_bytes_are_made_floats_within(small_model):
+    model = small_model().train()
+    x = torch.randint(256, (6, 1, 8, 8), dtype=torch.uint8)
+    groups = Groups.of([0, 0, 1, 1, 2, 2])
+    for forward in (forward_of(model), compiled(model, backend="aot_eager")):
+        totals = [
+            totals_and_gradients(model, forward, Batch(each, groups), 0)[0]
+            for each in (x, as_floats(x))
+        ]
+        torch.testing.assert_close(*totals)
 
 
 def test_draws_within_a_compiled_region_are_those_of_the_generator_in_order():

@@ -2,6 +2,7 @@
 
 import contextlib
 import warnings
+from collections import Counter
 
 import pytest
 import torch
@@ -9,6 +10,7 @@ import torch
 import mlvae
 from mlvae import Adam
 from mlvae.data import Grouped, Shuffled, StoredImages
+from mlvae.kernels.accumulation import accumulated
 from mlvae.likelihoods import Bernoulli, LearnedGaussian
 from mlvae.training.blocks import Blocks
 from mlvae.training.kl_schedule import KLSchedule
@@ -17,6 +19,9 @@ from mlvae.training.seeding import seeded
 from mlvae.training.step import TrainingStep
 from mlvae.training.update import CompiledUpdate
 from mlvae.training.validation import evaluate_bound
+
+if torch.cuda.is_available():
+    from mlvae.kernels import accumulation_triton, dense_triton
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 
@@ -187,7 +192,7 @@ class InBlocks:
             Adam.set_rate(self.step.optimizer, self.rate(self.number))
             self.schedule.set(self.number)
             noise = seeded(self.noise, 0, "noise", self.number)
-            self.step(plan[len(plan) - left], self.number, noise)
+            self.step(plan.kept(len(plan) - left), self.number, noise)
             self.number += 1
 
     def five_epochs(self):
@@ -239,9 +244,64 @@ def test_blocks_of_steps_in_a_graph_are_the_eager_ones(small_model, digits, prec
         torch.testing.assert_close(a, b, rtol=1e-2, atol=1e-3)
 
 
+def counting(counts, name, run):
+    def counted(*arguments):
+        counts[name] += 1
+        return run(*arguments)
+
+    return counted
+
+
+@pytest.mark.parametrize("activation", ["none", "tanh", "relu"])
+@pytest.mark.parametrize(
+    ("n", "i", "o"),
+    [(256, 784, 500), (80, 500, 40), (1000, 20, 500), (3, 7, 5), (10_000, 64, 1568)],
+)
+def test_the_kernels_of_a_layer_are_the_formulas(n, i, o, activation):
+    torch.manual_seed(0)
+    x, weight, bias = torch.randn(n, i).tanh(), torch.randn(o, i) * i**-0.5, torch.randn(o)
+    gradient = torch.randn(n, o)
+    x, weight, gradient = (each.bfloat16().cuda() for each in (x, weight, gradient))
+    bias = bias.cuda()
+    z = x.double() @ weight.double().T + bias
+    slope = {"none": 1, "tanh": 1 - x.double().square(), "relu": x > 0}[activation]
+    results = (
+        dense_triton.outputs(x, weight, bias, activation),
+        *dense_triton.gradients(gradient, x, weight, True, activation),
+    )
+    expected = (
+        {"none": z, "tanh": z.tanh(), "relu": z.relu()}[activation],
+        gradient.double() @ weight.double() * slope,
+        gradient.double().T @ x.double(),
+        gradient.double().sum(0),
+    )
+    for mine, right in zip(results, expected, strict=True):
+        rounding = 4e-3 if mine.dtype == torch.bfloat16 else 1e-5
+        assert (mine - right).norm() <= rounding * right.norm()
+
+
+@pytest.mark.parametrize(("n", "num_groups"), [(256, 10), (1, 1), (5000, 3), (300, 300)])
+def test_the_kernel_of_accumulation_is_the_formula(n, num_groups):
+    torch.manual_seed(0)
+    mean, log_variance = (torch.randn(n, 14) * 20).cuda().chunk(2, 1)
+    index = torch.randint(num_groups, (n,)).cuda()
+    results = accumulation_triton.accumulated(log_variance, mean, index, num_groups)
+    expected = accumulated(log_variance.cpu(), mean.cpu(), index.cpu(), num_groups)
+    for mine, right in zip(results, expected, strict=True):
+        torch.testing.assert_close(mine.cpu(), right, rtol=1e-4, atol=1e-4)
+
+
 @pytest.mark.filterwarnings("ignore")  # PyTorch's, of how it compiles
 @pytest.mark.parametrize("precision", ["float32", "tf32", "bfloat16"])
-def test_compiled_blocks_of_steps_are_the_eager_ones(small_model, digits, precision):
+def test_compiled_blocks_of_steps_are_the_eager_ones(small_model, digits, precision, monkeypatch):
+    used = Counter()
+    for module, name in (
+        (accumulation_triton, "accumulated"),
+        (dense_triton, "outputs"),
+        (dense_triton, "gradients"),
+    ):
+        run = getattr(module, name)
+        monkeypatch.setattr(module, name, counting(used, name, run))
     data, states = as_bytes(digits.train).to("cuda"), []
     for compile in (False, True):
         torch._dynamo.reset()
@@ -253,6 +313,8 @@ def test_compiled_blocks_of_steps_are_the_eager_ones(small_model, digits, precis
         states.append(training.five_epochs())
     training.assert_captured()
     assert isinstance(training.step.update, CompiledUpdate)
+    assert used["accumulated"] and bool(used["outputs"]) == (precision == "bfloat16")
+    assert used["outputs"] == used["gradients"]
     (eager, before), (compiled, after) = states
     rounding = {"float32": 1e-3, "tf32": 1e-2, "bfloat16": 3e-2}[precision]
     assert compiled == pytest.approx(eager, rel=rounding)
