@@ -62,6 +62,7 @@ SPEED: dict[str, tuple[Callable[..., Result], Callable[[Result], str]]] = {
             rounds=args.rounds,
             seconds=args.seconds,
             quick=args.quick,
+            compile=not args.quick,
         ),
         limit.report,
     ),

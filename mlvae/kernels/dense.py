@@ -6,11 +6,12 @@ r"""A linear layer with its activation as one kernel, and the products of its gr
     \frac{\partial L}{\partial W} = d^\top x, \quad
     \frac{\partial L}{\partial b} = \sum_n d_n
 
-Of a few hundred observations each of these products occupies a part of a CUDA device for a few
-microseconds, and PyTorch's kernels run one after another. Factors are bfloat16 and sums float32,
-as under autocast; what follows a product is done before its result is rounded.
+On a CUDA device, of a few hundred observations each of these products occupies a part of it for a
+few microseconds, and PyTorch's kernels run one after another; there the kernels are ours, but of
+large layers, where PyTorch's products are faster. On a CPU they are oneDNN's, which PyTorch's own
+compiler calls in the same way where nothing is trained.
 
-Large layers are left to PyTorch's products, where those are faster.
+What follows a product is done before its result is rounded.
 
 Shapes: n observations, i inputs and o outputs of the layer.
 """
@@ -27,6 +28,9 @@ __all__ = ["ACTIVATIONS", "dense"]
 #: What follows a layer, by the name it has here: functions whose slope follows from their value.
 ACTIVATIONS = ("none", "tanh", "relu")
 
+OURS = ("cuda",)  # devices that have kernels of ours
+ONEDNN = (torch.float32, torch.bfloat16)  # what oneDNN multiplies
+
 
 def dense(
     x: Tensor,
@@ -35,8 +39,9 @@ def dense(
     activation: str = "none",
     before: str = "none",
     slope_behind: bool = False,
+    half: bool = False,
 ) -> Tensor:
-    """The layer's outputs, bfloat16 (n, o), differentiable once.
+    """The layer's outputs, (n, o), differentiable once.
 
     Of two such layers, one behind the other and nothing else using what is between them, the
     second can multiply its gradient of x by the slope of the first one's activation, while it has
@@ -49,8 +54,9 @@ def dense(
         activation: one of :data:`ACTIVATIONS`.
         before: the activation that x comes from, whose slope is taken care of here.
         slope_behind: whether the gradient that comes in has the slope of ``activation`` in it.
+        half: make factors and outputs bfloat16, with sums in float32, as under autocast.
     """
-    return _Dense.apply(x, weight, bias, activation, before, slope_behind)
+    return _Dense.apply(x, weight, bias, activation, before, slope_behind, half)
 
 
 class _Dense(torch.autograd.Function):
@@ -63,10 +69,12 @@ class _Dense(torch.autograd.Function):
         activation: str,
         before: str,
         slope_behind: bool,
+        half: bool,
     ) -> Tensor:
         ctx.activation = "none" if slope_behind else activation
         ctx.before, ctx.dtype = before, x.dtype
-        x, weight = x.bfloat16(), weight.bfloat16()
+        if half:
+            x, weight = x.bfloat16(), weight.bfloat16()
         y = _outputs(x, weight, bias, activation)
         ctx.save_for_backward(x, weight, y)
         return y
@@ -79,14 +87,17 @@ class _Dense(torch.autograd.Function):
         needs_x = ctx.needs_input_grad[0]
         of_x, of_weight, of_bias = _gradients(gradient, x, weight, needs_x, ctx.before)
         of_x = of_x.to(ctx.dtype) if needs_x else None
-        return of_x, of_weight, of_bias, None, None, None
+        return of_x, of_weight, of_bias, None, None, None, None
 
 
-def _worthwhile(n: int, o: int, i: int, *, most: int, rows: int | None = None) -> bool:
+def _worthwhile(x: Tensor, weight: Tensor, *, most: int, rows: int | None = None) -> bool:
     """Whether our kernels are the faster ones, as measured on an H100.
 
     PyTorch's are for large products, but not where rows of 2 i or 2 o bytes are not aligned to 16.
     """
+    (n, i), o = x.shape, len(weight)
+    if x.device.type not in OURS or x.dtype != torch.bfloat16:
+        return False
     if max(n * i, n * o, i * o) >= 2**31:  # our kernels count places by 32 bits
         return False
     if n * i * o <= most and n <= (rows or n):
@@ -104,17 +115,24 @@ def _times_slope(gradient: Tensor, y: Tensor, activation: str) -> Tensor:
 
 @torch.library.custom_op("mlvae::dense", mutates_args=())
 def _outputs(x: Tensor, weight: Tensor, bias: Tensor, activation: str) -> Tensor:
-    if x.is_cuda and _worthwhile(len(x), *weight.shape, most=2**31):
+    if _worthwhile(x, weight, most=2**31):
         from mlvae.kernels import dense_triton
 
         return dense_triton.outputs(x.contiguous(), weight.contiguous(), bias, activation)
-    z = functional.linear(x, weight, bias.to(x.dtype))
-    return {"none": lambda z: z, "tanh": torch.tanh, "relu": torch.relu}[activation](z)
+    return _linear(x, weight, bias.to(x.dtype), activation)
 
 
 @_outputs.register_fake
 def _(x: Tensor, weight: Tensor, bias: Tensor, activation: str) -> Tensor:
-    return x.new_empty(len(x), len(weight))
+    return x.new_empty(x.shape[0], weight.shape[0])
+
+
+def _linear(x: Tensor, weight: Tensor, bias: Tensor | None, activation: str = "none") -> Tensor:
+    """The layer by PyTorch's means."""
+    if x.device.type == "cpu" and x.dtype in ONEDNN and torch.backends.mkldnn.is_available():
+        return torch.ops.mkldnn._linear_pointwise(x.contiguous(), weight, bias, activation, [], "")
+    z = functional.linear(x, weight, bias)
+    return {"none": lambda z: z, "tanh": torch.tanh, "relu": torch.relu}[activation](z)
 
 
 @torch.library.custom_op("mlvae::dense_gradients", mutates_args=())
@@ -122,13 +140,16 @@ def _gradients(
     gradient: Tensor, x: Tensor, weight: Tensor, needs_x: bool, before: str
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Of x (n, i), or nothing (0,) if it needs none; of the weight (o, i); of the bias (o,)."""
-    if x.is_cuda and _worthwhile(len(x), *weight.shape, most=2**30, rows=2048):
+    if _worthwhile(x, weight, most=2**30, rows=2048):
         from mlvae.kernels import dense_triton
 
         gradient, x, weight = (each.contiguous() for each in (gradient, x, weight))
         return dense_triton.gradients(gradient, x, weight, needs_x, before)
-    of_x = _times_slope(gradient @ weight, x, before) if needs_x else x.new_empty(0)
-    return of_x, (gradient.T @ x).float(), gradient.sum(0, dtype=torch.float32)
+    of_x = x.new_empty(0)
+    if needs_x:
+        of_x = _times_slope(_linear(gradient, weight.T, None), x, before)
+    whole = _whole(x.dtype)
+    return of_x, (gradient.T @ x).to(whole), gradient.sum(0, dtype=whole)
 
 
 @_gradients.register_fake
@@ -136,5 +157,11 @@ def _(
     gradient: Tensor, x: Tensor, weight: Tensor, needs_x: bool, before: str
 ) -> tuple[Tensor, Tensor, Tensor]:
     of_x = torch.empty_like(x) if needs_x else x.new_empty(0)
-    of_weight = torch.empty_like(weight, dtype=torch.float32)
-    return of_x, of_weight, weight.new_empty(len(weight), dtype=torch.float32)
+    whole = _whole(x.dtype)
+    of_weight = weight.new_empty(weight.shape, dtype=whole)
+    return of_x, of_weight, weight.new_empty(weight.shape[0], dtype=whole)
+
+
+def _whole(dtype: torch.dtype) -> torch.dtype:
+    """That of the parameters, of which the factors may be halves."""
+    return torch.float32 if dtype == torch.bfloat16 else dtype

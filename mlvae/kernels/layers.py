@@ -1,4 +1,4 @@
-"""Finds the linear layers of a traced model, and makes each with its activation one kernel."""
+"""Finds the linear layers of a traced model, and makes each with its activation one operation."""
 
 from __future__ import annotations
 
@@ -16,19 +16,20 @@ __all__ = ["with_dense_layers"]
 FOLLOWING: dict[Callable, str] = {torch.tanh: "tanh", functional.relu: "relu"}
 
 
-def with_dense_layers(graph: fx.GraphModule) -> fx.GraphModule:
+def with_dense_layers(graph: fx.GraphModule, *, half: bool = False) -> fx.GraphModule:
     """``graph`` itself, with :func:`~mlvae.kernels.dense.dense` in place of its linear layers.
 
     Those without a bias, and of inputs that are no matrix, stay as they are.
 
     Args:
         graph: as ``torch.compile`` gives it to a backend.
+        half: multiply in bfloat16.
 
     Example:
         >>> from torch import nn
         >>> layers = nn.Sequential(nn.Linear(3, 2), nn.Tanh(), nn.Linear(2, 1))
         >>> def backend(graph, inputs):
-        ...     return with_dense_layers(graph).forward
+        ...     return with_dense_layers(graph, half=True).forward
         >>> torch.compile(layers, backend=backend)(torch.ones(4, 3)).dtype
         torch.bfloat16
     """
@@ -41,7 +42,7 @@ def with_dense_layers(graph: fx.GraphModule) -> fx.GraphModule:
             if user.target in FOLLOWING:
                 last, activation = user, FOLLOWING[user.target]
         with graph.graph.inserting_before(last):
-            layer = graph.graph.call_function(dense, (*node.args, activation, "none", False))
+            layer = graph.graph.call_function(dense, (*node.args, activation, "none", False, half))
         layer.meta = {**last.meta}
         last.replace_all_uses_with(layer)
         graph.graph.erase_node(last)
@@ -49,7 +50,7 @@ def with_dense_layers(graph: fx.GraphModule) -> fx.GraphModule:
             graph.graph.erase_node(node)
     for node in graph.graph.nodes:
         if node.target is dense and (behind := _only_layer_behind(node)):
-            node.args = (*node.args[:5], True)
+            node.args = (*node.args[:5], True, half)
             behind.args = (*behind.args[:4], node.args[3], *behind.args[5:])
     graph.recompile()
     return graph

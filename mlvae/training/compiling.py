@@ -63,7 +63,11 @@ def check_compile(compile: bool, ranks: Ranks = Ranks()) -> None:  # noqa: B008 
 
 
 def compiled(
-    model: nn.Module, *, one_size: bool = False, half: bool = False, backend: str = "inductor"
+    model: nn.Module,
+    *,
+    one_size: bool = False,
+    layers: str | None = None,
+    backend: str = "inductor",
 ) -> Forward:
     """What is called as ``model`` is, on a batch with a generator, and gives what a step needs.
 
@@ -78,7 +82,9 @@ def compiled(
         one_size: compile batches that have as many observations and groups as the first of the
             largest so far, and run others eagerly. If there are as large ones of other numbers of
             groups, the log says so once.
-        half: make linear layers kernels of bfloat16; see :mod:`mlvae.kernels.layers`.
+        layers: make each linear layer with its activation one operation, see
+            :mod:`mlvae.kernels.dense`: with products in "float32", or in "bfloat16" under
+            autocast. None leaves them to the compiler.
         backend: of ``torch.compile``.
 
     Returns:
@@ -99,10 +105,11 @@ def compiled(
     held = HeldGenerator()
     eager = forward_of(model)
     options = TOGETHER if one_size and backend == "inductor" else {}
-    if half:
-        run = compiled_alone(eager, backend=_with_dense_layers(backend, options))
-    else:
+    if layers is None:
         run = compiled_alone(eager, backend=backend, options=options)
+    else:
+        half = layers == "bfloat16"
+        run = compiled_alone(eager, backend=_with_dense_layers(backend, options, half=half))
     chosen, said = (0, 0), False
 
     def forward(batch: Batch, *, generator: torch.Generator | None = None) -> Passed:
@@ -136,8 +143,10 @@ def compiled(
     return forward
 
 
-def _with_dense_layers(backend: str, options: dict[str, object]) -> Callable[..., Any]:
-    """``backend`` of ``torch.compile``, which is given the layers as kernels of their own."""
+def _with_dense_layers(
+    backend: str, options: dict[str, object], *, half: bool
+) -> Callable[..., Any]:
+    """``backend`` of ``torch.compile``, which is given the layers as operations of their own."""
     from torch import _dynamo
 
     from mlvae.kernels.layers import with_dense_layers
@@ -145,7 +154,7 @@ def _with_dense_layers(backend: str, options: dict[str, object]) -> Callable[...
     compile = _dynamo.lookup_backend(backend)
     if options:
         compile = partial(compile, config_patches=options)
-    return lambda graph, inputs: compile(with_dense_layers(graph), inputs)
+    return lambda graph, inputs: compile(with_dense_layers(graph, half=half), inputs)
 
 
 def compiled_alone(function: FunctionType, **options: object) -> Callable[..., Any]:

@@ -63,7 +63,8 @@ class TrainingStep:
         self.device = self.parameters[0].device
         if compile:
             cuda = self.device.type == "cuda"
-            self.forward = compiled(model, one_size=cuda, half=cuda and precision == "bfloat16")
+            layers = None if cuda and precision != "bfloat16" else precision
+            self.forward = compiled(model, one_size=cuda, layers=layers)
         else:
             self.forward = forward_of(ranks.parallel(model))
         self.autocast = torch.autocast(

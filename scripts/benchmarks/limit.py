@@ -55,6 +55,7 @@ def limit(
     rounds: int = 3,
     seconds: float = 1.0,
     quick: bool = False,
+    compile: bool = True,
     recipes: Sequence[Recipe] = RECIPES,
 ) -> dict[str, object]:
     """Measure ``recipes`` on ``device``.
@@ -66,13 +67,14 @@ def limit(
         rounds: turns of each, at least 1.
         seconds: length of a turn; the floor takes as long again.
         quick: measure tiny models, to see that all runs.
+        compile: also compiled, where that can be; each takes up to a minute.
         recipes: what is trained.
     """
     recipes = [small(recipe) for recipe in recipes] if quick else recipes
     counts = sorted({1, torch.get_num_threads()}) if threads is None else [threads]
     counts = [torch.get_num_threads()] if device.type == "cuda" else counts
     torch.manual_seed(0)
-    ways = [way for recipe in recipes for way in _ways(recipe, device, root, counts)]
+    ways = [way for recipe in recipes for way in _ways(recipe, device, root, counts, compile)]
     for way in ways:
         with setting(threads=way.threads, precision=way.precision):
             if way.way == COMMON:
@@ -99,7 +101,11 @@ def limit(
 
 
 def _ways(
-    recipe: Recipe, device: torch.device, root: str | None, counts: Sequence[int]
+    recipe: Recipe,
+    device: torch.device,
+    root: str | None,
+    counts: Sequence[int],
+    compile: bool,
 ) -> Iterator[_Way]:
     data: GroupedData = recipe.data(root)[0].to(device)
     for count in counts:
@@ -107,16 +113,26 @@ def _ways(
             products = step_products(recipe, data, precision)
             steps = library_steps(recipe, data, precision)
             yield _Way(recipe, precision, precision, count, data, steps, products)
-            of_graph = of_a_graph(recipe, data)
-            for compile in (False, True) if device.type == "cuda" and of_graph > 1 else ():
-                if compile and not compilable(recipe):
-                    continue
-                steps = library_steps(
-                    recipe, data, precision, steps_per_graph=of_graph, compile=compile
-                )
-                way = f"{precision}, {'compiled, ' * compile}{of_graph} a graph"
+            for way, options in _further_ways(recipe, data, compile=compile):
+                steps = library_steps(recipe, data, precision, **options)
+                way = f"{precision}, {way}"
                 yield _Way(recipe, way, precision, count, data, steps, Counter())
         yield _Way(recipe, COMMON, "float32", count, data, common_steps(recipe, data), Counter())
+
+
+def _further_ways(
+    recipe: Recipe, data: GroupedData, *, compile: bool
+) -> Iterator[tuple[str, dict[str, object]]]:
+    """How else a precision is trained, and the options of that."""
+    compile = compile and compilable(recipe)
+    block = of_a_graph(recipe, data)
+    if data.device.type == "cpu":
+        if compile:
+            yield "compiled", {"compile": True}
+    elif block > 1:
+        yield f"{block} a graph", {"steps_per_graph": block}
+        if compile:
+            yield f"compiled, {block} a graph", {"steps_per_graph": block, "compile": True}
 
 
 def _round(

@@ -10,24 +10,27 @@ from mlvae.kernels.layers import with_dense_layers
 FUNCTIONS = {"none": lambda z: z, "tanh": torch.tanh, "relu": torch.relu}
 
 
-def leaves(*shapes):
+def leaves(*shapes, dtype=torch.float32):
     torch.manual_seed(0)
-    return [torch.randn(shape, requires_grad=True) for shape in shapes]
+    return [torch.randn(shape, dtype=dtype, requires_grad=True) for shape in shapes]
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32, torch.float64])
 @pytest.mark.parametrize("activation", ACTIVATIONS)
-def test_it_is_the_layer_in_bfloat16_and_so_is_its_gradient(activation):
-    x, weight, bias = leaves((30, 7), (5, 7), (5,))
-    y = dense(x, weight, bias, activation)
+def test_it_is_the_layer_and_so_is_its_gradient(activation, dtype):
+    half = dtype == torch.bfloat16
+    x, weight, bias = leaves((30, 7), (5, 7), (5,), dtype=torch.float32 if half else dtype)
+    y = dense(x, weight, bias, activation, half=half)
     expected = FUNCTIONS[activation](nn.functional.linear(x, weight, bias))
-    assert y.dtype == torch.bfloat16
-    torch.testing.assert_close(y.float(), expected, rtol=0.02, atol=0.02)
-    along = torch.randn(y.shape).bfloat16()
+    rounding = 0.02 if half else 1e-6
+    assert y.dtype == dtype
+    assert (y - expected).norm() <= rounding * expected.norm()
+    along = torch.randn(y.shape).to(dtype)
     found = torch.autograd.grad(y, (x, weight, bias), along)
-    wanted = torch.autograd.grad(expected, (x, weight, bias), along.float())
+    wanted = torch.autograd.grad(expected, (x, weight, bias), along.to(x.dtype))
     for mine, theirs in zip(found, wanted, strict=True):
-        assert mine.dtype == torch.float32
-        assert (mine - theirs).norm() <= 0.02 * theirs.norm()
+        assert mine.dtype == x.dtype
+        assert (mine - theirs).norm() <= rounding * theirs.norm()
 
 
 def test_its_operations_keep_to_what_they_declare():
@@ -48,9 +51,12 @@ def test_its_operations_keep_to_what_they_declare():
         ((2_000_000, 784, 1500), False),  # more places than 32 bits count
     ],
 )
-def test_large_layers_are_left_to_the_library_where_it_is_faster(layer, ours):
+def test_large_layers_are_left_to_the_library_where_it_is_faster(layer, ours, monkeypatch):
     n, i, o = layer
-    assert _worthwhile(n, o, i, most=2**31) is ours
+    x, weight = (torch.empty(*s, dtype=torch.bfloat16, device="meta") for s in ((n, i), (o, i)))
+    assert not _worthwhile(x, weight, most=2**31)
+    monkeypatch.setattr("mlvae.kernels.dense.OURS", ("meta",))
+    assert _worthwhile(x, weight, most=2**31) is ours
 
 
 class Net(nn.Module):
@@ -72,8 +78,8 @@ def layers_of(net, x):
     found = []
 
     def backend(graph, inputs):
-        with_dense_layers(graph)
-        found.extend(node.args[3:] for node in graph.graph.nodes if node.target is dense)
+        with_dense_layers(graph, half=True)
+        found.extend(node.args[3:6] for node in graph.graph.nodes if node.target is dense)
         return torch._dynamo.lookup_backend("aot_eager")(graph, inputs)
 
     torch._dynamo.reset()
