@@ -258,7 +258,7 @@ def test_a_cpu_is_measured_with_one_thread_and_with_all():
     from benchmarks.recipes import AUTHOR
 
     torch.set_num_threads(2)
-    result = limit(CPU, rounds=2, seconds=0, quick=True, recipes=[AUTHOR])
+    result = limit(CPU, rounds=2, seconds=0, quick=True, compile=False, recipes=[AUTHOR])
     assert [(row["way"], row["threads"]) for row in result["rows"]] == [
         (way, threads) for threads in (1, 2) for way in ("float32", "bfloat16", "common way")
     ]

@@ -7,6 +7,7 @@ one takes several times as long as running them.
 from __future__ import annotations
 
 import contextlib
+import gc
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -15,7 +16,7 @@ import torch
 
 from mlvae.batch import Batch
 
-__all__ = ["Graphs", "capturing"]
+__all__ = ["Graphs", "capturing", "nothing_collected"]
 
 WARMUP = 3  # steps of one form before it is captured: libraries allocate in their first ones
 MOST_FORMS = 8  # graphs kept at most
@@ -105,7 +106,7 @@ def capturing(
         graph.register_generator_state(generator)
     stream = torch.cuda.current_stream()
     try:
-        with torch.cuda.graph(graph, pool=pool):
+        with nothing_collected(), torch.cuda.graph(graph, pool=pool):
             yield
     except RuntimeError:
         torch.cuda.set_stream(stream)
@@ -115,3 +116,20 @@ def capturing(
         with torch.cuda.graph(other):  # a capture that succeeds gives generators back
             torch.zeros((), device=stream.device)
         raise
+
+
+@contextlib.contextmanager
+def nothing_collected() -> Iterator[None]:
+    """Python's garbage is collected before this context, and none within it.
+
+    Garbage may hold CUDA graphs, as of an earlier training; to free one while another is being
+    captured spoils the capture.
+    """
+    gc.collect()
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()

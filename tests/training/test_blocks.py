@@ -1,10 +1,12 @@
 """Blocks of training steps: a CPU runs them eagerly, by the code that a CUDA graph is made of."""
 
+import gc
 import json
 import logging
 import math
 import os
 import signal
+import weakref
 
 import pytest
 import torch
@@ -15,6 +17,7 @@ from mlvae.data import Grouped, GroupWarp, Shuffled, StoredImages
 from mlvae.observations import as_floats
 from mlvae.training import blocks
 from mlvae.training.checkpoint import read_checkpoint
+from mlvae.training.graphs import nothing_collected
 
 RECIPE = {
     "batching": Shuffled(100),  # 15 batches an epoch, the last of them smaller
@@ -100,6 +103,22 @@ def test_uint8_images_are_gathered_as_a_plan_does(digits):
         assert torch.equal(as_floats(mine.x), plan[2 + i].x)
         assert torch.equal(mine.groups.index, single.groups.index)
         assert torch.equal(mine.groups.sizes, single.groups.sizes)
+
+
+def test_garbage_is_collected_before_a_capture_and_not_within_it():
+    class Cycle:
+        def __init__(self):
+            self.itself = self
+
+    early, late = Cycle(), Cycle()
+    alive = weakref.ref(early), weakref.ref(late)
+    del early
+    with nothing_collected():
+        assert alive[0]() is None
+        del late
+        _ = [[] for _ in range(100_000)]  # enough for a collection
+        assert alive[1]() is not None and not gc.isenabled()
+    assert gc.isenabled()
 
 
 def test_what_a_graph_reads_is_there_before_each_replay(

@@ -155,6 +155,17 @@ def test_a_step_that_cannot_be_captured_runs_eagerly_and_says_so(small_model, di
     assert torch.cuda.current_stream() == torch.cuda.default_stream()
 
 
+def test_a_capture_survives_the_garbage_of_an_earlier_training(small_model, digits):
+    data = digits.train.to("cuda")
+    for _ in range(3):  # the graphs of each are garbage in a cycle when the next is captured
+        model = small_model().cuda()
+        step = TrainingStep(model, Adam().build(model.parameters()), graphs=True)
+        step.itself, noise = step, torch.Generator("cuda")
+        for i in range(6):
+            step(data.batch(range(100)), i, seeded(noise, 0, "noise", i))
+        assert not step.run.failed and len(step.run.graphs) == 1
+
+
 class InBlocks:
     """Steps of a small model, of which four make a graph."""
 
@@ -276,7 +287,7 @@ def test_the_kernels_of_a_layer_are_the_formulas(n, i, o, activation):
         gradient.double().sum(0),
     )
     for mine, right in zip(results, expected, strict=True):
-        rounding = 4e-3 if mine.dtype == torch.bfloat16 else 1e-5
+        rounding = 4e-3 if mine.dtype == torch.bfloat16 else 1e-4
         assert (mine - right).norm() <= rounding * right.norm()
 
 
