@@ -1,1 +1,1 @@
-"""Kernels of our own: where a CUDA device would wait for many small ones that PyTorch has."""
+"""Operations of our own for compiled training steps: kernels where PyTorch has many small ones."""

@@ -156,7 +156,7 @@ def _gradients(
 def _(
     gradient: Tensor, x: Tensor, weight: Tensor, needs_x: bool, before: str
 ) -> tuple[Tensor, Tensor, Tensor]:
-    of_x = torch.empty_like(x) if needs_x else x.new_empty(0)
+    of_x = x.new_empty(x.shape if needs_x else 0)
     whole = _whole(x.dtype)
     of_weight = weight.new_empty(weight.shape, dtype=whole)
     return of_x, of_weight, weight.new_empty(weight.shape[0], dtype=whole)

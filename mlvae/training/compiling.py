@@ -8,7 +8,8 @@ another batches of a single group. On a CUDA device code for any size is slower 
 captured as a graph; there only batches of one size are compiled, that of the first among those
 with the most observations, which mostly are all but the last of an epoch. A batch of one
 observation runs eagerly: PyTorch 2.14 has the strides of its images wrong. Noise is drawn by the
-generator, as the eager model draws it.
+generator, as the eager model draws it. A few things are operations that the compiler does not look
+into, because it makes them slower: see :mod:`mlvae.kernels`.
 """
 
 from __future__ import annotations

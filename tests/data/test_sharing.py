@@ -145,9 +145,9 @@ def test_only_the_observations_of_the_share_are_read():
         def __getattr__(self, name):
             return getattr(plan.data, name)
 
-        def observations(self, indices):
+        def kept(self, indices):
             read.append(len(indices))
-            return plan.data.observations(indices)
+            return plan.data.kept(indices)
 
     part = share(plan, rank=0, ranks=2, span=True)
     object.__setattr__(part, "data", Counting())

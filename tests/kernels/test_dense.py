@@ -33,9 +33,12 @@ def test_it_is_the_layer_and_so_is_its_gradient(activation, dtype):
         assert (mine - theirs).norm() <= rounding * theirs.norm()
 
 
-def test_its_operations_keep_to_what_they_declare():
+@pytest.mark.parametrize("transposed", [False, True])
+def test_its_operations_keep_to_what_they_declare(transposed):
     x, weight, bias = (leaf.detach().bfloat16() for leaf in leaves((6, 4), (3, 4), (3,)))
     gradient = torch.randn(6, 3).bfloat16()
+    if transposed:
+        x, weight, gradient = (each.T.contiguous().T for each in (x, weight, gradient))
     torch.library.opcheck(_outputs, (x, weight, bias, "tanh"))
     for needs_x in (True, False):
         torch.library.opcheck(_gradients, (gradient, x, weight, needs_x, "tanh"))
