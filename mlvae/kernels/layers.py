@@ -16,10 +16,18 @@ __all__ = ["with_dense_layers"]
 FOLLOWING: dict[Callable, str] = {torch.tanh: "tanh", functional.relu: "relu"}
 
 
+#: What begins and ends the autocast of a traced model.
+AUTOCASTS = {
+    torch.amp.autocast_mode._enter_autocast: 1,
+    torch.amp.autocast_mode._exit_autocast: -1,
+}
+
+
 def with_dense_layers(graph: fx.GraphModule, *, half: bool = False) -> fx.GraphModule:
     """``graph`` itself, with :func:`~mlvae.kernels.dense.dense` in place of its linear layers.
 
-    Those without a bias, and of inputs that are no matrix, stay as they are.
+    Those without a bias, and of inputs that are no matrix, stay as they are, and so do those that
+    a model runs under an autocast of its own.
 
     Args:
         graph: as ``torch.compile`` gives it to a backend.
@@ -33,8 +41,10 @@ def with_dense_layers(graph: fx.GraphModule, *, half: bool = False) -> fx.GraphM
         >>> torch.compile(layers, backend=backend)(torch.ones(4, 3)).dtype
         torch.bfloat16
     """
+    own_autocasts = 0
     for node in list(graph.graph.nodes):
-        if node.target is not functional.linear or not _suits(node):
+        own_autocasts += AUTOCASTS.get(node.target, 0)
+        if node.target is not functional.linear or own_autocasts or not _suits(node):
             continue
         last, activation = node, "none"
         if len(node.users) == 1:
@@ -64,6 +74,7 @@ def _suits(node: fx.Node) -> bool:
 
 def _only_layer_behind(node: fx.Node) -> fx.Node | None:
     """The layer that the outputs of another go to, if they go nowhere else."""
-    (user, *others) = node.users
-    alone = not others and user.target is dense and node not in user.args[1:]
-    return user if alone and node.args[3] != "none" else None
+    if len(node.users) != 1 or node.args[3] == "none":
+        return None
+    (user,) = node.users
+    return user if user.target is dense and node not in user.args[1:] else None

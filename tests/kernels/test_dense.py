@@ -115,6 +115,20 @@ def test_layers_of_a_traced_model_are_found_with_what_follows_them(activation, a
         assert (a - b).norm() <= 0.02 * b.norm()
 
 
+class Exact(Net):
+    """The same in float32, whoever asks for less."""
+
+    def forward(self, x):
+        with torch.autocast("cpu", enabled=False):
+            return super().forward(x)
+
+
+def test_a_model_that_asks_for_its_own_precision_gets_it():
+    found, (mine, *_), (theirs, *_) = layers_of(Exact(nn.Tanh()), torch.randn(20, 6))
+    assert found == []
+    torch.testing.assert_close(mine, theirs)
+
+
 @pytest.mark.parametrize("bias", [True, False])
 def test_layers_without_bias_or_of_more_axes_stay_as_they_are(bias):
     x = torch.randn(3, 5, 6) if bias else torch.randn(5, 6)
