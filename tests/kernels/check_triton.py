@@ -23,7 +23,7 @@ def device(monkeypatch):
 
 
 @pytest.mark.parametrize("activation", SLOPES)
-@pytest.mark.parametrize(("n", "i", "o"), [(50, 37, 45), (33, 20, 64), (1, 3, 2), (300, 129, 200)])
+@pytest.mark.parametrize(("n", "i", "o"), [(50, 37, 45), (1, 3, 2), (70, 130, 20)])
 def test_a_layer_and_its_gradients_are_the_formulas(n, i, o, activation):
     torch.manual_seed(0)
     x, weight, bias = torch.randn(n, i).tanh(), 0.1 * torch.randn(o, i), torch.randn(o)
@@ -46,7 +46,7 @@ def test_tiles_are_as_large_as_leaves_some_for_most_multiprocessors(rows, column
     assert enough or tile == dense_triton.TILES[-1]
 
 
-@pytest.mark.parametrize(("n", "num_groups", "dims"), [(300, 20, 5), (7, 3, 2), (600, 1, 3)])
+@pytest.mark.parametrize(("n", "num_groups", "dims"), [(300, 5, 3), (7, 3, 2), (600, 1, 2)])
 def test_accumulated_evidence_is_the_formula_also_of_parts_of_arrays(n, num_groups, dims):
     torch.manual_seed(0)
     mean, log_variance = (torch.randn(n, 2 * dims) * 20).chunk(2, 1)
