@@ -52,9 +52,10 @@ def accumulated(
         return accumulation_triton.accumulated(log_variance, mean, index, num_groups)
     member = index == torch.arange(num_groups, device=index.device)[:, None]
     log_precision = torch.where(member[:, :, None], -log_variance, -torch.inf)
-    weight = log_precision.softmax(1).nan_to_num(0)
     total = log_precision.logsumexp(1)
-    return torch.where(total == -torch.inf, 0, -total), (weight * mean).sum(1)
+    none = total == -torch.inf
+    weight = log_precision.softmax(1).masked_fill(none[:, None], 0)
+    return torch.where(none, 0, -total), (weight * mean).sum(1)
 
 
 @accumulated.register_fake

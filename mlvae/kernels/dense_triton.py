@@ -16,7 +16,8 @@ from torch import Tensor
 __all__ = ["gradients", "outputs"]
 
 #: Rows and columns of a tile, the best use of a multiprocessor first. What is chosen has tiles
-#: for most multiprocessors of the device, or as many as there can be.
+#: for most multiprocessors of the device, or as many as there can be. That, and how far a program
+#: steps and how deep its loads are staged below, was fastest for layers of 20 to 1,568 units.
 TILES = ((128, 128), (64, 64), (64, 32), (64, 16), (32, 16), (16, 16))
 
 
@@ -51,6 +52,7 @@ def gradients(
     of_x = torch.empty_like(x) if needs_x else x.new_empty(0)
     of_weight = torch.empty(o, i, device=x.device)
     of_bias = torch.empty(o, device=x.device)
+    # Fewer and larger tiles of x: beside them run those of the weight.
     tile_x, tile_w = _tile(n, i, x.device, least=0.4), _tile(o, i, x.device)
     tiles_x = _count(n, i, tile_x) if needs_x else 0
     _gradients[(tiles_x + _count(o, i, tile_w),)](

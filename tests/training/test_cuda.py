@@ -287,7 +287,8 @@ def test_the_kernels_of_a_layer_are_the_formulas(n, i, o, activation):
         gradient.double().sum(0),
     )
     for mine, right in zip(results, expected, strict=True):
-        rounding = 4e-3 if mine.dtype == torch.bfloat16 else 1e-4
+        exact = 1e-5 if n <= 1000 else 1e-4  # sums over n in float32
+        rounding = 4e-3 if mine.dtype == torch.bfloat16 else exact
         assert (mine - right).norm() <= rounding * right.norm()
 
 
