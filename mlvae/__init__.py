@@ -7,7 +7,10 @@ from mlvae.errors import Diverged, InputError, RankLost
 from mlvae.evidence import Evidence
 from mlvae.gaussian import DiagonalGaussian
 from mlvae.groups import Groups
-from mlvae.training import Adam, load, train
+from mlvae.models import build
+from mlvae.objectives import Objective
+from mlvae.point import Point
+from mlvae.training import Adam, Reports, Speed, Torch, Warmup, load, train
 from mlvae.version import __version__
 
 __all__ = [
@@ -19,8 +22,15 @@ __all__ = [
     "GroupedData",
     "Groups",
     "InputError",
+    "Objective",
+    "Point",
     "RankLost",
+    "Reports",
+    "Speed",
+    "Torch",
+    "Warmup",
     "__version__",
+    "build",
     "data",
     "evaluation",
     "grids",

@@ -22,6 +22,7 @@ __all__ = [
     "ACCUMULATIONS",
     "OF_EVIDENCE",
     "OF_POSTERIORS",
+    "SUMS",
     "Posterior",
     "mean",
     "mixture",
@@ -184,6 +185,9 @@ OF_EVIDENCE = {"product": Evidence.posterior, "prior_product": with_prior}
 #: that makes of such posteriors what the rule itself makes of the encoder's. With the prior in
 #: each, it is to be counted once.
 OF_POSTERIORS = {"prior_product": "prior_corrected"}
+
+#: Rules that need sums over a group alone, so that its members may be on several ranks.
+SUMS = ("product", "prior_product", "prior_corrected", "mean")
 
 #: Accumulation rules by the name that a model's ``accumulation`` gives.
 ACCUMULATIONS = {

@@ -1,9 +1,14 @@
-"""What a model is trained on, one step at a time."""
+"""The record that a model receives at every step.
+
+Shapes: N observations, G groups, ... any trailing shape.
+"""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
+import torch
 from torch import Tensor
 
 from mlvae.groups import Groups
@@ -11,13 +16,68 @@ from mlvae.groups import Groups
 __all__ = ["Batch"]
 
 
-class Batch(NamedTuple):
-    """Some observations and the groups they form.
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """Observations, their groups, and the values that are given with each observation.
 
-    Attributes:
+    Only the methods of this class list its fields. Other code builds a changed batch by
+    :func:`dataclasses.replace`, so that a new field is carried everywhere.
+
+    Args:
         x: observations (N, ...); images are float in [0, 1], shape (N, channels, height, width).
-        groups: the G groups among them.
+        groups: the partition of the N observations into G groups.
+        given: known values of the observations by name, each (N, ...): a mask, an action, a
+            covariate, or the "label" that :meth:`mlvae.GroupedData.labelled` adds.
+
+    Example:
+        >>> batch = Batch(torch.rand(3, 2), Groups.of(["a", "b", "a"]), {"mask": torch.ones(3, 2)})
+        >>> batch.singles(torch.tensor([2, 0])).given["mask"].shape
+        torch.Size([2, 2])
     """
 
     x: Tensor
     groups: Groups
+    given: Mapping[str, Tensor] = field(default_factory=dict)
+
+    @classmethod
+    def ungrouped(cls, x: Tensor) -> Batch:
+        """Observations x (N, ...), each as a group of one."""
+        return cls(x, Groups.singletons(len(x), x.device))
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    @property
+    def form(self) -> tuple:
+        """Shapes, types and names. Batches of equal form fit the memory of one another."""
+        given = tuple((name, tuple(v.shape), v.dtype) for name, v in self.given.items())
+        origin = self.groups.origin is not None
+        return tuple(self.x.shape), self.x.dtype, self.groups.num_groups, origin, given
+
+    def to(self, device: torch.device | str) -> Batch:
+        """The same batch on another device."""
+        given = {name: values.to(device) for name, values in self.given.items()}
+        return Batch(self.x.to(device), self.groups.to(device), given)
+
+    def clone(self) -> Batch:
+        """A copy in memory of its own."""
+        given = {name: values.clone() for name, values in self.given.items()}
+        return Batch(self.x.clone(), self.groups.clone(), given)
+
+    def copy_(self, other: Batch) -> None:
+        """Copy all values of ``other``, a batch of the same :attr:`form`, into this memory."""
+        self.x.copy_(other.x)
+        self.groups.copy_(other.groups)
+        for name, values in self.given.items():
+            values.copy_(other.given[name])
+
+    def singles(self, rows: Tensor | None = None) -> Batch:
+        """The observations at ``rows`` (n,), None for all, each as a group of one."""
+        if rows is None:
+            rows = torch.arange(len(self), device=self.groups.index.device)
+        origin = self.groups.origin
+        if origin is not None:
+            origin = origin[self.groups.index[rows]]
+        groups = Groups.singletons(len(rows), rows.device, origin=origin)
+        given = {name: values[rows] for name, values in self.given.items()}
+        return Batch(self.x[rows], groups, given)

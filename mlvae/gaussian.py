@@ -1,33 +1,41 @@
-"""Gaussians with a diagonal covariance: the family of every posterior in the library.
+"""Gaussians with a diagonal covariance.
 
-Shapes: ... any leading shape (observations or groups), D latent dimensions.
+Shapes: ... any leading shape (observations or groups), N observations, G groups, D latent
+dimensions.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from mlvae.errors import InputError
-from mlvae.noise import normal
+from mlvae.groups import Groups
+from mlvae.noise import normal, per_group
 
 __all__ = ["DiagonalGaussian"]
 
 
 class DiagonalGaussian:
-    r"""Independent normal variables, one for each latent dimension.
+    r"""A family of posteriors: independent normal variables, one for each latent dimension.
 
     .. math:: N(z; \mu, \operatorname{diag} e^{\ell}) =
         \prod_d (2 \pi e^{\ell_d})^{-1/2} \exp(-(z_d - \mu_d)^2 / (2 e^{\ell_d}))
 
-    Half-precision parameters are taken to float32, so that sampling, densities and KL divergences
-    keep their precision under autocast.
+    Half-precision parameters become float32, so that samples, densities and KL divergences keep
+    their precision under autocast.
 
     Args:
         mean: :math:`\mu`, shape (..., D).
         log_variance: :math:`\ell`, natural logarithm of the variance, shape (..., D).
+
+    Attributes:
+        parameters_per_dim: 2; a network's head gives the mean and the log-variance.
+        random: True; two samples differ.
 
     Raises:
         InputError: if the two shapes differ.
@@ -37,6 +45,9 @@ class DiagonalGaussian:
         >>> q.kl()
         tensor([0., 0., 0.])
     """
+
+    parameters_per_dim: ClassVar[int] = 2
+    random: ClassVar[bool] = True
 
     def __init__(self, mean: Tensor, log_variance: Tensor) -> None:
         if mean.shape != log_variance.shape:
@@ -48,6 +59,24 @@ class DiagonalGaussian:
         self.mean = mean.float() if mean.dtype in half else mean
         self.log_variance = log_variance.float() if log_variance.dtype in half else log_variance
 
+    @classmethod
+    def from_raw(cls, raw: Tensor) -> DiagonalGaussian:
+        """The Gaussians that the outputs ``raw`` (N, 2 D) of a network's head describe."""
+        return cls(*raw.chunk(2, 1))
+
+    @classmethod
+    def cat(cls, parts: Sequence[DiagonalGaussian]) -> DiagonalGaussian:
+        """The rows of all ``parts``, one after the other."""
+        return cls(
+            torch.cat([part.mean for part in parts]),
+            torch.cat([part.log_variance for part in parts]),
+        )
+
+    @classmethod
+    def prior(cls, *shape: int, like: Tensor) -> DiagonalGaussian:
+        """Standard normal distributions of ``shape``; dtype and device are those of ``like``."""
+        return cls(like.new_zeros(shape), like.new_zeros(shape))
+
     def __repr__(self) -> str:
         return f"DiagonalGaussian(shape={tuple(self.mean.shape)}, dtype={self.mean.dtype})"
 
@@ -55,8 +84,16 @@ class DiagonalGaussian:
         return len(self.mean)
 
     def __getitem__(self, rows: object) -> DiagonalGaussian:
-        """The Gaussians at ``rows`` of the leading shape; an index tensor may repeat them."""
+        """The Gaussians at ``rows`` of the leading shape; an index tensor may repeat rows."""
         return DiagonalGaussian(self.mean[rows], self.log_variance[rows])
+
+    def to(self, target: torch.dtype | torch.device | str) -> DiagonalGaussian:
+        """The Gaussians with parameters of another dtype or on another device."""
+        return DiagonalGaussian(self.mean.to(target), self.log_variance.to(target))
+
+    def moments(self) -> DiagonalGaussian:
+        """This distribution itself: a Gaussian is its own moments."""
+        return self
 
     @property
     def variance(self) -> Tensor:
@@ -71,14 +108,16 @@ class DiagonalGaussian:
     def sample(
         self, shape: tuple[int, ...] = (), *, generator: torch.Generator | None = None
     ) -> Tensor:
-        """Reparametrised draws (Kingma and Welling 2014, section 2.4), differentiable in both.
+        """Reparametrised samples (Kingma and Welling 2014, section 2.4).
+
+        They are differentiable in both parameters.
 
         Args:
             shape: shape of independent repetitions, in front of the Gaussian's own shape.
             generator: source of the noise, on the device of the mean; None is torch's own.
 
         Returns:
-            Draws of shape ``shape`` + (..., D).
+            Samples of shape ``shape`` + (..., D).
         """
         noise = normal(
             (*shape, *self.mean.shape),
@@ -88,6 +127,27 @@ class DiagonalGaussian:
             device=self.mean.device,
         )
         return self.mean + self.std * noise
+
+    def sample_groups(self, *, generator: torch.Generator | None = None) -> Tensor:
+        """One sample of each group's posterior, (G, D), for Gaussians that are rows of groups."""
+        return self.sample(generator=per_group(generator))
+
+    def sample_members(
+        self, groups: Groups, *, generator: torch.Generator | None = None
+    ) -> Tensor:
+        """For each observation of ``groups`` an own sample of its group's posterior: (N, D)."""
+        spread = (groups.spread(self.mean), groups.spread(self.log_variance))
+        return DiagonalGaussian(*spread).sample(generator=generator)
+
+    def weighted_sample(self, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
+        """One sample z (..., D) and log p(z) - log q(z) in nats (...), p the standard normal."""
+        noise = torch.randn(
+            self.mean.shape, generator=generator, dtype=self.mean.dtype, device=self.mean.device
+        )
+        z = self.mean + self.std * noise
+        # From the noise, not by log_prob(z): z - mean has no digits left where the standard
+        # deviation is far below the mean.
+        return z, 0.5 * (noise.square() + self.log_variance - z.square()).sum(-1)
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Log-density of ``value`` (..., D) in nats, summed over dimensions: shape (...)."""

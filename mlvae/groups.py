@@ -130,11 +130,18 @@ class Groups:
         return labels if isinstance(labels, Groups) else cls(label_index(labels)[0])
 
     @classmethod
-    def singletons(cls, num_observations: int, device: torch.device | None = None) -> Groups:
+    def singletons(
+        cls,
+        num_observations: int,
+        device: torch.device | None = None,
+        *,
+        origin: Origin | None = None,
+    ) -> Groups:
         """Every observation its own group."""
         return cls.unchecked(
             torch.arange(num_observations, device=device),
             torch.ones(num_observations, dtype=torch.int64, device=device),
+            origin,
         )
 
     @classmethod

@@ -5,6 +5,8 @@ Shapes: N observations, G groups, C dimensions.
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor
 
@@ -17,18 +19,18 @@ __all__ = ["GroupMixture"]
 
 
 class GroupMixture:
-    r"""For each group the mixture of its members' Gaussians, every member with the same weight.
+    r"""A family of group posteriors: the uniform mixture of the members' Gaussians.
 
     .. math:: q(c \mid x_G) = \frac1n \sum_{i \in G} N(c; \mu_i, \operatorname{diag} e^{\ell_i})
 
     (A mixture of experts with equal weights: Y. Shi, N. Siddharth, B. Paige, P. Torr: Variational
     Mixture-of-Experts Autoencoders for Multi-Modal Deep Generative Models. NeurIPS 2019,
-    arXiv:1911.03393.) A member is drawn for all C dimensions together, so given the group they
-    are not independent. A group without members has the prior N(0, I).
+    arXiv:1911.03393.) One member is chosen for all C dimensions together, so the dimensions are not
+    independent given the group. A group without members has the prior N(0, I).
 
     Args:
         components: q(c | x_i) of each observation, (N, C).
-        groups: which observation is in which group.
+        groups: the group of each observation.
 
     Raises:
         InputError: if there is not one component for each observation of ``groups``.
@@ -38,6 +40,8 @@ class GroupMixture:
         >>> GroupMixture(q, Groups.of([0, 0])).kl()
         tensor([0.5000])
     """
+
+    random: ClassVar[bool] = True
 
     def __init__(self, components: DiagonalGaussian, groups: Groups) -> None:
         if components.mean.ndim != 2 or len(components) != groups.num_observations:
@@ -56,7 +60,7 @@ class GroupMixture:
         return self.groups.num_groups
 
     def __getitem__(self, rows: object) -> DiagonalGaussian:
-        """The :meth:`moments` of the groups at ``rows``, as :class:`DiagonalGaussian` has them."""
+        """The Gaussians with the moments of the groups at ``rows``."""
         return self.moments()[rows]
 
     @property
@@ -102,22 +106,24 @@ class GroupMixture:
             \le \frac1n \sum_i \mathrm{KL}(q_i \,\|\, p)
 
         because the KL is convex (T. Cover, J. Thomas: Elements of Information Theory, 2nd edition
-        2006, theorem 2.7.2); the mixture's own has no closed form. With it in the place of the KL
-        the objective is still a lower bound on the evidence. What is lost is the mutual
-        information of a draw and the member it came from, at most log n nats and nothing where
-        all members agree.
+        2006, theorem 2.7.2). The KL of the mixture has no closed form. With this bound in place of
+        the KL the objective is still a lower bound on the evidence. The difference is the mutual
+        information of a sample and its member: at most log n nats, and zero where all members
+        agree.
         """
         # Divided first: a sum over many uncertain members would leave float32.
         share = self.components.kl() / self.groups.spread(self._sizes[:, 0])
         return self.groups.sum(share)
 
-    def sample(self, *, generator: torch.Generator | None = None) -> Tensor:
-        """One draw for each group, (G, C): of a member at random, reparametrised.
+    def sample_groups(self, *, generator: torch.Generator | None = None) -> Tensor:
+        """One sample for each group, (G, C): of a random member, reparametrised.
 
-        It is differentiable in the member's mean and log-variance; which member is not.
+        The sample is differentiable in the member's mean and log-variance. The choice of the
+        member has no gradient.
 
         Args:
-            generator: of the choice and the noise, on the device of the mean; None is torch's own.
+            generator: source of the choice and of the noise, on the device of the mean; None is
+                torch's own.
         """
         order, start = self.groups.shuffled(generator=generator)
         # A group without members reads any row, which is then replaced.
@@ -126,31 +132,33 @@ class GroupMixture:
         prior = chosen.mean.masked_fill(empty, 0), chosen.log_variance.masked_fill(empty, 0)
         return DiagonalGaussian(*prior).sample(generator=per_group(generator))
 
-    def sample_each(self, *, generator: torch.Generator | None = None) -> Tensor:
-        r"""A draw for each observation from the mixture of its group, stratified: (N, C).
+    def sample_members(
+        self, groups: Groups, *, generator: torch.Generator | None = None
+    ) -> Tensor:
+        r"""For each observation a sample of its group's mixture, stratified: (N, C).
 
-        Within a group the members' Gaussians are dealt out in random order, one to each member,
-        and each member's draw is of the one it was dealt. A single member may be dealt any of
-        them with the same probability, so its draw is one of the mixture and says nothing of
-        the member itself: an average over draws is without bias. (Each from its own Gaussian
+        A random permutation within each group assigns one member's Gaussian to each member. Every
+        Gaussian of the group has the same probability for a member. So each sample is one of the
+        mixture, and an average over samples is unbiased. (Samples of the members' own Gaussians
         would be biased: that is a VAE.)
 
-        Since each Gaussian is dealt once, which ones were dealt adds no noise to a sum over the
-        group of one function of the draws. With a function for each member, the log-likelihood,
-        the choice has the variance
+        Each Gaussian is used once. So the permutation adds no noise to a sum over the group of one
+        function of the samples. With one function per member, the log-likelihood, the permutation
+        has the variance
 
         .. math:: \frac{1}{n - 1} \sum_{ij} (a_{ij} - a_{i \cdot} - a_{\cdot j}
             + a_{\cdot \cdot})^2
 
-        with the expectation :math:`a_{ij}` of the function of i under the Gaussian of j and dots
-        for means (W. Hoeffding: A combinatorial central limit theorem. Annals of Mathematical
+        where :math:`a_{ij}` is the expectation of the function of i under the Gaussian of j, and
+        dots are means (W. Hoeffding: A combinatorial central limit theorem. Annals of Mathematical
         Statistics 1951); independent choices have
-        :math:`\frac1n \sum_{ij} (a_{ij} - a_{i \cdot})^2`. So it is the smaller where some
-        members' contents suit the group better than others', and never more than n / (n - 1)
-        times the other.
+        :math:`\frac1n \sum_{ij} (a_{ij} - a_{i \cdot})^2`. The first is smaller where some
+        members' contents fit the group better than others', and never more than n / (n - 1) times
+        the second.
 
         Args:
-            generator: as in :meth:`sample`.
+            groups: the groups of this mixture.
+            generator: as in :meth:`sample_groups`.
         """
         order, _ = self.groups.shuffled(generator=generator)
         dealt = torch.empty_like(order)

@@ -1,11 +1,12 @@
-r"""The group evidence lower bound, its terms, their reductions and their weights.
+r"""The objective of a batch: losses, the evidence lower bound, its terms and their units.
 
-Shapes: N observations, G groups. Every term is in nats.
+Shapes: N observations, G groups. Every term of a bound is in nats.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor, nn
@@ -18,89 +19,121 @@ __all__ = ["ELBO", "GroupELBO", "Objective"]
 BATCH_GROUPS = ("whole", "parts")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Objective:
-    """What a model returns for a batch.
+    """What a model returns for a batch. The field of a term is its unit.
 
-    Attributes:
-        loss: what is minimised, shape (): nats per group.
-        elbo: evidence lower bound of each group, shape (G,), in nats, without any weight and
-            without gradient.
-        terms: what the bound is made of, in nats: shape (N,) is per observation, (G,) per group.
+    Args:
+        losses: the quantity that each player minimises, by the player's name, shape () each. Each
+            is a mean over the ``num_groups`` groups of the batch, or over its ``num_observations``
+            observations where ``num_groups`` is None.
+        per_observation: terms of shape (N,).
         num_observations: N.
-        num_groups: G.
-        elbo_total: the sum of ``elbo``, shape (), where it is known without it; a training step
-            needs no more. None: it is summed.
+        per_group: terms of shape (G,).
+        scalars: values of the whole batch, shape ().
+        elbo: evidence lower bound in nats, without weights and without gradient: of each group,
+            shape (G,), or of each observation, (N,), where ``num_groups`` is None. None: the model
+            has no bound.
+        num_groups: G, or None if the model does not use groups.
+
+    Example:
+        >>> loss = torch.tensor(2.0, requires_grad=True)
+        >>> objective = Objective({"model": loss}, {"error": torch.ones(3)}, num_observations=3)
+        >>> objective.loss, objective.count
+        (tensor(2., requires_grad=True), 3)
     """
 
-    loss: Tensor
-    elbo: Tensor
-    terms: dict[str, Tensor]
+    losses: Mapping[str, Tensor]
+    per_observation: Mapping[str, Tensor]
     num_observations: int
-    num_groups: int
-    elbo_total: Tensor | None = None
+    per_group: Mapping[str, Tensor] = field(default_factory=dict)
+    scalars: Mapping[str, Tensor] = field(default_factory=dict)
+    elbo: Tensor | None = None
+    num_groups: int | None = None
 
-    def plus(self, cost: Tensor, terms: dict[str, Tensor]) -> Objective:
-        """The same with ``cost``, shape (), added to the loss before its mean over groups."""
-        loss = self.loss + cost / self.num_groups
-        return replace(self, loss=loss, terms={**self.terms, **terms})
+    @property
+    def loss(self) -> Tensor:
+        """The loss of the player "model", shape ()."""
+        return self.losses["model"]
 
-    def totals(self) -> dict[str, Tensor]:
-        """Sums over the batch, each of shape () and in nats; divide by N or G as you need.
+    @property
+    def count(self) -> int:
+        """Number of groups or of observations that every loss is a mean over."""
+        return self.num_observations if self.num_groups is None else self.num_groups
 
-        The loss is a mean over groups; its total is the loss times G.
+    def plus(
+        self,
+        cost: Tensor,
+        per_observation: Mapping[str, Tensor],
+        per_group: Mapping[str, Tensor],
+    ) -> Objective:
+        """The objective with a ``cost`` of the whole batch, shape (), added to the model's loss.
+
+        The cost is divided by :attr:`count`, as the loss is. The terms of the cost are added.
         """
-        sums = {name: term.detach().sum() for name, term in self.terms.items()}
-        elbo = self.elbo.sum() if self.elbo_total is None else self.elbo_total
-        return {"loss": self.loss.detach() * self.num_groups, "elbo": elbo, **sums}
+        return replace(
+            self,
+            losses={**self.losses, "model": self.loss + cost / self.count},
+            per_observation={**self.per_observation, **per_observation},
+            per_group={**self.per_group, **per_group},
+        )
 
 
 class GroupELBO(nn.Module):
-    r"""The objective of the Multi-Level VAE, minus the mean of the group bounds.
+    r"""The objective of the Multi-Level VAE: minus the mean of the group bounds.
 
     .. math:: \mathrm{ELBO}(G) = \sum_{i \in G} \mathbb E[\log p(x_i \mid c, s_i)]
         - \sum_{i \in G} \mathrm{KL}(q(s_i \mid x_i) \,\|\, p(s_i))
         - \mathrm{KL}(q(c \mid x_G) \,\|\, p(c))
 
     (Bouchacourt, Tomioka and Nowozin 2018.) The content KL enters once per group, not once per
-    member; the loss divides by the number of groups, not of observations (their Eq. 5). With both
+    member. The loss divides by the number of groups, not of observations (their Eq. 5). With both
     weights 1 it is the published objective.
 
     Args:
         content_kl_weight: factor of the content KL in the loss, at least 0.
         style_kl_weight: factor of the style KL in the loss, at least 0.
-        content_capacity: nats a group. The loss then has, in place of the content KL, how far its
-            mean over the groups of a batch is from this (C. Burgess et al.: Understanding
-            Disentangling in beta-VAE. 2018, arXiv:1804.03599, Eq. 8, there with a capacity that
-            grows): it is pulled to the capacity from either side. None is the bound.
-        style_capacity: nats an observation; the same for the style.
-        batch_groups: what the groups of a batch are, while training. "whole": groups by
-            themselves, each with a content KL. "parts": parts of groups of the data, as
-            :class:`~mlvae.data.Shuffled` and :class:`~mlvae.data.Grouped` cut them, which share
-            one content KL: that of m of n members is weighted by m / n. Summed over an epoch,
-            the loss times its G is then minus
+        content_capacity: nats per group. The loss then contains, instead of the content KL, the
+            absolute difference between the mean content KL of the batch's groups and this
+            capacity (C. Burgess et al.: Understanding Disentangling in beta-VAE. 2018,
+            arXiv:1804.03599, Eq. 8, there with a growing capacity). The KL is pulled to the
+            capacity from both sides. None: the bound.
+        style_capacity: nats per observation; the same for the style.
+        batch_groups: how the groups of a training batch are weighted.
 
-            .. math:: \sum_{G} \Big( \sum_{i \in G} t_i - \sum_{S} \frac{m_S}{n_G}
-                \mathrm{KL}(q(c \mid x_S) \,\|\, p(c)) \Big), \qquad
-                t_i = \mathbb E[\log p(x_i \mid c, s_i)] - \mathrm{KL}(q(s_i \mid x_i) \,\|\, p(s))
+            - "whole": each group of the batch is a group by itself, with one content KL.
+            - "parts": the groups of the batch are parts of groups of the data, as
+              :class:`~mlvae.data.Shuffled` and :class:`~mlvae.data.Grouped` cut them. The parts of
+              a group share one content KL: the KL of a part with m of n members has the weight
+              m / n. The sum over an epoch of the loss times its G is then minus
 
-            over groups G of the data and their parts S, whatever the sizes of either: every
-            observation counts once, and every group once has a content KL, the mean over its
-            parts by size. As the loss of a batch divides by its own number of groups, the mean
-            gradient of an epoch's batches is proportional to that of this sum where the number
-            is the same in all of them.
+              .. math:: \sum_{G} \Big( \sum_{i \in G} t_i - \sum_{S} \frac{m_S}{n_G}
+                  \mathrm{KL}(q(c \mid x_S) \,\|\, p(c)) \Big), \qquad
+                  t_i = \mathbb E[\log p(x_i \mid c, s_i)]
+                  - \mathrm{KL}(q(s_i \mid x_i) \,\|\, p(s))
 
-            What it is not: for a q(c) that is the same whichever members are drawn, n / m times
-            what a random part adds is an unbiased estimate of the bound of the whole group. But
-            q(c | x_S) fits the members it is inferred from better than the others. So the mean
-            over parts is in general above the bound that q(c | x_S) has on all of the group, and
-            may be above log p(x_G). "whole" is a lower bound, on log p(x_S) of each part.
+              over the groups G of the data and their parts S, for any sizes. Every observation
+              counts once. Every group has one content KL, the mean over its parts weighted by
+              size. The loss of a batch divides by the number of groups of that batch. So the mean
+              gradient of an epoch's batches is proportional to the gradient of this sum if all
+              batches have the same number of groups.
+
+    Warning:
+        The sum of "parts" is not a bound on log p(x_G). If q(c) did not depend on the drawn
+        members, n / m times the summand of a random part would be an unbiased estimate of the
+        bound of the whole group. But q(c | x_S) fits the members that it is inferred from better
+        than the others. So the mean over parts is in general above the bound of the whole group
+        under q(c | x_S), and can be above log p(x_G). "whole" is a lower bound on log p(x_S) of
+        each part.
 
     Attributes:
-        kl_scale: a further factor of both KL terms while training, shape (); a warm-up moves it
-            from 0 to 1. It is 1 unless somebody sets it, and is not saved.
+        kl_scale: a further factor of both KL terms in training mode, shape (). A warm-up moves it
+            from 0 to 1. It is 1 unless it is set, and is not saved.
         style_scale: the same for the style KL alone.
     """
+
+    kl_scale: Tensor
+    style_scale: Tensor
 
     def __init__(
         self,
@@ -127,19 +160,25 @@ class GroupELBO(nn.Module):
         self.register_buffer("kl_scale", torch.ones(()), persistent=False)
         self.register_buffer("style_scale", torch.ones(()), persistent=False)
 
+    @property
+    def scales(self) -> dict[str, Tensor]:
+        """The factors that a warm-up sets, by name, shape () each."""
+        return {"kl_scale": self.kl_scale, "style_scale": self.style_scale}
+
     def forward(
         self, *, log_likelihood: Tensor, style_kl: Tensor, content_kl: Tensor, groups: Groups
     ) -> Objective:
-        """Put the terms together.
+        """Combine the terms of the bound.
 
         Args:
             log_likelihood: log p(x_i | c, s_i) at the sampled latents, (N,).
             style_kl: KL(q(s_i | x_i) || p(s)), (N,).
             content_kl: KL(q(c | x_G) || p(c)), (G,).
-            groups: which observation is in which group.
+            groups: the group of each observation.
 
         Raises:
-            InputError: if groups are parts, while training, and do not know of what.
+            InputError: in training mode with ``batch_groups="parts"``, if the groups have no
+                origin in the data.
         """
         content_kl = groups.once(content_kl)
         parts = self.training and self.batch_groups == "parts"
@@ -159,25 +198,22 @@ class GroupELBO(nn.Module):
         else:
             kl = style + content
         with torch.no_grad():
-            each = log_likelihood - style_kl
-            elbo = groups.once(groups.sum(each)) - content_kl
-            elbo_total = each.sum() - content_kl.sum()
+            elbo = groups.once(groups.sum(log_likelihood - style_kl)) - content_kl
         return Objective(
-            loss=(kl - log_likelihood.sum()) / groups.num_groups,
+            losses={"model": (kl - log_likelihood.sum()) / groups.num_groups},
+            per_observation={"log_likelihood": log_likelihood, "style_kl": style_kl},
+            per_group={"content_kl": content_kl},
             elbo=elbo,
-            terms={
-                "log_likelihood": log_likelihood,
-                "style_kl": style_kl,
-                "content_kl": content_kl,
-            },
             num_observations=groups.num_observations,
             num_groups=groups.num_groups,
-            elbo_total=elbo_total,
         )
 
 
 def _gap(total: Tensor, capacity: Tensor | float, groups: Groups) -> Tensor:
-    """How far a batch's ``total`` () is from its ``capacity``, in nats, of either what is here."""
+    """Absolute difference () between a batch's ``total`` () and its ``capacity``, in nats.
+
+    Several processes that hold one batch return their shares of the difference.
+    """
     return groups.part(groups.everywhere(total - capacity).abs())
 
 
@@ -186,29 +222,31 @@ def _times(weight: float, total: Tensor) -> Tensor:
 
 
 def _part_of_data(groups: Groups, dtype: torch.dtype) -> Tensor:
-    """The m / n of each group, of which m of the n members in the data are here: (G,)."""
+    """Weight m / n of each group (G,): m members in the batch of n members in the data."""
     if groups.origin is None:
         raise InputError(
-            "batch_groups=parts must know how many members groups have in the data; take batches "
-            "from mlvae.data.Shuffled, Grouped or GroupedData.batch, or set batch_groups=whole"
+            "batch_groups=parts needs the sizes of the groups in the data; take batches from "
+            "mlvae.data.Shuffled, Grouped or GroupedData.batch, or set batch_groups=whole"
         )
     return groups.sizes.to(dtype) / groups.origin.sizes.to(dtype)
 
 
 class ELBO(nn.Module):
-    r"""The objective of a plain VAE, minus the mean of the observations' bounds.
+    r"""The objective of a plain VAE: minus the mean of the observations' bounds.
 
     .. math:: \mathrm{ELBO}(x) = \mathbb E[\log p(x \mid z)]
         - \mathrm{KL}(q(z \mid x) \,\|\, p(z))
 
-    (Kingma and Welling 2014, Eq. 3.) Every observation counts as a group of its own.
+    (Kingma and Welling 2014, Eq. 3.)
 
     Args:
-        kl_weight: factor of the KL in the loss, at least 0; other than 1 it is a beta-VAE.
+        kl_weight: factor of the KL in the loss, at least 0. Another value than 1 is a beta-VAE.
 
     Attributes:
         kl_scale: as in :class:`GroupELBO`.
     """
+
+    kl_scale: Tensor
 
     def __init__(self, *, kl_weight: float = 1.0) -> None:
         super().__init__()
@@ -216,8 +254,13 @@ class ELBO(nn.Module):
         self.kl_weight = kl_weight
         self.register_buffer("kl_scale", torch.ones(()), persistent=False)
 
+    @property
+    def scales(self) -> dict[str, Tensor]:
+        """The factors that a warm-up sets, by name, shape () each."""
+        return {"kl_scale": self.kl_scale}
+
     def forward(self, *, log_likelihood: Tensor, kl: Tensor) -> Objective:
-        """Put the terms together.
+        """Combine the terms of the bound.
 
         Args:
             log_likelihood: log p(x_i | z_i) at the sampled latents, (N,).
@@ -226,9 +269,8 @@ class ELBO(nn.Module):
         weight = self.kl_weight * self.kl_scale if self.training else self.kl_weight
         num_observations = len(log_likelihood)
         return Objective(
-            loss=(weight * kl.sum() - log_likelihood.sum()) / num_observations,
+            losses={"model": (weight * kl.sum() - log_likelihood.sum()) / num_observations},
+            per_observation={"log_likelihood": log_likelihood, "kl": kl},
             elbo=(log_likelihood - kl).detach(),
-            terms={"log_likelihood": log_likelihood, "kl": kl},
             num_observations=num_observations,
-            num_groups=num_observations,
         )

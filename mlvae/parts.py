@@ -1,15 +1,16 @@
-"""Parts of a model or a training to and from the plain dictionaries of configs and checkpoints.
+"""Parts of a model or a training as plain dictionaries, for configs and checkpoints.
 
-A part is a frozen dataclass whose fields are numbers, strings, tuples of these, or parts. Its
-dictionary has its fields, and its class name under ``name``:
+A part is a frozen dataclass. Its fields are numbers, strings, parts, or lists and dictionaries of
+these. The dictionary of a part has its fields, and the name of its class under ``name``:
 ``MLP(hidden=(500,))`` is ``{"name": "MLP", "hidden": [500], ...}``.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import types
 from collections.abc import Mapping, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import numpy as np
 
@@ -20,36 +21,36 @@ __all__ = ["from_config", "plain", "take_lists", "to_config"]
 Part = TypeVar("Part")
 
 
-def to_config(part: object) -> dict[str, object]:
-    """The dictionary of ``part``: tuples as lists, parts inside it as dictionaries."""
-    config: dict[str, object] = {"name": type(part).__name__}
-    for field in dataclasses.fields(part):
-        value = getattr(part, field.name)
-        if dataclasses.is_dataclass(value):
-            value = to_config(value)
-        config[field.name] = value
-    return plain(config)
+def to_config(part: Any) -> dict[str, Any]:
+    """The dictionary of ``part``: tuples as lists, nested parts as dictionaries."""
+    fields = {field.name: getattr(part, field.name) for field in dataclasses.fields(part)}
+    return {"name": type(part).__name__, **plain(fields)}
 
 
-def plain(value: object) -> object:
-    """``value`` as files keep it: tuples as lists, NumPy's numbers as Python's, at any depth."""
+def plain(value: Any) -> Any:
+    """``value`` as files hold it, at any depth.
+
+    Tuples become lists, NumPy's numbers Python's, and parts dictionaries.
+    """
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return to_config(value)
     if isinstance(value, Mapping):
-        return {key: plain(each) for key, each in value.items()}
+        return {key: plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [plain(each) for each in value]
+        return [plain(item) for item in value]
     return value.item() if isinstance(value, np.generic) else value
 
 
 def take_lists(part: object, prefix: str, *names: str) -> None:
-    """Make tuples of lists that a part was given, for its ``__post_init__``.
+    """Convert the lists of a part to tuples, for its ``__post_init__``.
 
     Args:
         part: a frozen dataclass.
-        prefix: what the part is, to begin an error with.
-        names: of the fields that are tuples.
+        prefix: first word of an error message.
+        names: the fields that are tuples.
 
     Raises:
-        InputError: if one is neither a list nor a tuple.
+        InputError: if a field is neither a list nor a tuple.
     """
     for name in names:
         value = getattr(part, name)
@@ -58,13 +59,17 @@ def take_lists(part: object, prefix: str, *names: str) -> None:
         object.__setattr__(part, name, tuple(value))
 
 
-def from_config(config: Mapping[str, object], choices: Sequence[type[Part]], what: str) -> Part:
-    """The part that ``config`` describes, of one of the classes ``choices``.
+def from_config(config: object, choices: Sequence[type[Part]], what: str) -> Part:
+    """Build the part that ``config`` describes, one of the classes ``choices``.
+
+    A field that is a part itself is built from its dictionary. The annotation of the field gives
+    the classes to choose from.
 
     Args:
-        config: fields by name, and the class name under ``name``. It is not changed.
-        choices: the classes it may name.
-        what: what the part is for, to begin an error with.
+        config: fields by name, and the class name under ``name``, which may be missing if there is
+            one choice. The dictionary is not changed.
+        choices: the allowed classes.
+        what: the purpose of the part, first word of an error message.
 
     Raises:
         InputError: if the class or a field is unknown, or a value is out of range.
@@ -72,14 +77,40 @@ def from_config(config: Mapping[str, object], choices: Sequence[type[Part]], wha
     if not isinstance(config, Mapping):
         raise InputError(f"{what} must be options by name, its name among them, not {config!r}")
     fields = dict(config)
-    name = fields.pop("name", None)
     classes = {choice.__name__: choice for choice in choices}
+    name = fields.pop("name", next(iter(classes)) if len(classes) == 1 else None)
     check_choice(f"{what}.name", name, list(classes))
-    known = [field.name for field in dataclasses.fields(classes[name])]
+    known = _annotations(classes[str(name)])
     for key, value in fields.items():
         check_choice(f"an option of {what} {name}", key, known)
-        fields[key] = tuple(value) if isinstance(value, list) else value
+        fields[key] = _built(value, known[key], key)
     try:
-        return classes[name](**fields)
+        return classes[str(name)](**fields)
     except TypeError as error:
         raise InputError(f"{what} {name}: {error}") from error
+
+
+def _annotations(part: type) -> dict[str, object]:
+    """The annotation of each field of a part."""
+    hints = get_type_hints(part)
+    return {field.name: hints[field.name] for field in dataclasses.fields(part)}  # type: ignore
+
+
+def _built(value: Any, annotation: object, what: str) -> Any:
+    """The value of a field from its plain form: lists as tuples, dictionaries as parts."""
+    if isinstance(value, Mapping) and (choices := _parts_of(annotation)):
+        return from_config(value, choices, what)
+    if isinstance(value, Mapping):
+        return dict(value)
+    if isinstance(value, list):
+        inner = next(iter(get_args(annotation)), None)
+        return tuple(_built(item, inner, what) for item in value)
+    return value
+
+
+def _parts_of(annotation: object) -> list[type]:
+    """The parts that an annotation allows."""
+    if get_origin(annotation) in (Union, types.UnionType):
+        return [part for choice in get_args(annotation) for part in _parts_of(choice)]
+    part = isinstance(annotation, type) and dataclasses.is_dataclass(annotation)
+    return [annotation] if part else []  # type: ignore[list-item]

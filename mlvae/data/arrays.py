@@ -23,6 +23,7 @@ def arrays(
     test: float = 0.1,
     unseen_groups: Sequence[object] = (),
     seed: int = 0,
+    kind: str = "auto",
 ) -> Splits:
     """Observations from a ``.npz`` file, as ``numpy.savez(file, x=x, group=group)`` writes it.
 
@@ -37,6 +38,7 @@ def arrays(
         test: fraction drawn for the test, likewise.
         unseen_groups: labels of groups to keep out of the other splits.
         seed: of the split.
+        kind: "image", "array" or "auto", as in :class:`~mlvae.data.GroupedData`.
 
     Raises:
         InputError: if the file is not as described.
@@ -45,7 +47,7 @@ def arrays(
     check_number("dataset.test", test, minimum=0, maximum=1)
     path = Path(root).expanduser()
     content = _load(path)
-    data = GroupedData(content["x"], content["group"])
+    data = GroupedData(content["x"], content["group"], kind=kind)
     if "split" not in content:
         rest, unseen = hold_out(data, unseen_groups)
         parts = split(

@@ -1,15 +1,15 @@
-r"""New groups out of those there are: images of a group warped alike.
+r"""Augmentation by new groups: all images of a group are warped alike.
 
-A change that all members of a group share is one of their content: a face that is wider in every
-photograph is another person's. So few groups become many, and the content must learn to describe
-shapes instead of telling apart the groups there were.
+A change that all members of a group share is a change of their content: a face that is wider in
+every photograph is another person's face. So few groups become many, and the content must learn to
+describe shapes instead of the identities of the training groups.
 
 Shapes: N observations, G groups, images (channels, height, width).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -26,18 +26,19 @@ __all__ = ["GroupWarp"]
 class GroupWarp:
     r"""A random warp of every group of a batch, the same for all its members.
 
-    A point p of the warped image, with coordinates in [-1, 1], shows what was at
+    The warped image at the point p, with coordinates in [-1, 1], is the image at
 
     .. math:: (I + a \, Z) \, p + b \, z + e \, u(p)
 
     with Z (2, 2) and z (2,) standard normal, and u a smooth field, interpolated between standard
-    normal vectors on a lattice of ``lattice`` points a side. What lies outside is the border.
+    normal vectors on a lattice of ``lattice`` x ``lattice`` points. Points outside the image have
+    the value of its border.
 
     Args:
-        affine: a, of stretching, shearing and turning.
-        shift: b, of moving.
-        elastic: e, of bending.
-        lattice: points a side.
+        affine: a, scale of stretching, shearing and rotation.
+        shift: b, scale of the translation.
+        elastic: e, scale of the elastic deformation.
+        lattice: points of the lattice along an axis.
         flip: mirror a group, left to right, with probability 1/2.
 
     Raises:
@@ -63,7 +64,7 @@ class GroupWarp:
         check_flag("augmentation.flip", self.flip)
 
     def check(self, shape: tuple[int, ...]) -> None:
-        """Raise :class:`InputError` for observations that are no images."""
+        """Raise :class:`InputError` for observations that are not images."""
         if len(shape) != 3:
             raise InputError(
                 "augmentation takes images (channels, height, width), not observations of shape "
@@ -71,16 +72,16 @@ class GroupWarp:
             )
 
     def __call__(self, batch: Batch, *, generator: torch.Generator | None = None) -> Batch:
-        """The batch with every group warped anew; ``generator`` is on its device."""
-        x, groups = batch
+        """Warp every group of the batch; ``generator`` is on its device."""
+        x, groups = batch.x, batch.groups
         grid = self._grid(groups.num_groups, x, per_group(generator))
         warped = functional.grid_sample(
             x, groups.spread(grid), padding_mode="border", align_corners=False
         )
-        return Batch(warped, groups)  # averages of neighbours: still within [0, 1]
+        return replace(batch, x=warped)  # averages of neighbours: still within [0, 1]
 
     def _grid(self, count: int, x: Tensor, generator: torch.Generator | None) -> Tensor:
-        """Where each point of the warped images comes from: (G, height, width, 2) as (x, y)."""
+        """Source of each point of the warped images, as (x, y): (G, height, width, 2)."""
         source = {"generator": generator, "device": x.device}
         matrix = torch.eye(2, device=x.device) + self.affine * normal((count, 2, 2), **source)
         if self.flip:

@@ -1,7 +1,7 @@
-"""Which observations a training step sees, and which groups they form.
+"""The batches of an epoch: their observations and groups.
 
-An epoch is planned at once by a few tensor operations on the device of the data: no worker
-process, no Python loop over groups or observations. Every epoch visits every observation once.
+A few tensor operations on the device of the data plan a whole epoch, without worker processes and
+without Python loops over groups or observations. Every epoch visits every observation once.
 
 Shapes: N observations, G groups, B batches in an epoch.
 """
@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -26,28 +25,46 @@ from mlvae.origin import Origin
 __all__ = ["Block", "Grouped", "Plan", "Shuffled"]
 
 
-class Block(NamedTuple):
-    """Batches of one form, not yet gathered: k batches of n observations in G groups each.
+@dataclass(frozen=True, eq=False)
+class Block:
+    """Several batches of one form, as indices: k batches of n observations in G groups each.
 
     Attributes:
         order: indices of observations, (k, n).
-        group: number of each one's group within its batch, (k, n).
+        group: number of each observation's group within its batch, (k, n).
         sizes: members of each group, (k, G).
         label: number of each group's group in the data, (k, G).
-        of_label: members that has there, (k, G).
+        label_sizes: members of that group in the data, (k, G).
     """
 
     order: Tensor
     group: Tensor
     sizes: Tensor
     label: Tensor
-    of_label: Tensor
+    label_sizes: Tensor
+
+    @property
+    def form(self) -> tuple:
+        """Shapes. Blocks of equal form fit the memory of one another."""
+        return "block", tuple(self.order.shape), tuple(self.sizes.shape)
+
+    def clone(self) -> Block:
+        """A copy in memory of its own."""
+        return Block(*(values.clone() for values in vars(self).values()))
+
+    def copy_(self, other: Block) -> None:
+        """Copy all values of ``other``, a block of the same :attr:`form`, into this memory."""
+        for name, values in vars(self).items():
+            values.copy_(vars(other)[name])
+
+    def __len__(self) -> int:
+        return len(self.order)
 
     def batch(self, number: int, data: GroupedData) -> Batch:
-        """Batch number ``number``, its observations gathered from ``data`` as they are kept."""
-        origin = Origin(self.label[number], self.of_label[number], data.group_names)
+        """Batch ``number``, its observations gathered from ``data`` in their own type."""
+        origin = Origin(self.label[number], self.label_sizes[number], data.group_names)
         groups = Groups.unchecked(self.group[number], self.sizes[number], origin)
-        return Batch(data.kept(self.order[number]), groups)
+        return data.gathered(self.order[number], groups)
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,13 +73,13 @@ class Plan:
 
     Attributes:
         data: the observations.
-        order: indices of observations (N,), where the observations are, which may be the disk;
-            batch b has those from ``rows[b]`` to ``rows[b + 1]``.
-        group: number of each one's group within its batch (N,), in the same order.
+        order: indices of observations (N,), on the device of the observations, the CPU for the
+            disk. Batch b has those from ``rows[b]`` to ``rows[b + 1]``.
+        group: number of each observation's group within its batch (N,), in the same order.
         sizes: members of each group of each batch, from ``first[b]`` to ``first[b + 1]``.
-        origin: of which groups of the data they are parts, in the same order.
-        rows: where each batch begins in ``order``, B + 1 numbers on the host.
-        first: where each batch begins in ``sizes``, B + 1 numbers on the host.
+        origin: the groups of the data that these groups are parts of, in the same order.
+        rows: start of each batch in ``order``, B + 1 numbers on the host.
+        first: start of each batch in ``sizes``, B + 1 numbers on the host.
     """
 
     data: GroupedData
@@ -77,28 +94,32 @@ class Plan:
         return len(self.rows) - 1
 
     def __getitem__(self, batch: int) -> Batch:
-        """Batch number ``batch``, made on the device without waiting for it."""
-        x, groups = self.kept(batch)
-        return Batch(as_floats(x), groups)
+        """Batch number ``batch``, made on the device without a wait."""
+        kept = self.kept(batch)
+        return replace(kept, x=as_floats(kept.x))
 
     def kept(self, batch: int) -> Batch:
-        """Batch number ``batch`` with observations as they are kept: images of bytes are bytes."""
+        """Batch number ``batch`` with observations in their own type: uint8 images as uint8."""
         batch = range(len(self))[batch]
         rows = slice(self.rows[batch], self.rows[batch + 1])
         of_batch = slice(self.first[batch], self.first[batch + 1])
-        x = self.data.kept(self.order[rows])
-        if batch + 1 < len(self):  # read while a training step makes use of this one
-            self.data.expect(self.order[self.rows[batch + 1] : self.rows[batch + 2]])
         groups = Groups.unchecked(self.group[rows], self.sizes[of_batch], self.origin[of_batch])
-        return Batch(x, groups)
+        gathered = self.data.gathered(self.order[rows], groups)
+        if batch + 1 < len(self):  # the disk reads the next batch during the step
+            self.data.expect(self.order[self.rows[batch + 1] : self.rows[batch + 2]])
+        return gathered
+
+    def largest_group(self) -> int:
+        """Largest number of members of a group. Waits for the device."""
+        return int(self.sizes.max())
 
     def __iter__(self) -> Iterator[Batch]:
         return (self[batch] for batch in range(len(self)))
 
     def block(self, batch: int, length: int) -> Block | None:
-        """``length`` batches from number ``batch`` on, without waiting for the device.
+        """``length`` batches from number ``batch`` on, without a wait for the device.
 
-        None if the epoch has not so many left, or they differ in observations or groups.
+        None if the epoch has fewer left, or if their numbers of observations or groups differ.
 
         Example:
             >>> data = GroupedData(torch.zeros(7, 3), [0, 0, 0, 0, 0, 0, 0])
@@ -128,14 +149,15 @@ class Plan:
 
 @dataclass(frozen=True)
 class Shuffled:
-    """Batches of random observations; those of one label in a batch are a group there.
+    """Batches of random observations; observations of one label in a batch form a group.
 
-    This is what the first author's code does: 256 MNIST images are about 25 of each digit.
+    The first author's code does this: 256 MNIST images are about 25 of each digit.
 
     Args:
         batch_size: observations in a batch; the last batch of an epoch has the rest.
-        span_ranks: where several processes train, part batches between observations, not between
-            groups: a group then lies on several ranks. See :mod:`mlvae.training.ranks`.
+        span_ranks: with several processes, split batches between observations, not between
+            groups. The members of a group are then on several ranks. See
+            :mod:`mlvae.training.ranks`.
     """
 
     batch_size: int = 256
@@ -146,7 +168,7 @@ class Shuffled:
         check_flag("batching.span_ranks", self.span_ranks)
 
     def for_evaluation(self) -> Shuffled:
-        """The same batching: it takes any data."""
+        """The batching for evaluation data: the same."""
         return self
 
     def num_batches(self, data: GroupedData) -> int:
@@ -170,18 +192,18 @@ class Shuffled:
 
 @dataclass(frozen=True)
 class Grouped:
-    """Batches of a number of groups with a number of members each.
+    """Batches of a fixed number of groups with a fixed number of members.
 
-    Every group is cut at random into groups of ``members`` observations and a last one with the
-    rest; these are shuffled, and a batch has ``groups`` of them. Where there are few labels, a
-    batch may have several groups of one label, each accumulated by itself.
+    Every group of the data is cut at random into groups of ``members`` observations and a last one
+    with the rest. These are shuffled, and a batch has ``groups`` of them. With few labels, a batch
+    may have several groups of one label; each is accumulated by itself.
 
     Args:
         groups: groups in a batch; the last batch of an epoch has the rest.
         members: observations in a group.
-        small_groups: what to do where a label has fewer than ``members`` observations: "error", or
-            "keep" them as a group of their own size.
-        span_ranks: as of :class:`Shuffled`.
+        small_groups: action for a label with fewer than ``members`` observations: "error", or
+            "keep" it as a group of its own size.
+        span_ranks: as in :class:`Shuffled`.
     """
 
     groups: int = 16
@@ -196,7 +218,7 @@ class Grouped:
         check_flag("batching.span_ranks", self.span_ranks)
 
     def for_evaluation(self) -> Grouped:
-        """The same batching, but for data whose groups may be smaller: few are in validation."""
+        """The batching for evaluation data, whose groups may be smaller."""
         return replace(self, small_groups="keep")
 
     def num_batches(self, data: GroupedData) -> int:
@@ -204,7 +226,7 @@ class Grouped:
         return -(-int(self._cuts(data).sum()) // self.groups)
 
     def _cuts(self, data: GroupedData) -> Tensor:
-        """Into how many groups each label's observations are cut, shape (labels,)."""
+        """Number of groups that each label's observations are cut into, (labels,)."""
         sizes = data.groups.sizes
         if self.small_groups == "error" and int(sizes.min()) < self.members:
             smallest = int(sizes.argmin())
@@ -239,6 +261,6 @@ class Grouped:
 
 
 def _starts(batch: Tensor, num_batches: int) -> Tensor:
-    """Where each batch begins in the ascending ``batch``, and the length: B + 1 numbers."""
+    """Start of each batch in the ascending ``batch``, and the length: B + 1 numbers."""
     bounds = torch.arange(num_batches + 1, device=batch.device)
     return torch.searchsorted(batch.contiguous(), bounds)

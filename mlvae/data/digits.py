@@ -38,5 +38,5 @@ def digits(
 
     bunch = load_digits()
     images = (bunch.images / 16).astype(np.float32)
-    data = GroupedData(images, bunch.target)
+    data = GroupedData(images, bunch.target, kind="image")
     return split(data, validation=validation, test=test, unseen_groups=unseen_groups, seed=seed)

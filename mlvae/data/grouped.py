@@ -6,7 +6,8 @@ Shapes: N observations, G groups, ... one observation.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,36 +15,45 @@ from torch import Tensor
 
 from mlvae.batch import Batch
 from mlvae.data.stored import StoredImages
-from mlvae.errors import InputError
+from mlvae.errors import InputError, check_choice
 from mlvae.groups import Groups, label_index
 from mlvae.observations import as_floats, as_tensor
 from mlvae.origin import Origin
 
 __all__ = ["GroupedData"]
 
+KINDS = ("auto", "image", "array")
+
+#: Indices of observations, or a mask of N booleans.
+Indices = Tensor | np.ndarray | Sequence[int] | slice
+
 
 class GroupedData:
-    """Observations and the group of each.
+    """Observations, the group of each, and known values of each.
 
-    uint8 images stay uint8, on the training device, and become floats in [0, 1] batch by batch:
-    a quarter of the memory, and nothing crosses to the device while training. Images on the disk
-    stay there unless the device has room for them, and are read batch by batch.
+    uint8 images stay uint8 on the training device. Each batch is converted to floats in [0, 1]. So
+    the data need a quarter of the memory, and no data cross to the device during training. Images
+    on the disk stay there unless the device has room for them, and are read batch by batch.
 
     Args:
-        x: observations (N, ...), an array or a tensor. uint8 are images, (N, height, width) or
-            (N, channels, height, width), or anything else counted from 0 to 255. Floats of shape
-            (N, features) are features of any finite value; with more dimensions they are images
-            and must lie in [0, 1]. Or :class:`~mlvae.data.StoredImages`.
+        x: observations (N, ...), an array or a tensor of uint8 or floats, or
+            :class:`~mlvae.data.StoredImages`.
         group: label of each observation's group, length N, integers or strings.
         factors: known factors of variation by name, such as the direction of the light: N numbers
-            each, NaN where one is not known. Nothing is trained on them.
+            each, NaN where the value is unknown. Training does not use them.
+        given: known values that a model uses, by name: arrays (N, ...), such as a mask or an
+            action.
+        kind: "image": x is (N, height, width) or (N, channels, height, width); floats are in
+            [0, 1]. "array": x has any shape and any finite values. "auto": uint8 are images; floats
+            of shape (N, channels, height, width) with 1 or 3 channels are images and must be in
+            [0, 1]; other floats are arrays.
 
     Attributes:
-        x: the observations, uint8 or float32, or images on the disk; grey images have been given
-            their channel.
+        x: the observations, uint8 or float32, or images on the disk. Grey images have a channel.
         groups: the partition into G groups, numbered in sorted order of their labels.
         group_names: label of each group, length G.
         factors: float32 of shape (N,) by name.
+        given: tensors (N, ...) by name.
 
     Raises:
         InputError: if shapes, types or values are not as above.
@@ -52,17 +62,27 @@ class GroupedData:
         >>> data = GroupedData(np.zeros((4, 28, 28), np.uint8), ["ann", "bob", "ann", "bob"])
         >>> data
         GroupedData(4 observations of shape (1, 28, 28) in 2 groups)
+        >>> GroupedData(np.zeros((4, 100, 3)), [0, 0, 1, 1]).shape  # 100 times of 3 sensors
+        (100, 3)
     """
+
+    x: Tensor | StoredImages
+    groups: Groups
+    group_names: list
+    factors: dict[str, Tensor]
+    given: dict[str, Tensor]
 
     def __init__(
         self,
-        x: Tensor | np.ndarray | StoredImages,
+        x: Tensor | np.ndarray | StoredImages | Sequence,
         group: object,
         factors: Mapping[str, object] | None = None,
+        *,
+        given: Mapping[str, object] | None = None,
+        kind: str = "auto",
     ) -> None:
-        if not isinstance(x, StoredImages):
-            x = _checked(as_tensor(x).detach())
-        self.x = x
+        check_choice("kind", kind, KINDS)
+        self.x = x if isinstance(x, StoredImages) else _checked(as_tensor(x).detach(), kind)
         index, self.group_names = label_index(group)
         if len(index) != len(self.x):
             raise InputError(
@@ -73,6 +93,10 @@ class GroupedData:
         self.factors = {
             name: _factor(name, values, len(self)).to(self.device)
             for name, values in (factors or {}).items()
+        }
+        self.given = {
+            name: _given(name, values, len(self)).to(self.device)
+            for name, values in (given or {}).items()
         }
 
     def __repr__(self) -> str:
@@ -89,30 +113,58 @@ class GroupedData:
 
     @property
     def device(self) -> torch.device:
-        """Where batches are made; the observations are there too, or on the disk."""
+        """The device of the batches; the observations are there too, or on the disk."""
         return self.groups.index.device
 
     def to(self, device: torch.device | str) -> GroupedData:
         """The same data on another device."""
-        factors = {name: values.to(device) for name, values in self.factors.items()}
-        return self._with(self.x.to(device), self.groups.to(device), self.group_names, factors)
+        return self._with(
+            self.x.to(device),
+            self.groups.to(device),
+            self.group_names,
+            {name: values.to(device) for name, values in self.factors.items()},
+            {name: values.to(device) for name, values in self.given.items()},
+        )
 
-    def subset(self, indices: Tensor | Sequence[int] | slice) -> GroupedData:
-        """The observations at ``indices``; groups that lose all their members are dropped.
+    def labelled(self, names: Iterable[object]) -> GroupedData:
+        """The same data with ``given["label"]``: the number of each observation's label in ``names``.
 
-        A mask of N booleans chooses where it is true.
+        Models that need labels number them in the order of the training data's
+        ``group_names``. Data with fewer groups get the same numbers by this method.
+
+        Args:
+            names: the labels that a model knows, in its order.
 
         Raises:
-            InputError: if nothing is left, or ``indices`` are no vector of integers.
+            InputError: if the data have a group that is not in ``names``.
         """
-        indices = self._rows(indices)
-        kept, index = self.groups.index[indices].unique(return_inverse=True)
-        names = [self.group_names[group] for group in kept.tolist()]
-        factors = {name: values[indices] for name, values in self.factors.items()}
-        return self._with(self.x[indices], Groups(index), names, factors)
+        number = {name: i for i, name in enumerate(names)}
+        if unknown := [name for name in self.group_names if name not in number]:
+            raise InputError(
+                f"the model knows the {len(number)} groups of its training data, but these data "
+                f"have the group {unknown[0]!r}; leave out observations of other groups, or use "
+                "MLVAE"
+            )
+        table = torch.tensor([number[name] for name in self.group_names], device=self.device)
+        given = {**self.given, "label": table[self.groups.index]}
+        return self._with(self.x, self.groups, self.group_names, self.factors, given)
 
-    def _rows(self, indices: Tensor | Sequence[int] | slice) -> Tensor:
-        """``indices``, or where a mask is true, as int64 on the device, or InputError."""
+    def subset(self, indices: Indices) -> GroupedData:
+        """The observations at ``indices``; groups without observations are dropped.
+
+        Raises:
+            InputError: if no observation remains, or ``indices`` are not a vector of integers or
+                a mask of N booleans.
+        """
+        rows = self._rows(indices)
+        kept, index = self.groups.index[rows].unique(return_inverse=True)
+        names = [self.group_names[group] for group in kept.tolist()]
+        factors = {name: values[rows] for name, values in self.factors.items()}
+        given = {name: values[rows] for name, values in self.given.items()}
+        return self._with(self.x[rows], Groups(index), names, factors, given)
+
+    def _rows(self, indices: Indices) -> Tensor:
+        """``indices`` or the true places of a mask, int64 (n,) on the device, or InputError."""
         if isinstance(indices, slice):
             indices = torch.arange(len(self))[indices]
         if not isinstance(indices, Tensor):
@@ -135,14 +187,20 @@ class GroupedData:
             raise InputError(
                 f"indices of {self} must lie in [0, {len(self)}), not in [{low}, {high}]"
             )
-        return indices.long()  # torch takes bytes for a mask
+        return indices.long()  # torch reads bytes as a mask
 
     @classmethod
     def _with(
-        cls, x: Tensor | StoredImages, groups: Groups, names: list, factors: dict[str, Tensor]
+        cls,
+        x: Tensor | StoredImages,
+        groups: Groups,
+        names: list,
+        factors: dict[str, Tensor],
+        given: dict[str, Tensor],
     ) -> GroupedData:
         data = cls.__new__(cls)
-        data.x, data.groups, data.group_names, data.factors = x, groups, names, factors
+        data.x, data.groups, data.group_names = x, groups, names
+        data.factors, data.given = factors, given
         return data
 
     def observations(self, indices: Tensor) -> Tensor:
@@ -150,16 +208,29 @@ class GroupedData:
         return as_floats(self.kept(indices))
 
     def kept(self, indices: Tensor) -> Tensor:
-        """The observations at ``indices`` (n,) as they are kept, (n, ...): uint8 or floats."""
+        """The observations at ``indices`` (n,) in their own type, (n, ...): uint8 or floats."""
         if not isinstance(self.x, StoredImages):
             return self.x.index_select(0, indices)
         pin = self.device.type == "cuda"
         return self.x.index_select(0, indices, pin=pin).to(self.device, non_blocking=True)
 
-    def fingerprint(self) -> dict[str, object]:
-        """Plain values that tell these data from others, by their groups and a few observations.
+    def gathered(self, indices: Tensor, groups: Groups) -> Batch:
+        """The observations at ``indices`` (n,) in their own type, and their given values.
 
-        By no observations if they are on the disk: to decode them anew may change a grey level.
+        Args:
+            indices: on the device of ``x``, which may be the CPU while batches are on another.
+            groups: the groups of the batch.
+        """
+        given = {}
+        if self.given:
+            rows = indices.to(self.device)
+            given = {name: values.index_select(0, rows) for name, values in self.given.items()}
+        return Batch(self.kept(indices), groups, given)
+
+    def fingerprint(self) -> dict[str, object]:
+        """Checksums of the groups, the labels and all values that are in memory.
+
+        Images on the disk are not read: decoding them anew may change a grey level.
         """
         some = b""
         if isinstance(self.x, Tensor):
@@ -167,21 +238,27 @@ class GroupedData:
             some = self.x[rows.to(self.x.device)].cpu().numpy().tobytes()
         sizes = self.groups.sizes.cpu().numpy()
         names = "\0".join(map(str, self.group_names))
+        values = {name: _checksum(tensor) for name, tensor in sorted(self.given.items())}
+        if isinstance(self.x, Tensor):
+            values["x"] = _checksum(self.x)
         return {
             "observations": len(self),
             "groups": len(sizes),
             "checksum": zlib.crc32(some, zlib.crc32(sizes.tobytes(), zlib.crc32(names.encode()))),
+            "labels": _checksum(self.groups.index),
+            "values": values,
         }
 
     def expect(self, indices: Tensor) -> None:
-        """Say which observations (n,) are asked for next: a disk may read them meanwhile."""
+        """Announce the observations (n,) of the next batch, so that the disk can read them."""
         if isinstance(self.x, StoredImages):
             self.x.expect(indices)
 
-    def batch(self, indices: Tensor | Sequence[int] | None = None) -> Batch:
+    def batch(self, indices: Indices | None = None) -> Batch:
         """The observations at ``indices``, None for all, as one batch for a model.
 
-        The groups of the batch know of which groups of these data they are parts.
+        The groups of the batch have an ``origin``: the groups of these data that they are parts
+        of.
         """
         if indices is None:
             rows, kept = torch.arange(len(self), device=self.device), slice(None)
@@ -192,20 +269,20 @@ class GroupedData:
                 return_inverse=True, return_counts=True
             )
         number = torch.arange(self.groups.num_groups, device=self.device)[kept]
-        return Batch(self.observations(rows), Groups.unchecked(index, sizes, self.origin(number)))
+        return self._floats(rows, Groups.unchecked(index, sizes, self.origin(number)))
 
-    def singles(self, indices: Tensor | Sequence[int]) -> Batch:
-        """The observations at ``indices`` (n,), each by itself: n groups of one, in their order.
-
-        They know of which groups of these data they are.
-        """
+    def singles(self, indices: Indices) -> Batch:
+        """The observations at ``indices`` (n,), each as a group of one, in their order."""
         rows = self._rows(indices)
-        alone = Groups.singletons(len(rows), self.device)
-        alone.origin = self.origin(self.groups.index[rows])
-        return Batch(self.observations(rows), alone)
+        origin = self.origin(self.groups.index[rows])
+        return self._floats(rows, Groups.singletons(len(rows), self.device, origin=origin))
+
+    def _floats(self, rows: Tensor, groups: Groups) -> Batch:
+        batch = self.gathered(rows, groups)
+        return Batch(as_floats(batch.x), groups, batch.given)
 
     def origin(self, number: Tensor) -> Origin:
-        """What parts (G,) of groups of these data, by their ``number`` (G,), come from."""
+        """The origin of parts (G,) of groups of these data, by the groups' ``number`` (G,)."""
         return Origin(number, self.groups.sizes[number], self.group_names)
 
     def one_of_each(self, limit: int = 10) -> Tensor:
@@ -215,8 +292,16 @@ class GroupedData:
         return order[first[:limit]]
 
 
-def _factor(name: str, values: object, length: int) -> Tensor:
-    """A known factor as the class keeps it, or :class:`InputError`."""
+def _checksum(values: Tensor) -> int:
+    """CRC-32 of all elements."""
+    total = 0
+    for part in values.split(max(1, 2**24 // max(1, values[:1].numel()))):
+        total = zlib.crc32(part.contiguous().cpu().numpy().tobytes(), total)
+    return total
+
+
+def _factor(name: str, values: Any, length: int) -> Tensor:
+    """A known factor as float32 (N,), or :class:`InputError`."""
     try:
         values = torch.as_tensor(values, dtype=torch.float32)
     except (TypeError, ValueError, RuntimeError) as error:
@@ -229,17 +314,33 @@ def _factor(name: str, values: object, length: int) -> Tensor:
     return values
 
 
-def _checked(x: Tensor) -> Tensor:
-    """``x`` as the class keeps it, or :class:`InputError`."""
+def _given(name: str, values: Any, length: int) -> Tensor:
+    """Given values as a tensor (N, ...), or :class:`InputError`; float64 becomes float32."""
+    try:
+        values = torch.as_tensor(values).detach()
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise InputError(
+            f"given {name} must be numbers of shape ({length}, ...): {error}"
+        ) from error
+    if values.ndim == 0 or len(values) != length:
+        raise InputError(
+            f"given {name} must have a row for each of the {length} observations, "
+            f"not shape {tuple(values.shape)}"
+        )
+    return values.float() if values.dtype == torch.float64 else values
+
+
+def _checked(x: Tensor, kind: str) -> Tensor:
+    """The observations as uint8 or float32, images with a channel, or :class:`InputError`."""
     if x.ndim < 2 or x.numel() == 0:
         raise InputError(f"x must have shape (N, ...) with N at least 1, not {tuple(x.shape)}")
-    if x.ndim == 4 and x.shape[1] > 4 and x.shape[3] in (1, 3, 4):
+    if kind != "array" and x.ndim == 4 and x.shape[1] > 4 and x.shape[3] in (1, 3, 4):
         raise InputError(
             f"x has shape {tuple(x.shape)}: images must be (N, channels, height, width); "
-            "use numpy.moveaxis(x, -1, 1)"
+            "use numpy.moveaxis(x, -1, 1), or kind='array' if these are no images"
         )
     if x.dtype == torch.uint8:
-        return x.unsqueeze(1) if x.ndim == 3 else x
+        return x.unsqueeze(1) if x.ndim == 3 and kind != "array" else x
     x = x.float()
     if (wrong := ~x.isfinite()).any():
         row = int(wrong.flatten(1).any(1).nonzero()[0])
@@ -247,12 +348,17 @@ def _checked(x: Tensor) -> Tensor:
             f"x must be finite in float32, but observation {row} has NaN, an infinity or a number "
             "beyond 3.4e38"
         )
-    if x.ndim > 2:
-        low, high = (float(end) for end in x.aminmax())
-        if low < 0 or high > 1:
-            raise InputError(
-                f"float images must lie in [0, 1], not in [{low:g}, {high:g}]; "
-                "give 0 to 255 as uint8, or rescale"
-            )
-        return x.unsqueeze(1) if x.ndim == 3 else x
-    return x
+    if kind == "image" and x.ndim not in (3, 4):
+        raise InputError(
+            "images must be (N, height, width) or (N, channels, height, width), not "
+            f"{tuple(x.shape)}"
+        )
+    if kind == "array" or (kind == "auto" and not (x.ndim == 4 and x.shape[1] in (1, 3))):
+        return x
+    low, high = (float(end) for end in x.aminmax())
+    if low < 0 or high > 1:
+        raise InputError(
+            f"float images must lie in [0, 1], not in [{low:g}, {high:g}]; give 0 to 255 as "
+            "uint8, rescale, or set kind='array' if these are no images"
+        )
+    return x.unsqueeze(1) if x.ndim == 3 else x

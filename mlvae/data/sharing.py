@@ -1,4 +1,4 @@
-"""A plan of an epoch, shared by ranks: every rank makes the same plan and takes its own share.
+"""Shards of a plan of an epoch: every rank makes the same plan and takes its own share.
 
 Shapes: N observations, G groups, B batches in an epoch; n observations of a share.
 """
@@ -19,15 +19,15 @@ __all__ = ["SharedPlan", "share"]
 
 @dataclass(frozen=True, eq=False)
 class SharedPlan(Plan):
-    """What one rank has of the batches of an epoch; only that is read.
+    """One rank's share of the batches of an epoch. The rank reads only its share.
 
     Attributes:
-        rank: whose share it is.
+        rank: number of the rank.
         whole: the plan of whole batches.
         place: place of each observation in its whole batch, (n,).
-        first_group: for each batch, the number of the share's first group in the whole one.
+        first_group: for each batch, the number of the share's first group in the whole batch.
         counts: for each batch, False if the share is borrowed; see :class:`~mlvae.shares.Share`.
-        span: whether groups lie on several ranks.
+        span: whether the members of a group are on several ranks.
     """
 
     rank: int
@@ -38,12 +38,12 @@ class SharedPlan(Plan):
     span: bool
 
     def kept(self, batch: int) -> Batch:
-        """The share of batch number ``batch``, its observations as they are kept."""
+        """The share of batch number ``batch``, with observations in their own type."""
         batch = range(len(self))[batch]
-        x, groups = super().kept(batch)
+        gathered = super().kept(batch)
         kind = SpanningShare if self.span else Share
-        mine = kind(
-            groups,
+        groups = kind(
+            gathered.groups,
             rank=self.rank,
             rows=self.place[self.rows[batch] : self.rows[batch + 1]],
             num_rows=self.whole.rows[batch + 1] - self.whole.rows[batch],
@@ -51,19 +51,19 @@ class SharedPlan(Plan):
             whole_groups=self.whole.first[batch + 1] - self.whole.first[batch],
             counts=self.counts[batch],
         )
-        return Batch(x, mine)
+        return replace(gathered, groups=groups)
 
 
 def share(plan: Plan, *, rank: int, ranks: int, span: bool = False) -> SharedPlan:
-    """What rank number ``rank`` of ``ranks`` has of ``plan``.
+    """The share of ``plan`` of rank number ``rank``.
 
     Args:
-        plan: of whole batches, the same on all ranks.
+        plan: whole batches, the same plan on all ranks.
         rank: in [0, ranks).
-        ranks: how many there are.
-        span: False parts each batch between groups, at the places that come next to the same
-            number of observations for each rank. True parts it anywhere, in numbers that differ
-            by one at most: a rank has members of any groups.
+        ranks: number of ranks.
+        span: False: each batch is split between groups, as evenly in observations as that allows.
+            True: each batch is split at any observation, into shares whose sizes differ by one at
+            most; a rank has members of any group.
 
     Example:
         >>> from mlvae.data import Grouped, GroupedData
@@ -76,21 +76,21 @@ def share(plan: Plan, *, rank: int, ranks: int, span: bool = False) -> SharedPla
     """
     batch, place, size = _places(plan.rows, plan.group.device)
     if span:
-        mine = place * ranks // size[batch] == rank
-        return _taken(plan, rank, mine, batch, place, span=True)
-    mine, counts = _whole_groups(plan, rank, ranks, size)
+        own = place * ranks // size[batch] == rank
+        return _taken(plan, rank, own, batch, place, span=True)
+    own, counts = _whole_groups(plan, rank, ranks, size)
     starts = torch.tensor(plan.first, device=batch.device)
-    kept = mine[starts[batch] + plan.group]
+    kept = own[starts[batch] + plan.group]
     shared = _taken(plan, rank, kept, batch, place, span=False)
-    # A share's groups follow each other, so the number of its first one numbers all anew.
+    # The groups of a share are consecutive: subtract the number of the first one.
     of_batch, number, _ = _places(plan.first, batch.device)
-    first = _bounds(of_batch[mine], len(plan))
-    first_group = number[mine][first[:-1]]
+    first = _bounds(of_batch[own], len(plan))
+    first_group = number[own][first[:-1]]
     return replace(
         shared,
         group=shared.group - first_group[batch[kept]],
-        sizes=plan.sizes[mine],
-        origin=plan.origin[mine],
+        sizes=plan.sizes[own],
+        origin=plan.origin[own],
         first=first,
         first_group=first_group.tolist(),
         counts=counts,
@@ -98,20 +98,20 @@ def share(plan: Plan, *, rank: int, ranks: int, span: bool = False) -> SharedPla
 
 
 def _taken(
-    plan: Plan, rank: int, mine: Tensor, batch: Tensor, place: Tensor, *, span: bool
+    plan: Plan, rank: int, own: Tensor, batch: Tensor, place: Tensor, *, span: bool
 ) -> SharedPlan:
-    """The observations where ``mine`` (N,) is true, with all groups."""
+    """The share with the observations where ``own`` (N,) is true, and with all groups."""
     return SharedPlan(
         data=plan.data,
-        order=plan.order[mine.to(plan.order.device)],
-        group=plan.group[mine],
+        order=plan.order[own.to(plan.order.device)],
+        group=plan.group[own],
         sizes=plan.sizes,
         origin=plan.origin,
-        rows=_bounds(batch[mine], len(plan)),
+        rows=_bounds(batch[own], len(plan)),
         first=plan.first,
         rank=rank,
         whole=plan,
-        place=place[mine],
+        place=place[own],
         first_group=[0] * len(plan),
         counts=[True] * len(plan),
         span=span,
@@ -119,24 +119,24 @@ def _taken(
 
 
 def _whole_groups(plan: Plan, rank: int, ranks: int, size: Tensor) -> tuple[Tensor, list[bool]]:
-    """Which of all groups the rank has, and for each batch whether it counts them."""
+    """Mask of the rank's groups, and for each batch whether the rank counts them."""
     batch, number, _ = _places(plan.first, plan.sizes.device)
     end = plan.sizes.cumsum(0) - torch.tensor(plan.rows, device=batch.device)[batch]
-    # A group goes where its middle lies when observations are parted evenly.
+    # The middle of a group decides its rank, with observations split evenly.
     twice_the_middle = 2 * end - plan.sizes
-    mine = twice_the_middle * ranks // (2 * size[batch]) == rank
-    counts = torch.bincount(batch[mine], minlength=len(plan)) > 0
-    return mine | ((number == 0) & ~counts[batch]), counts.tolist()
+    own = twice_the_middle * ranks // (2 * size[batch]) == rank
+    counts = torch.bincount(batch[own], minlength=len(plan)) > 0
+    return own | ((number == 0) & ~counts[batch]), counts.tolist()
 
 
 def _places(bounds: list[int], device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
-    """Of what lies between ``bounds``, B + 1 numbers: batch, place in it, and length of each."""
-    bounds = torch.tensor(bounds, device=device)
-    size = bounds.diff()
+    """Batch and place in it of each element between ``bounds``, and the length of each batch."""
+    size = torch.tensor(bounds, device=device).diff()
     batch = torch.arange(len(size), device=device).repeat_interleave(size)
-    return batch, torch.arange(len(batch), device=device) - bounds[batch], size
+    start = size.cumsum(0) - size
+    return batch, torch.arange(len(batch), device=device) - start[batch], size
 
 
 def _bounds(batch: Tensor, num_batches: int) -> list[int]:
-    """Where each batch begins in the ascending ``batch``, and the length: B + 1 numbers."""
+    """Start of each batch in the ascending ``batch``, and the length: B + 1 numbers."""
     return [0, *torch.bincount(batch, minlength=num_batches).cumsum(0).tolist()]

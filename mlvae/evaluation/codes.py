@@ -1,8 +1,8 @@
-"""Codes of explicit sets of observations: what questions about a representation are asked of.
+"""Codes of explicit sets of observations, on which questions about a representation are asked.
 
 A set is k members of one group whose evidence is accumulated to one code. Sets are disjoint and
-their size is always said: a code pooled over many images of one class is easy to classify whatever
-the encoder, even an untrained one, so a figure without its k says nothing.
+their size is always stated: a code pooled over many images of one class is easy to classify for
+any encoder, even an untrained one, so a figure without its k has no meaning.
 
 Shapes: N observations, M sets of k observations, D dimensions, ... one observation.
 """
@@ -10,21 +10,21 @@ Shapes: N observations, M sets of k observations, D dimensions, ... one observat
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from mlvae.accumulation import ACCUMULATIONS, Posterior, product
+from mlvae.accumulation import ACCUMULATIONS, product
 from mlvae.batch import Batch
 from mlvae.data import GroupedData
 from mlvae.errors import InputError, check_integer
-from mlvae.gaussian import DiagonalGaussian
+from mlvae.family import Family, GroupFamily
 from mlvae.groups import Groups
-from mlvae.models import told_groups
+from mlvae.models.protocol import Model, has_codes, traits
+from mlvae.point import Point
 
 __all__ = [
-    "Told",
+    "Representation",
     "accumulate_sets",
     "common_labels",
     "cut_sets",
@@ -35,60 +35,53 @@ __all__ = [
     "representations",
 ]
 
-#: From observations (N, ...) to one posterior for each, (N, D).
-Representation = Callable[[Tensor], DiagonalGaussian]
+#: From a batch of N observations, each a group of one, to one posterior for each, (N, D).
+Representation = Callable[[Batch], Family]
 
 
-@dataclass(frozen=True)
-class Told:
-    """A representation of observations whose groups it is told.
+@torch.no_grad()
+def representations(model: object, data: GroupedData) -> dict[str, Representation]:
+    """The codes that ``model`` infers from single observations, by name.
 
-    Attributes:
-        of: from a batch of N observations, each by itself, to their posteriors, (N, D).
+    Codes that are looked up from given values are left out: they repeat those values.
+
+    Args:
+        model: the model.
+        data: observations that the model takes; one is encoded to find the names of the codes.
+
+    Raises:
+        InputError: if the model has no codes.
     """
-
-    of: Callable[[Batch], DiagonalGaussian]
-
-
-def representations(model: nn.Module) -> dict[str, Representation | Told]:
-    """What a model says of single observations, by name.
-
-    "content" and "style" of a model that has both, otherwise "latent". Of a model that is told the
-    groups "style" alone: its content says what it was told.
-    """
-    if told_groups(model):
-        return {"style": Told(model.infer_style)}
-    if hasattr(model, "infer_style"):
-        return {"content": model.infer_content, "style": model.infer_style}
-    if hasattr(model, "infer"):
-        return {"latent": model.infer}
-    raise InputError(
-        f"a {type(model).__name__} has no codes to look at: it needs infer_content(x) and "
-        "infer_style(x), or infer(x)"
-    )
+    if not has_codes(model):
+        raise InputError(
+            f"a {type(model).__name__} has no codes to evaluate: it needs codes(batch) and "
+            "decode(**codes)"
+        )
+    given = traits(model).given_codes
+    names = model.codes(data.singles([0])).keys()
+    return {name: _code(model, name) for name in names if name not in given}
 
 
-def pixels(x: Tensor) -> DiagonalGaussian:
-    """The control without a model: observations themselves, with equal variances.
+def _code(model: Model, name: str) -> Representation:
+    return lambda batch: model.codes(batch)[name]
 
-    The product of equal variances is the plain average. Only the mean of such a code is meant.
-    """
-    return DiagonalGaussian(x.flatten(1), torch.zeros_like(x.flatten(1)))
+
+def pixels(batch: Batch) -> Point:
+    """The control without a model: the observations themselves."""
+    return Point(batch.x.flatten(1))
 
 
 def principal_components(data: GroupedData, dim: int, *, most: int = 20_000) -> Representation:
-    """The control without a network: the ``dim`` first principal components of observations.
+    """The control without a network: the first ``dim`` principal components of observations.
 
-    They are those of ``data``, or of ``most`` of its observations at equal distances; of faces
-    they are called eigenfaces (Turk and Pentland 1991). As in :func:`pixels`, only the mean of
-    such a code is meant.
+    Components of faces are called eigenfaces (Turk and Pentland 1991).
 
     Args:
-        data: the observations that the components are found on; those of training.
-        dim: number of components; less if observations have fewer dimensions.
-        most: number of observations that are looked at.
+        data: the observations that determine the components; the training data.
+        dim: number of components; fewer if observations have fewer dimensions.
+        most: number of observations that are used, at equal distances.
     """
-    from sklearn.decomposition import PCA  # seconds that `import mlvae` need not take
+    from sklearn.decomposition import PCA  # takes seconds to import
 
     rows = torch.linspace(0, len(data) - 1, min(most, len(data)), device=data.device).long()
     x = data.observations(rows).flatten(1).cpu().numpy()
@@ -96,39 +89,31 @@ def principal_components(data: GroupedData, dim: int, *, most: int = 20_000) -> 
     mean, axes = (
         torch.from_numpy(array).to(data.device) for array in (found.mean_, found.components_)
     )
-
-    def project(x: Tensor) -> DiagonalGaussian:
-        code = (x.flatten(1) - mean.to(x)) @ axes.to(x).T
-        return DiagonalGaussian(code, torch.zeros_like(code))
-
-    return project
+    return lambda batch: Point((batch.x.flatten(1) - mean.to(batch.x)) @ axes.to(batch.x).T)
 
 
 @torch.no_grad()
-def encode(
-    representation: Representation | Told, data: GroupedData, *, chunk: int = 4096
-) -> DiagonalGaussian:
-    """The posterior of every observation of ``data`` by itself, shape (N, D)."""
+def encode(representation: Representation, data: GroupedData, *, chunk: int = 4096) -> Family:
+    """The posterior of every observation of ``data`` by itself, shape (N, D).
+
+    Points become Gaussians of equal variances, so that every measure can pool them.
+    """
     rows = torch.arange(len(data), device=data.device)
-    if isinstance(representation, Told):
-        parts = [representation.of(data.singles(part)) for part in rows.split(chunk)]
-    else:
-        parts = [representation(data.observations(part)) for part in rows.split(chunk)]
-    return DiagonalGaussian(
-        torch.cat([part.mean for part in parts]), torch.cat([part.log_variance for part in parts])
-    )
+    parts = [representation(data.singles(part)) for part in rows.split(chunk)]
+    posterior = type(parts[0]).cat(parts)
+    return posterior if posterior.random else posterior.moments()
 
 
 def disjoint_sets(groups: Groups, k: int, *, generator: torch.Generator | None = None) -> Tensor:
-    """Cut every group at random into sets of k members; up to k - 1 members of each are left out.
+    """Cut every group at random into sets of k members; up to k - 1 members of each are unused.
 
     Args:
         groups: the groups to cut.
         k: members of a set.
-        generator: of the cut, on the device of the groups.
+        generator: source of the cut, on the device of the groups.
 
     Returns:
-        Indices of observations, shape (M, k): the members of a row are of one group, and no
+        Indices of observations, shape (M, k). The members of a row are of one group, and no
         observation is in two rows.
 
     Raises:
@@ -137,7 +122,7 @@ def disjoint_sets(groups: Groups, k: int, *, generator: torch.Generator | None =
     check_integer("k", k, minimum=1)
     if int(groups.sizes.max()) < k:
         raise InputError(
-            f"k={k} must not exceed the size of every group, and the largest has "
+            f"k={k} must not exceed the size of the largest group, which has "
             f"{int(groups.sizes.max())} members"
         )
     device = groups.index.device
@@ -146,21 +131,23 @@ def disjoint_sets(groups: Groups, k: int, *, generator: torch.Generator | None =
     group = groups.index[order]
     first = groups.sizes.cumsum(0) - groups.sizes
     rank = torch.arange(len(order), device=device) - first[group]
-    # Whole sets only, so that reading k at a time never crosses from one group to the next.
+    # Whole sets only, so that no row has members of two groups.
     return order[rank < (groups.sizes // k * k)[group]].view(-1, k)
 
 
 def cut_sets(
     groups: Groups, k: int, *, generator: torch.Generator | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Sets to train a probe on, about as many as observations, and which of them to hold out.
+    """Training sets of a probe, about as many as observations, and a mask of held-out sets.
 
-    A tenth of the sets of one cut are held out, at least one of each group that has two. What is
-    left is cut k times anew into :func:`disjoint_sets`: these may overlap each other, but none has
-    an observation of a set that is held out. Of k = 1 none is: any tenth of them would do.
+    A tenth of the sets of one cut are held out, at least one of each group that has two sets. The
+    other observations are cut k times into :func:`disjoint_sets`. Sets of different cuts may
+    overlap, but none has an observation of a held-out set. With k = 1 no set is held out, because
+    any tenth of the sets can be held out later.
 
     Returns:
-        Indices of observations, (M, k), and whether a set is held out, (M,); those come first.
+        Indices of observations, (M, k), and whether each set is held out, (M,). Held-out sets come
+        first.
     """
     sets = disjoint_sets(groups, k, generator=generator)
     if k == 1:
@@ -180,7 +167,7 @@ def cut_sets(
 
 
 def common_labels(train: GroupedData, test: GroupedData) -> tuple[Tensor, Tensor]:
-    """Number of each observation's group, the same in both parts for groups of the same name.
+    """Number of each observation's group in both parts; equal names have equal numbers.
 
     Raises:
         InputError: if a group of ``test`` is not in ``train``.
@@ -193,18 +180,18 @@ def common_labels(train: GroupedData, test: GroupedData) -> tuple[Tensor, Tensor
 
 
 def accumulate_sets(
-    posterior: DiagonalGaussian, sets: Tensor, *, accumulation: str | None = None
-) -> Posterior:
-    """One code for each set: the accumulated posteriors of its members.
+    posterior: Family, sets: Tensor, *, accumulation: str | None = None
+) -> GroupFamily:
+    """The accumulated posterior of each set.
 
     Args:
-        posterior: of single observations, (N, D).
+        posterior: posteriors of single observations, (N, D).
         sets: indices of observations, (M, k).
         accumulation: name of the rule; None is the product of normals.
 
     Returns:
-        Codes of shape (M, D). Under the rule "mixture" their mean and variance are the moments of
-        the mixture, and a draw is one of the mixture itself.
+        Posteriors of shape (M, D). Under the rule "mixture" their means and variances are the
+        moments of the mixture, and a sample is one of the mixture itself.
     """
     rule = product if accumulation is None else ACCUMULATIONS[accumulation]
     index = torch.arange(len(sets), device=sets.device).repeat_interleave(sets.shape[1])

@@ -153,7 +153,7 @@ class Disentanglement:
 
 def _models(subject: Subject) -> dict[str, tuple[str, nn.Module]]:
     """The model and its controls with their labels, by name."""
-    own = " and ".join(representations(subject.model))
+    own = " and ".join(representations(subject.model, subject.splits.train))
     models = {"model": (own, subject.model)}
     if subject.vae is not None:
         models["vae"] = ("plain VAE, latent", subject.vae)
@@ -166,7 +166,7 @@ def _means(model: nn.Module, data: GroupedData) -> tuple[np.ndarray, list[str]]:
     """All of a model's posterior means side by side, (N, D), and a name for each dimension."""
     parts = {
         name: encode(representation, data).mean.flatten(1).cpu().numpy()
-        for name, representation in representations(model).items()
+        for name, representation in representations(model, data).items()
     }
     names = [f"{name} {i + 1}" for name, x in parts.items() for i in range(x.shape[1])]
     return np.concatenate(list(parts.values()), axis=1), names

@@ -52,7 +52,7 @@ class Embedding:
             if data is None:
                 continue
             few = _some(data, self.points)
-            for code, representation in representations(subject.model).items():
+            for code, representation in representations(subject.model, few).items():
                 means = encode(representation, few).mean.cpu()
                 embeddings[f"{code}_{name}"] = (means, _labels(few), _sprites(few))
             figures.append(self._figure(subject, data, name))
@@ -72,7 +72,7 @@ class Embedding:
         few = _some(data.subset(chosen), self.points)
         panels = {
             code: self._plane(encode(representation, few).mean.cpu().numpy())
-            for code, representation in representations(subject.model).items()
+            for code, representation in representations(subject.model, few).items()
         }
         how = "t-SNE" if self.method == "tsne" else "two principal components"
         of = "the test split" if name == "test" else "groups never seen in training"

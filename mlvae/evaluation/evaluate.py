@@ -1,4 +1,4 @@
-"""All questions asked of one trained model, and the answers in one folder."""
+"""Evaluation of one trained model: all questions, and a folder with the answers."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ from datetime import date
 from itertools import count
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import torch
 from torch import nn
 
 from mlvae.data import Grouped, GroupedData, Shuffled, Splits
-from mlvae.errors import InputError, check_integer
+from mlvae.errors import InputError, check_integer, check_part
 from mlvae.evaluation import report
 from mlvae.evaluation.disentanglement import Disentanglement
 from mlvae.evaluation.embedding import Embedding
@@ -27,6 +28,7 @@ from mlvae.evaluation.manipulation import Manipulation
 from mlvae.evaluation.separation import Separation
 from mlvae.evaluation.subject import Subject, known_splits
 from mlvae.evaluation.unseen import Unseen
+from mlvae.models import VAE
 from mlvae.version import __version__
 
 __all__ = ["QUESTIONS", "evaluate"]
@@ -44,13 +46,13 @@ QUESTIONS = (
 
 
 def evaluate(
-    model: nn.Module,
+    model: Any,
     splits: Splits,
     folder: str | Path,
     *,
-    questions: Sequence[object] | None = None,
-    vae: nn.Module | None = None,
-    batching: Shuffled | Grouped = Shuffled(),  # noqa: B008 (frozen)
+    questions: Sequence[Any] | None = None,
+    vae: Any = None,
+    batching: Shuffled | Grouped = Shuffled(),
     seed: int = 0,
     workers: int | None = None,
     title: str = "Evaluation",
@@ -61,29 +63,29 @@ def evaluate(
     """Ask ``questions`` of a trained model and write the answers into ``folder``.
 
     The folder has ``metrics.json``, the figures as PNG, ``projector/`` for TensorBoard, and
-    ``report.html``, one page that holds everything it shows. An earlier evaluation there is
-    replaced as a whole at the end, anything else never; and nothing is ever half-written.
+    ``report.html``, one page without external files. An earlier evaluation in the folder is
+    replaced as a whole at the end; any other folder is refused. No file is ever half-written.
 
     Args:
         model: a trained model, on the device to work on.
         splits: the data it was trained with.
-        folder: where the answers go.
+        folder: folder of the answers.
         questions: such as ``Separation(k=(1, 2))``; None asks all of :data:`QUESTIONS`.
         vae: the control: a plain VAE trained the same way.
-        batching: of the training, which sets the size of groups in the bound.
-        seed: of the training, which decides the weights of the untrained control.
+        batching: batching of the training, which sets the sizes of groups in the bound.
+        seed: seed of the training, which determines the weights of the untrained control.
         workers: processes that train probes; None: one for each CPU core.
-        title: of the report.
-        facts: lines to begin the report with, by name.
-        config: text to end it with.
-        progress: whether to show progress on the terminal.
+        title: title of the report.
+        facts: first lines of the report, by name.
+        config: last text of the report.
+        progress: whether the terminal shows progress.
 
     Returns:
-        What ``metrics.json`` holds.
+        The content of ``metrics.json``.
 
     Raises:
-        InputError: if a question cannot be asked as it is, or the folder holds something else;
-            nothing is written then.
+        InputError: if an option of a question does not fit the data, or the folder has other
+            files. Nothing is written then.
 
     Example::
 
@@ -111,7 +113,7 @@ def evaluate(
         **(facts or {}),
         "model": _description(model),
         **{f"{name} split": _size(data) for name, data in splits},
-        **{f"{name} split": "left out: the model is told the groups" for name in unknown},
+        **{f"{name} split": "not used: the model does not know its groups" for name in unknown},
         "plain VAE as control": "none" if vae is None else _description(vae),
         "evaluated": f"{date.today()}, mlvae {__version__}, PyTorch {torch.__version__}, "
         f"{_machine(device)}",
@@ -122,7 +124,7 @@ def evaluate(
 def _check(
     splits: object, questions: Sequence[object] | None, vae: object, workers: int | None
 ) -> None:
-    """Raise :class:`InputError` unless arguments are of the kinds they must be."""
+    """Raise :class:`InputError` unless the arguments have the right types."""
     if not isinstance(splits, Splits):
         raise InputError(
             f"splits must be Splits, as Splits(train, test=...), not a {type(splits).__name__}"
@@ -131,19 +133,18 @@ def _check(
         raise InputError(f"questions must be a list, as [Separation()], not {questions!r}")
     asked = []
     for question in questions or ():
-        if isinstance(question, type) or not callable(getattr(question, "ask", None)):
-            raise InputError(f"a question must be such as Separation(), not {question!r}")
+        check_part("a question", question, (Separation,), ("ask",))
         asked.append(type(question).__name__)
     if len(set(asked)) < len(asked):
-        raise InputError(f"questions must be asked once each, not {', '.join(asked)}")
-    if vae is not None and not (isinstance(vae, nn.Module) and hasattr(vae, "infer")):
-        raise InputError(f"vae must be a plain VAE, not a {type(vae).__name__}")
+        raise InputError(f"each question must be asked once, not {', '.join(asked)}")
+    if vae is not None:
+        check_part("vae", vae, (VAE,), ("codes", "decode"))
     if workers is not None:
         check_integer("workers", workers, minimum=1)
 
 
 def _check_folder(folder: Path) -> None:
-    """Raise :class:`InputError` unless ``folder`` is free, or of an evaluation to be replaced."""
+    """Raise :class:`InputError` unless ``folder`` is new or has an earlier evaluation."""
     if not folder.name:
         raise InputError(f"the folder of an evaluation must have a name, not be {str(folder)!r}")
     try:
@@ -154,7 +155,7 @@ def _check_folder(folder: Path) -> None:
         raise _not_written(folder, error) from error
     if there and not there >= {"metrics.json", "report.html"}:
         raise InputError(
-            f"{folder} must be a new folder or hold an earlier evaluation, which is replaced, but "
+            f"{folder} must be a new folder or have an earlier evaluation, which is replaced, but "
             f"has {min(there)}; choose another"
         )
     if "checkpoint.pt" in there:
@@ -163,16 +164,16 @@ def _check_folder(folder: Path) -> None:
         )
 
 
-def _replace(folder: Path, answers: dict, **options: object) -> dict[str, object]:
-    """Write into a folder of nobody else's, then give it the name of ``folder``."""
+def _replace(folder: Path, answers: dict, **options: Any) -> dict[str, object]:
+    """Write into a hidden folder, then rename it to ``folder``."""
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as hidden:
             part = Path(hidden, "new")
             part.mkdir()
             metrics = report.write(part, answers, **options)
-            _check_folder(folder)  # hours may have passed
-            for number in count():  # of several that are done at once the last one stays
+            _check_folder(folder)  # it may have changed during the evaluation
+            for number in count():  # of several at once, the last one stays
                 with contextlib.suppress(FileNotFoundError):
                     folder.replace(Path(hidden, f"old-{number}"))
                 try:

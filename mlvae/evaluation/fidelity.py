@@ -1,8 +1,8 @@
-"""Does a swapped observation have the content it was given, and only the style of the other?
+"""Does a swapped observation have the content of one observation and only the style of another?
 
-A classifier learns the groups from real observations alone, and is then shown swaps: the content
-of one test observation decoded with the style of another. It should read the group of the first;
-where it reads that of the second, the style carried it.
+A classifier learns the groups from real observations alone. It then classifies swaps: the content
+of one test observation decoded with the style of another. It should predict the group of the
+content. Where it predicts the group of the style, the style carried the group.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from mlvae.data import GroupedData
@@ -22,13 +22,14 @@ from mlvae.errors import InputError, check_integer
 from mlvae.evaluation.answer import Answer, Estimate, Table, estimate
 from mlvae.evaluation.codes import common_labels
 from mlvae.evaluation.subject import Subject
-from mlvae.models import told_groups
+from mlvae.grids import separates
+from mlvae.models import Model
 from mlvae.networks import MLP, Conv, Encoder
 from mlvae.training.checkpoint import read_checkpoint, write_checkpoint
 
 __all__ = ["Fidelity"]
 
-#: Of the classifier's training; and observations that are looked at at once.
+#: Batch size and learning rate of the classifier; observations that are classified at once.
 BATCH, LEARNING_RATE, CHUNK = 250, 2e-3, 1000
 
 LABELS = {
@@ -41,14 +42,14 @@ LABELS = {
 
 @dataclass(frozen=True)
 class Fidelity:
-    """The question, and how it is asked.
+    """The question and its options.
 
     Args:
-        epochs: of the classifier's training.
-        swaps: pairs of test observations to swap, in a repetition.
-        seeds: repetitions, each with a classifier and pairs of its own.
-        keep: folder where classifiers are kept, and found again when another model of the same
-            data is asked about; None keeps none.
+        epochs: epochs of the classifier's training.
+        swaps: pairs of test observations per repetition.
+        seeds: repetitions, each with its own classifier and pairs.
+        keep: folder where classifiers are kept for evaluations of other models on the same data;
+            None keeps none.
     """
 
     epochs: int = 8
@@ -58,17 +59,17 @@ class Fidelity:
 
     def __post_init__(self) -> None:
         for name in ("epochs", "swaps", "seeds"):
-            check_integer(f"evaluation.fidelity.{name}", getattr(self, name), minimum=1)
+            check_integer(f"evaluation.fidelity.{name}", vars(self)[name], minimum=1)
         if self.keep is not None and not isinstance(self.keep, str):
             raise InputError(
                 f"evaluation.fidelity.keep must be a folder or null, not {self.keep!r}"
             )
 
     def ask(self, subject: Subject) -> Answer:
-        """Train the classifiers and show them swaps."""
+        """Train the classifiers and classify swaps."""
         title = "Does a swap have the content it was given?"
         train, test = subject.splits.train, subject.splits.test
-        if not hasattr(subject.model, "swap"):
+        if not separates(subject.model.codes(train.singles([0]))):
             return Answer(title, ["Not asked: the model has no content and style to swap."])
         if test is None or not set(test.group_names) <= set(train.group_names):
             return Answer(title, ["Not asked: there is no test split of groups seen in training."])
@@ -82,25 +83,25 @@ class Fidelity:
         ]
         words = {record["read"]: _percent(record["accuracy"]) for record in records}
         summary = (
-            f"A classifier of real observations is right about {words['real']} percent of those "
-            f"of the test split. Of swaps it reads the group that gave the content in "
-            f"{words['content']} percent, the group that gave the style in {words['style']} "
-            "percent of those whose two groups differ. Reconstructions keep their group in "
-            f"{words['reconstruction']} percent."
+            f"A classifier of real observations has an accuracy of {words['real']} percent on the "
+            f"test split. For swaps of two different groups it predicts the group of the content "
+            f"in {words['content']} percent, and the group of the style in {words['style']} "
+            f"percent. For reconstructions it predicts their group in {words['reconstruction']} "
+            "percent."
         )
         rows = [[LABELS[record["read"]], _percent(record["accuracy"])] for record in records]
         table = Table(
-            "What a classifier of real observations reads, in percent; mean and standard error "
+            "Predictions of a classifier of real observations, in percent; mean and standard error "
             f"over {self.seeds} classifiers.",
-            ["shown", "percent"],
+            ["input: predicted group", "percent"],
             rows,
         )
         return Answer(title, [summary], {"records": records, "swaps": self.swaps}, [table])
 
     def _repetition(
-        self, model: nn.Module, train: GroupedData, test: GroupedData, seed: int
+        self, model: Model, train: GroupedData, test: GroupedData, seed: int
     ) -> dict[str, float]:
-        """What one classifier reads, as fractions."""
+        """Fractions of the predictions of one classifier."""
         classifier = _classifier(train, self.epochs, seed, self.keep)
         labels = common_labels(train, test)[1]
         generator = torch.Generator(train.device).manual_seed(seed)
@@ -108,11 +109,10 @@ class Fidelity:
             torch.randint(len(test), (self.swaps,), generator=generator, device=test.device)
             for _ in range(2)
         )
-        look = test.singles if told_groups(model) else test.observations
-        real = _read(classifier, a.split(CHUNK), test.observations)
-        again = _read(classifier, a.split(CHUNK), lambda rows: model.reconstruct(look(rows)))
         pairs = torch.stack((a, b)).split(CHUNK, 1)
-        swapped = _read(classifier, pairs, lambda rows: model.swap(look(rows[0]), look(rows[1])))
+        real = _predict(classifier, pairs, lambda pair: test.observations(pair[0]))
+        again = _predict(classifier, pairs, lambda pair: _swap(model, test, pair[[0, 0]]))
+        swapped = _predict(classifier, pairs, lambda pair: _swap(model, test, pair))
         other = labels[a] != labels[b]
         return {
             "real": float((real == labels[a]).double().mean()),
@@ -122,12 +122,18 @@ class Fidelity:
         }
 
 
+def _swap(model: Model, data: GroupedData, pair: Tensor) -> Tensor:
+    """The contents of observations ``pair[0]`` decoded with the styles of ``pair[1]``."""
+    codes, other = (model.codes(data.singles(rows)) for rows in pair)
+    return model.decode(**{**codes, "style": other["style"]})
+
+
 def _percent(value: Estimate) -> str:
     return value.text(1, scale=100)
 
 
 def _classifier(train: GroupedData, epochs: int, seed: int, keep: str | None) -> Encoder:
-    """A network trained on real observations; its posterior means are the logits of groups."""
+    """A network trained on real observations; its outputs are the logits of groups."""
     kept = None if keep is None else Path(keep).expanduser() / _name(train, epochs, seed)
     with torch.random.fork_rng([train.device] if train.device.type == "cuda" else []):
         torch.manual_seed(seed)  # of initial weights and dropout
@@ -142,7 +148,7 @@ def _classifier(train: GroupedData, epochs: int, seed: int, keep: str | None) ->
 
 
 def _name(train: GroupedData, epochs: int, seed: int) -> str:
-    """A file name that stands for all that a classifier depends on."""
+    """A file name by a hash of everything that a classifier depends on."""
     where = f"{epochs} {seed} {BATCH} {LEARNING_RATE} {train.device.type} {torch.__version__}"
     digest = hashlib.blake2b(where.encode(), digest_size=16)
     for rows in torch.arange(len(train), device=train.device).split(CHUNK):
@@ -152,7 +158,7 @@ def _name(train: GroupedData, epochs: int, seed: int) -> str:
 
 
 def _keep(classifier: Encoder, path: Path) -> None:
-    """Write it to ``path``, which another process may be doing as well."""
+    """Write a classifier to ``path``, which another process may write too."""
     path.parent.mkdir(parents=True, exist_ok=True)
     own = path.with_stem(f"{path.stem}-{os.getpid()}")
     write_checkpoint(own, {"model": classifier.state_dict()})
@@ -183,8 +189,8 @@ def _train(
 
 
 @torch.no_grad()
-def _read(
-    classifier: Encoder, pieces: Sequence[Tensor], show: Callable[[Tensor], Tensor]
+def _predict(
+    classifier: Encoder, pieces: Sequence[Tensor], observe: Callable[[Tensor], Tensor]
 ) -> Tensor:
-    """The groups that the classifier reads from what ``show`` makes of the rows of each piece."""
-    return torch.cat([classifier(show(rows))[0].mean.argmax(1) for rows in pieces])
+    """The classifier's predictions for the observations that ``observe`` makes of each piece."""
+    return torch.cat([classifier(observe(rows))[0].mean.argmax(1) for rows in pieces])

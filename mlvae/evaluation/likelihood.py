@@ -1,12 +1,13 @@
-"""How probable does the model find observations, alone and in groups?
+"""The model's probability of observations, alone and in groups.
 
-The group bound over every split; and for groups of several sizes the importance-weighted bound on
-log p(x_G), which is tighter, and ever more so with more draws.
+The bound over every split; and for groups of several sizes the importance-weighted bound on
+log p(x_G), which is tighter, and approaches log p(x_G) with more samples.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -17,7 +18,7 @@ from mlvae.evaluation.charts import curves
 from mlvae.evaluation.codes import disjoint_sets
 from mlvae.evaluation.importance import importance_weighted_bound
 from mlvae.evaluation.subject import Subject
-from mlvae.models import MLVAE, VAE
+from mlvae.models import traits
 from mlvae.parts import take_lists
 from mlvae.training import evaluate_bound
 from mlvae.training.seeding import seeded
@@ -27,14 +28,14 @@ __all__ = ["Likelihood"]
 
 @dataclass(frozen=True)
 class Likelihood:
-    """The question, and how it is asked.
+    """The question and its options.
 
     Args:
-        sizes: of the groups for the importance-weighted bound; those larger than all groups of
-            the test split are left out.
+        sizes: sizes of groups for the importance-weighted bound. Sizes above the largest group of
+            the test split are not used.
         groups: number of groups of each size, drawn from the test split.
-        num_content: draws of the content, for each of several bounds.
-        num_style: draws of each style for every draw of the content.
+        num_content: numbers K of content samples, one bound for each.
+        num_style: samples of each style for every sample of the content.
     """
 
     sizes: tuple[int, ...] = (1, 5, 20)
@@ -55,23 +56,23 @@ class Likelihood:
 
     def ask(self, subject: Subject) -> Answer:
         """Evaluate the bounds."""
-        title = "How probable does the model find observations?"
+        title = "How probable are the observations under the model?"
         bounds = {
             name: evaluate_bound(subject.model, data, subject.batching, seed=subject.seed)
             for name, data in subject.splits
         }
         metrics: dict[str, object] = {"bound": bounds}
         tables, figures, words = [_bound_table(bounds)], [], [_bound_words(bounds)]
-        if subject.splits.test is not None and isinstance(subject.model, MLVAE | VAE):
+        if subject.splits.test is not None and traits(subject.model).importance_weighted:
             records = self._importance_weighted(subject, subject.splits.test)
             metrics["importance_weighted"] = records
             tables.append(self._table(records))
             figures.append(_figure(records))
             words.append(
-                "The importance-weighted bound is on log p(x_G) of whole groups, here divided by "
-                "their size. Differences between its rows with the same size are on the same "
-                "groups; the standard error is over groups. What an observation gains from its "
-                "group is the difference between sizes. The plain VAE knows of no groups."
+                "The importance-weighted bound is on log p(x_G) of whole groups, divided by their "
+                "size. Rows with the same size use the same groups; the standard error is over "
+                "groups. The difference between sizes is the gain of an observation from its "
+                "group. The plain VAE does not use groups."
             )
         return Answer(title, words, metrics, tables, figures)
 
@@ -95,12 +96,12 @@ class Likelihood:
         return records
 
     def _record(
-        self, name: str, model: MLVAE | VAE, data: GroupedData, size: int, num_content: int
+        self, name: str, model: Any, data: GroupedData, size: int, num_content: int
     ) -> dict[str, object]:
         values = importance_weighted_bound(
             model, data, num_content=num_content, num_style=self.num_style
         )
-        if isinstance(model, VAE):
+        if len(values) != data.groups.num_groups:  # a model without groups
             values = data.groups.sum(values)
         return {
             "model": name,
@@ -117,8 +118,8 @@ class Likelihood:
             row = cells.setdefault((record["model"], record["group_size"]), {})
             row[record["num_content"]] = record["bound_per_observation"].text(2)
         return Table(
-            "Importance-weighted bound in nats per observation of the test split, from K draws of "
-            f"the content (a VAE: of its latent) with {self.num_style} of each style.",
+            "Importance-weighted bound in nats per observation of the test split, from K samples "
+            f"of the content (a VAE: of its latent) with {self.num_style} of each style.",
             ["model", "group size", *[f"K = {number}" for number in self.num_content]],
             [[name, str(size), *row.values()] for (name, size), row in cells.items()],
         )
@@ -129,13 +130,13 @@ def _bound_table(bounds: dict[str, dict[str, float]]) -> Table:
     terms = {}
     for name in next(iter(bounds.values())):
         term, _, unit = name.rpartition("_per_")
-        if unit == ("group" if term == "content_kl" else "observation"):
+        if unit in ("observation", "group") and name != "elbo_per_group":
             terms[name] = f"{term.replace('_', ' ')} per {unit}"
     rows = [
         [split, *[f"{values[name]:.2f}" for name in terms]] for split, values in bounds.items()
     ]
     return Table(
-        "The bound and its terms in nats, from one draw of every latent, over batches as in "
+        "The bound and its terms in nats, from one sample of every latent, over batches as in "
         "training.",
         ["split", *terms.values()],
         rows,
@@ -144,10 +145,15 @@ def _bound_table(bounds: dict[str, dict[str, float]]) -> Table:
 
 def _bound_words(bounds: dict[str, dict[str, float]]) -> str:
     split = "test" if "test" in bounds else next(iter(bounds))
+    if "elbo_per_observation" not in bounds[split]:
+        return (
+            f"The model has no bound on log p(x). Its loss on the {split} split is "
+            f"{bounds[split]['loss']:.2f}."
+        )
     return (
         f"On the {split} split the bound is {bounds[split]['elbo_per_observation']:.2f} nats per "
         "observation. Log-probabilities and divergences are sums over elements and dimensions. "
-        "The bound depends on the sizes of groups, so compare runs with equal batches only."
+        "The bound depends on the sizes of groups, so compare only runs with equal batches."
     )
 
 
@@ -158,8 +164,8 @@ def _figure(records: list[dict]) -> Figure:
         lines.setdefault(label, {})[record["num_content"]] = record["bound_per_observation"]
     return curves(
         "likelihood",
-        "The importance-weighted bound against the number of draws of the content: it tightens "
-        "as they grow. Bars: standard error over groups.",
+        "The importance-weighted bound against the number of content samples: more samples give a "
+        "tighter bound. Bars: standard error over groups.",
         {"bound, nats per observation": lines},
-        x_label="K, draws of the content",
+        x_label="K, content samples",
     )

@@ -169,7 +169,7 @@ def _codes(
     if values == "means":
         return pooled.mean.cpu()
     generator = seeded(torch.Generator(sets.device), seed, f"{code.name} draws of {of}")
-    return pooled.sample(generator=generator).cpu()
+    return pooled.sample_groups(generator=generator).cpu()
 
 
 def _run(task: _Task) -> list[tuple[tuple, ProbeScore]]:

@@ -1,18 +1,17 @@
-"""What questions are asked of: a trained model, its data, and the controls beside it."""
+"""The subject of the questions: a trained model, its data, and the controls."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
-from torch import nn
 
-from mlvae.accumulation import OF_POSTERIORS
 from mlvae.data import Grouped, GroupedData, Shuffled, Splits
 from mlvae.errors import InputError
-from mlvae.evaluation.codes import Representation, Told, pixels, representations
-from mlvae.models import build, told_groups
+from mlvae.evaluation.codes import Representation, pixels, representations
+from mlvae.models import build, traits
+from mlvae.training.checks import with_needs
 from mlvae.training.seeding import seeded
 
 __all__ = ["Code", "Subject", "known_splits"]
@@ -24,113 +23,114 @@ class Code(NamedTuple):
     Attributes:
         name: in records.
         label: in tables and figures.
-        representation: from observations to posteriors, or from them and their groups.
+        representation: from a batch of single observations to posteriors.
         accumulation: name of the rule that pools it; None is the product of normals.
-        random: whether its posteriors have variances to draw from.
+        random: whether samples of its posteriors differ.
     """
 
     name: str
     label: str
-    representation: Representation | Told
+    representation: Representation
     accumulation: str | None = None
     random: bool = True
 
 
 @dataclass(frozen=True)
 class Subject:
-    """A trained model beside controls that a good figure must beat.
+    """A trained model, and controls that it must exceed.
 
     Attributes:
         model: in evaluation mode.
         splits: the observations; the model was trained on ``splits.train``.
         vae: a plain VAE trained the same way, or None.
-        batching: of the training, which sets the size of groups in the bound.
-        seed: of the training; decides the weights of the untrained control.
+        batching: batching of the training, which sets the sizes of groups in the bound.
+        seed: seed of the training; it determines the weights of the untrained control.
         workers: processes that train probes.
-        progress: whether to show progress on the terminal.
+        progress: whether the terminal shows progress.
     """
 
-    model: nn.Module
+    model: Any
     splits: Splits
-    vae: nn.Module | None = None
+    vae: Any = None
     batching: Shuffled | Grouped = field(default_factory=Shuffled)
     seed: int = 0
     workers: int = 1
     progress: bool = False
 
     def held_out(self) -> tuple[str, GroupedData]:
-        """Observations of the test's groups to train probes on, and what they are called.
+        """The observations to train probes on, with the name of their split.
 
-        Those of validation, which the model was not trained on, unless it has groups of its own.
+        The validation split, on which the model was not trained, if it has all groups of the test
+        split; else the training split.
         """
         test, validation = self.splits.test, self.splits.validation
-        if validation is not None and set(test.group_names) <= set(validation.group_names):
-            return "validation", validation
+        if test is not None and validation is not None:
+            if set(test.group_names) <= set(validation.group_names):
+                return "validation", validation
         return "train", self.splits.train
 
-    def untrained(self) -> nn.Module | None:
-        """The model as it was before its first step; None if it cannot be built from its config.
+    def untrained(self) -> Any:
+        """The model with its initial weights, or None if its config does not describe it.
 
-        The weights are those that ``scripts/train.py`` starts from with the same seed. None too of
-        a model that is told the groups: untrained it would tell what it was told.
+        The weights are those of ``scripts/train.py`` with the same seed. None also for a model with
+        codes that are looked up from given values: without training these codes separate the
+        groups already.
         """
-        config = getattr(self.model, "config", None)
-        if config is None or told_groups(self.model):
+        stated = traits(self.model)
+        if stated.config is None or stated.shape is None or stated.given_codes:
             return None
         with torch.random.fork_rng():
             seeded(torch.default_generator, self.seed, "initial weights")
             try:
-                model = build(self.model.shape, config)
-            except InputError:  # of a class, network or likelihood of one's own
+                model = build(stated.shape, stated.config)
+            except InputError:  # a model, network or likelihood of the user's own
                 return None
         return model.to(next(self.model.parameters()).device).eval()
 
     def codes(self) -> list[Code]:
         """The model's own codes, then the controls."""
-        own = representations(self.model)
-        rule = getattr(self.model, "accumulation", None)
-        rule = OF_POSTERIORS.get(rule, rule)
+        data, stated = self.splits.train, traits(self.model)
+        given = " given the label" if stated.given_codes else ""
         codes = [
-            Code(
-                name,
-                _label(name, representation),
-                representation,
-                rule if name == "content" else None,
-            )
-            for name, representation in own.items()
+            Code(name, f"{name}{given}", code, stated.pooling.get(name), _random(code, data))
+            for name, code in representations(self.model, data).items()
         ]
         if self.vae is not None:
-            codes.append(Code("vae", "plain VAE, latent", self.vae.infer))
+            name, code = next(iter(representations(self.vae, data).items()))
+            codes.append(Code("vae", f"plain VAE, {name}", code))
         if (untrained := self.untrained()) is not None:
-            name, representation = next(iter(representations(untrained).items()))
-            label, rule = f"untrained encoder, {name}", codes[0].accumulation
-            codes.append(Code("untrained", label, representation, rule))
+            name, code = next(iter(representations(untrained, data).items()))
+            label = f"untrained encoder, {name}"
+            codes.append(
+                Code("untrained", label, code, codes[0].accumulation, _random(code, data))
+            )
         return [*codes, Code("raw", self.raw_label, pixels, random=False)]
 
     @property
     def raw_label(self) -> str:
-        """What observations themselves are called."""
+        """The name of the observations themselves."""
         return "raw pixels" if len(self.splits.train.shape) == 3 else "raw observations"
 
 
-def known_splits(model: nn.Module, splits: Splits) -> tuple[Splits, list[str]]:
-    """The splits that the model can be asked of, and the names of those it cannot.
+@torch.no_grad()
+def _random(representation: Representation, data: GroupedData) -> bool:
+    return representation(data.singles([0])).random
 
-    A model that is told the groups, in training, knows no others.
+
+def known_splits(model: object, splits: Splits) -> tuple[Splits, list[str]]:
+    """The splits with the given values that the model needs, and the names of unusable splits.
+
+    A model whose codes are looked up from labels cannot encode groups outside its training data.
     """
-    if not told_groups(model):
-        return splits, []
-    known = {}
+    known, unknown = {}, []
     for name, data in splits:
         try:
-            model.check_groups(data.group_names)
+            known[name] = with_needs(model, data, name)
         except InputError:
             if name == "train":
                 raise
-        else:
-            known[name] = data
-    return Splits(**known), [name for name, _ in splits if name not in known]
-
-
-def _label(name: str, representation: Representation | Told) -> str:
-    return f"{name} given the group" if isinstance(representation, Told) else name
+            if traits(model).given_codes:
+                unknown.append(name)
+            else:
+                known[name] = data
+    return Splits(**known), unknown

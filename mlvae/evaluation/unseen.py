@@ -1,7 +1,7 @@
-"""Does it hold for groups never seen in training?
+"""Does the model separate groups that it never saw in training?
 
-Groups that were kept out of training are identified from a few of their observations, and told
-apart in pairs, by the distance of codes alone: nothing is trained on them.
+Groups outside the training data are identified from a few of their observations, and verified in
+pairs, by the distance of codes alone. No parameter is trained on them.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ __all__ = ["Unseen"]
 
 @dataclass(frozen=True)
 class Unseen:
-    """The question, and how it is asked.
+    """The question and its options.
 
     Args:
-        shots: observations by which a group is known, for each of several tasks.
-        distances: of "cosine" and "mahalanobis".
-        galleries: random choices of those observations.
-        pairs: of one group, and of two, in a repetition of the verification.
-        most_members: observations of a group that take part at most, drawn at random.
+        shots: numbers n of known observations of each group, one task for each.
+        distances: distances between codes: "cosine", "mahalanobis".
+        galleries: random choices of the known observations.
+        pairs: pairs of one group, and pairs of two groups, in a repetition of the verification.
+        most_members: largest number of observations of a group, drawn at random.
     """
 
     shots: tuple[int, ...] = (1, 5, 10)
@@ -56,12 +56,12 @@ class Unseen:
 
     def ask(self, subject: Subject) -> Answer:
         """Identify and verify unseen groups."""
-        title = "Does it hold for groups never seen in training?"
+        title = "Does it work for groups never seen in training?"
         if subject.splits.unseen is None:
             return Answer(
                 title,
                 [
-                    "Not asked: no groups were kept out of training. For MNIST, train with "
+                    "Not asked: all groups were used in training. For MNIST, train with "
                     "dataset.unseen_groups=[7,8,9]."
                 ],
             )
@@ -73,9 +73,9 @@ class Unseen:
             return Answer(
                 title,
                 [
-                    f"Not asked: of {data.groups.num_groups} groups kept out of training, "
-                    f"{int((sizes >= least).sum())} have {least} observations, and it takes two "
-                    "to tell apart. Keep more groups out of training."
+                    f"Not asked: of {data.groups.num_groups} unseen groups, "
+                    f"{int((sizes >= least).sum())} have {least} observations, but at least two "
+                    "groups are needed. Keep more groups out of training."
                 ],
             )
         codes = self._codes(subject)
@@ -102,7 +102,7 @@ class Unseen:
         return Answer(title, self._words(labels, data, records), metrics, tables, [figure])
 
     def _limited(self, data: GroupedData) -> GroupedData:
-        """At most ``most_members`` observations of every group."""
+        """The data with at most ``most_members`` observations of every group."""
         if int(data.groups.sizes.max()) <= self.most_members:
             return data
         generator = torch.Generator(data.device).manual_seed(0)
@@ -112,9 +112,9 @@ class Unseen:
         return data.subset(order[rank < self.most_members])
 
     def _codes(self, subject: Subject) -> list[Code]:
-        """The codes to compare: the usual ones, and principal components of the same number."""
+        """The codes to compare: the subject's, and as many principal components."""
         codes = subject.codes()
-        dim = getattr(subject.model, "content_dim", None) or subject.model.latent_dim
+        dim = codes[0].representation(subject.splits.train.singles([0])).mean.shape[1]
         components = principal_components(subject.splits.train, dim)
         name = f"{dim} principal components"
         return [*codes[:-1], Code("pca", name, components, random=False), codes[-1]]
@@ -148,16 +148,15 @@ class Unseen:
             if record["shots"] == shots and record["distance"] == self.distances[0]
         ]
         chance = 100 * records[0]["chance"]
-        taking_part = {record["shots"]: record["num_groups"] for record in records}
+        used = {record["shots"]: record["num_groups"] for record in records}
         return [
             f"{data.groups.num_groups} groups that the model never saw, {len(data):,} "
-            f"observations. Each known by {shots}, the others are assigned to the right group in "
-            f"percent ({self.distances[0]} distance of posterior means; chance is {chance:.1f}): "
-            + ", ".join(found)
-            + ".",
+            f"observations. With {shots} known of each group, the others are assigned to the "
+            f"right group in percent ({self.distances[0]} distance of posterior means; chance is "
+            f"{chance:.1f}): " + ", ".join(found) + ".",
             f"Standard errors are over {self.galleries} random galleries, the same for all codes. "
-            "From n observations, only groups that have more take part: "
-            + ", ".join(f"{number} at n = {n}" for n, number in taking_part.items())
+            "A task with n known observations uses the groups with more than n: "
+            + ", ".join(f"{number} at n = {n}" for n, number in used.items())
             + ".",
         ]
 
@@ -197,8 +196,7 @@ class Unseen:
 
 def _posterior(code: Code, data: GroupedData) -> DiagonalGaussian:
     """The codes of all observations on the host, where distances are computed."""
-    posterior = encode(code.representation, data)
-    return compact(DiagonalGaussian(posterior.mean.cpu(), posterior.log_variance.cpu()))
+    return compact(encode(code.representation, data).moments().to("cpu"))
 
 
 def _figure(labels: dict[str, str], records: list[dict]) -> Figure:

@@ -1,22 +1,35 @@
-"""Models: each returns an objective for a batch, and can be written down and rebuilt."""
+"""Models: each returns an objective for a batch, and can be rebuilt from plain values.
+
+:mod:`mlvae.models.protocol` describes the interface of a model.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from mlvae.errors import InputError, check_choice
-from mlvae.likelihoods import LIKELIHOODS
 from mlvae.models.ada import AdaVAE
-from mlvae.models.conditional import ConditionalVAE, told_groups
+from mlvae.models.conditional import ConditionalVAE
 from mlvae.models.mlvae import MLVAE
+from mlvae.models.protocol import Model, Traits, traits
 from mlvae.models.vae import VAE
-from mlvae.networks import NETWORKS
 from mlvae.parts import from_config
-from mlvae.separation import Separation
 
-__all__ = ["MLVAE", "VAE", "AdaVAE", "ConditionalVAE", "build", "told_groups"]
+__all__ = [
+    "MLVAE",
+    "MODELS",
+    "VAE",
+    "AdaVAE",
+    "ConditionalVAE",
+    "Model",
+    "Traits",
+    "build",
+    "traits",
+]
 
-MODELS = {"MLVAE": MLVAE, "VAE": VAE, "AdaVAE": AdaVAE, "ConditionalVAE": ConditionalVAE}
+#: The models of this library by name.
+MODELS: dict[str, Any] = {model.__name__: model for model in (MLVAE, VAE, AdaVAE, ConditionalVAE)}
 
 
 def build(
@@ -24,32 +37,29 @@ def build(
     config: Mapping[str, object],
     *,
     group_names: Sequence[object] | None = None,
-) -> MLVAE | VAE | ConditionalVAE:
-    """The model that a plain dictionary describes, as configs and checkpoints hold it.
+) -> Any:
+    """Build the model that a plain dictionary describes, as configs and checkpoints hold it.
 
     Args:
         shape: shape of one observation; images (channels, height, width).
-        config: ``name`` of the model, and its keyword arguments; ``network`` and ``likelihood``
-            are dictionaries themselves. ``model.config`` is such a dictionary.
-        group_names: labels of the groups of the training data, for a model that is told them and
-            whose ``config`` does not say them.
+        config: ``name`` of the model, and its keyword arguments. ``network``, ``likelihood`` and
+            other parts are dictionaries themselves. ``model.config`` is such a dictionary.
+        group_names: labels of the groups of the training data, for a model with the option
+            ``group_names`` that ``config`` does not set.
 
     Raises:
         InputError: if a name or an option is unknown, or a value is out of range.
     """
     if not isinstance(config, Mapping):
         raise InputError(f"model must be options by name, its name among them, not {config!r}")
-    options = dict(config)
-    name = options.pop("name", None)
+    values = dict(config)
+    name = values.pop("name", None)
     check_choice("model.name", name, MODELS)
-    for key in options:
-        check_choice(f"an option of model {name}", key, MODELS[name].OPTIONS)
-    if "network" in options:
-        options["network"] = from_config(options["network"], NETWORKS, "network")
-    if "likelihood" in options:
-        options["likelihood"] = from_config(options["likelihood"], LIKELIHOODS, "likelihood")
-    if "separation" in options:
-        options["separation"] = from_config(options["separation"], (Separation,), "separation")
-    if "group_names" in MODELS[name].OPTIONS and options.get("group_names") is None:
-        options["group_names"] = group_names
-    return MODELS[name](shape, **options)
+    model = MODELS[str(name)]
+    known = model.Options.__dataclass_fields__
+    for key in values:
+        check_choice(f"an option of model {name}", key, known)
+    if "group_names" in known and values.get("group_names") is None:
+        values["group_names"] = group_names
+    options = from_config(values, (model.Options,), "model")
+    return model(shape, **vars(options))

@@ -1,12 +1,11 @@
-r"""The adaptive VAEs: of a pair, what is alike is shared, dimension by dimension.
+r"""The adaptive VAEs: the similar dimensions of a pair share their posterior.
 
 Shapes: N observations, G groups of at most two, L latent dimensions, ... one observation.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -16,50 +15,62 @@ from mlvae.batch import Batch
 from mlvae.errors import InputError, check_choice
 from mlvae.gaussian import DiagonalGaussian
 from mlvae.groups import Groups
-from mlvae.likelihoods import Bernoulli, Likelihood
-from mlvae.models.vae import VAE
-from mlvae.networks import MLP, Network
+from mlvae.models.protocol import takes_options
+from mlvae.models.vae import VAE, VAEOptions
 from mlvae.objectives import Objective
 
-__all__ = ["AdaVAE", "shared_dimensions"]
+__all__ = ["AdaVAE", "AdaVAEOptions", "shared_dimensions"]
 
 AVERAGES = {"product": product, "mean": mean}
 
 
-class AdaVAE(VAE):
-    r"""A VAE trained on pairs that agree in some factors, nobody says which or how many.
+@dataclass(frozen=True)
+class AdaVAEOptions(VAEOptions):
+    """Options of :class:`AdaVAE`."""
 
-    For the two observations of a pair, dimensions whose posteriors differ little
-    (:func:`shared_dimensions`) take a common posterior, of the others each keeps its own. With
-    these posteriors :math:`\hat q`, the bound of a pair is that of two observations,
+    average: str = "product"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_choice("average", self.average, AVERAGES)
+
+
+@takes_options(AdaVAEOptions)
+class AdaVAE(VAE):
+    r"""A VAE for pairs of observations that agree in an unknown subset of factors.
+
+    The posteriors of the two observations of a pair are compared dimension by dimension.
+    Dimensions with a small difference (:func:`shared_dimensions`) get a common posterior; the
+    other dimensions keep their own. With these posteriors :math:`\hat q`, the bound of a pair is
+    that of two observations,
 
     .. math:: \sum_{i = 1, 2} \mathbb E_{\hat q(z \mid x_i)}[\log p(x_i \mid z)]
         - \beta \, \mathrm{KL}(\hat q(z \mid x_i) \,\|\, p(z))
 
-    with a draw for each observation. The KL of a shared dimension counts twice, once for each
+    with one sample for each observation. The KL of a shared dimension counts twice, once for each
     observation, unlike the content of :class:`~mlvae.models.MLVAE`. Any :math:`\hat q` gives a
     lower bound on :math:`\log p(x_1) + \log p(x_2)` under the plain VAE's model. F. Locatello,
     B. Poole, G. Rätsch, B. Schölkopf, O. Bachem, M. Tschannen: Weakly-Supervised Disentanglement
     Without Compromises. ICML 2020, arXiv:2002.02886.
 
-    Batches are pairs while training: ``Grouped(members=2)``. A group of one, as a label with an
-    odd number of observations leaves it, has nothing to share. In evaluation mode nobody shares
-    and groups may have any size: the bound is the plain VAE's, so the two compare per
-    observation. Either way the loss is in nats per group, twice the mean over observations that
-    the authors' code has.
+    Training batches consist of pairs: ``Grouped(members=2)``. A group of one observation, as a
+    label with an odd number of observations has it, shares nothing. In evaluation mode no
+    dimension is shared and groups may have any size: the bound is that of the plain VAE, so the
+    two compare per observation. In both modes the loss is in nats per group, twice the mean over
+    observations of the authors' code.
 
     Args:
         shape: shape of one observation; images (channels, height, width).
         latent_dim: L.
         network: builds the encoder and the decoder.
         likelihood: the observation model p(x | z).
+        kl_weight: :math:`\beta`, factor of the KL in the loss; 1 is the bound.
         average: the common posterior of two observations.
 
             - "product": their normalised product, as in the ML-VAE: Ada-ML-VAE. The authors'
-              code (disentanglement_lib, and disent after it) has instead the harmonic mean of the
-              variances, twice the product's.
+              code (disentanglement_lib, and disent after it) uses the harmonic mean of the
+              variances instead, twice the variance of the product.
             - "mean": the mean of means and of variances, as in the GVAE: Ada-GVAE.
-        kl_weight: :math:`\beta`, factor of the KL in the loss; 1 is the bound.
 
     Raises:
         InputError: if an option is out of range.
@@ -70,47 +81,24 @@ class AdaVAE(VAE):
         torch.Size([3])
     """
 
-    OPTIONS = ("latent_dim", "network", "likelihood", "average", "kl_weight")
-
-    def __init__(
-        self,
-        shape: Sequence[int],
-        *,
-        latent_dim: int = 20,
-        network: Network = MLP(),  # noqa: B008 (frozen)
-        likelihood: Likelihood = Bernoulli(),  # noqa: B008 (frozen)
-        average: str = "product",
-        kl_weight: float = 1.0,
-    ) -> None:
-        check_choice("average", average, AVERAGES)
-        super().__init__(
-            shape,
-            latent_dim=latent_dim,
-            network=network,
-            likelihood=likelihood,
-            kl_weight=kl_weight,
-        )
-        self.average = average
-
-    @property
-    def config(self) -> dict[str, object]:
-        """Everything but the shape that :func:`mlvae.models.build` needs to build it again."""
-        return {**super().config, "average": self.average}
+    Options = AdaVAEOptions
+    options: AdaVAEOptions
+    largest_group = 2
 
     def forward(self, batch: Batch, *, generator: torch.Generator | None = None) -> Objective:
-        """The bound of each group of a batch, from one draw of every latent.
+        """The bound of each group of a batch, from one sample of every latent.
 
         Args:
-            batch: observations, float (N, ...) on the model's device, and their groups; while
-                training, of two observations or one.
+            batch: observations, float (N, ...) on the model's device, and their groups; in
+                training mode, groups of one or two observations.
             generator: source of the noise, on the model's device; None is torch's own.
 
         Raises:
-            InputError: if a group has more than two observations while training. On a CUDA
-                device, and compiled, only what their mean number tells is noticed: to look at the
-                others would be to wait for it.
+            InputError: in training mode, if a group has more than two observations. On a CUDA
+                device and compiled, the sizes are not read, because that would wait for the
+                device; :func:`mlvae.train` checks them once per epoch.
         """
-        x, groups = batch
+        x, groups = batch.x, batch.groups
         (latent,) = self.encoder(x)
         if self.training:
             _check_pairs(groups)
@@ -121,15 +109,15 @@ class AdaVAE(VAE):
         )
         return replace(
             single,
-            loss=single.loss * (groups.num_observations / groups.num_groups),
+            losses={"model": single.loss * (groups.num_observations / groups.num_groups)},
             elbo=groups.sum(single.elbo),
             num_groups=groups.num_groups,
         )
 
     def _adapted(self, latent: DiagonalGaussian, groups: Groups) -> DiagonalGaussian:
-        """The posterior (N, L) of each observation, with what its pair shares averaged."""
+        """The posteriors (N, L) with the shared dimensions of each pair averaged."""
         shared = shared_dimensions(latent, groups)
-        common = AVERAGES[self.average](latent, groups)
+        common = AVERAGES[self.options.average](latent, groups)
         return DiagonalGaussian(
             torch.where(shared, groups.spread(common.mean), latent.mean),
             torch.where(shared, groups.spread(common.log_variance), latent.log_variance),
@@ -138,21 +126,21 @@ class AdaVAE(VAE):
 
 @torch.no_grad()
 def shared_dimensions(latent: DiagonalGaussian, groups: Groups) -> Tensor:
-    r"""In which dimensions the two observations of each pair are alike: a mask (N, L).
+    r"""The dimensions that the two observations of each pair share: a mask (N, L).
 
     With the divergence of each dimension
 
     .. math:: \delta_d = \mathrm{KL}(q(z_d \mid x_1) \,\|\, q(z_d \mid x_2)), \qquad
         \tau = \tfrac12 \left( \max_d \delta_d + \min_d \delta_d \right)
 
-    those with :math:`\delta_d < \tau` are shared (Locatello et al. 2020). At least one is not, and
-    at least one is unless all differ equally: then none is, so neither of an observation with
-    itself, a group of one. :math:`x_1` is the one that comes first in the batch. No gradient
-    passes through the choice.
+    the dimensions with :math:`\delta_d < \tau` are shared (Locatello et al. 2020). At least one
+    dimension is not shared. At least one is shared, unless all divergences are equal: then none
+    is. So a group of one observation shares none. :math:`x_1` comes first in the batch. No
+    gradient passes through the mask.
 
     Args:
         latent: q(z | x_i), (N, L).
-        groups: of one or two observations each.
+        groups: groups of one or two observations.
 
     Example:
         >>> q = DiagonalGaussian(torch.tensor([[0.0, 0.0], [0.1, 2.0]]), torch.zeros(2, 2))
@@ -164,22 +152,20 @@ def shared_dimensions(latent: DiagonalGaussian, groups: Groups) -> Tensor:
     total = groups.spread(groups.sum(place))
     other = torch.where(groups.spread(groups.sizes) == 2, total - place, place)
     first, second = latent[torch.minimum(place, other)], latent[torch.maximum(place, other)]
-    # One dimension at a time is a Gaussian with L = 1.
+    # Each dimension is a Gaussian with L = 1.
     delta = DiagonalGaussian(first.mean[..., None], first.log_variance[..., None]).kl(
         DiagonalGaussian(second.mean[..., None], second.log_variance[..., None])
     )
     low, high = delta.aminmax(dim=1, keepdim=True)
-    return delta < 0.5 * high + 0.5 * low  # halved first: the sum may overflow
+    return delta < 0.5 * high + 0.5 * low  # each half first: the sum may overflow
 
 
 def _check_pairs(groups: Groups) -> None:
-    """Raise :class:`InputError` if some group has more than two observations."""
-    if groups.sizes.device.type == "cpu" and not torch.compiler.is_compiling():
-        largest = int(groups.sizes.max())
-    else:  # not less than the mean, which is known here
-        largest = -(-groups.num_observations // groups.num_groups)
-    if largest > 2:
+    """Raise :class:`InputError` if a group on the CPU has more than two observations."""
+    if groups.sizes.device.type != "cpu" or torch.compiler.is_compiling():
+        return
+    if (largest := int(groups.sizes.max())) > 2:
         raise InputError(
-            f"AdaVAE is trained on groups of two, not on one of at least {largest}; use "
+            f"AdaVAE is trained on groups of at most 2 observations, not of {largest}; use "
             "batching=grouped with batching.members=2"
         )

@@ -1,7 +1,7 @@
-"""The decoder a model needs: what a network gives, and what a likelihood learns by itself.
+"""The decoder of a model: a network, and the parameters that a likelihood learns by itself.
 
 Shapes: N observations, ... the shape of one observation, L latent dimensions, P parameters of the
-likelihood an element.
+likelihood per element.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ __all__ = ["SharedScale", "build_decoder", "check_parts"]
 
 
 class SharedScale(nn.Module):
-    """A decoder and one more parameter of the likelihood, which the latents do not decide.
+    """A decoder with one more parameter of the likelihood, which does not depend on the latents.
 
     Args:
-        decoder: gives the others from latents (N, L): (N, P - 1, ...).
-        shape: what the parameter has elements for; it is repeated along axes of length 1.
+        decoder: gives the other parameters (N, P - 1, ...) from latents (N, L).
+        shape: shape of the parameter. It is repeated along axes of length 1.
 
     Attributes:
-        scale: the parameter, before the likelihood bounds it. At the initial 0 it is in the middle
-            of its interval.
+        scale: the parameter, before the likelihood bounds it. The initial value 0 is the middle of
+            its interval.
     """
 
     def __init__(self, decoder: nn.Module, shape: Sequence[int]) -> None:
@@ -40,22 +40,24 @@ class SharedScale(nn.Module):
         """Parameters (N, P, ...) from latents (N, L)."""
         decoded = self.decoder(latent)
         scale = self.scale.expand(len(decoded), 1, *decoded.shape[2:])
-        return torch.cat((decoded, scale), 1)  # in float32, even where autocast decodes in less
+        return torch.cat((decoded, scale), 1)  # float32 even under autocast
 
 
 def check_parts(network: object, likelihood: object) -> None:
-    """Raise :class:`InputError` unless these are what a model is made of, not names or classes."""
+    """Raise :class:`InputError` unless the arguments are a network and a likelihood."""
     check_part("network", network, NETWORKS, ("encoder", "decoder"))
     check_part("likelihood", likelihood, LIKELIHOODS, ("log_prob", "mean", "check"))
     for name, part in (("network", network), ("likelihood", likelihood)):
         if not is_dataclass(part):
-            raise InputError(f"a {name} of your own must be a dataclass, so that it can be saved")
+            raise InputError(
+                f"a {name} must be a dataclass, so that it can be saved, not {part!r}"
+            )
 
 
 def build_decoder(
     network: Network, latent_dim: int, shape: Sequence[int], likelihood: Likelihood
 ) -> nn.Module:
-    """From ``latent_dim`` latents to every parameter of ``likelihood``: (N, L) to (N, P, ...)."""
+    """Build the map from latents (N, L) to all parameters (N, P, ...) of ``likelihood``."""
     if likelihood.scope == "element":
         return network.decoder(latent_dim, shape, likelihood.outputs)
     decoder = network.decoder(latent_dim, shape, likelihood.outputs - 1)

@@ -1,4 +1,4 @@
-"""What a person hands to a model as latents: values, or a posterior that stands for its mean."""
+"""Conversion of user-supplied latents: values, or a posterior whose mean is used."""
 
 from __future__ import annotations
 
@@ -6,35 +6,36 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mlvae.accumulation import Posterior
 from mlvae.errors import InputError
+from mlvae.family import Family, GroupFamily
 
-__all__ = ["side_by_side", "values_of"]
+__all__ = ["Latents", "side_by_side", "values_of"]
+
+#: Values (N, D), or a posterior whose mean (N, D) is used.
+Latents = Tensor | np.ndarray | Family | GroupFamily
 
 
-def values_of(
-    name: str, latents: Tensor | np.ndarray | Posterior, width: int, model: nn.Module
-) -> Tensor:
-    """Values (N, width) of ``latents``, which are such values or a posterior.
+def values_of(name: str, latents: Latents, width: int, model: nn.Module) -> Tensor:
+    """Values (N, width) of ``latents``.
 
     Args:
-        name: of the latents, to begin an error with.
-        latents: an array becomes floats on the device of ``model``.
-        width: their dimensions.
-        model: that takes them.
+        name: name of the latents, first word of an error message.
+        latents: values or a posterior. An array becomes floats on the device of ``model``.
+        width: number of dimensions.
+        model: the model that receives the values.
 
     Raises:
-        InputError: if they are no numbers of that shape.
+        InputError: if the latents are not numbers of that shape.
     """
-    values = getattr(latents, "mean", None)
-    if isinstance(latents, Tensor) or not isinstance(values, Tensor):
-        values = latents
     parameter = next(model.parameters())
-    if isinstance(values, Tensor):
-        values = values.to(parameter.dtype)
+    mean = getattr(latents, "mean", None)
+    if isinstance(latents, Tensor):
+        values = latents.to(parameter.dtype)
+    elif isinstance(mean, Tensor):
+        values = mean.to(parameter.dtype)
     else:
         try:
-            values = torch.from_numpy(np.array(values, dtype=np.float64)).to(parameter)
+            values = torch.from_numpy(np.array(latents, dtype=np.float64)).to(parameter)
         except (TypeError, ValueError) as error:
             raise InputError(
                 f"{name} must be numbers (N, {width}) or a posterior: {error}"
@@ -45,27 +46,26 @@ def values_of(
 
 
 def side_by_side(
-    model: nn.Module,
-    content: Tensor | np.ndarray | Posterior,
-    style: Tensor | np.ndarray | Posterior,
+    model: nn.Module, *, content: Latents, style: Latents, content_dim: int, style_dim: int
 ) -> Tensor:
-    """What the decoder of ``model`` takes: (N, C + S).
+    """The input of the decoder of ``model``: content and style as one row, (N, C + S).
 
     Args:
-        model: one with a ``content_dim`` and a ``style_dim``.
-        content: values (N, C), or a posterior, whose mean is taken.
-        style: values (N, S), likewise. Either may have one row, which then goes with every row of
-            the other.
+        model: the model that receives the values.
+        content: values (N, C), or a posterior, whose mean is used.
+        style: values (N, S), likewise. If one of the two has one row, the row is repeated.
+        content_dim: C.
+        style_dim: S.
 
     Raises:
         InputError: if the shapes do not fit.
     """
-    c = values_of("content", content, model.content_dim, model)
-    s = values_of("style", style, model.style_dim, model)
+    c = values_of("content", content, content_dim, model)
+    s = values_of("style", style, style_dim, model)
     if len(c) != len(s) and 1 not in (len(c), len(s)):
         raise InputError(
             f"content and style must have the same number of rows, not {len(c)} and {len(s)}; "
-            "content[groups.index] gives each observation its group's content"
+            "content[groups.index] gives each observation the content of its group"
         )
     rows = max(len(c), len(s))
     return torch.cat((c.expand(rows, -1), s.expand(rows, -1)), 1)

@@ -1,32 +1,51 @@
-"""The plain variational autoencoder: the baseline that knows of no groups.
+"""The plain variational autoencoder: the baseline without groups.
 
-Shapes: N observations, G groups, L latent dimensions, ... one observation.
+Shapes: N observations, L latent dimensions, ... one observation.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from mlvae.batch import Batch
-from mlvae.errors import check_integer
+from mlvae.errors import check_integer, check_number
 from mlvae.gaussian import DiagonalGaussian
+from mlvae.groups import Groups
 from mlvae.likelihoods import Bernoulli, Likelihood
 from mlvae.models.decoder import build_decoder, check_parts
-from mlvae.models.latents import values_of
+from mlvae.models.latents import Latents, values_of
+from mlvae.models.protocol import config_of, takes_options
 from mlvae.networks import MLP, Network
 from mlvae.objectives import ELBO, Objective
 from mlvae.observations import as_observations, check_shape
-from mlvae.parts import to_config
 
-__all__ = ["VAE"]
+__all__ = ["VAE", "VAEOptions"]
 
 
+@dataclass(frozen=True)
+class VAEOptions:
+    """Options of :class:`VAE`."""
+
+    latent_dim: int = 20
+    network: Network = MLP()
+    likelihood: Likelihood = Bernoulli()
+    kl_weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        check_parts(self.network, self.likelihood)
+        check_integer("latent_dim", self.latent_dim, minimum=1)
+        check_number("kl_weight", self.kl_weight, minimum=0)
+
+
+@takes_options(VAEOptions)
 class VAE(nn.Module):
-    """One latent for each observation; the grouping is ignored.
+    """One latent for each observation; the groups are not used.
 
     D. P. Kingma, M. Welling: Auto-Encoding Variational Bayes. ICLR 2014, arXiv:1312.6114.
 
@@ -45,57 +64,80 @@ class VAE(nn.Module):
         DiagonalGaussian(shape=(5, 4), dtype=torch.float32)
     """
 
-    OPTIONS = ("latent_dim", "network", "likelihood", "kl_weight")
+    Options = VAEOptions
+    options: VAEOptions
+    importance_weighted = True
 
-    def __init__(
-        self,
-        shape: Sequence[int],
-        *,
-        latent_dim: int = 20,
-        network: Network = MLP(),  # noqa: B008 (frozen)
-        likelihood: Likelihood = Bernoulli(),  # noqa: B008 (frozen)
-        kl_weight: float = 1.0,
-    ) -> None:
+    def __init__(self, shape: Sequence[int], **options: Any) -> None:
         super().__init__()
         self.shape = check_shape(shape)
-        check_parts(network, likelihood)
-        check_integer("latent_dim", latent_dim, minimum=1)
-        self.latent_dim = latent_dim
-        self.network = network
-        self.likelihood = likelihood
-        self.encoder = network.encoder(self.shape, (latent_dim,))
-        self.decoder = build_decoder(network, latent_dim, self.shape, likelihood)
-        self.objective = ELBO(kl_weight=kl_weight)
+        self._build(self.Options(**options))
+
+    def _build(self, options: VAEOptions) -> None:
+        self.options = options
+        self.latent_dim = options.latent_dim
+        self.likelihood = options.likelihood
+        self.encoder = options.network.encoder(self.shape, (options.latent_dim,))
+        self.decoder = build_decoder(
+            options.network, options.latent_dim, self.shape, options.likelihood
+        )
+        self.objective = ELBO(kl_weight=options.kl_weight)
 
     @property
-    def config(self) -> dict[str, object]:
-        """Everything but the shape that :func:`mlvae.models.build` needs to build it again."""
-        return {
-            "name": type(self).__name__,
-            "latent_dim": self.latent_dim,
-            "network": to_config(self.network),
-            "likelihood": to_config(self.likelihood),
-            "kl_weight": self.objective.kl_weight,
-        }
+    def config(self) -> dict[str, Any]:
+        """All options as plain values, for :func:`mlvae.models.build`."""
+        return config_of(self, self.options)
+
+    @property
+    def scales(self) -> dict[str, Tensor]:
+        """The factors of the objective that a warm-up sets."""
+        return self.objective.scales
 
     def forward(self, batch: Batch, *, generator: torch.Generator | None = None) -> Objective:
-        """The bound of a batch, from one draw of every latent; its groups are not looked at."""
+        """The bound of each observation, from one sample of every latent.
+
+        Args:
+            batch: observations, float (N, ...) on the model's device. The groups are not used.
+            generator: source of the noise, on the model's device; None is torch's own.
+        """
         (latent,) = self.encoder(batch.x)
         parameters = self.decoder(latent.sample(generator=generator))
         return self.objective(
             log_likelihood=self.likelihood.log_prob(parameters, batch.x), kl=latent.kl()
         )
 
+    def codes(self, batch: Batch) -> dict[str, DiagonalGaussian]:
+        """The posterior "latent" of each observation of a batch, q(z | x_i): (N, L)."""
+        return {"latent": self.infer(batch.x)}
+
+    def posteriors(
+        self, x: Tensor
+    ) -> tuple[DiagonalGaussian, Callable[[Tensor], DiagonalGaussian]]:
+        """The latent posterior of each observation, and an empty style: S = 0.
+
+        Args:
+            x: observations, float (N, ...) on the model's device.
+
+        Returns:
+            q(z | x_i) (N, L), and the style posterior (N, 0) as a function of the latent.
+        """
+        (latent,) = self.encoder(x)
+        return latent, lambda z: DiagonalGaussian.prior(len(x), 0, like=latent.mean)
+
+    def pooled(self, latent: DiagonalGaussian, groups: Groups) -> tuple[DiagonalGaussian, Groups]:
+        """The posteriors ``latent`` (N, L), and the groups that share one: every observation."""
+        return latent, Groups.singletons(len(latent), latent.mean.device)
+
     def infer(self, x: Tensor | np.ndarray) -> DiagonalGaussian:
         """The posterior of each observation x (N, ...), q(z | x_i): shape (N, L)."""
         return self.encoder(as_observations(x, self.shape, self))[0]
 
-    def decode(self, latent: Tensor | np.ndarray | DiagonalGaussian) -> Tensor:
+    def decode(self, latent: Latents) -> Tensor:
         """The expected observation E[x | z] (N, ...) of latents (N, L), or of posterior means."""
         z = values_of("latent", latent, self.latent_dim, self)
         return self.likelihood.mean(self.decoder(z))
 
     @torch.no_grad()
     def reconstruct(self, x: Tensor | np.ndarray, groups: object | None = None) -> Tensor:
-        """Observations x (N, ...) encoded and decoded by posterior means; groups are ignored."""
+        """Encode and decode observations x (N, ...) by posterior means; groups are not used."""
         return self.decode(self.infer(x))

@@ -1,8 +1,8 @@
 """Networks: from observations to posteriors, and from latents to a likelihood's parameters.
 
-A network is described by a small frozen record (:class:`MLP`, :class:`Conv`, :class:`ConvMLP`)
-that builds an encoder and a decoder for the shape of an observation, so a model can be written
-down and rebuilt from plain values.
+A network is a small frozen record (:class:`MLP`, :class:`Conv`, :class:`ConvMLP`) that builds an
+encoder and a decoder for the shape of an observation. So a model can be saved and rebuilt from
+plain values.
 """
 
 from mlvae.networks.coders import (

@@ -1,7 +1,7 @@
-"""Encoders and decoders: a trunk of any kind, and heads for posteriors or parameters on it.
+"""Encoders and decoders: a trunk of any kind, with heads for posteriors or for parameters.
 
-Shapes: N observations, ... the shape of one observation, D a posterior's dimensions, L latent
-dimensions, P parameters of the likelihood an element.
+Shapes: N observations, ... the shape of one observation, D dimensions of a posterior, L latent
+dimensions, P parameters of the likelihood per element.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from mlvae.family import Family, Head
 from mlvae.gaussian import DiagonalGaussian
 
 __all__ = ["ACTIVATIONS", "ConditionalEncoder", "Decoder", "Encoder", "SeparateEncoders"]
@@ -26,67 +27,92 @@ ACTIVATIONS = {
 
 
 class Encoder(nn.Module):
-    """A trunk, and on it one linear head for the mean and log-variance of every posterior.
+    """A trunk, and one linear head for the parameters of every posterior.
 
-    All heads are the rows of one matrix: one product instead of two for each posterior.
+    All heads are the rows of one matrix: one product instead of several.
+
+    Args:
+        trunk: from observations (N, ...) to features (N, width).
+        width: number of features.
+        dims: dimensions D of each posterior.
+        family: family of the posteriors.
     """
 
-    def __init__(self, trunk: nn.Sequential, width: int, dims: Sequence[int]) -> None:
+    def __init__(
+        self,
+        trunk: nn.Sequential,
+        width: int,
+        dims: Sequence[int],
+        family: Head = DiagonalGaussian,
+    ) -> None:
         super().__init__()
         self.trunk = trunk
-        self.heads = nn.Linear(width, 2 * sum(dims))
-        self.dims = tuple(dims)
+        self.family = family
+        self.widths = [family.parameters_per_dim * dim for dim in dims]
+        self.heads = nn.Linear(width, sum(self.widths))
 
-    def forward(self, x: Tensor) -> tuple[DiagonalGaussian, ...]:
-        """One posterior for each of ``dims``, of shape (N, D), from x (N, ...)."""
-        parameters = self.heads(self.trunk(x)).split([d for d in self.dims for _ in "mv"], 1)
-        return tuple(map(DiagonalGaussian, parameters[::2], parameters[1::2]))
+    def forward(self, x: Tensor) -> tuple[Family, ...]:
+        """One posterior of shape (N, D) for each of ``dims``, from x (N, ...)."""
+        parameters = self.heads(self.trunk(x)).split(self.widths, 1)
+        return tuple(map(self.family.from_raw, parameters))
 
 
 class SeparateEncoders(nn.Module):
-    """One encoder for each posterior, with nothing shared."""
+    """One encoder for each posterior, without shared layers."""
 
     def __init__(self, encoders: Sequence[Encoder]) -> None:
         super().__init__()
         self.encoders = nn.ModuleList(encoders)
 
-    def forward(self, x: Tensor) -> tuple[DiagonalGaussian, ...]:
-        """One posterior for each encoder, of shape (N, D), from x (N, ...)."""
+    def forward(self, x: Tensor) -> tuple[Family, ...]:
+        """One posterior of shape (N, D) for each encoder, from x (N, ...)."""
         return tuple(encoder(x)[0] for encoder in self.encoders)
 
 
 class ConditionalEncoder(nn.Module):
-    """An encoder whose posterior depends on something known besides the observation.
+    """An encoder of a posterior that depends on the observation and on known numbers.
 
-    What the trunk leaves and the context pass one more layer before the heads.
+    The features of the observation and the known numbers pass one more layer before the head.
 
     Args:
         trunk: from observations (N, ...) to features (N, width).
         join: from features and context side by side to ``hidden`` units.
-        hidden: what ``join`` leaves.
-        dim: of the posterior, D.
+        hidden: units that ``join`` returns.
+        dim: dimensions D of the posterior.
+        family: family of the posterior.
     """
 
-    def __init__(self, trunk: nn.Module, join: nn.Module, hidden: int, dim: int) -> None:
+    def __init__(
+        self,
+        trunk: nn.Module,
+        join: nn.Module,
+        hidden: int,
+        dim: int,
+        family: Head = DiagonalGaussian,
+    ) -> None:
         super().__init__()
         self.trunk = trunk
         self.join = join
-        self.heads = nn.Linear(hidden, 2 * dim)
+        self.family = family
+        self.heads = nn.Linear(hidden, family.parameters_per_dim * dim)
 
-    def forward(self, x: Tensor, context: Tensor) -> DiagonalGaussian:
+    def forward(self, x: Tensor, context: Tensor) -> Family:
         """The posterior (N, D) given x (N, ...) and the context (N, K)."""
         return self.given(self.trunk(x), context)
 
-    def given(self, features: Tensor, context: Tensor) -> DiagonalGaussian:
-        """The posterior (N, D) given what the trunk made of the observations (N, width)."""
+    def given(self, features: Tensor, context: Tensor) -> Family:
+        """The posterior (N, D) given the trunk's features (N, width) and the context (N, K)."""
         joined = self.join(torch.cat((features, context.to(features.dtype)), 1))
-        return DiagonalGaussian(*self.heads(joined).chunk(2, 1))
+        return self.family.from_raw(self.heads(joined))
 
 
 class Decoder(nn.Module):
     """From latents to the parameters of a likelihood.
 
-    The head's second axis holds P, and behind it what the axes after do not: all of ``split``.
+    Args:
+        trunk: from latents (N, L) to features.
+        head: from features to the parameters. Its second axis is the product of ``split``.
+        split: shape that the second axis of the head's output is unflattened to; P comes first.
     """
 
     def __init__(self, trunk: nn.Sequential, head: nn.Module, split: Sequence[int]) -> None:

@@ -9,11 +9,14 @@ import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from mlvae.errors import InputError, check_choice, check_flag, check_integer, check_number
+from mlvae.family import Head
+from mlvae.gaussian import DiagonalGaussian
 from mlvae.networks.coders import (
     ACTIVATIONS,
     ConditionalEncoder,
@@ -25,12 +28,14 @@ from mlvae.parts import take_lists
 
 __all__ = ["Conv", "Halving", "Residual"]
 
-JOIN = 256  # units of the layer where features meet the context
-CHANNELS_A_GROUP = 8  # least number that a group norm takes together
+JOIN = 256  # units of the layer that joins features and context
+CHANNELS_PER_GROUP = 8  # smallest number of channels that a group norm normalises together
+
+Module = TypeVar("Module", bound=nn.Module)
 
 
 class Residual(nn.Module):
-    """Two convolutions that add to what they are given, each behind a group norm.
+    """A residual block: the input plus two convolutions of it, each behind a group norm.
 
     K. He et al.: Identity Mappings in Deep Residual Networks. ECCV 2016, arXiv:1603.05027 (figure
     1b). Y. Wu, K. He: Group Normalization. ECCV 2018, arXiv:1803.08494.
@@ -47,15 +52,15 @@ class Residual(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """Features (N, W, height, width), as many as there were."""
+        """Features of the same shape, (N, W, height, width)."""
         return x + self.body(x)
 
 
 class Halving(nn.Conv2d):
     """A convolution that halves height and width, rounding up.
 
-    Images one pixel wide are convolved in float32: in bfloat16 on a CPU, PyTorch 2.14 leaves those
-    numbers of the weights' gradient unwritten that meet nothing but the padding.
+    Images one pixel wide are convolved in float32. In bfloat16 on a CPU, PyTorch 2.14 does not
+    write the elements of the weights' gradient that meet only the padding.
 
     Args:
         inputs: channels.
@@ -78,22 +83,22 @@ class Conv:
     """Convolutional encoders and decoder for images of any size.
 
     A stage of the encoder halves height and width, rounding up, and has residual blocks of one
-    width; linear heads read what the last stage leaves. The decoder has the same stages in
-    reverse. It doubles by repeating pixels before a convolution, and leaves out what the encoder
-    had rounded up; a transposed convolution would leave a checkerboard (A. Odena, V. Dumoulin, C.
-    Olah: Deconvolution and Checkerboard Artifacts. Distill 2016).
+    width. Linear heads read the output of the last stage. The decoder has the same stages in
+    reverse order. It doubles the size by repeating pixels before a convolution, and drops the
+    pixels that the encoder's rounding added. A transposed convolution would leave a checkerboard
+    (A. Odena, V. Dumoulin, C. Olah: Deconvolution and Checkerboard Artifacts. Distill 2016).
 
-    Convolutions keep their weights channels last. On two CPU cores float32 trains 1.25 to 1.7
-    times as many images a second so, bfloat16 as many.
+    Weights of convolutions have the memory format channels last. On two CPU cores float32 then
+    trains 1.25 to 1.7 times as many images per second. bfloat16 has the same speed.
 
     Args:
-        widths: channels inside each stage, the encoder's first at half the image's size. Stages
-            beyond a size of 1x1 are of no use.
-        blocks: residual blocks a stage; 0 is a plain convolutional network.
+        widths: channels of each stage. The encoder's first stage has half the image's size. Stages
+            beyond a size of 1x1 have no use.
+        blocks: residual blocks per stage; 0 is a plain convolutional network.
         activation: one of tanh, relu, gelu, silu, elu, softplus.
-        shared: one trunk with a head for every posterior; otherwise a separate encoder for each.
-        dropout: probability of leaving out a feature within a block, and one that the heads of an
-            encoder read, while training.
+        shared: True: one trunk with a head for every posterior. False: a separate encoder for each.
+        dropout: probability that a feature is dropped in training mode, inside a block and before
+            the heads of an encoder.
 
     Example:
         >>> network = Conv(widths=(8, 16))
@@ -113,35 +118,38 @@ class Conv:
         if not self.widths:
             raise InputError("network.widths must not be an empty list")
         for width in self.widths:
-            check_integer("network.widths", width, minimum=2)  # one alone has no spread to norm
+            check_integer("network.widths", width, minimum=2)  # a norm of one channel is zero
         check_integer("network.blocks", self.blocks, minimum=0)
         check_choice("network.activation", self.activation, ACTIVATIONS)
         check_flag("network.shared", self.shared)
         check_number("network.dropout", self.dropout, minimum=0, maximum=0.999)
 
-    def encoder(self, shape: Sequence[int], dims: Sequence[int]) -> Encoder | SeparateEncoders:
-        """From images of ``shape`` to one posterior for each of ``dims``."""
+    def encoder(
+        self, shape: Sequence[int], dims: Sequence[int], family: Head = DiagonalGaussian
+    ) -> Encoder | SeparateEncoders:
+        """From images of ``shape`` to one posterior of ``family`` for each of ``dims``."""
         if not self.shared:
-            return SeparateEncoders([self._encoder(shape, [d]) for d in dims])
-        return self._encoder(shape, dims)
+            return SeparateEncoders([self._encoder(shape, [dim], family) for dim in dims])
+        return self._encoder(shape, dims, family)
 
     def conditional_encoder(
-        self, shape: Sequence[int], dim: int, context: int
+        self, shape: Sequence[int], dim: int, context: int, family: Head = DiagonalGaussian
     ) -> ConditionalEncoder:
         """From ``shape`` and ``context`` known numbers to a posterior of ``dim`` dimensions."""
         trunk, features = self._trunk(shape)
         join = nn.Sequential(nn.Linear(features + context, JOIN), ACTIVATIONS[self.activation]())
-        encoder = ConditionalEncoder(trunk, join, JOIN, dim)
+        encoder = ConditionalEncoder(trunk, join, JOIN, dim, family)
         _shrink(encoder.heads)
-        return encoder.to(memory_format=torch.channels_last)
+        return _channels_last(encoder)
 
-    def _encoder(self, shape: Sequence[int], dims: Sequence[int]) -> Encoder:
-        encoder = Encoder(*self._trunk(shape), dims)
+    def _encoder(self, shape: Sequence[int], dims: Sequence[int], family: Head) -> Encoder:
+        trunk, features = self._trunk(shape)
+        encoder = Encoder(trunk, features, dims, family)
         _shrink(encoder.heads)
-        return encoder.to(memory_format=torch.channels_last)
+        return _channels_last(encoder)
 
     def _trunk(self, shape: Sequence[int]) -> tuple[nn.Sequential, int]:
-        """From images to features, and how many of them."""
+        """The layers from images to features, and the number of features."""
         channels, *size = _image(shape)
         layers: list[nn.Module] = []
         for inputs, width in itertools.pairwise((channels, *self.widths)):
@@ -151,7 +159,7 @@ class Conv:
         return nn.Sequential(*layers), self.widths[-1] * math.prod(self._sizes(size)[-1])
 
     def decoder(self, latent_dim: int, shape: Sequence[int], outputs: int) -> Decoder:
-        """From ``latent_dim`` latents to ``outputs`` parameters an element of ``shape``."""
+        """From ``latent_dim`` latents to ``outputs`` parameters per element of ``shape``."""
         channels, *size = _image(shape)
         *larger, smallest = self._sizes(size)
         first = (self.widths[-1], *smallest)
@@ -166,7 +174,7 @@ class Conv:
         head = nn.Conv2d(self.widths[0], outputs * channels, 3, padding=1)
         _shrink(head)
         decoder = Decoder(nn.Sequential(*layers), head, (outputs, channels))
-        return decoder.to(memory_format=torch.channels_last)
+        return _channels_last(decoder)
 
     def _stage(self, width: int) -> list[nn.Module]:
         """Residual blocks; without any, a norm and an activation between convolutions."""
@@ -175,7 +183,7 @@ class Conv:
         return [Residual(width, self.activation, self.dropout) for _ in range(self.blocks)]
 
     def _close(self, width: int) -> list[nn.Module]:
-        """The norm and activation that a residual block leaves to what follows it."""
+        """The norm and activation after the last residual block; a block ends without them."""
         return _normed(width, self.activation) if self.blocks else []
 
     def _sizes(self, size: Sequence[int]) -> list[tuple[int, ...]]:
@@ -184,21 +192,27 @@ class Conv:
 
 
 def _normed(width: int, activation: str) -> list[nn.Module]:
-    """A group norm, of the smallest groups that divide ``width``, and an activation."""
-    groups = max(1, width // CHANNELS_A_GROUP)
+    """A group norm with the smallest groups that divide ``width``, and an activation."""
+    groups = max(1, width // CHANNELS_PER_GROUP)
     while width % groups:
         groups -= 1
     return [nn.GroupNorm(groups, width), ACTIVATIONS[activation]()]
 
 
+def _channels_last(module: Module) -> Module:
+    return module.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+
+
 @torch.no_grad()
 def _shrink(head: nn.Linear | nn.Conv2d) -> None:
-    """Let a head begin near zero: log-variances too, whose exponentials weigh all that is learned.
+    """Initialise a head near zero, so that log-variances are near zero too.
 
-    Of faces of 64x64 pixels, five epochs then learn 2,500 nats more per image.
+    Their exponentials weight every error. With faces of 64x64 pixels, five epochs then reach 2,500
+    nats more per image.
     """
     head.weight.mul_(0.1)
-    head.bias.zero_()
+    if head.bias is not None:
+        head.bias.zero_()
 
 
 def _image(shape: Sequence[int]) -> tuple[int, ...]:

@@ -11,6 +11,8 @@ import torch
 from torch import nn
 
 from mlvae.errors import check_choice, check_flag, check_integer
+from mlvae.family import Head
+from mlvae.gaussian import DiagonalGaussian
 from mlvae.networks.coders import (
     ACTIVATIONS,
     ConditionalEncoder,
@@ -23,7 +25,7 @@ from mlvae.parts import take_lists
 __all__ = ["MLP"]
 
 INITS = ("torch", "lecun")
-JOIN = 256  # units of the layer where features meet the context
+JOIN = 256  # units of the layer that joins features and context
 
 
 @dataclass(frozen=True)
@@ -31,12 +33,13 @@ class MLP:
     """Fully connected encoders and decoder for observations of any shape.
 
     Args:
-        hidden: widths of the encoder's hidden layers; the decoder has them in reverse. Empty is a
-            linear model.
+        hidden: widths of the encoder's hidden layers. The decoder has them in reverse order. An
+            empty list gives a linear model.
         activation: after each hidden layer, one of tanh, relu, gelu, silu, elu, softplus.
-        shared: one trunk with a head for every posterior; otherwise a separate encoder for each.
-        init: "torch" is PyTorch's own. "lecun" is the first author's MNIST code: normal with
-            standard deviation 1/sqrt(fan-in) for weights, and 1/sqrt(length) for biases.
+        shared: True: one trunk with a head for every posterior. False: a separate encoder for each.
+        init: initial weights. "torch" is PyTorch's default. "lecun" is that of the first author's
+            MNIST code: normal with standard deviation 1/sqrt(fan-in) for weights, and
+            1/sqrt(length) for biases.
     """
 
     hidden: tuple[int, ...] = (500,)
@@ -52,31 +55,35 @@ class MLP:
         check_flag("network.shared", self.shared)
         check_choice("network.init", self.init, INITS)
 
-    def encoder(self, shape: Sequence[int], dims: Sequence[int]) -> Encoder | SeparateEncoders:
-        """From observations of ``shape`` to one posterior for each of ``dims``."""
+    def encoder(
+        self, shape: Sequence[int], dims: Sequence[int], family: Head = DiagonalGaussian
+    ) -> Encoder | SeparateEncoders:
+        """From observations of ``shape`` to one posterior of ``family`` for each of ``dims``."""
         if not self.shared:
-            return SeparateEncoders([self._encoder(shape, [d]) for d in dims])
-        return self._encoder(shape, dims)
+            return SeparateEncoders([self._encoder(shape, [dim], family) for dim in dims])
+        return self._encoder(shape, dims, family)
 
-    def _encoder(self, shape: Sequence[int], dims: Sequence[int]) -> Encoder:
+    def _encoder(self, shape: Sequence[int], dims: Sequence[int], family: Head) -> Encoder:
         widths = (math.prod(shape), *self.hidden)
-        encoder = Encoder(nn.Sequential(nn.Flatten(), *self._layers(widths)), widths[-1], dims)
-        self._initialise(encoder.heads, [d for d in dims for _ in "mv"])
+        trunk = nn.Sequential(nn.Flatten(), *self._layers(widths))
+        encoder = Encoder(trunk, widths[-1], dims, family)
+        parameters = range(family.parameters_per_dim)
+        self._initialise(encoder.heads, [dim for dim in dims for _ in parameters])
         return encoder
 
     def conditional_encoder(
-        self, shape: Sequence[int], dim: int, context: int
+        self, shape: Sequence[int], dim: int, context: int, family: Head = DiagonalGaussian
     ) -> ConditionalEncoder:
         """From ``shape`` and ``context`` known numbers to a posterior of ``dim`` dimensions."""
         widths = (math.prod(shape), *self.hidden)
         trunk = nn.Sequential(nn.Flatten(), *self._layers(widths))
         join = nn.Sequential(*self._layers((widths[-1] + context, JOIN)))
-        encoder = ConditionalEncoder(trunk, join, JOIN, dim)
-        self._initialise(encoder.heads, [dim, dim])
+        encoder = ConditionalEncoder(trunk, join, JOIN, dim, family)
+        self._initialise(encoder.heads, [dim] * family.parameters_per_dim)
         return encoder
 
     def decoder(self, latent_dim: int, shape: Sequence[int], outputs: int) -> Decoder:
-        """From ``latent_dim`` latents to ``outputs`` parameters an element of ``shape``."""
+        """From ``latent_dim`` latents to ``outputs`` parameters per element of ``shape``."""
         widths = (latent_dim, *reversed(self.hidden))
         head = nn.Linear(widths[-1], outputs * math.prod(shape))
         decoder = Decoder(nn.Sequential(*self._layers(widths)), head, (outputs, *shape))
@@ -86,12 +93,13 @@ class MLP:
     def _layers(self, widths: Sequence[int]) -> list[nn.Module]:
         layers: list[nn.Module] = []
         for inputs, outputs in itertools.pairwise(widths):
-            layers += [nn.Linear(inputs, outputs), ACTIVATIONS[self.activation]()]
-            self._initialise(layers[-2], [outputs])
+            linear = nn.Linear(inputs, outputs)
+            self._initialise(linear, [outputs])
+            layers += [linear, ACTIVATIONS[self.activation]()]
         return layers
 
     def _initialise(self, linear: nn.Linear, lengths: Sequence[int]) -> None:
-        """Initialise a layer whose rows are independent layers of ``lengths`` side by side."""
+        """Initialise a layer that consists of independent layers of ``lengths`` rows each."""
         if self.init == "lecun":
             nn.init.normal_(linear.weight, std=linear.in_features**-0.5)
             with torch.no_grad():

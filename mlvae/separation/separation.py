@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, fields
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -13,14 +14,26 @@ from mlvae.errors import check_integer, check_number
 from mlvae.gaussian import DiagonalGaussian
 from mlvae.groups import Groups
 from mlvae.noise import ShareGenerator, normal, uniform
+from mlvae.objectives import Objective
 from mlvae.separation.critics import ContentCritic, PairCritic
 from mlvae.separation.matching import moment_gap, squared_mmd
 from mlvae.shares import Share
 
 __all__ = ["Separation", "Separators"]
 
-#: Terms that are per group; the others are per observation.
-OF_GROUPS = ("moment_gap", "mmd")
+
+class Costs(NamedTuple):
+    """The costs of a batch.
+
+    Attributes:
+        total: the weighted sum over observations, shape ().
+        per_observation: unweighted costs (N,) by name.
+        per_group: unweighted costs (G,) by name.
+    """
+
+    total: Tensor
+    per_observation: dict[str, Tensor]
+    per_group: dict[str, Tensor]
 
 
 @dataclass(frozen=True)
@@ -89,39 +102,39 @@ class Separators(nn.Module):
 
     def forward(
         self,
+        objective: Objective,
         c: Tensor,
         s: Tensor,
         groups: Groups,
         *,
         recognise: Callable[[Tensor, Tensor], DiagonalGaussian],
         generator: torch.Generator | None = None,
-    ) -> tuple[Tensor, dict[str, Tensor]]:
-        """What is to be added to the loss, before the mean over groups, and every cost by name.
+    ) -> Objective:
+        """Add the costs and their terms to ``objective``.
+
+        A batch that is shared by ranks has the costs of one process: each rank compares all
+        observations of the batch.
 
         Args:
-            c: the content of each observation as drawn for it, (N, C).
-            s: its style as drawn, (N, S).
-            groups: which observation is in which group.
-            recognise: decodes contents (N, C) with styles (N, S) and gives the content posterior
+            objective: the bound of the batch.
+            c: the sampled content of each observation, (N, C).
+            s: the sampled style of each observation, (N, S).
+            groups: the group of each observation.
+            recognise: decodes contents (N, C) with styles (N, S) and infers the content posterior
                 (N, C) of each decoded observation.
-            generator: of prior draws, pairs and permutations, on the device of ``c``.
-
-        Where a batch is shared by ranks, each compares all its observations, and the costs are
-        those of one process.
+            generator: source of prior samples, pairs and permutations, on the device of ``c``.
         """
         if not isinstance(groups, Share):
-            return self._costs(c, s, groups, recognise, generator)
+            return objective.plus(*self._costs(c, s, groups, recognise, generator))
         codes, whole = groups.whole(torch.cat((c, s), 1))
         if isinstance(generator, ShareGenerator):
             generator = generator.whole
-        cost, terms = self._costs(
+        costs = self._costs(
             codes[:, : c.shape[1]], codes[:, c.shape[1] :], whole, recognise, generator
         )
-        own = {
-            name: groups.own_groups(term) if name in OF_GROUPS else term[groups.rows]
-            for name, term in terms.items()
-        }
-        return groups.part(cost), own
+        per_observation = {name: v[groups.rows] for name, v in costs.per_observation.items()}
+        per_group = {name: groups.own_groups(v) for name, v in costs.per_group.items()}
+        return objective.plus(groups.part(costs.total), per_observation, per_group)
 
     def _costs(
         self,
@@ -130,25 +143,29 @@ class Separators(nn.Module):
         groups: Groups,
         recognise: Callable[[Tensor, Tensor], DiagonalGaussian],
         generator: torch.Generator | None,
-    ) -> tuple[Tensor, dict[str, Tensor]]:
-        """The same for a whole batch."""
+    ) -> Costs:
+        """The costs of a whole batch."""
         weights = self.separation
-        terms: dict[str, Tensor] = {}
+        per_observation: dict[str, Tensor] = {}
+        per_group: dict[str, Tensor] = {}
         loss = c.new_zeros(())
         if weights.moments:
-            terms["moment_gap"] = groups.sizes * moment_gap(s, groups)
-            loss = loss + weights.moments * terms["moment_gap"].sum()
+            per_group["moment_gap"] = moment_gap(s, groups)
+            loss = loss + weights.moments * (groups.sizes * per_group["moment_gap"]).sum()
         if weights.mmd:
             prior = normal(s.shape, generator=generator, dtype=s.dtype, device=s.device)
-            terms["mmd"] = groups.sizes * squared_mmd(s, prior, groups)
-            loss = loss + weights.mmd * terms["mmd"].sum()
-        for name in ("pair_critic", "content_critic"):
-            if weight := getattr(weights, name):
-                losses = getattr(self, name)(c, s, groups, weight, generator)
-                terms[name] = 2 * math.log(2) - losses  # what it gains over guessing
-                loss = loss + losses.sum()  # its own gradient unweighted; the encoder's reversed
+            per_group["mmd"] = squared_mmd(s, prior, groups)
+            loss = loss + weights.mmd * (groups.sizes * per_group["mmd"]).sum()
+        for name, critic, weight in (
+            ("pair_critic", self.pair_critic, weights.pair_critic),
+            ("content_critic", self.content_critic, weights.content_critic),
+        ):
+            if critic is not None:
+                losses = critic(c, s, groups, weight, generator)
+                per_observation[name] = 2 * math.log(2) - losses  # gain over a random guess
+                loss = loss + losses.sum()  # the critic's gradient; the encoder's is reversed
         if weights.swap:
             order = uniform((len(s),), generator=generator, device=s.device).argsort()
-            terms["swap"] = -recognise(c, s[order]).log_prob(c)
-            loss = loss + weights.swap * terms["swap"].sum()
-        return loss, terms
+            per_observation["swap"] = -recognise(c, s[order]).log_prob(c)
+            loss = loss + weights.swap * per_observation["swap"].sum()
+        return Costs(loss, per_observation, per_group)

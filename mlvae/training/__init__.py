@@ -1,8 +1,21 @@
-"""Training: the loop, its step, checkpoints, and what a run leaves behind."""
+"""Training: the loop, its steps, checkpoints, and the folder of a run."""
 
 from mlvae.training.loop import Result, train
-from mlvae.training.optimizer import OPTIMIZERS, Adam
+from mlvae.training.optimizer import OPTIMIZERS, Adam, Recipe, Torch
 from mlvae.training.run import load
+from mlvae.training.settings import Reports, Speed, Warmup
 from mlvae.training.validation import evaluate_bound
 
-__all__ = ["OPTIMIZERS", "Adam", "Result", "evaluate_bound", "load", "train"]
+__all__ = [
+    "OPTIMIZERS",
+    "Adam",
+    "Recipe",
+    "Reports",
+    "Result",
+    "Speed",
+    "Torch",
+    "Warmup",
+    "evaluate_bound",
+    "load",
+    "train",
+]

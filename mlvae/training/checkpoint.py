@@ -1,7 +1,7 @@
-"""Checkpoints: one file with everything a run needs to go on, replaced in one instant.
+"""Checkpoints: one file with the whole state of a run, replaced atomically.
 
-A checkpoint holds tensors and plain values only, and is read with ``weights_only=True``: opening
-somebody else's runs no code.
+A checkpoint holds tensors and plain values only, and is read with ``weights_only=True``. So opening
+another person's checkpoint runs no code.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import os
 import pickle
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -18,15 +19,18 @@ from mlvae.errors import InputError
 
 __all__ = ["FORMAT", "read_checkpoint", "write_checkpoint"]
 
-#: Raised when a checkpoint's layout changes so that older code cannot read it.
-FORMAT = 1
+#: Version of the layout. It grows when older code cannot read a new checkpoint.
+FORMAT = 2
+
+#: Versions that this code reads: 1 has one optimiser and no players.
+READABLE = (1, 2)
 
 
-def write_checkpoint(path: Path, state: dict[str, object]) -> None:
-    """Write ``state`` to ``path``: the file there is the old or the new one, whole, at any moment.
+def write_checkpoint(path: Path, state: dict[str, Any]) -> None:
+    """Write ``state`` to ``path``. At any moment the whole old or the whole new file is there.
 
     Raises:
-        InputError: if it cannot be written, as on a full disk; what was there is untouched.
+        InputError: if it cannot be written, as on a full disk. The old file stays.
     """
     temporary = path.with_suffix(".tmp")
     try:
@@ -44,15 +48,15 @@ def write_checkpoint(path: Path, state: dict[str, object]) -> None:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
         kept = (
-            "the one before is intact: make room and resume"
+            "the previous checkpoint is intact: make room and resume"
             if path.exists()
-            else "there is none before it: make room and start again"
+            else "there is no previous checkpoint: make room and start again"
         )
         raise InputError(f"{path} could not be saved ({_reason(error)}); {kept}") from error
 
 
 def _reason(error: BaseException) -> str:
-    """What the system said: torch's zip writer hides it behind a message of its own."""
+    """The system's message. torch's zip writer hides it behind its own."""
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, OSError) and cause.strerror:
@@ -61,33 +65,33 @@ def _reason(error: BaseException) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0]
 
 
-def read_checkpoint(path: Path) -> dict[str, object]:
-    """The state in the file at ``path``, its tensors on the CPU.
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """The state in the file at ``path``, with tensors on the CPU.
 
     Raises:
-        InputError: if there is no such file, or it is not a whole checkpoint of this library.
+        InputError: if the file is missing, incomplete or not a checkpoint of this library.
     """
     try:
-        there = path.is_file()
-    except (OSError, ValueError):  # no name of a file
-        there = False
-    if not there:
+        exists = path.is_file()
+    except (OSError, ValueError):  # not a valid file name
+        exists = False
+    if not exists:
         raise InputError(
             f"{path.parent} must be a run folder with a {path.name}, but that file is not there"
         )
     state = None
-    if zipfile.is_zipfile(path):  # what torch.save writes; its directory stands at the end
+    if zipfile.is_zipfile(path):  # torch.save writes a zip file; its directory is at the end
         with contextlib.suppress(OSError, RuntimeError, pickle.UnpicklingError, LookupError):
             state = torch.load(path, map_location="cpu", weights_only=True)
     if state is None:
         other = path.with_name("best.pt" if path.name == "checkpoint.pt" else "checkpoint.pt")
-        hint = f"; {other.name} beside it may serve" if other.is_file() else ""
+        hint = f"; {other.name} in the same folder may be intact" if other.is_file() else ""
         raise InputError(f"{path} is truncated or not a checkpoint of mlvae{hint}")
     if not isinstance(state, dict) or "format" not in state:
         raise InputError(f"{path} is not a checkpoint of mlvae")
-    if state["format"] != FORMAT:
+    if state["format"] not in READABLE:
         raise InputError(
-            f"{path} has checkpoint format {state['format']}, this version reads {FORMAT}; "
+            f"{path} has checkpoint format {state['format']}, this version reads up to {FORMAT}; "
             f"open it with mlvae {state.get('version', 'of its time')}"
         )
     return state

@@ -1,15 +1,15 @@
-"""A model's forward pass, and so its gradient, compiled by ``torch.compile``.
+"""Compilation of a model's forward pass and its gradient by ``torch.compile``.
 
-The model itself is left as it is: its parameters, their names and its checkpoints are those of the
-eager one, and so is all that calls it elsewhere, as validation does. What a training step calls is
-compiled in one piece, from the encoder to the sums of the terms, or not at all. The numbers of
-observations and of groups may vary from batch to batch: on a CPU one piece of code serves all,
-another batches of a single group. On a CUDA device code for any size is slower and cannot be
-captured as a graph; there only batches of one size are compiled, that of the first among those
-with the most observations, which mostly are all but the last of an epoch. A batch of one
-observation runs eagerly: PyTorch 2.14 has the strides of its images wrong. Noise is drawn by the
-generator, as the eager model draws it. A few things are operations that the compiler does not look
-into, because it makes them slower: see :mod:`mlvae.kernels`.
+The model itself does not change: parameters, names, checkpoints and other callers, such as
+validation, see the eager model. A training step calls one compiled function, from the encoder to
+the sums of the terms, or runs eagerly. The numbers of observations and of groups may differ between
+batches. On a CPU one piece of code serves all sizes, and a second one batches of a single group. On
+a CUDA device, code for all sizes is slower and cannot be captured as a graph. There only batches of
+one size are compiled: the size of the first of the largest batches, which is mostly that of all
+batches but the last of an epoch. A batch of one observation runs eagerly, because PyTorch 2.14
+computes wrong strides for its images. Noise comes from the generator, as in the eager model. A few
+operations are opaque to the compiler, because compiled code of them is slower: see
+:mod:`mlvae.kernels`.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ import torch
 from torch import nn
 
 from mlvae.batch import Batch
-from mlvae.errors import InputError, check_flag
+from mlvae.errors import InputError
 from mlvae.noise import HeldGenerator
 from mlvae.training.ranks import Ranks
 from mlvae.training.sums import Forward, Passed, forward_of
@@ -35,31 +35,30 @@ LOG = logging.getLogger("mlvae")
 
 __all__ = ["TOGETHER", "check_compile", "compiled", "compiled_alone"]
 
-#: Inductor's options where kernels are short: those that need not wait for one another are one,
-#: and so are those that only put scalars side by side.
+#: Inductor's options for short kernels: independent kernels are combined, and so are kernels that
+#: stack scalars.
 TOGETHER = {"combo_kernels": True, "max_pointwise_cat_inputs": 32}
 
 
-def check_compile(compile: bool, ranks: Ranks = Ranks()) -> None:  # noqa: B008 (frozen)
-    """Raise :class:`InputError` if ``compile`` is asked for where it cannot be.
+def check_compile(compile: bool, ranks: Ranks = Ranks()) -> None:
+    """Raise :class:`InputError` if ``compile`` is set and compilation is not possible.
 
     Args:
         compile: the option.
-        ranks: that train together.
+        ranks: the processes that train together.
     """
-    check_flag("trainer.compile", compile)
     if not compile:
         return
     if ranks.several:
         raise InputError(
-            f"trainer.compile is for one process, but a batch is shared by {ranks.count} ranks; "
-            "set it to false"
+            f"trainer.speed.compile is for one process, not for {ranks.count} ranks; set it to "
+            "false"
         )
-    compiler = os.environ.get("CXX", "cl" if os.name == "nt" else "g++")
+    compiler = os.environ.get("CXX", "g++")
     if shutil.which(compiler) is None:
         raise InputError(
-            f"trainer.compile needs a C++ compiler, but there is no {compiler}; install one (on "
-            "Debian: apt install g++), name yours in CXX, or set trainer.compile to false"
+            f"trainer.speed.compile needs a C++ compiler, but {compiler} is not installed; install "
+            "one (on Debian: apt install g++), set CXX, or set trainer.speed.compile to false"
         )
 
 
@@ -70,23 +69,21 @@ def compiled(
     layers: str | None = None,
     backend: str = "inductor",
 ) -> Forward:
-    """What is called as ``model`` is, on a batch with a generator, and gives what a step needs.
+    """The compiled form of :func:`~mlvae.training.sums.forward_of`.
 
-    That is the same loss, and what the batch adds to the sums of a training.
-
-    The first call compiles. A model that cannot be compiled in one piece, or needs to be compiled
-    anew again and again, is an error and does not run eagerly unnoticed.
+    The first call compiles. A model that cannot be compiled in one piece, or that needs to be
+    compiled again and again, is an error: it does not run eagerly without notice.
 
     Args:
-        model: returns an :class:`~mlvae.objectives.Objective` for a batch, and draws its noise by
-            :mod:`mlvae.noise`.
-        one_size: compile batches that have as many observations and groups as the first of the
-            largest so far, and run others eagerly. If there are as large ones of other numbers of
-            groups, the log says so once.
-        layers: make each linear layer with its activation one operation, see
-            :mod:`mlvae.kernels.dense`: with products in "float32", or in "bfloat16" under
-            autocast. None leaves them to the compiler.
-        backend: of ``torch.compile``.
+        model: returns an :class:`~mlvae.objectives.Objective` for a batch, and draws its noise
+            through :mod:`mlvae.noise`.
+        one_size: compile batches with the numbers of observations and groups of the first of the
+            largest batches so far, and run others eagerly. If large batches differ in the number
+            of groups, one line of the log reports it.
+        layers: replace each linear layer and its activation by one operation, see
+            :mod:`mlvae.kernels.dense`, with products in "float32", or in "bfloat16" under
+            autocast. None leaves the layers to the compiler.
+        backend: backend of ``torch.compile``.
 
     Returns:
         The function. It raises :class:`InputError` if the model cannot be compiled.
@@ -97,7 +94,7 @@ def compiled(
         >>> model = MLVAE((1, 8, 8))
         >>> batch = Batch(torch.rand(6, 1, 8, 8), Groups.of([0, 0, 1, 1, 2, 2]))
         >>> passed = compiled(model, backend="eager")(batch)
-        >>> passed.loss.shape, passed.totals["observations"]
+        >>> passed.losses["model"].shape, passed.totals["observations"]
         (torch.Size([]), tensor(6.))
     """
     from torch import _dynamo  # seconds `import mlvae` need not take
@@ -111,26 +108,31 @@ def compiled(
     else:
         half = layers == "bfloat16"
         run = compiled_alone(eager, backend=_with_dense_layers(backend, options, half=half))
-    chosen, said = (0, 0), False
+    chosen, warned = (0, 0), False
 
     def forward(batch: Batch, *, generator: torch.Generator | None = None) -> Passed:
-        nonlocal chosen, said
+        nonlocal chosen, warned
         size = len(batch.x), batch.groups.num_groups
         if size[0] == 1:
             return eager(batch, generator=generator)
         if size[0] > chosen[0]:
             chosen = size
         if one_size and size != chosen:
-            if size[0] == chosen[0] and not said:
-                said = True
+            if size[0] == chosen[0] and not warned:
+                warned = True
                 LOG.warning(
-                    "batches of %d observations differ in their number of groups; of them only "
-                    "those of %d groups are compiled",
+                    "batches of %d observations differ in their number of groups; only those with "
+                    "%d groups are compiled",
                     *chosen,
                 )
             return eager(batch, generator=generator)
         if not one_size:
-            for values in (batch.x, batch.groups.index, batch.groups.sizes):
+            for values in (
+                batch.x,
+                batch.groups.index,
+                batch.groups.sizes,
+                *batch.given.values(),
+            ):
                 _dynamo.maybe_mark_dynamic(values, 0)
         held.generator = generator
         try:
@@ -138,7 +140,7 @@ def compiled(
         except (TorchDynamoException, FailOnRecompileLimitHit) as error:
             raise InputError(
                 f"this {type(model).__name__} cannot be compiled "
-                f"({str(error).strip().splitlines()[0]}); set trainer.compile to false"
+                f"({str(error).strip().splitlines()[0]}); set trainer.speed.compile to false"
             ) from error
 
     return forward
@@ -147,7 +149,7 @@ def compiled(
 def _with_dense_layers(
     backend: str, options: dict[str, object], *, half: bool
 ) -> Callable[..., Any]:
-    """``backend`` of ``torch.compile``, which is given the layers as operations of their own."""
+    """A backend of ``torch.compile`` that replaces layers by single operations first."""
     from torch import _dynamo
 
     from mlvae.kernels.layers import with_dense_layers
@@ -159,14 +161,14 @@ def _with_dense_layers(
 
 
 def compiled_alone(function: FunctionType, **options: object) -> Callable[..., Any]:
-    """``function`` compiled in one piece, with a code that it shares with no other.
+    """``function`` compiled in one piece, with a code object of its own.
 
-    PyTorch compiles a code a few times and then never again, whichever of the functions that share
-    it was called: of ten models that a notebook trains, the last would not be compiled.
+    PyTorch compiles a code object a limited number of times, for all functions that share it. With
+    a shared code object, the last of ten models that a notebook trains would not be compiled.
 
     Args:
         function: a function.
-        options: of ``torch.compile``.
+        options: options of ``torch.compile``.
     """
     own = FunctionType(
         function.__code__.replace(),

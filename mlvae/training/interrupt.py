@@ -1,22 +1,24 @@
-"""Ctrl-C and SIGTERM as a wish to stop soon, not an exception in the middle of a step."""
+"""Turn SIGINT and SIGTERM into a flag that the loop checks between steps."""
 
 from __future__ import annotations
 
 import signal
 import threading
 from types import FrameType
+from typing import Any
 
 __all__ = ["Interrupt"]
 
 
 class Interrupt:
-    """While entered, SIGINT and SIGTERM only set ``requested``; a second one acts as usual.
+    """Context in which SIGINT and SIGTERM only set ``requested``.
 
-    Outside the main thread, where Python allows no handlers, it does nothing.
+    A second signal has its usual effect. Outside the main thread Python allows no handlers, and the
+    context does nothing.
 
     Args:
-        repeatedly: let the second one, too, only set ``requested``: a launcher of processes
-            passes on what they may have had already, and kills those that do not end.
+        repeatedly: let a second signal set ``requested`` too. A launcher of processes forwards
+            signals that the processes may have received already, and kills those that do not end.
     """
 
     SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -24,7 +26,7 @@ class Interrupt:
     def __init__(self, *, repeatedly: bool = False) -> None:
         self.requested = False
         self.repeatedly = repeatedly
-        self.previous: dict[int, object] = {}
+        self.previous: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> Interrupt:
         if threading.current_thread() is threading.main_thread():
@@ -43,4 +45,5 @@ class Interrupt:
 
     def _restore(self) -> None:
         for number, handler in self.previous.items():
-            signal.signal(number, handler)
+            # A handler that was installed from C is None, and Python cannot install it again.
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)

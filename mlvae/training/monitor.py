@@ -1,4 +1,4 @@
-"""What a run shows while it trains and leaves behind: progress, metrics.jsonl, TensorBoard."""
+"""Reports of a run: progress on the terminal, metrics.jsonl, TensorBoard, pictures."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 from torch import Tensor
 from tqdm import tqdm
@@ -14,19 +15,19 @@ from tqdm import tqdm
 from mlvae.errors import InputError
 from mlvae.training.state import TrainingState
 
-__all__ = ["Monitor", "how_to_go_on"]
+__all__ = ["Monitor", "how_to_continue"]
 
 
 class Monitor:
-    """Progress on the terminal, and files in the run's folder. Close it, or use it in a ``with``.
+    """Progress on the terminal, and files in the run's folder. Use it in a ``with``.
 
-    A tqdm bar where there is a terminal, a line for each report where there is none. What the
-    folder holds of steps after the state's is taken back first, so that a resumed run leaves no
-    doubled lines or curves. Of several ranks, rank 0 shows and writes.
+    A terminal shows a tqdm bar; other outputs get one line for each report. Records of steps after
+    the state's step are removed first, so that a resumed run has no doubled lines or curves. With
+    several ranks, rank 0 reports.
 
     Args:
-        state: the run to report on; its ``metrics`` are kept up to date.
-        progress: False keeps the terminal silent.
+        state: the run; its ``metrics`` are kept up to date.
+        progress: False: nothing is printed.
     """
 
     def __init__(self, state: TrainingState, *, progress: bool = True) -> None:
@@ -35,11 +36,9 @@ class Monitor:
         progress = progress and self.writes
         self.metrics_file = state.run / "metrics.jsonl"
         if self.writes:
-            from torch.utils.tensorboard import (
-                SummaryWriter,
-            )  # seconds `import mlvae` need not take
+            from torch.utils.tensorboard.writer import SummaryWriter  # takes seconds to import
 
-            self._take_back(state.step)
+            self._remove_after(state.step)
             purge = state.step + 1 if state.step else None
             self.writer = SummaryWriter(state.run, purge_step=purge)
         self.bar = tqdm(
@@ -61,8 +60,8 @@ class Monitor:
         if self.writes:
             self.writer.close()
 
-    def _take_back(self, step: int) -> None:
-        """Drop lines of steps after ``step``, and a last line that was cut off."""
+    def _remove_after(self, step: int) -> None:
+        """Remove lines of steps after ``step``, and an incomplete last line."""
         if not self.metrics_file.exists():
             return
         kept = []
@@ -77,7 +76,7 @@ class Monitor:
         temporary.replace(self.metrics_file)
 
     def advance(self, steps: int = 1) -> None:
-        """So many more steps are done."""
+        """Count ``steps`` more steps."""
         self.bar.update(steps)
 
     def training(self, values: dict[str, float]) -> None:
@@ -86,7 +85,7 @@ class Monitor:
         seconds = time.monotonic() - self.since
         state.metrics |= {f"train/{name}": value for name, value in values.items()}
         speed = {"steps_per_second": (state.step - self.step) / seconds}
-        rate = {"learning_rate": float(state.optimizer.param_groups[0]["lr"])}
+        rate = {"learning_rate": state.learning_rate}
         self._scalars("train", {**values, **rate, **speed})
         self.since, self.step = time.monotonic(), state.step
 
@@ -112,17 +111,19 @@ class Monitor:
 
     @staticmethod
     def _summary(values: Mapping[str, float]) -> str:
-        """The bound and its terms, per observation but for what belongs to a group."""
+        """The bound per observation and its terms, or the loss of a model without a bound."""
         shown = []
+        if "elbo_per_observation" not in values and "loss" in values:
+            shown.append(f"loss {values['loss']:.2f}")
         for name, value in values.items():
             term, _, unit = name.rpartition("_per_")
-            if unit == ("group" if term == "content_kl" else "observation"):
+            if unit in ("observation", "group") and name != "elbo_per_group":
                 shown.append(f"{term} {value:.2f}")
         return ", ".join(shown)
 
     def pictures(self, grids: Mapping[str, Tensor]) -> None:
         """Images (channels, height, width) by name: to TensorBoard, and to ``figures/``."""
-        from torchvision.utils import save_image  # likewise
+        from torchvision.utils import save_image  # takes seconds to import
 
         figures = self.state.run / "figures"
         for name, grid in grids.items():
@@ -132,7 +133,7 @@ class Monitor:
                 save_image(grid, figures / f"{name}.png")
 
     def finished(self) -> None:
-        """Report the end: the configuration beside final metrics, for TensorBoard's table."""
+        """Report the end; write the configuration and the final metrics to TensorBoard's table."""
         state = self.state
         if not self.writes:
             return
@@ -142,15 +143,15 @@ class Monitor:
         )
 
     def interrupted(self) -> None:
-        """Report an end before the end, and how to go on."""
+        """Report an early end, and how to continue."""
         state = self.state
         self._say(
-            f"stopped at step {state.step} of {state.total_steps} and saved; {how_to_go_on(state)}"
+            f"stopped at step {state.step} of {state.total_steps} and saved; {how_to_continue(state)}"
         )
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
-        """Turn an operating system's refusal to write into one line."""
+        """Raise :class:`InputError` where the operating system cannot write."""
         try:
             yield
         except OSError as error:
@@ -167,19 +168,19 @@ class Monitor:
             tqdm.write(message, file=sys.stdout)
 
 
-def how_to_go_on(state: TrainingState) -> str:
-    """What to call to continue the run."""
+def how_to_continue(state: TrainingState) -> str:
+    """The command that continues the run."""
     if not (state.run / "checkpoint.pt").exists():
-        return "it has saved nothing yet: start again"
+        return "nothing is saved yet: start again"
     return (
         f"continue with python scripts/train.py resume={state.run}, "
         f"or from Python with mlvae.train(..., run={str(state.run)!r}, resume=True)"
     )
 
 
-def _flat(config: Mapping[str, object], prefix: str = "") -> dict[str, object]:
+def _flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Nested options as one level, ``model.network.hidden``; lists as text."""
-    flat: dict[str, object] = {}
+    flat: dict[str, Any] = {}
     for key, value in config.items():
         if isinstance(value, Mapping):
             flat |= _flat(value, f"{prefix}{key}.")

@@ -1,8 +1,8 @@
-"""The plan of each epoch; on a CUDA device it is made while the epoch before is trained on.
+"""The plan of each epoch; on a CUDA device it is made during the epoch before.
 
-To know how many groups each batch has, the host waits for what plans. On the stream of the
-training steps that would be after all steps that were launched, and then the device would wait
-for the host in its turn.
+The host waits for the plan's computation, because it needs the number of groups of each batch. On
+the stream of the training steps it would wait for all launched steps, and then the device would
+wait for the host.
 """
 
 from __future__ import annotations
@@ -12,25 +12,27 @@ from contextlib import nullcontext
 import torch
 
 from mlvae.data import Grouped, GroupedData, Plan, Shuffled
+from mlvae.errors import InputError
 from mlvae.training.ranks import Ranks
 from mlvae.training.seeding import seeded
 
 __all__ = ["Plans"]
 
-#: Of more observations no plan is made ahead: two take memory, and a long epoch hides the wait.
+#: Larger data have no plan made ahead: two plans take memory, and a long epoch hides the wait.
 MOST_AHEAD = 10_000_000
 
 
 class Plans:
-    """Plans of epochs, drawn from (seed, epoch) alone, whenever they are made.
+    """Plans of epochs. A plan depends on (seed, epoch) alone.
 
     Args:
-        batching: what plans an epoch.
-        data: of the training.
-        seed: of the order of observations.
-        ranks: that train together; plans are this one's shares.
-        ahead: whether :meth:`expect` makes plans; None: on a CUDA device, of data that are few
-            enough.
+        batching: makes the plans.
+        data: the training data.
+        seed: seed of the order of observations.
+        ranks: the processes that train together; the plans are this rank's shares.
+        ahead: whether :meth:`expect` makes plans; None: on a CUDA device, up to a number of
+            observations.
+        largest_group: largest number of members of a group; None: any.
     """
 
     def __init__(
@@ -39,9 +41,11 @@ class Plans:
         data: GroupedData,
         *,
         seed: int,
-        ranks: Ranks = Ranks(),  # noqa: B008 (frozen)
+        ranks: Ranks = Ranks(),
         ahead: bool | None = None,
+        largest_group: int | None = None,
     ) -> None:
+        self.largest_group = largest_group
         self.batching, self.data, self.seed, self.ranks = batching, data, seed, ranks
         cuda = data.device.type == "cuda"
         self.ahead = cuda and len(data) <= MOST_AHEAD if ahead is None else ahead
@@ -52,20 +56,26 @@ class Plans:
         self.given: Plan | None = None
 
     def of(self, epoch: int) -> Plan:
-        """The plan of ``epoch``; those given before must not be used any more."""
-        (number, plan), self.expected = self.expected or (None, None), None
-        if number != epoch:
-            plan = self._made(epoch)
+        """The plan of ``epoch``. Plans returned before must not be used any more."""
+        expected, self.expected = self.expected, None
+        ready = expected is not None and expected[0] == epoch
+        plan = expected[1] if expected is not None and ready else self._made(epoch)
+        if self.largest_group is not None and plan.largest_group() > self.largest_group:
+            raise InputError(
+                f"the model is trained on groups of at most {self.largest_group} observations, not "
+                f"of {plan.largest_group()}; use batching=grouped with "
+                f"batching.members={self.largest_group}"
+            )
         if self.stream is not None:
             steps = self._steps()
             steps.wait_stream(self.stream)
-            # Memory of the last plan goes to the one after this, once steps are done with it. It
-            # is held till then, whoever has let go of it: steps that were launched may be waiting.
+            # The plan after this one may reuse the memory of the last plan once the launched steps
+            # have ended. Until then this object holds the plan.
             self.released, self.given = steps.record_event(), plan
         return plan
 
     def expect(self, epoch: int) -> None:
-        """``epoch`` is next: best called when all steps of the one before have been launched."""
+        """Make the plan of ``epoch`` ahead; best called when the steps before it are launched."""
         if not self.ahead:
             return
         with nullcontext() if self.stream is None else torch.cuda.stream(self.stream):

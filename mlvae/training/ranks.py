@@ -1,28 +1,29 @@
 r"""Ranks: several processes, on one machine or many, that train one model together.
 
-``torchrun --nproc-per-node=4 scripts/train.py ...`` starts four of the same training; each finds
-out by :func:`join` which one it is. All make the same plan of an epoch, and each takes a share of
-every batch (:mod:`mlvae.data.sharing`). With the loss :math:`L_r` of a share of :math:`G_r` groups
-the loss of the batch is
+``torchrun --nproc-per-node=4 scripts/train.py ...`` starts the same training four times;
+:func:`join` finds the number of each process. All ranks make the same plan of an epoch, and each
+takes a share of every batch (:mod:`mlvae.data.sharing`). With the loss :math:`L_r` of a share of
+:math:`G_r` groups the loss of the batch is
 
 .. math:: L = \frac{\sum_r G_r L_r}{\sum_r G_r}
 
-so loss, gradient, clipping and reports are those of one process, to rounding, however many ranks
-there are and however unequal their shares; so is the noise (:mod:`mlvae.noise`). A checkpoint
-holds nothing of ranks. Only dropout differs: each rank draws its own. Memory and time are shared
-between groups, or with ``batching.span_ranks`` between observations
-(:class:`mlvae.shares.SpanningShare`); in the first case a rank beyond the number of groups of a
-batch has nothing to do.
+So loss, gradient, clipping and reports are those of one process up to rounding, for any number of
+ranks and any shares. The noise is also the same (:mod:`mlvae.noise`). A checkpoint does not depend
+on the ranks. Two things differ from one process: each rank draws its own dropout, and batch
+normalisation uses the statistics of each rank's share (its running averages are means over ranks).
+Memory and time are divided between groups, or with ``batching.span_ranks`` between observations
+(:class:`mlvae.shares.SpanningShare`). In the first case, ranks beyond the number of groups of a
+batch are idle.
 
-Rank 0 writes the run. Folders are the same on all machines: data are read, and a run to be resumed
-is, by every rank.
+Rank 0 writes the run. Every rank reads the data, and the run that is resumed, so their folders
+must be visible on all machines.
 """
 
 from __future__ import annotations
 
 import atexit
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -31,34 +32,34 @@ from typing import TypeVar
 import torch
 from torch import Tensor, distributed, nn
 
+from mlvae.accumulation import SUMS
 from mlvae.batch import Batch
 from mlvae.data import Plan
 from mlvae.data.sharing import share
 from mlvae.errors import InputError, RankLost
+from mlvae.groups import Groups
+from mlvae.models.protocol import traits
 from mlvae.shares import Share
 
 __all__ = ["Ranks", "check_shared", "join"]
 
-#: torchrun notices a process that ended; this only bounds how long one may hang, or prepare data.
+#: Limit of a wait for other ranks, which may prepare data. torchrun notices a process that ended.
 PATIENCE = timedelta(hours=6)
-
-#: Rules whose posterior is made of sums over a group, so that its members may be anywhere.
-SPANNING = ("product", "prior_product", "prior_corrected", "mean")
 
 Value = TypeVar("Value")
 
 
 @dataclass(frozen=True)
 class Ranks:
-    """What this process is among those that train together; by default it is alone.
+    """The place of this process among the processes that train together; by default one process.
 
-    Alone, every method gives back what it was given, and torch.distributed is not touched.
+    With one process, every method returns its argument, and torch.distributed is not used.
 
     Attributes:
-        device: of this process; None where nobody asks.
-        rank: its number, in [0, count).
-        count: how many there are.
-        local: its number on its machine.
+        device: device of this process; None where it is not needed.
+        rank: number of this process, in [0, count).
+        count: number of processes.
+        local: number of this process on its machine.
     """
 
     device: torch.device | None = None
@@ -68,12 +69,12 @@ class Ranks:
 
     @property
     def several(self) -> bool:
-        """Whether there are others."""
+        """Whether there is more than one process."""
         return self.count > 1
 
     @property
     def first(self) -> bool:
-        """Whether this is the process that writes."""
+        """Whether this process writes the run."""
         return self.rank == 0
 
     def share(self, plan: Plan, *, span: bool) -> Plan:
@@ -83,19 +84,35 @@ class Ranks:
         return share(plan, rank=self.rank, ranks=self.count, span=span)
 
     @staticmethod
-    def noise(generator: torch.Generator | None, batch: Batch) -> torch.Generator | None:
-        """What draws for a share of a batch what ``generator`` draws for the whole."""
-        if generator is None or not isinstance(batch.groups, Share):
+    def noise(generator: torch.Generator, batch: Batch) -> torch.Generator:
+        """A generator that draws a share's rows of the numbers of ``generator`` for a batch."""
+        if not isinstance(batch.groups, Share):
             return generator
         return batch.groups.generator(generator)
 
     def own(self, purpose: str) -> str:
-        """A purpose of random numbers that shall differ between ranks."""
+        """A purpose of random numbers that differs between ranks."""
         return f"{purpose}/{self.rank}" if self.rank else purpose
 
-    def parallel(self, model: nn.Module) -> nn.Module:
-        """``model``, whose gradients become means over ranks; it begins as that of rank 0."""
-        return nn.parallel.DistributedDataParallel(model) if self.several else model
+    @staticmethod
+    def counted(groups: Groups) -> int:
+        """1 if the observations with these groups are counted on this rank, else 0."""
+        return int(groups.counts) if isinstance(groups, Share) else 1
+
+    @torch.no_grad()
+    def broadcast(self, tensors: Iterable[Tensor]) -> None:
+        """Copy the values of ``tensors`` on rank 0 to all ranks."""
+        if self.several:
+            for tensor in tensors:
+                distributed.broadcast(tensor, 0)
+
+    @torch.no_grad()
+    def average(self, tensors: Iterable[Tensor]) -> None:
+        """Replace ``tensors`` by their means over ranks."""
+        if self.several:
+            for tensor in tensors:
+                distributed.all_reduce(tensor)
+                tensor.div_(self.count)
 
     def sum(self, values: Tensor) -> Tensor:
         """The sum of ``values`` over ranks, on all of them."""
@@ -104,41 +121,45 @@ class Ranks:
             distributed.all_reduce(values)
         return values
 
-    def agree(self, *wishes: bool) -> tuple[bool, ...]:
-        """Each of ``wishes`` is granted on all ranks, if one rank has it."""
+    def agree(self, *flags: bool) -> tuple[bool, ...]:
+        """For each flag, whether it is true on any rank; the same answer on all ranks."""
         if not self.several:
-            return wishes
-        flags = torch.tensor(wishes, dtype=torch.uint8)  # on the host: no wait for a device
-        distributed.all_reduce(flags, distributed.ReduceOp.MAX)
-        return tuple(map(bool, flags.tolist()))
+            return flags
+        found = torch.tensor(flags, dtype=torch.uint8)  # on the host: no wait for a device
+        distributed.all_reduce(found, distributed.ReduceOp.MAX)
+        return tuple(map(bool, found.tolist()))
 
-    def told(self, value: Value) -> Value:
-        """What ``value`` is on rank 0."""
+    def from_first(self, value: Value) -> Value:
+        """The ``value`` of rank 0, broadcast to all ranks."""
         values = [value]
         if self.several:
             distributed.broadcast_object_list(values, device=torch.device("cpu"))
         return values[0]
 
     def wait(self) -> None:
-        """Until all ranks are here."""
+        """Wait until all ranks have made this call."""
         self.agree(False)
 
     def in_turn(self, work: Callable[[], Value]) -> Value:
-        """The result of ``work``, done by one rank of each machine and then by its others.
+        """The result of ``work``, done first by one rank of each machine and then by the others.
 
-        What the first leaves on the disk, as prepared data, the others find.
+        The others find the files that the first one writes, such as prepared data.
         """
-        result = work() if self.local == 0 else None
+        if self.local == 0:
+            result = work()
+            with self.watch():
+                self.wait()
+            return result
         with self.watch():
             self.wait()
-        return result if self.local == 0 else work()
+        return work()
 
     @contextmanager
     def watch(self, advice: Callable[[], str] = lambda: "start again") -> Iterator[None]:
-        """Turn what communication says of a process that is gone into a :class:`RankLost`.
+        """Raise :class:`RankLost` where communication fails because another process ended.
 
         Args:
-            advice: what to do then.
+            advice: the last part of the message: what the user can do.
         """
         try:
             yield
@@ -152,11 +173,11 @@ class Ranks:
 
 
 def join(device: torch.device) -> Ranks:
-    """Find out which rank this process is, and meet the others, once in the life of a process.
+    """Join the processes that train together, once per process.
 
-    torchrun says so by environment variables; without them, or if WORLD_SIZE is 1, a process is
-    alone. Processes on CPUs talk by gloo; on CUDA devices, one for each rank, by NCCL, and by gloo
-    of what is on the host. If torch.distributed has been set up before, it is used as it is.
+    torchrun sets environment variables. Without them, or if WORLD_SIZE is 1, the process is alone.
+    CPUs communicate by gloo. CUDA devices, one per rank, communicate by NCCL, and by gloo for
+    values on the host. A process group that exists already is used as it is.
 
     Args:
         device: kind of device to train on.
@@ -187,25 +208,20 @@ def join(device: torch.device) -> Ranks:
 
 
 def check_shared(model: nn.Module, ranks: Ranks, *, span: bool) -> None:
-    """Raise :class:`InputError` for a model whose groups cannot lie on several ranks, if they do.
-
-    It knows the models of this library. One of your own must see to it itself that its loss is a
-    mean over ``num_groups``, of what each group has by itself; for what compares groups, see
-    :meth:`mlvae.shares.Share.whole`.
+    """Raise :class:`InputError` if groups span ranks and the model cannot be trained so.
 
     Args:
-        model: to be trained.
-        ranks: that train it; if there is one, anything goes.
-        span: whether groups lie on several ranks.
+        model: the model; see :attr:`mlvae.models.Traits.spans_ranks`. The loss of a model of your
+            own must be a mean over ``count``, of terms of single groups. For terms that compare
+            groups see :meth:`mlvae.shares.Share.whole`.
+        ranks: the processes that train together.
+        span: whether the members of a group are on several ranks.
     """
-    if not ranks.several:
-        return
-    rule, source = getattr(model, "accumulation", None), getattr(model, "evidence_from", None)
-    if span and (rule not in SPANNING or source != "all"):
+    if ranks.several and span and not traits(model).spans_ranks:
         raise InputError(
-            "batching.span_ranks needs a model that adds up the evidence of all members: MLVAE "
-            f"with evidence_from=all and accumulation={', '.join(SPANNING[:-1])} or "
-            f"{SPANNING[-1]}; set it to false"
+            "batching.span_ranks needs a model that adds the evidence of all members: MLVAE with "
+            f"evidence_from=all and accumulation={', '.join(SUMS[:-1])} or {SUMS[-1]}; set it to "
+            "false"
         )
 
 
@@ -213,8 +229,8 @@ def _check_environment() -> None:
     needed = ("RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
     if missing := [name for name in needed if name not in os.environ]:
         raise InputError(
-            f"WORLD_SIZE={os.environ['WORLD_SIZE']} says that several processes train together, "
-            f"but {', '.join(missing)} is not set; start them by torchrun, or unset WORLD_SIZE"
+            f"WORLD_SIZE={os.environ['WORLD_SIZE']} means that several processes train together, "
+            f"but {', '.join(missing)} is not set; start them with torchrun, or unset WORLD_SIZE"
         )
 
 
@@ -233,7 +249,7 @@ def _leave() -> None:
 
 
 def _of_communication(error: RuntimeError) -> bool:
-    """Whether it says that another process could not be reached: gloo has no class for that."""
+    """Whether another process could not be reached. gloo has no class of exceptions for that."""
     if type(error) is RuntimeError:
         return any(word in str(error) for word in ("gloo", "NCCL", "Connection closed by peer"))
     return isinstance(error, distributed.DistError)

@@ -1,4 +1,4 @@
-"""The folder of a run, and a trained model back from it."""
+"""The folder of a run, and loading a trained model from it."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from datetime import datetime
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -21,7 +22,7 @@ from mlvae.training.checks import HEADER, check_folder, resolve_device
 
 __all__ = ["claim", "held", "load", "new_name", "restore", "undone_on_failure", "write_config"]
 
-#: Words that YAML takes for something else.
+#: Words that YAML reads as booleans or null.
 WORDS = ("y", "n", "yes", "no", "on", "off", "true", "false", "null")
 
 
@@ -31,19 +32,19 @@ def load(
     best: bool = False,
     device: torch.device | str = "cpu",
     model: nn.Module | None = None,
-) -> nn.Module:
+) -> Any:
     """The trained model of a run, in evaluation mode.
 
     Args:
         run: the run's folder.
         best: the state with the lowest validation loss, instead of the last one.
-        device: where to put it.
-        model: a model of your own class to load the weights into; needed only where the run
-            trained such a one.
+        device: device of the model.
+        model: a model of your own class that receives the weights; needed only if the run trained
+            such a model.
 
     Raises:
-        InputError: if the folder has no such checkpoint, or it is of another model; or if there
-            is no such device.
+        InputError: if the folder has no such checkpoint, if the checkpoint is of another model, or
+            if the device is not available.
 
     Example::
 
@@ -51,7 +52,7 @@ def load(
     """
     check_flag("best", best)
     if str(device).startswith("cuda"):
-        resolve_device("cuda")  # says so if there is none
+        resolve_device("cuda")  # raises if there is none
     if isinstance(model, type):
         raise InputError(f"model must be built, as {model.__name__}(...), not the class")
     path = Path(run).expanduser() / ("best.pt" if best else "checkpoint.pt")
@@ -65,8 +66,8 @@ def load(
             model = build(checkpoint["shape"], checkpoint["model_config"])
         except InputError as error:
             raise InputError(
-                f"{path} is of a model that is built otherwise ({error}); build it and pass it: "
-                "load(run, model=)"
+                f"{path} is of a model that this library cannot build ({error}); build it and pass "
+                "it: load(run, model=)"
             ) from error
     restore(model, checkpoint["model"], path)
     try:
@@ -88,12 +89,12 @@ def restore(model: nn.Module, weights: Mapping[str, torch.Tensor], path: Path) -
 
 
 def new_name(config: Mapping[str, object] | None, seed: int) -> Path:
-    """The folder of a run that nobody named: ``runs/<dataset>/<time>-seed<seed>``.
+    """The default folder of a run: ``runs/<dataset>/<time>-seed<seed>``.
 
     Args:
-        config: says the name of the dataset, as the configurations of the scripts do; without
-            it there is no folder between.
-        seed: of the run.
+        config: its "dataset" has the "name" of the dataset, as in the configs of the scripts.
+            Without it, the folder is ``runs/<time>-seed<seed>``.
+        seed: seed of the run.
     """
     dataset = (config or {}).get("dataset")
     name = dataset.get("name") if isinstance(dataset, Mapping) else None
@@ -102,10 +103,10 @@ def new_name(config: Mapping[str, object] | None, seed: int) -> Path:
 
 
 def claim(folder: Path) -> Path:
-    """Make ``folder``, or where that is there already, the first of ``folder-2``, ``folder-3``...
+    """Make ``folder``, or if it exists, the first free one of ``folder-2``, ``folder-3``...
 
-    Making a folder either succeeds or finds it there, so that of several processes that begin in
-    the same second, on one machine or on many that share a disk, each has one of its own.
+    The operating system makes a folder for one process only. So several processes that start in
+    the same second, on one machine or on several with a shared disk, get different folders.
 
     Raises:
         InputError: if it cannot be made.
@@ -126,7 +127,7 @@ def claim(folder: Path) -> Path:
 def write_config(run: Path, config: Mapping[str, object]) -> None:
     """Make the run's folder, and in it ``config.yaml`` with nested plain values.
 
-    The YAML has a line a value, in JSON's notation, which YAML reads.
+    Each line of the YAML has one value in JSON notation, which YAML reads.
 
     Raises:
         InputError: if the folder cannot be made or written, or a value is not plain.
@@ -141,11 +142,11 @@ def write_config(run: Path, config: Mapping[str, object]) -> None:
 
 @contextmanager
 def undone_on_failure(run: Path, begun: Callable[[], bool]) -> Iterator[None]:
-    """Remove the folder ``run`` again if an exception comes before a first step.
+    """Remove the folder ``run`` if an exception occurs before the first step.
 
     Args:
-        run: a folder that holds nothing but what a training has just put there.
-        begun: whether a step has been done.
+        run: a folder with files of this training only.
+        begun: whether a step is done.
     """
     try:
         yield
@@ -157,11 +158,11 @@ def undone_on_failure(run: Path, begun: Callable[[], bool]) -> Iterator[None]:
 
 @contextmanager
 def held(run: Path, resume: bool) -> Iterator[None]:
-    """Make the folder ``run``, and keep it from other trainings; a lock of a dead one is none.
+    """Make the folder ``run``, and lock it. The lock ends with the process.
 
     Raises:
-        InputError: if another training goes on in it or has ended there meanwhile, or if it cannot
-            be made.
+        InputError: if another training has the lock or has written there meanwhile, or if the
+            folder cannot be made.
     """
     try:
         run.mkdir(parents=True, exist_ok=True)
@@ -178,14 +179,14 @@ def held(run: Path, resume: bool) -> Iterator[None]:
 
 def _lock(folder: int, run: Path) -> None:
     try:
-        import fcntl  # not on every system; nor does every disk know locks
+        import fcntl  # not on every system; nor does every file system have locks
     except ImportError:
         return
     try:
         fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
         raise InputError(
-            f"{run} is held by another training that goes on; choose another folder"
+            f"{run} is locked by a training that is running; choose another folder"
         ) from error
     except OSError:
         return
@@ -205,13 +206,13 @@ def _lines(config: Mapping[str, object], indent: str) -> list[str]:
                 lines.append(f"{indent}{_name(key)}: {json.dumps(value, ensure_ascii=False)}\n")
             except (TypeError, ValueError) as error:
                 raise InputError(
-                    f"config must have plain values, numbers, words and lists, but {key} is "
+                    f"config must have plain values (numbers, strings, lists), but {key} is "
                     f"{value!r}"
                 ) from error
     return lines
 
 
 def _name(key: object) -> str:
-    """A key as YAML reads it: most are names, and as they are."""
-    plainly = str(key).isidentifier() and str(key).lower() not in WORDS
-    return str(key) if plainly else json.dumps(str(key), ensure_ascii=False)
+    """A key as YAML reads it: unquoted if it is a name, else quoted."""
+    unquoted = str(key).isidentifier() and str(key).lower() not in WORDS
+    return str(key) if unquoted else json.dumps(str(key), ensure_ascii=False)

@@ -1,4 +1,4 @@
-"""What a run is at one moment: everything its checkpoint holds, and how it goes back in."""
+"""The state of a run between two steps, and its checkpoints."""
 
 from __future__ import annotations
 
@@ -6,16 +6,18 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from torch import nn
 
 from mlvae.errors import Diverged, InputError
+from mlvae.models.protocol import traits
 from mlvae.parts import plain
 from mlvae.training.checkpoint import read_checkpoint, write_checkpoint
-from mlvae.training.optimizer import Adam
+from mlvae.training.players import set_rates
 from mlvae.training.ranks import Ranks
 from mlvae.training.run import restore
-from mlvae.training.step import TrainingStep
+from mlvae.training.step import StepParts
 from mlvae.version import __version__
 
 __all__ = ["TrainingState"]
@@ -27,93 +29,67 @@ class TrainingState:
 
     Attributes:
         run: folder of the run.
-        config: nested plain values kept with it.
+        config: nested plain values that the run keeps.
         shape: shape of one observation.
-        model: what is trained.
-        recipe: how it is updated.
-        seed: with the step, the state of every generator.
-        steps_per_epoch: steps that visit every observation once.
+        model: the model.
+        parts: the parts of a training step, with players and sums.
+        seed: with the number of a step, the state of every generator.
+        steps_per_epoch: steps of a pass over the data.
         total_steps: steps of the whole run.
-        precision: of the matrix products.
-        graphs: whether steps on a CUDA device are captured as CUDA graphs.
-        compile: whether the model's forward pass is compiled.
-        ranks: that train together; nothing of them is saved.
-        fixed: nested plain values by name, of what must be the same when the run is resumed.
-        step: steps done.
-        best: lowest validation loss so far, in nats per group.
+        ranks: the processes that train together. Nothing of them is saved.
+        fixed: nested plain values by name, which must be the same when the run is resumed.
+        step: number of steps done.
+        best: lowest validation loss so far.
         stale: validations since then.
         metrics: last value of every metric, as "split/name".
     """
 
     run: Path
-    config: dict[str, object]
+    config: dict[str, Any]
     shape: tuple[int, ...]
     model: nn.Module
-    recipe: Adam
+    parts: StepParts
     seed: int
     steps_per_epoch: int
     total_steps: int
-    precision: str = "float32"
-    graphs: bool = True
-    compile: bool = False
-    ranks: Ranks = Ranks()  # noqa: RUF009 (frozen)
-    fixed: dict[str, object] = field(default_factory=dict)
+    ranks: Ranks = Ranks()
+    fixed: dict[str, Any] = field(default_factory=dict)
     step: int = 0
     best: float = float("inf")
     stale: int = 0
     metrics: dict[str, float] = field(default_factory=dict)
 
-    def __post_init__(self) -> None:
-        self.optimizer = self.recipe.build(self.model.parameters())
-        self.rate_set: float | None = None
-        self.training_step = TrainingStep(
-            self.model,
-            self.optimizer,
-            gradient_clip=self.recipe.gradient_clip,
-            precision=self.precision,
-            graphs=self.graphs,
-            compile=self.compile,
-            ranks=self.ranks,
-        )
+    def rates(self, step: int) -> dict[str, list[float]]:
+        """Learning rates of each player's parameter groups at step number ``step``."""
+        return {p.name: p.recipe.rates(step, self.total_steps) for p in self.parts.players}
 
     @property
     def learning_rate(self) -> float:
-        """Of the step to come."""
-        return self.recipe.rate(self.step, self.total_steps)
-
-    def set_learning_rate(self) -> None:
-        """Tell the optimiser, if it is another than that of the last step."""
-        if self.learning_rate != self.rate_set:
-            self.rate_set = self.learning_rate
-            self.recipe.set_rate(self.optimizer, self.rate_set)
-
-    def done(self, steps: int) -> None:
-        """Count steps; several are a block, which has told the optimiser its own rates."""
-        self.step += steps
-        if steps > 1:
-            self.rate_set = None
+        """The first learning rate of the first player's last step."""
+        return next(iter(self.rates(max(0, self.step - 1)).values()))[0]
 
     @property
     def epochs_done(self) -> int:
-        """Whole epochs done if the last step ended one, else 0."""
+        """Number of epochs done if the last step ended one, else 0."""
         return 0 if self.step % self.steps_per_epoch else self.step // self.steps_per_epoch
 
     def save(self, name: str = "checkpoint.pt") -> None:
-        """Write the state to the run's folder, atomically; rank 0 does."""
+        """Write the state to the run's folder, atomically, on rank 0."""
         if not self.ranks.first:
             return
+        rates = next(iter(self.rates(self.step).values()))
         state = {
             "version": __version__,
             "config": self.config,
             "shape": list(self.shape),
-            "model_config": plain(getattr(self.model, "config", None)),
+            "model_config": plain(traits(self.model).config),
             "fixed": self.fixed,
             "model": self.model.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "sums": self.training_step.sums.state_dict(),
+            "optimizers": {p.name: p.optimizer.state_dict() for p in self.parts.players},
+            "sums": self.parts.sums.state_dict(),
             **plain(
                 {
-                    "schedule": {"learning_rate": self.learning_rate},
+                    "schedule": {"learning_rate": rates[0]},
                     "generators": {"seed": self.seed, "step": self.step},
                     "step": self.step,
                     "steps_per_epoch": self.steps_per_epoch,
@@ -126,11 +102,11 @@ class TrainingState:
         write_checkpoint(self.run / name, state)
 
     def resume(self) -> None:
-        """Take the state of the folder's last checkpoint.
+        """Load the folder's last checkpoint.
 
         Raises:
-            InputError: if it is of another model, seed or number of steps an epoch, of anything
-                else in ``fixed``, or further than this training goes.
+            InputError: if the checkpoint has another model, seed, number of steps per epoch or
+                another value in ``fixed``, or more steps than this training.
         """
         path = self.run / "checkpoint.pt"
         checkpoint = read_checkpoint(path)
@@ -143,30 +119,37 @@ class TrainingState:
             )
         if checkpoint["step"] > self.total_steps:
             raise InputError(
-                f"{self.run} has {checkpoint['step'] / self.steps_per_epoch:g} epochs behind it, "
-                f"so it cannot end after {self.total_steps / self.steps_per_epoch:g}; resume it "
-                "with more trainer.epochs"
+                f"{self.run} has trained for {checkpoint['step'] / self.steps_per_epoch:g} epochs, "
+                f"more than {self.total_steps / self.steps_per_epoch:g}; resume it with more "
+                "trainer.epochs"
             )
-        if hasattr(self.model, "config"):
-            self._check_same("model", checkpoint["model_config"], plain(self.model.config))
-        for name, value in checkpoint.get("fixed", {}).items():  # older ones have none
+        if (config := traits(self.model).config) is not None:
+            self._check_same("model", checkpoint["model_config"], plain(config))
+        for name, value in checkpoint.get("fixed", {}).items():  # format 0.0 has none
             self._check_same(name, value, self.fixed[name])
         restore(self.model, checkpoint["model"], path)
-        # Its moments alone: options may have changed, and another kind of device has its own.
-        here = [dict(group, params=None) for group in self.optimizer.param_groups]
-        self.optimizer.load_state_dict(checkpoint["optimizer"])
-        for group, options in zip(self.optimizer.param_groups, here, strict=True):
-            group.update(options, params=group["params"])
-        self.training_step.sums.load_state_dict(checkpoint["sums"])
+        saved = checkpoint.get("optimizers") or {"model": checkpoint["optimizer"]}
+        if saved.keys() != self.rates(0).keys():
+            raise InputError(
+                f"{self.run} was trained with the players {', '.join(saved)}, not "
+                f"{', '.join(self.rates(0))}"
+            )
+        for player in self.parts.players:
+            # The moments alone: options may have changed, and devices have options of their own.
+            here = [dict(group, params=None) for group in player.optimizer.param_groups]
+            player.optimizer.load_state_dict(saved[player.name])
+            for group, options in zip(player.optimizer.param_groups, here, strict=True):
+                group.update(options, params=group["params"])
+        self.parts.sums.load_state_dict(checkpoint["sums"])
         self.step, self.best = checkpoint["step"], checkpoint["best"]
         self.stale, self.metrics = checkpoint["stale"], checkpoint["metrics"]
 
     def _check_same(self, name: str, was: object, now: object) -> None:
-        """Raise :class:`InputError` unless what was configured is so still."""
+        """Raise :class:`InputError` unless a setting of the run is unchanged."""
         if was == now:
             return
         if isinstance(was, Mapping) and isinstance(now, Mapping):
-            for key in was:  # an option that is new since then is at its default
+            for key in was:  # an option that is newer than the run has its default
                 self._check_same(f"{name}.{key}", was[key], now.get(key, was[key]))
             return
         raise InputError(
@@ -174,7 +157,7 @@ class TrainingState:
         )
 
     def check_validation(self, values: dict[str, float]) -> None:
-        """Save the state and raise :class:`Diverged` if the bound on other data is not finite."""
+        """Save the state and raise :class:`Diverged` if a validation average is not finite."""
         wrong = {name: value for name, value in values.items() if not math.isfinite(value)}
         if not wrong:
             return
@@ -191,10 +174,11 @@ class TrainingState:
 
         Waits for the device.
         """
-        if (failure := self.training_step.sums.failure()) is None:
+        if (failure := self.parts.sums.failure()) is None:
             return
         self.step, what = failure
-        self.set_learning_rate()  # the optimiser may have heard of steps after it
+        for player in self.parts.players:  # the optimiser has the rates of later steps
+            set_rates(player.optimizer, player.recipe.rates(self.step, self.total_steps))
         self.save()
         raise Diverged(
             f"at step {self.step} (epoch {self.step / self.steps_per_epoch:.2f}) {what}; the "

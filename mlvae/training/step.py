@@ -1,128 +1,143 @@
-"""One training step: forward, backward, update."""
+"""The parts of a training step: the forward pass, the players and the update.
+
+:func:`mlvae.training.loop.training_step` puts them together.
+"""
 
 from __future__ import annotations
 
 import contextlib
-import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import torch
 from torch import Tensor, nn
 
-from mlvae.batch import Batch
 from mlvae.groups import Groups
 from mlvae.training.compiling import compiled
-from mlvae.training.graphs import Graphs
+from mlvae.training.optimizer import Recipe
+from mlvae.training.players import players_of
 from mlvae.training.ranks import Ranks
+from mlvae.training.settings import Speed
 from mlvae.training.sums import Passed, RunningSums, forward_of
-from mlvae.training.update import CompiledUpdate, Update
+from mlvae.training.update import CompiledUpdate, Update, compilable
 
-__all__ = ["TrainingStep"]
-
-LOG = logging.getLogger("mlvae")
+__all__ = ["Buffers", "StepParts"]
 
 
-class TrainingStep:
-    """Forward, backward, update, and sums of every term.
+class StepParts:
+    """Everything that a training step uses.
 
-    If the loss, a term or the gradient is not finite at some step, that update and all later ones
-    are skipped on the device itself: the parameters stay as the last good step left them, until
-    :meth:`failure` is asked.
+    If a loss, a term or the gradient of a step is not finite, the device itself skips the update
+    of this step and of all later ones. Parameters and buffers keep the values of the last good
+    step until :meth:`mlvae.training.sums.RunningSums.failure` is read.
 
     Args:
         model: returns an :class:`~mlvae.objectives.Objective` for a batch.
-        optimizer: a fused optimiser of the model's parameters.
-        gradient_clip: largest norm of the whole gradient, or None.
-        precision: "float32"; "tf32", on a CUDA device, for matrix products in TF32; or "bfloat16"
-            for them under autocast.
-        graphs: on a CUDA device, capture the step as CUDA graphs; see
-            :class:`~mlvae.training.graphs.Graphs`.
-        compile: compile the forward pass and its gradient, see :mod:`mlvae.training.compiling`; on
-            a CUDA device also the update.
-        ranks: that train together; losses, gradients and sums are those of whole batches.
+        recipe: the optimiser of all players, or of each player by name.
+        speed: precision and compilation.
+        ranks: the processes that train together; losses, gradients and sums are those of whole
+            batches.
 
     Attributes:
-        sums: what the steps saw.
+        forward: from a batch to :class:`~mlvae.training.sums.Passed`.
+        players: parameters and optimisers.
+        sums: running sums of the steps.
+        buffers: the model's buffers before the present step.
+        update: norms, sums and optimisers.
     """
 
     def __init__(
         self,
         model: nn.Module,
-        optimizer: torch.optim.Optimizer,
+        recipe: Recipe | Mapping[str, Recipe],
         *,
-        gradient_clip: float | None = None,
-        precision: str = "float32",
-        graphs: bool = False,
-        compile: bool = False,
-        ranks: Ranks = Ranks(),  # noqa: B008 (frozen)
+        speed: Speed = Speed(),
+        ranks: Ranks = Ranks(),
     ) -> None:
-        self.ranks = ranks
-        self.optimizer = optimizer
-        self.precision = precision
-        self.parameters = [p for p in model.parameters() if p.requires_grad]
-        self.device = self.parameters[0].device
-        if compile:
-            cuda = self.device.type == "cuda"
-            layers = None if cuda and precision != "bfloat16" else precision
+        self.ranks, self.speed = ranks, speed
+        self.players = players_of(model, recipe)
+        self.device = self.players[0].parameters[0].device
+        self.sums = RunningSums(self.device)
+        cuda = self.device.type == "cuda"
+        half = speed.precision == "bfloat16"
+        self.autocast = torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=half)
+        if speed.compile:
+            layers = None if cuda and not half else speed.precision
             self.forward = compiled(model, one_size=cuda, layers=layers)
         else:
-            self.forward = forward_of(ranks.parallel(model))
-        self.autocast = torch.autocast(
-            self.device.type, dtype=torch.bfloat16, enabled=precision == "bfloat16"
-        )
-        self.one = torch.ones((), device=self.device)
-        self.sums = RunningSums(self.device)
-        # A CPU has few threads, and an update is long there: PyTorch's own is as fast.
-        update = CompiledUpdate if compile and self.device.type == "cuda" else Update
-        self.update = update(optimizer, self.parameters, self.sums, gradient_clip=gradient_clip)
-        graphs = graphs and self.device.type == "cuda"
-        if graphs and ranks.several:
-            graphs = False
-            if ranks.first:
-                LOG.info("the training step runs eagerly: several ranks train together")
-        self.run = Graphs(self.eager) if graphs else self.eager
+            self.forward = forward_of(model)
+        # On a CPU an update is long and threads are few: PyTorch's own is as fast.
+        fast = speed.compile and cuda and compilable(self.players)
+        self.update = (CompiledUpdate if fast else Update)(self.players, self.sums)
+        self.buffers = Buffers(model, self.sums)
+        ranks.broadcast([*model.parameters(), *model.buffers()])
 
-    def __call__(self, batch: Batch, step: int, generator: torch.Generator | None = None) -> None:
-        """Train on ``batch``; ``step`` is only remembered in case it fails."""
-        self.sums.number.fill_(step)
-        self.run(batch, generator)
+    def over_ranks(
+        self, passed: Passed, groups: Groups
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """This rank's part of the whole batch's losses, and the totals of the whole batch.
 
-    def eager(self, batch: Batch, generator: torch.Generator | None) -> None:
-        """Train on ``batch``, kernel by kernel, as the step that ``sums.number`` holds."""
-        with _products_in(self.precision):
-            with self.autocast:
-                passed = self.forward(batch, generator=generator)
-            loss, totals = self._of_all_ranks(passed, batch.groups)
-            self.optimizer.zero_grad(set_to_none=True)
-            loss.backward(self.one.to(loss.dtype))
-        self.update(totals)
-
-    def _of_all_ranks(self, passed: Passed, groups: Groups) -> tuple[Tensor, dict[str, Tensor]]:
-        """Of a whole batch's loss this rank's part, and what all of it adds to the sums.
-
-        The gradient is a mean over ranks, and that of this part is right as one term of it.
+        The sum of the parts over ranks is the loss of the whole batch.
         """
-        loss, num_groups, totals = passed
         if not self.ranks.several:
-            return loss, totals
-        whole = self.ranks.sum(torch.stack(list(totals.values())).double())
-        share = self.ranks.count * groups.counts * num_groups
-        part = loss * (share / whole[-1]).to(loss.dtype)
-        return part, dict(zip(totals, whole.to(loss.dtype), strict=True))
+            return passed.losses, passed.totals
+        totals = passed.totals
+        flat = self.ranks.sum(torch.stack(list(totals.values())).double())
+        whole = dict(zip(totals, flat, strict=True))
+        losses = {}
+        for player, loss in passed.losses.items():
+            name = "loss" if player == "model" else f"loss_{player}"
+            share = self.ranks.counted(groups) * passed.count
+            losses[player] = loss * (share / whole[f"{passed.units[name]}s"]).to(loss.dtype)
+        return losses, {name: total.to(totals[name].dtype) for name, total in whole.items()}
+
+    def backward(self, losses: Mapping[str, Tensor]) -> None:
+        """Replace the gradient of every player's parameters by that of its loss."""
+        for player in self.players:
+            player.optimizer.zero_grad(set_to_none=True)
+        alone = len(self.players) == 1
+        for number, player in enumerate(self.players, start=1):
+            player.backward(losses[player.name], keep=number < len(self.players), alone=alone)
+        if self.ranks.several:
+            for player in self.players:
+                player.reduce()
+            self.ranks.average(self.buffers.floats)
+
+    @contextlib.contextmanager
+    def products(self) -> Iterator[None]:
+        """Matrix products of float32 factors in TF32, if that is the precision."""
+        if self.speed.precision != "tf32":  # a setting of the user's own stays
+            yield
+            return
+        before = torch.get_float32_matmul_precision()
+        torch.set_float32_matmul_precision("high")
+        try:
+            yield
+        finally:
+            torch.set_float32_matmul_precision(before)
 
 
-@contextlib.contextmanager
-def _products_in(precision: str) -> Iterator[None]:
-    """Matrix products of float32 numbers in TF32 where that is the ``precision``.
+class Buffers:
+    """The buffers that a checkpoint holds, and their values before the present step.
 
-    TF32 rounds the factors of a product to 10 bits of mantissa, on CUDA devices alone.
+    Batch normalisation changes its buffers in the forward pass, before it is known whether the
+    step is finite.
     """
-    if precision != "tf32":  # whoever has set it otherwise is not overruled
-        yield
-        return
-    before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("high")
-    try:
-        yield
-    finally:
-        torch.set_float32_matmul_precision(before)
+
+    def __init__(self, model: nn.Module, sums: RunningSums) -> None:
+        self.sums = sums
+        saved = model.state_dict().keys()
+        self.buffers = [buffer for name, buffer in model.named_buffers() if name in saved]
+        self.floats = [b for b in self.buffers if b.is_floating_point()]
+        self.before = [buffer.clone() for buffer in self.buffers]
+
+    @torch.no_grad()
+    def hold(self) -> None:
+        """Remember the present values."""
+        for before, buffer in zip(self.before, self.buffers, strict=True):
+            before.copy_(buffer)
+
+    @torch.no_grad()
+    def restore(self) -> None:
+        """Set the values back where the step was not finite."""
+        for before, buffer in zip(self.before, self.buffers, strict=True):
+            buffer.copy_(torch.where(self.sums.good, buffer, before))

@@ -1,12 +1,13 @@
-"""Running sums of what training steps see, and the verdict whether all of it was finite.
+"""Running sums of the terms of training steps, and whether all of them were finite.
 
-Both stay on the device; nothing waits for it until they are read.
+Both stay on the device. The host waits for it only when it reads them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -22,36 +23,41 @@ __all__ = ["Forward", "Passed", "RunningSums", "averages", "counted", "forward_o
 
 
 class Passed(NamedTuple):
-    """What a training step needs of a model's objective, and nothing else is computed.
+    """The part of a model's objective that a training step needs.
 
     Attributes:
-        loss: what is minimised, shape (): nats per group.
-        num_groups: that the loss is a mean over.
-        totals: what the batch adds to the sums, shape () each, without gradient.
+        losses: by player, shape () each, a mean over ``count`` units.
+        count: number of groups or of observations in the loss.
+        totals: sums over the batch by name, shape () each, without gradient: losses, terms,
+            "observations" and "groups".
+        units: for each term, "observation", "group", or "batch" for a value of the whole batch,
+            which is weighted by the observations of the batch.
     """
 
-    loss: Tensor
-    num_groups: int
+    losses: dict[str, Tensor]
+    count: int
     totals: dict[str, Tensor]
+    units: dict[str, str]
 
 
-#: From a batch, and a generator by that name, to what a step needs of its objective.
+#: From a batch, and a generator by that name, to what a step needs of the objective.
 Forward = Callable[..., Passed]
 
 
 class RunningSums:
-    """Sums over steps. After the first step that was not finite, nothing more is added.
+    """Sums over steps. After the first step that is not finite, nothing more is added.
 
-    All tensors are written in place: a CUDA graph knows them by their addresses.
+    All tensors are written in place, because a CUDA graph refers to them by their addresses.
 
     Args:
-        device: of the steps.
+        device: the device of the steps.
 
     Attributes:
-        number: of the step that is added next, shape (); each that is added counts.
-        good: whether all was finite so far, shape ().
-        failed: the contrary as a float, as fused optimisers want it.
-        names: of the sums: terms, and what was counted.
+        number: number of the next step, shape (); each step adds 1.
+        good: whether all steps were finite, shape ().
+        failed: 1 where ``good`` is false, as a float for fused optimisers.
+        names: names of the sums: losses, terms and counts.
+        units: unit of each loss and term.
         totals: the sums, float64, in the order of ``names``; None before the first step.
     """
 
@@ -62,8 +68,9 @@ class RunningSums:
         self.failed = torch.zeros((), device=device)
         self.failed_step = torch.full((), -1, dtype=torch.int64, device=device)
         self.names: list[str] = []
+        self.units: dict[str, str] = {}
         self.totals: Tensor | None = None
-        self.witness: Tensor | None = None  # the terms of the last step, or the one that failed
+        self.witness: Tensor | None = None  # the terms of the last step, or of the failed one
 
     def reset(self) -> None:
         """Begin new sums."""
@@ -71,92 +78,140 @@ class RunningSums:
             self.totals.zero_()
 
     @torch.no_grad()
-    def add(self, totals: dict[str, Tensor]) -> None:
-        """Add a step, from then on the last one if something in it is not finite."""
-        self.names = list(totals)
+    def add(self, totals: Mapping[str, Tensor], units: Mapping[str, str]) -> None:
+        """Add a step. If it is not finite, it is the last one."""
+        if self.totals is not None and self.names != list(totals):
+            self._reorder(list(totals))
+        self.names, self.units = list(totals), dict(units)
         now = torch.stack(list(totals.values())).double()
         if self.witness is None:
             self.witness = torch.zeros_like(now)
         if self.totals is None:
             self.totals = torch.zeros_like(now)
-        # What failed stays, and so does the verdict on it. Few kernels: they are short, but many.
+        # The failed step and its verdict stay. Few kernels: each is short, but launches cost.
         torch.where(self.good, now, self.witness, out=self.witness)
         torch.where(self.good, self.number, self.failed_step, out=self.failed_step)
-        largest = torch.linalg.vector_norm(self.witness, torch.inf)  # NaN if one is
+        largest = torch.linalg.vector_norm(self.witness, torch.inf)  # NaN if one is NaN
         torch.lt(largest, torch.inf, out=self.good)
         torch.logical_not(self.good, out=self.failed)
         torch.where(self.good, self.totals + now, self.totals, out=self.totals)
         self.number += 1
 
+    def _reorder(self, names: list[str]) -> None:
+        """Sort the sums of a checkpoint by the names of this version's terms."""
+        assert self.totals is not None
+        place = {name: number for number, name in enumerate(self.names)}
+        zero = self.totals.new_zeros(())
+        self.totals = torch.stack(
+            [self.totals[place[name]] if name in place else zero for name in names]
+        )
+
     def failure(self) -> tuple[int, str] | None:
-        """The first step that was not finite and what was not, or None. Waits for the device."""
-        if not self.failed.item():
+        """The first step that was not finite and its terms, or None. Waits for the device."""
+        if not self.failed.item() or self.witness is None:
             return None
         values = dict(zip(self.names, self.witness.tolist(), strict=True))
         wrong = {name: v for name, v in values.items() if not abs(v) < float("inf")}
-        # The loss and the bound are sums of the terms: name a term where one is at fault.
-        terms = {k: v for k, v in wrong.items() if k not in ("loss", "elbo")} or wrong
-        if len(terms) > 1:
-            terms.pop("gradient_norm", None)
+        # Losses and bounds are sums of the terms: name a term where one is not finite.
+        sums = [name for name in wrong if name.startswith("loss") or name == "elbo"]
+        terms = {name: v for name, v in wrong.items() if name not in sums} or wrong
+        if any(not name.startswith("gradient_norm") for name in terms):
+            terms = {k: v for k, v in terms.items() if not k.startswith("gradient_norm")}
         return int(self.failed_step), ", ".join(f"{name} is {v}" for name, v in terms.items())
 
     def read(self) -> dict[str, float]:
-        """Averages since the last :meth:`reset`. Waits for the device."""
+        """Averages since the last :meth:`reset`, see :func:`averages`. Waits for the device."""
+        if self.totals is None:
+            return {}
         totals = dict(zip(self.names, self.totals.tolist(), strict=True))
-        observations, groups, batches = map(totals.pop, ("observations", "groups", "batches"))
-        norm = totals.pop("gradient_norm") / batches
-        return {**averages(totals, observations, groups), "gradient_norm": norm}
+        batches = totals.pop("batches")
+        norms = {name: totals.pop(name) / batches for name in [*totals] if "gradient_norm" in name}
+        return {**averages(totals, self.units), **norms}
 
-    def state_dict(self) -> dict[str, object]:
+    def state_dict(self) -> dict[str, Any]:
         """The sums, for a checkpoint."""
         return {"names": self.names, "sums": None if self.totals is None else self.totals.clone()}
 
-    def load_state_dict(self, state: dict[str, object]) -> None:
+    def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue the sums of a checkpoint."""
         self.names = state["names"]
         self.totals = None if state["sums"] is None else state["sums"].to(self.device)
 
 
 def forward_of(model: nn.Module) -> Forward:
-    """What a step calls: the model, and of its objective what the step needs.
+    """The function that a training step calls: the model, and the totals of its objective.
 
-    Images of bytes will do: where all is compiled, to make floats of them is no pass of its own.
+    uint8 images are converted here, so that a compiler fuses the conversion with the first layer.
     """
 
     def forward(batch: Batch, *, generator: torch.Generator | None = None) -> Passed:
-        batch = Batch(as_floats(batch.x), batch.groups)
+        batch = replace(batch, x=as_floats(batch.x))
         objective = model(batch, generator=generator)
         if not isinstance(objective, Objective):
             raise InputError(
                 "a model that is trained returns an mlvae.objectives.Objective for a batch, not a "
                 f"{type(objective).__name__}"
             )
-        return Passed(objective.loss, objective.num_groups, counted(objective, batch.groups))
+        totals, units = counted(objective, batch.groups)
+        return Passed(dict(objective.losses), objective.count, totals, units)
 
     return forward
 
 
-def counted(objective: Objective, groups: Groups) -> dict[str, Tensor]:
-    """What a batch adds to the sums, shape () each: totals in nats, observations, groups.
+def counted(objective: Objective, groups: Groups) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """The sums of a batch's terms, shape () each, and the units of the terms.
 
-    Of a share of a batch it is what is counted here, so that a sum over ranks has all once.
+    In a share of a batch, each observation and each group is counted on one rank only, so that
+    the sum over ranks counts it once.
     """
-    totals = objective.totals()
-    like = totals["loss"]
-    counts = groups_count = 1
+    unit = "observation" if objective.num_groups is None else "group"
+    totals, units = {}, {}
+    for player, loss in objective.losses.items():
+        name = "loss" if player == "model" else f"loss_{player}"
+        totals[name], units[name] = loss.detach() * objective.count, unit
+    if objective.elbo is not None:
+        totals["elbo"], units["elbo"] = objective.elbo.sum(), unit
+    for name, values in objective.per_observation.items():
+        totals[name], units[name] = values.detach().sum(), "observation"
+    for name, values in objective.per_group.items():
+        totals[name], units[name] = values.detach().sum(), "group"
+    for name, value in objective.scalars.items():
+        totals[name], units[name] = value.detach() * objective.num_observations, "batch"
+    counts = counts_groups = 1
     if isinstance(groups, Share):
-        counts, groups_count = groups.counts, groups.counts_groups
+        counts, counts_groups = groups.counts, groups.counts_groups
         totals = {name: counts * total for name, total in totals.items()}
+    like = next(iter(totals.values()))
+    num_groups = objective.num_groups or groups.num_groups
     totals["observations"] = torch.full_like(like, counts * objective.num_observations)
-    totals["groups"] = torch.full_like(like, groups_count * objective.num_groups)
-    return totals
+    totals["groups"] = torch.full_like(like, counts_groups * num_groups)
+    return totals, units
 
 
-def averages(totals: dict[str, float], num_observations: int, num_groups: int) -> dict[str, float]:
-    """Every total in nats per observation and per group; the loss is per group by definition."""
-    result = {"loss": totals["loss"] / num_groups}
-    for name, total in totals.items():
-        if name != "loss":
-            result[f"{name}_per_observation"] = total / num_observations
-            result[f"{name}_per_group"] = total / num_groups
+def averages(totals: Mapping[str, float], units: Mapping[str, str]) -> dict[str, float]:
+    """Averages of sums over batches, by name and unit.
+
+    A loss is per unit of its own mean, a term per its unit. The bound is always per observation,
+    and per group too where the model has groups. Values of whole batches are means weighted by
+    the observations of the batches.
+
+    Args:
+        totals: sums by name, with "observations" and "groups".
+        units: unit of each loss and term.
+    """
+    number = {
+        "observation": totals["observations"],
+        "group": totals["groups"],
+        "batch": totals["observations"],
+    }
+    result = {}
+    for name, unit in units.items():
+        if name not in totals:
+            continue
+        if name.startswith("loss") or unit == "batch":
+            result[name] = totals[name] / number[unit]
+        else:
+            if name == "elbo" and unit == "group":
+                result["elbo_per_observation"] = totals[name] / number["observation"]
+            result[f"{name}_per_{unit}"] = totals[name] / number[unit]
     return result

@@ -1,4 +1,4 @@
-"""The bound over a whole set of observations."""
+"""The objective over a whole set of observations."""
 
 from __future__ import annotations
 
@@ -20,16 +20,25 @@ def evaluate_bound(
     batching: Shuffled | Grouped,
     *,
     seed: int = 0,
-    ranks: Ranks = Ranks(),  # noqa: B008 (frozen)
+    ranks: Ranks = Ranks(),
 ) -> dict[str, float]:
-    """The bound and its terms over ``data``, each observation once, from one draw of the latents.
+    """The loss, the bound and its terms over ``data``, from one sample of the latents.
 
-    Order and noise are the same at every call, so that two states of a model can be compared. The
-    bound depends on the size of groups, hence on ``batching``. Several ``ranks`` share the work.
+    Each observation counts once. Order and noise are the same at every call, so that two states of
+    a model compare. The bound depends on the sizes of groups, hence on ``batching``. Several
+    ``ranks`` divide the work.
+
+    Args:
+        model: the model.
+        data: observations, with the ``given`` values that the model needs.
+        batching: how batches are drawn.
+        seed: seed of the order and of the noise.
+        ranks: the processes that work together.
 
     Returns:
-        Averages in nats, per observation and per group; "loss" is the model's loss as
-        it is outside training: without warm-up, and without what belongs to training alone.
+        Averages; the name of each says its unit. "loss" is the model's loss in evaluation mode,
+        without warm-up and without the costs of training alone: per group, or per observation for
+        a model without groups.
     """
     order, noise = torch.Generator(data.device), torch.Generator(data.device)
     seeded(noise, seed, "validation noise")
@@ -37,11 +46,11 @@ def evaluate_bound(
     plan = batching.plan(data, seeded(order, seed, "validation order"))
     training = model.training
     model.eval()
-    sums = 0
+    names, units, sums = [], {}, torch.zeros((), dtype=torch.float64, device=data.device)
     for batch in ranks.share(plan, span=batching.span_ranks):
         objective = model(batch, generator=ranks.noise(noise, batch))
-        totals = counted(objective, batch.groups)
+        totals, units = counted(objective, batch.groups)
+        names = list(totals)
         sums = sums + torch.stack(list(totals.values())).double()
     model.train(training)
-    values = dict(zip(totals, ranks.sum(sums).tolist(), strict=True))
-    return averages(values, *map(values.pop, ("observations", "groups")))
+    return averages(dict(zip(names, ranks.sum(sums).tolist(), strict=True)), units)

@@ -1,0 +1,138 @@
+"""What the library expects of a model, and the properties that a model may state.
+
+Training calls ``model(batch)`` and receives an :class:`~mlvae.objectives.Objective`. Evaluation,
+export and pictures call ``model.codes(batch)`` and ``model.decode(**codes)``. No code of the
+library depends on the class of a model.
+
+Shapes: N observations, ... the shape of one observation, D dimensions of a code.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any, Protocol, TypeGuard, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from mlvae.batch import Batch
+from mlvae.family import Family
+from mlvae.likelihoods import Likelihood
+from mlvae.objectives import Objective
+from mlvae.parts import to_config
+
+__all__ = ["Model", "Traits", "config_of", "has_codes", "takes_options", "traits"]
+
+Class = TypeVar("Class", bound=type)
+
+
+class Model(Protocol):
+    """A model of this library: a :class:`torch.nn.Module` with these methods.
+
+    A model that is only trained needs ``forward`` alone. ``codes`` and ``decode`` are needed for
+    evaluation and pictures. A model may also have any attribute of :class:`Traits`.
+    """
+
+    training: bool
+
+    def __call__(self, batch: Batch, *, generator: torch.Generator | None = None) -> Objective:
+        """The objective of a batch. All random numbers come from ``generator``."""
+        ...
+
+    def codes(self, batch: Batch) -> Mapping[str, Family]:
+        """The posterior of every code for each observation of ``batch``, by the code's name.
+
+        Each has N rows (N, D). The content of a group is repeated for each of its observations.
+        Codes are named "content" and "style", or "latent", or by the model's own words.
+        """
+        ...
+
+    def decode(self, *args: Any, **codes: Any) -> Tensor:
+        """The expected observations (N, ...) of values (N, D) of every code, by name."""
+        ...
+
+    def train(self, mode: bool = True) -> Any: ...
+    def eval(self) -> Any: ...
+    def to(self, *args: Any, **kwargs: Any) -> Any: ...
+    def parameters(self, recurse: bool = True) -> Any: ...
+    def state_dict(self) -> Any: ...
+
+
+@dataclass(frozen=True)
+class Traits:
+    """Properties of a model. A model states one by an attribute of the same name.
+
+    Attributes:
+        shape: shape of one observation; None: any.
+        config: plain values from which :func:`mlvae.models.build` builds the model again; None:
+            the model cannot be built from a config.
+        likelihood: the observation model, whose ``check`` accepts the training data; None: any
+            data.
+        needs: keys of ``batch.given`` that training needs.
+        group_names: labels of the groups that the model knows; None: the model takes any group.
+        largest_group: largest number of observations of a group in a training batch; None: any.
+        players: disjoint lists of parameters by the name of the player that minimises a loss of
+            its own; None: the player "model" has all of them.
+        scales: factors of the objective that a warm-up sets, shape () each.
+        pooling: by code, the accumulation rule that makes the posterior of a set of observations
+            from the posteriors of single observations; a missing code: the product.
+        given_codes: names of codes that are looked up from ``given``, not inferred from x.
+        spans_ranks: whether the members of a group may be on several ranks.
+        importance_weighted: whether ``posteriors(x)`` and ``pooled(each, groups)`` give the
+            densities for :func:`mlvae.evaluation.importance_weighted_bound`.
+        style_given_content: whether the style posterior depends on the content.
+    """
+
+    shape: tuple[int, ...] | None = None
+    config: Mapping[str, Any] | None = None
+    likelihood: Likelihood | None = None
+    needs: frozenset[str] = frozenset()
+    group_names: Sequence[object] | None = None
+    largest_group: int | None = None
+    players: Mapping[str, Sequence[nn.Parameter]] | None = None
+    scales: Mapping[str, Tensor] = field(default_factory=dict)
+    pooling: Mapping[str, str] = field(default_factory=dict)
+    given_codes: frozenset[str] = frozenset()
+    spans_ranks: bool = False
+    importance_weighted: bool = False
+    style_given_content: bool = False
+
+
+def traits(model: object) -> Traits:
+    """The traits that ``model`` states; a trait that it does not state has its default."""
+    names = [trait.name for trait in fields(Traits)]
+    return Traits(**{name: getattr(model, name) for name in names if hasattr(model, name)})
+
+
+def has_codes(model: object) -> TypeGuard[Model]:
+    """Whether ``model`` has ``codes`` and ``decode``, which evaluation and pictures need."""
+    return all(callable(getattr(model, name, None)) for name in ("codes", "decode"))
+
+
+def config_of(model: object, options: object) -> dict[str, Any]:
+    """The ``config`` of a model with the record ``options``: its class's name and its options."""
+    return {**to_config(options), "name": type(model).__name__}
+
+
+def takes_options(options: type) -> Callable[[Class], Class]:
+    """Class decorator: the keyword arguments of the class are the fields of ``options``.
+
+    ``help`` and completion show them. ``Options`` of the class is the record.
+
+    Args:
+        options: a frozen dataclass.
+    """
+
+    def decorate(model: Class) -> Class:
+        shape = inspect.Parameter("shape", inspect.Parameter.POSITIONAL_OR_KEYWORD)
+        keywords = [
+            parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)
+            for parameter in inspect.signature(options).parameters.values()
+        ]
+        model.Options = options
+        model.__signature__ = inspect.Signature([shape, *keywords])
+        return model
+
+    return decorate
