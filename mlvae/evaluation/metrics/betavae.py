@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from mlvae.errors import check_integer
-from mlvae.evaluation.metrics.sampling import fixed_pairs
-from mlvae.evaluation.metrics.table import Array, categories, checked
+from mlvae.evaluation.metrics.sampling import fixed_pairs, vote_tables
+from mlvae.evaluation.metrics.table import Array, checked
 
 __all__ = ["beta_vae_score"]
 
@@ -63,24 +63,17 @@ def beta_vae_score(
 
     x, y = checked(codes, factors, count=2)
     check_integer("pairs", pairs, minimum=1)
-    check_integer("seed", seed, minimum=0)
-    for name, value in (("train", train), ("test", test)):
-        check_integer(name, value, minimum=y.shape[1])
-    y, rng = categories(y, factor_bins), np.random.default_rng(seed)
-    drawn = [_draw(x, y, number, pairs, rng) for number in (train, test)]
-    classifier = make_pipeline(StandardScaler(), LogisticRegression(max_iter=10_000))
-    return float(classifier.fit(*drawn[0]).score(*drawn[1]))
 
-
-def _draw(
-    x: np.ndarray, y: np.ndarray, number: int, pairs: int, rng: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray]:
-    """Differences (number, D), and which factor was shared (number,): all as often."""
-    shared = np.arange(number) % y.shape[1]
-    difference = np.zeros((number, x.shape[1]))
-    for k in range(y.shape[1]):
-        first, second = fixed_pairs(y[:, k], (pairs, int((shared == k).sum())), rng)
+    def differences(factor: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
+        mean = np.zeros((count, x.shape[1]))
         # One pair at a time: all at once would need pairs times the memory.
-        for one, other in zip(first, second, strict=True):
-            difference[shared == k] += np.abs(x[one] - x[other]) / pairs
-    return difference, shared
+        for first, second in zip(*fixed_pairs(factor, (pairs, count), rng), strict=True):
+            mean += np.abs(x[first] - x[second]) / pairs
+        return mean
+
+    numbers = {"train": train, "test": test}
+    fitted, tested = vote_tables(
+        y, differences, numbers=numbers, factor_bins=factor_bins, seed=seed
+    )
+    classifier = make_pipeline(StandardScaler(), LogisticRegression(max_iter=10_000))
+    return float(classifier.fit(*fitted).score(*tested))

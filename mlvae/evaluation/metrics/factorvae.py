@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from mlvae.errors import check_integer, check_number
-from mlvae.evaluation.metrics.sampling import fixed_rows
-from mlvae.evaluation.metrics.table import Array, categories, checked
+from mlvae.evaluation.metrics.sampling import fixed_rows, vote_tables
+from mlvae.evaluation.metrics.table import Array, checked
 
 __all__ = ["factor_vae_score"]
 
@@ -64,26 +64,19 @@ def factor_vae_score(
     x, y = checked(codes, factors, count=2)
     check_integer("draws", draws, minimum=2)
     check_number("collapsed", collapsed, minimum=0)
-    check_integer("seed", seed, minimum=0)
-    for name, value in (("train", train), ("test", test)):
-        check_integer(name, value, minimum=y.shape[1])
-    y, rng = categories(y, factor_bins), np.random.default_rng(seed)
     spread = x.std(0, ddof=1)
     used = (spread >= collapsed) & (spread > 0)
     if not used.any():
         return 0.0
     x = x[:, used] / spread[used]
-    votes, tested = (_votes(x, y, number, draws, rng) for number in (train, test))
+
+    def dimensions(factor: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
+        rows = fixed_rows(factor, count, draws, rng)
+        return np.array([x[row].var(0).argmin() for row in rows])
+
+    numbers = {"train": train, "test": test}
+    tables = vote_tables(y, dimensions, numbers=numbers, factor_bins=factor_bins, seed=seed)
+    votes, tested = np.zeros((2, y.shape[1], x.shape[1]), int)
+    for counts, (dimension, factor) in zip((votes, tested), tables, strict=True):
+        np.add.at(counts, (factor, dimension), 1)
     return float(tested[votes.argmax(0), np.arange(x.shape[1])].sum() / tested.sum())
-
-
-def _votes(
-    x: np.ndarray, y: np.ndarray, number: int, draws: int, rng: np.random.Generator
-) -> np.ndarray:
-    """How many votes of each factor, all drawn as often, are for each dimension, (K, D)."""
-    votes = np.zeros((y.shape[1], x.shape[1]), int)
-    each = np.bincount(np.arange(number) % y.shape[1], minlength=y.shape[1])
-    for k, count in enumerate(each):
-        for rows in fixed_rows(y[:, k], int(count), draws, rng):
-            votes[k, x[rows].var(0).argmin()] += 1
-    return votes

@@ -4,13 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from mlvae.evaluation.metrics.table import (
-    Array,
-    categories,
-    checked,
-    entropies,
-    mutual_information,
-)
+from mlvae.evaluation.metrics.table import Array, information_table
 
 __all__ = ["mig"]
 
@@ -49,7 +43,8 @@ def mig(codes: Array, factors: Array, *, bins: int = 20, factor_bins: int | None
         >>> mig(factors[:, [0, 1, 1]], factors)  # the second one twice
         0.5
     """
-    x, y = checked(codes, factors, dimensions=2)
-    information = mutual_information(x, y, bins=bins, factor_bins=factor_bins)
+    information, entropy = information_table(
+        codes, factors, bins=bins, factor_bins=factor_bins, dimensions=2
+    )
     second, first = np.sort(information, axis=0)[-2:]
-    return float(np.mean((first - second) / entropies(categories(y, factor_bins))))
+    return float(np.mean((first - second) / entropy))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from mlvae.evaluation.metrics.table import Array, checked, mutual_information
+from mlvae.evaluation.metrics.table import Array, information_table
 
 __all__ = ["modularity"]
 
@@ -45,8 +45,7 @@ def modularity(
         >>> modularity(np.column_stack([factors[:, 0], np.zeros(24)]), factors)
         0.5
     """
-    x, y = checked(codes, factors, count=2)
-    square = mutual_information(x, y, bins=bins, factor_bins=factor_bins) ** 2
+    square = information_table(codes, factors, bins=bins, factor_bins=factor_bins, count=2)[0] ** 2
     most = square.max(1)
     others = square.sum(1) - most
     share = others / np.where(most > 0, most, 1) / (square.shape[1] - 1)

@@ -8,11 +8,15 @@ depend on each other in a table, no score can tell them apart.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 
-__all__ = ["fixed_pairs", "fixed_rows"]
+from mlvae.errors import check_integer
+from mlvae.evaluation.metrics.table import categories
+
+__all__ = ["fixed_pairs", "fixed_rows", "vote_tables"]
 
 
 class _Sorted(NamedTuple):
@@ -82,3 +86,43 @@ def fixed_rows(factor: np.ndarray, votes: int, draws: int, rng: np.random.Genera
     order, start, size = _sort(factor)
     position = rng.choice(np.flatnonzero(size > 1), (votes, 1))
     return order[start[position] + rng.integers(size[position], size=(votes, draws))]
+
+
+def vote_tables(
+    factors: np.ndarray,
+    vote: Callable[[np.ndarray, int, np.random.Generator], np.ndarray],
+    *,
+    numbers: dict[str, int],
+    factor_bins: int | None,
+    seed: int,
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Tables of votes; each vote is drawn with one factor held fixed, every factor in turn.
+
+    Args:
+        factors: (N, K).
+        vote: ``vote(factor, count, rng)`` draws ``count`` votes with ``factor`` (N,) held fixed
+            and returns an array (count, ...).
+        numbers: number of votes of each table, by the name of its option.
+        factor_bins: see :func:`~mlvae.evaluation.metrics.table.categories`.
+        seed: seed of the draws.
+
+    Returns:
+        For each table the votes (number, ...) and the index of the fixed factor (number,).
+
+    Raises:
+        InputError: if a factor has more than N / 2 values or an option is out of range.
+    """
+    count = factors.shape[1]
+    check_integer("seed", seed, minimum=0)
+    for name, number in numbers.items():
+        check_integer(name, number, minimum=count)
+    columns, rng = categories(factors, factor_bins).T, np.random.default_rng(seed)
+    tables = []
+    for number in numbers.values():
+        fixed = np.arange(number) % count
+        votes = [vote(column, int((fixed == k).sum()), rng) for k, column in enumerate(columns)]
+        table = np.empty((number, *votes[0].shape[1:]), votes[0].dtype)
+        for k, rows in enumerate(votes):
+            table[fixed == k] = rows
+        tables.append((table, fixed))
+    return tables

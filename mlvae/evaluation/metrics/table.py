@@ -27,6 +27,7 @@ __all__ = [
     "categories",
     "checked",
     "entropies",
+    "information_table",
     "intervals",
     "mutual_information",
     "per_factor",
@@ -188,11 +189,28 @@ def mutual_information(
         array([[1., 0.],
                [0., 1.]])
     """
-    x, y = checked(codes, factors)
+    return information_table(codes, factors, bins=bins, factor_bins=factor_bins)[0]
+
+
+def information_table(
+    codes: Array,
+    factors: Array,
+    *,
+    bins: int,
+    factor_bins: int | None,
+    dimensions: int = 1,
+    count: int = 1,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Mutual information (D, K) and entropy of every factor (K,), both in bits.
+
+    Arguments and errors are those of :func:`checked` and :func:`mutual_information`.
+    """
+    x, y = checked(codes, factors, dimensions=dimensions, count=count)
     x, y = intervals(x, bins), categories(y, factor_bins)
     joint = np.array([[_bits(np.bincount(a * (b.max() + 1) + b)) for b in y.T] for a in x.T])
-    # Rounding could leave it a little below zero.
-    return np.maximum(0.0, entropies(x)[:, None] + entropies(y) - joint)
+    entropy = entropies(y)
+    # Rounding can give values slightly below zero.
+    return np.maximum(0.0, entropies(x)[:, None] + entropy - joint), entropy
 
 
 def _bits(counts: np.ndarray) -> float:
