@@ -10,7 +10,8 @@ import torch
 from mlvae import DiagonalGaussian, Groups, InputError
 from mlvae.evaluation import nearest
 from mlvae.evaluation.answer import estimate
-from mlvae.evaluation.nearest import compact, n_shot_accuracy, verification
+from mlvae.evaluation.nearest import compact, n_shot_accuracy, pair_distances
+from mlvae.evaluation.verification import _pairs, _roc, verification
 
 PHI = NormalDist().cdf
 
@@ -179,7 +180,7 @@ def test_verification_agrees_with_all_pairs(distance):
 
 def test_pairs_are_of_one_group_and_of_two():
     groups = Groups.of([3, 0, 1, 0, 2, 1, 0, 2, 1, 1])
-    same, different = nearest._pairs(groups, 20_000, torch.Generator().manual_seed(0))
+    same, different = _pairs(groups, 20_000, torch.Generator().manual_seed(0))
     assert (groups.index[same[0]] == groups.index[same[1]]).all()
     assert (same[0] != same[1]).all()
     assert (groups.index[different[0]] != groups.index[different[1]]).all()
@@ -191,7 +192,7 @@ def test_pairs_are_of_one_group_and_of_two():
 
 def test_equal_error_rate_is_interpolated():
     # At thresholds 1, 2, 3: wrongly accepted 0, 1/3, 1/3; wrongly rejected 1/2, 1/2, 0.
-    auc, eer = nearest._roc(torch.tensor([1.0, 3.0]).numpy(), torch.tensor([2.0, 4, 5]).numpy())
+    auc, eer = _roc(torch.tensor([1.0, 3.0]).numpy(), torch.tensor([2.0, 4, 5]).numpy())
     assert auc == pytest.approx(5 / 6)
     assert eer == pytest.approx(1 / 3)
 
@@ -368,7 +369,7 @@ def test_codes_must_fit_the_groups_and_be_finite(question):
         question(DiagonalGaussian(codes.mean[:, 0], codes.log_variance[:, 0]), groups)
     for parameter in (codes.mean, codes.log_variance):
         before, parameter[2, 1] = parameter[2, 1].clone(), math.nan
-        with pytest.raises(InputError, match="finite, but that of observation 2"):
+        with pytest.raises(InputError, match="observation 2"):
             question(codes, groups)
         parameter[2, 1] = before
 
@@ -398,8 +399,8 @@ def test_codes_of_many_dimensions_are_as_far_apart_in_as_many_as_there_are(dista
         assert ask(few, groups, **options) == many
     for a, b in itertools.combinations(range(13), 2):
         ends = torch.tensor([[a], [b]])
-        expected = nearest._pair_distances(codes, ends, distance)
-        assert nearest._pair_distances(few, ends, distance) == pytest.approx(expected, rel=1e-9)
+        expected = pair_distances(codes, ends, distance)
+        assert pair_distances(few, ends, distance) == pytest.approx(expected, rel=1e-9)
 
 
 def test_codes_whose_dimensions_count_differently_stay_as_they_are():
