@@ -1,9 +1,9 @@
-"""Observations that share the value of one factor, drawn from a finite table.
+"""Draws from a finite table of observations that share the value of one factor.
 
-The scores of Higgins et al. and of Kim and Mnih draw new observations with one factor held fixed.
-Without a generator of observations they are drawn, with replacement, from the rows that have that
-factor's value. What else those rows have in common, they have in common here too: where factors
-depend on each other in a table, no score can tell them apart.
+The scores of Higgins et al. and of Kim and Mnih generate observations with one factor held fixed.
+Here there is no generator: rows with the same value of the factor are drawn with replacement. If
+two factors of the table depend on each other, rows that share one tend to share the other, and the
+scores cannot separate the two.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ class _Sorted(NamedTuple):
     """Rows in the order of a factor's values.
 
     Attributes:
-        order: the rows, those of one value beside each other, (N,).
-        start: of the run of its value, for each position in ``order``, (N,).
-        size: of that run, (N,).
+        order: row indices, sorted by value, (N,).
+        start: first position of the run of equal values at each position of ``order``, (N,).
+        size: length of that run, (N,).
     """
 
     order: np.ndarray
@@ -45,15 +45,18 @@ def _sort(factor: np.ndarray) -> _Sorted:
 def fixed_pairs(
     factor: np.ndarray, shape: tuple[int, ...], rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Two different rows of the same value, in ``shape`` of such pairs.
+    """Pairs of two different rows of the same value.
 
-    The first is any row whose value is not the only one of its kind, so values have their
-    frequencies; the second any other row of that value.
+    The first row is uniform over all rows whose value occurs at least twice, so values occur by
+    their frequencies. The second row is uniform over the other rows of that value.
 
     Args:
-        factor: numbers from 0, (N,); one of them at least occurs twice.
-        shape: of each of the two results.
-        rng: of the draws.
+        factor: values numbered from 0, (N,); at least one value occurs twice.
+        shape: shape of the array of pairs.
+        rng: generator of the draws.
+
+    Returns:
+        The first and the second rows, both of ``shape``.
 
     Example:
         >>> factor = np.array([0, 1, 1, 2, 0])
@@ -69,13 +72,13 @@ def fixed_pairs(
 
 
 def fixed_rows(factor: np.ndarray, votes: int, draws: int, rng: np.random.Generator) -> np.ndarray:
-    """Rows of one value, (votes, draws): each row of the result has a value of its own.
+    """Sets of rows that share one value, (votes, draws).
 
     Args:
-        factor: numbers from 0, (N,); one of them at least occurs twice.
-        votes: number of times that a value is drawn, by its frequency.
-        draws: rows of that value, with replacement.
-        rng: of the draws.
+        factor: values numbered from 0, (N,); at least one value occurs twice.
+        votes: number of sets. The value of each set is drawn by its frequency.
+        draws: number of rows of each set, drawn with replacement.
+        rng: generator of the draws.
 
     Example:
         >>> factor = np.array([0, 1, 1, 2, 0])

@@ -1,4 +1,4 @@
-"""How much of a factor is in a code: of probes, and of classifiers that must be calibrated."""
+"""Bits of information about a label, from classifiers that are calibrated."""
 
 import math
 
@@ -14,7 +14,7 @@ FOREST = ExtraTreesClassifier(100, random_state=0)
 
 
 def noisy(n, spread, seed):
-    """Codes of four labels: one dimension of noise, and one of the label's first bit and noise."""
+    """Codes of four labels: the first bit of the label plus noise, and a dimension of noise."""
     rng = np.random.default_rng(seed)
     labels = rng.integers(4, size=n)
     codes = rng.standard_normal((n, 2)) * [spread, 1.0]
@@ -23,7 +23,7 @@ def noisy(n, spread, seed):
 
 
 def exact(spread, points=200_001):
-    """I(label; code) of it in bits: of a bit b and b + noise, by quadrature."""
+    """I(label; code) of :func:`noisy` in bits, by quadrature for a bit b and b + noise."""
     x = np.linspace(-1 - 12 * spread, 1 + 12 * spread, points)
     density = [np.exp(-0.5 * ((x - b) / spread) ** 2) for b in (-1, 1)]
     density = [d / (spread * math.sqrt(2 * math.pi)) for d in density]
@@ -37,14 +37,14 @@ def exact(spread, points=200_001):
 
 @pytest.mark.parametrize(("classifier", "slack"), [(FOREST, 0.2), (LogisticRegression(), 0.03)])
 @pytest.mark.parametrize("spread", [0.2, 1.0])
-def test_calibrated_bits_are_a_bound_that_comes_near(classifier, slack, spread):
+def test_calibrated_bits_are_a_tight_lower_bound(classifier, slack, spread):
     bits, entropy = calibrated_bits(classifier, noisy(4000, spread, 0), noisy(4000, spread, 1))
     assert entropy == pytest.approx(2, abs=0.01)
     assert exact(spread) - slack < bits < exact(spread) + 0.03
 
 
 @pytest.mark.parametrize("classifier", [FOREST, LogisticRegression()])
-def test_a_code_without_the_label_has_no_bits(classifier):
+def test_a_code_without_information_has_no_bits(classifier):
     rng = np.random.default_rng(0)
     parts = [(rng.standard_normal((2000, 5)), rng.integers(4, size=2000)) for _ in range(2)]
     assert 0 <= calibrated_bits(classifier, *parts)[0] < 0.01
@@ -53,7 +53,7 @@ def test_a_code_without_the_label_has_no_bits(classifier):
 # Behaviour
 
 
-def test_labels_that_were_not_trained_on_are_left_out():
+def test_labels_without_training_rows_are_left_out():
     codes, labels = noisy(500, 0.2, 0)
     strange = np.where(np.arange(500) % 2, labels, 99)
     bits, entropy = calibrated_bits(LogisticRegression(), (codes, labels), (codes, strange))
@@ -64,7 +64,7 @@ def test_labels_that_were_not_trained_on_are_left_out():
     assert calibrated_bits(LogisticRegression(), one, (codes, labels)) == (0, 0)
 
 
-def test_a_label_that_occurs_once_is_no_obstacle():
+def test_a_label_may_occur_once():
     codes, labels = noisy(301, 0.2, 0)
     labels[labels == 3] = 2
     labels[7] = 3
@@ -76,7 +76,7 @@ def test_a_label_that_occurs_once_is_no_obstacle():
 # Bad input
 
 
-def test_one_row_to_train_on_is_refused():
+def test_a_single_training_row_is_refused():
     one = np.zeros((1, 1)), np.zeros(1)
-    with pytest.raises(InputError, match="two rows"):
+    with pytest.raises(InputError, match=r"train.* 1"):
         calibrated_bits(FOREST, one, one)
