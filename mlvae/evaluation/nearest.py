@@ -130,16 +130,7 @@ def n_shot_accuracy(
 
 
 def pair_distances(q: DiagonalGaussian, pairs: Tensor, distance: str) -> np.ndarray:
-    """Distance of the two observations of each pair.
-
-    Args:
-        q: codes, (N, D).
-        pairs: indices of the first and the second observation, (2, pairs).
-        distance: a name in :data:`DISTANCES`.
-
-    Returns:
-        Distances, (pairs,).
-    """
+    """Distances (pairs,) between codes of ``q`` (N, D) with the indices ``pairs`` (2, pairs)."""
     chunk = max(1, MOST_NUMBERS // q.mean.shape[1])
     parts = [
         DISTANCES[distance](_take(q, first), _take(q, second))

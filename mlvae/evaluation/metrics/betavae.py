@@ -66,7 +66,7 @@ def beta_vae_score(
 
     def mean_differences(factor: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
         mean = np.zeros((count, x.shape[1]))
-        # A loop over the pairs of a draw: without it, memory would grow by the factor ``pairs``.
+        # Sum pair by pair: an array of all pairs would need ``pairs`` times the memory.
         for first, second in zip(*fixed_pairs(factor, (pairs, count), rng), strict=True):
             mean += np.abs(x[first] - x[second]) / pairs
         return mean

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from mlvae.errors import check_choice, check_integer
 from mlvae.evaluation.metrics.table import Array, categories, checked, per_factor, split_rows
@@ -93,11 +92,9 @@ def dci(
         if np.ptp(target[train]) == 0:  # a constant target: no tree has a split
             scores.append(0.0 if quantity else float(np.mean(target[test] == target[train][0])))
             continue
-        model = _trees(trees, quantity, number, seed).fit(x[train], target[train])
-        importance[:, k] = np.maximum(
-            0, model.feature_importances_
-        )  # boosting can round to below 0
-        scores.append(max(0.0, model.score(x[test], target[test])))
+        parts = (x[train], target[train]), (x[test], target[test])
+        importance[:, k], score = _fit_trees(trees, quantity, number, seed, *parts)
+        scores.append(score)
     return DCI(
         _concentration(importance),
         _concentration(importance.T),
@@ -106,31 +103,27 @@ def dci(
     )
 
 
-class _Trees(Protocol):
-    """The part of a scikit-learn forest or boosting that :func:`dci` uses."""
-
-    @property
-    def feature_importances_(self) -> ArrayLike: ...
-
-    def fit(self, x: np.ndarray, y: np.ndarray, /) -> _Trees: ...
-
-    def score(self, x: np.ndarray, y: np.ndarray, /) -> float: ...
-
-
-def _trees(kind: str, quantity: bool, number: int, seed: int) -> _Trees:
+def _fit_trees(
+    kind: str,
+    quantity: bool,
+    number: int,
+    seed: int,
+    train: tuple[np.ndarray, np.ndarray],
+    test: tuple[np.ndarray, np.ndarray],
+) -> tuple[np.ndarray, float]:
+    """Importance of each dimension, (D,), and the test score, both at least 0."""
     from sklearn import ensemble  # a local import: it takes seconds
 
+    options: dict[str, Any] = {"n_estimators": number, "random_state": seed}
     if kind == "boosting":
-        regressor, classifier = (
-            ensemble.GradientBoostingRegressor,
-            ensemble.GradientBoostingClassifier,
-        )
-        options: dict[str, Any] = {}
+        regressor = ensemble.GradientBoostingRegressor
+        classifier = ensemble.GradientBoostingClassifier
     else:
         regressor, classifier = ensemble.RandomForestRegressor, ensemble.RandomForestClassifier
-        options = {"max_features": None, "max_depth": 8, "min_samples_leaf": 5, "n_jobs": 1}
-    model = regressor if quantity else classifier
-    return model(n_estimators=number, random_state=seed, **options)
+        options |= {"max_features": None, "max_depth": 8, "min_samples_leaf": 5, "n_jobs": 1}
+    model = (regressor if quantity else classifier)(**options).fit(*train)
+    # Rounding in boosting can give an importance slightly below zero.
+    return np.maximum(0, model.feature_importances_), max(0.0, model.score(*test))
 
 
 def _concentration(importance: np.ndarray) -> float:

@@ -101,19 +101,9 @@ def vote_tables(
 ) -> list[tuple[np.ndarray, np.ndarray]]:
     """Tables of votes; each vote is drawn with one factor held fixed, every factor in turn.
 
-    Args:
-        factors: (N, K).
-        vote: ``vote(factor, count, rng)`` draws ``count`` votes with ``factor`` (N,) held fixed
-            and returns an array (count, ...).
-        numbers: number of votes of each table, by the name of its option.
-        factor_bins: see :func:`~mlvae.evaluation.metrics.table.categories`.
-        seed: seed of the draws.
-
-    Returns:
-        For each table the votes (number, ...) and the index of the fixed factor (number,).
-
-    Raises:
-        InputError: if a factor has more than N / 2 values or an option is out of range.
+    ``vote(factor, count, rng)`` draws ``count`` votes with ``factor`` (N,) held fixed and returns
+    an array (count, ...). ``numbers`` has the number of votes of each table, by option name.
+    Returns for each table the votes (number, ...) and the index of the fixed factor (number,).
     """
     count = factors.shape[1]
     check_integer("seed", seed, minimum=0)
