@@ -96,7 +96,7 @@ def _control(
     *,
     shape: Sequence[int],
 ) -> Path | None:
-    """The folder of the run of the plain VAE to compare with, trained first if need be."""
+    """The folder of the run of the plain VAE as control, trained first if it is missing."""
     if vae is None or trained["model"]["name"] == "VAE":
         return None
     if vae != "auto":
@@ -117,27 +117,24 @@ def _control(
         checkpoint = read_checkpoint(folder / "checkpoint.pt")
         if checkpoint["step"] >= step:
             return folder
-    print(f"training the plain VAE as the run was, into {folder}; vae=null leaves it out")
+    print(f"training a plain VAE as control, in {folder}; vae=null turns it off")
     result = train_by(config, resume=resume, progress=progress)
     if not result.finished:
-        raise SystemExit(f"stopped; the control in {folder} goes on from there next time")
+        raise SystemExit(f"stopped; the next evaluation resumes the control in {folder}")
     return folder
 
 
-def vae_config(trained: dict[str, object], folder: Path) -> dict[str, object]:
-    """The configuration of a run with a plain VAE in its model's place, of as many latents."""
+def vae_config(trained: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """The configuration of the run with a plain VAE, with as many latent dimensions."""
     model = trained["model"]
-    content_and_style = model.get("content_dim", 0) + model.get("style_dim", 0)
+    dims = [value for name, value in model.items() if name.endswith("_dim")]
+    parts = {name: model[name] for name in ("network", "likelihood") if name in model}
+    trainer = renamed_options(trained["trainer"])
+    warmup = {**trainer.get("warmup", {}), "content_first_steps": 0}
     return {
         **trained,
-        "model": {
-            "name": "VAE",
-            "latent_dim": model.get("latent_dim", content_and_style),
-            "kl_weight": 1.0,
-            "network": model["network"],
-            "likelihood": model["likelihood"],
-        },
-        "trainer": {**trained["trainer"], "content_first_steps": 0},
+        "model": {"name": "VAE", "latent_dim": sum(dims), "kl_weight": 1.0, **parts},
+        "trainer": {**trainer, "warmup": warmup},
         "run": str(folder),
     }
 

@@ -5,8 +5,9 @@ To continue a run: python scripts/train.py resume=runs/mnist/...
 
 from __future__ import annotations
 
-from inspect import signature
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import cli
 import hydra
@@ -18,13 +19,17 @@ from mlvae.data import AUGMENTATIONS, BATCHINGS, open_dataset
 from mlvae.errors import InputError, check_choice
 from mlvae.models import build
 from mlvae.parts import from_config
-from mlvae.training import OPTIMIZERS, Result, train
+from mlvae.training import OPTIMIZERS, Reports, Result, Speed, Warmup, train
 from mlvae.training.checkpoint import read_checkpoint
 from mlvae.training.checks import resolve_device
 from mlvae.training.ranks import join
 from mlvae.training.seeding import seeded
+from mlvae.training.settings import RENAMED, renamed_options
 
-#: What may change when a run is continued.
+#: Records of the trainer's options.
+RECORDS = {"warmup": Warmup, "speed": Speed, "reports": Reports}
+
+#: Options that may change when a run is resumed.
 RESUMABLE = (
     "trainer.*",
     "optimizer.*",
@@ -43,7 +48,7 @@ def main(cfg: DictConfig) -> float:
 
 
 def run(cfg: DictConfig) -> float:
-    """Show the configuration, new or resumed, and train by it."""
+    """Print the configuration, new or resumed, and train."""
     resume = cfg.resume is not None
     config = resumed_config(cfg) if resume else cli.plain(cfg)
     check(config)
@@ -53,31 +58,35 @@ def run(cfg: DictConfig) -> float:
         print(OmegaConf.to_yaml(config), flush=True)
     result = train_by(config, resume=resume)
     if not result.finished:
-        raise SystemExit(0)  # a sweep ends here as well
+        raise SystemExit(0)  # this ends a sweep too
     if first:
-        print(f"to see what it learned: python scripts/evaluate.py run={result.run}", flush=True)
+        print(f"to evaluate it: python scripts/evaluate.py run={result.run}", flush=True)
     best = result.metrics.get("validation/best_loss")
     return result.metrics["train/loss"] if best is None else best
 
 
-def check(config: dict[str, object]) -> None:
-    """Raise :class:`InputError` unless the configuration has what a training is told, no more."""
+def check(config: dict[str, Any]) -> None:
+    """Raise :class:`InputError` unless the configuration has the options of a training, no more."""
     sections = ("dataset", "model", "batching", "optimizer", "trainer")
     config = {"augmentation": None, **config}  # runs of older versions have none
     cli.check_options(config, sections, ("augmentation", "seed", "device", "run", "resume"))
-    others = (*config, "data", "validation", "config", "progress")
-    known = [name for name in signature(train).parameters if name not in others]
     for name in config["trainer"]:
-        check_choice("an option of trainer", name, known)
+        if name in RENAMED:
+            raise InputError(f"trainer.{name} is now trainer.{RENAMED[name]}")
+        check_choice("an option of trainer", name, ("epochs", "patience", *RECORDS))
 
 
-def train_by(config: dict[str, object], *, resume: bool, progress: bool = True) -> Result:
-    """Build what the configuration names, and train it."""
+def train_by(config: dict[str, Any], *, resume: bool, progress: bool = True) -> Result:
+    """Build the parts that the configuration names, and train."""
     batching = from_config(config["batching"], BATCHINGS, "batching")
     augmentation = None
     if config.get("augmentation") is not None:
         augmentation = from_config(config["augmentation"], AUGMENTATIONS, "augmentation")
-    optimizer = from_config(config["optimizer"], OPTIMIZERS, "optimizer")
+    trainer = dict(config["trainer"])
+    for name, record in RECORDS.items():
+        trainer[name] = from_config(trainer.get(name, {}), (record,), f"trainer.{name}")
+    if not progress:
+        trainer["reports"] = replace(trainer["reports"], progress=False)
     ranks = join(resolve_device(config["device"]))
     splits = ranks.in_turn(lambda: open_dataset(**config["dataset"]))
     with torch.random.fork_rng():
@@ -92,29 +101,38 @@ def train_by(config: dict[str, object], *, resume: bool, progress: bool = True) 
         resume=resume,
         batching=batching,
         augmentation=augmentation,
-        optimizer=optimizer,
+        optimizer=optimizer_of(config["optimizer"]),
         device=config["device"],
         seed=config["seed"],
         config=config,
-        progress=progress,
-        **config["trainer"],
+        **trainer,
     )
 
 
-def resumed_config(cfg: DictConfig) -> dict[str, object]:
-    """The configuration that the run to continue was saved with, and what may be changed of it."""
+def optimizer_of(config: dict[str, Any]) -> Any:
+    """The recipe that a configuration describes, or a recipe for each player by its name."""
+    if "name" in config:
+        return from_config(config, OPTIMIZERS, "optimizer")
+    return {
+        player: from_config(recipe, OPTIMIZERS, f"optimizer.{player}")
+        for player, recipe in config.items()
+    }
+
+
+def resumed_config(cfg: DictConfig) -> dict[str, Any]:
+    """The saved configuration of the run, with the changes that the command line makes."""
     run = Path(cfg.resume).expanduser()
     config = read_checkpoint(run / "checkpoint.pt")["config"]
     if not isinstance(config.get("dataset"), dict):
         raise InputError(
-            f"{run} was trained from Python; continue it with mlvae.train(resume=True)"
+            f"{run} was trained from Python; resume it with mlvae.train(..., resume=True)"
         )
-    saved = OmegaConf.create(config)
+    saved = OmegaConf.create({**config, "trainer": renamed_options(config["trainer"])})
     for override in HydraConfig.get().overrides.task:
         key = override.split("=")[0].lstrip("+")  # the default dataset has fewer options
         if key not in RESUMABLE and key.split(".")[0] + ".*" not in RESUMABLE:
             raise InputError(
-                f"a run is continued as it was configured, so {key} cannot change; only "
+                f"a resumed run keeps its configuration, so {key} cannot change; only "
                 "trainer.*, optimizer.*, batching.span_ranks, device and, as +dataset.root=..., "
                 "the place of the data can"
             )
@@ -122,7 +140,7 @@ def resumed_config(cfg: DictConfig) -> dict[str, object]:
             print(f"changed: {key} was {OmegaConf.select(saved, key)}")
             OmegaConf.update(saved, key, OmegaConf.select(cfg, key))
     saved.run = str(run)
-    return OmegaConf.to_container(saved)
+    return cli.plain(saved)
 
 
 if __name__ == "__main__":

@@ -81,3 +81,8 @@ def test_rows_can_be_chosen_and_repeated():
 def test_parameters_of_different_shapes_are_refused():
     with pytest.raises(InputError, match=r"one shape, not \(2,\) and \(3,\)"):
         DiagonalGaussian(torch.zeros(2), torch.zeros(3))
+
+
+def test_a_gaussian_is_its_own_moments():
+    q = random_gaussian(3)
+    assert q.moments() is q

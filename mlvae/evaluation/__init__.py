@@ -25,17 +25,17 @@ from mlvae.evaluation.manipulation import Manipulation
 from mlvae.evaluation.metrics import (
     beta_vae_score,
     dci,
-    factor_information,
     factor_vae_score,
     mig,
     modularity,
     sap,
 )
-from mlvae.evaluation.nearest import n_shot_accuracy, verification
+from mlvae.evaluation.nearest import n_shot_accuracy
 from mlvae.evaluation.probes import entropy, probe, probe_sets
 from mlvae.evaluation.separation import Separation
 from mlvae.evaluation.subject import Subject
 from mlvae.evaluation.unseen import Unseen
+from mlvae.evaluation.verification import verification
 
 __all__ = [
     "QUESTIONS",
@@ -59,7 +59,6 @@ __all__ = [
     "encode",
     "entropy",
     "evaluate",
-    "factor_information",
     "factor_vae_score",
     "importance_weighted_bound",
     "mig",

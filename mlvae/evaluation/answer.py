@@ -1,30 +1,30 @@
-"""What a question gives back: numbers for programs, tables, figures and words for people."""
+"""The answer to a question: numbers for programs, and text, tables and figures for the report."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 __all__ = ["Answer", "Estimate", "Figure", "Table", "estimate"]
 
 
 class Estimate(NamedTuple):
-    """An average over random repetitions.
+    """A mean over random repetitions.
 
     Attributes:
-        mean: over the repetitions.
-        standard_error: of that mean; NaN for a single repetition. All repetitions draw from the
-            same observations, so it tells what more repetitions would change, not what other
-            observations or groups would.
+        mean: mean over the repetitions.
+        standard_error: standard error of that mean; NaN for a single repetition. All repetitions
+            use the same observations, so it measures the noise of the repetitions, not the
+            sampling error of observations or groups.
     """
 
     mean: float
     standard_error: float
 
     def text(self, digits: int = 1, *, scale: float = 1.0) -> str:
-        """For example "93.0 ± 0.2", both multiplied by ``scale``."""
+        """Text such as "93.0 ± 0.2": mean and standard error, both multiplied by ``scale``."""
         mean = f"{scale * self.mean:.{digits}f}"
         if math.isnan(self.standard_error):
             return mean
@@ -43,13 +43,13 @@ def estimate(values: Sequence[float]) -> Estimate:
 
 @dataclass(frozen=True)
 class Figure:
-    """A picture and what it shows.
+    """A picture with its caption.
 
     Attributes:
-        name: stem of its file.
-        caption: what is shown, for somebody who sees nothing else.
+        name: file name without extension.
+        caption: description that is complete without the other text of the report.
         png: content of a PNG file.
-        svg: the same as vectors, where it is drawn of lines and text.
+        svg: the same picture as vectors, for charts; None for grids of images.
     """
 
     name: str
@@ -60,7 +60,13 @@ class Figure:
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of text under a head; the first column names the row."""
+    """A table of text cells.
+
+    Attributes:
+        caption: quantity, unit and protocol.
+        columns: column names.
+        rows: cells by row. The first cell is the row name.
+    """
 
     caption: str
     columns: Sequence[str]
@@ -74,15 +80,16 @@ class Answer:
     Attributes:
         title: the question.
         summary: paragraphs of plain text.
-        metrics: numbers, strings, lists and dictionaries of them.
-        tables: numbers for people.
-        figures: pictures.
-        embeddings: by name, codes (M, D), their labels and pictures or None, for a projector.
+        metrics: numbers and strings, and lists and dictionaries of them, for ``metrics.json``.
+        tables: tables of the report.
+        figures: figures of the report.
+        embeddings: data of TensorBoard's projector by name: codes (M, D), M labels, and M images
+            or None.
     """
 
     title: str
     summary: Sequence[str] = ()
-    metrics: dict[str, object] = field(default_factory=dict)
+    metrics: dict[str, Any] = field(default_factory=dict)
     tables: Sequence[Table] = ()
     figures: Sequence[Figure] = ()
     embeddings: dict[str, tuple] = field(default_factory=dict)

@@ -1,7 +1,7 @@
-"""Figures drawn of lines and text, as vectors and as pixels; and grids of images.
+"""Charts as SVG and PNG, and grids of images as PNG.
 
-They are told apart by dashes, markers and letters as well as by colour, so that they can be read
-in greyscale print.
+Series differ in dashes, markers or letters as well as in colour, so that a greyscale print is
+readable.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from torch import Tensor
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 
 __all__ = ["Curve", "curves", "heatmap", "image", "scatter"]
 
-#: From x to (mean, standard error).
+#: Points of a curve: x -> (mean, standard error).
 Curve = Mapping[float, tuple[float, float]]
 
-#: Colours that stay apart for the colour-blind (Okabe and Ito 2008).
+#: Colours that colour-blind readers can distinguish (Okabe and Ito 2008).
 COLOURS = ("#000000", "#d55e00", "#0072b2", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#777777")
 MARKERS = "os^Dv*PX"
 DASHES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)), (0, (1, 1)), (0, (8, 2, 2, 2)))
-STYLE = {
+STYLE: dict[Any, Any] = {
     "font.family": "sans-serif",
     "font.size": 9,
     "svg.fonttype": "path",
@@ -48,22 +48,22 @@ def curves(
     x_label: str,
     lines: Mapping[str, Mapping[str, Mapping[float, float]]] | None = None,
 ) -> Figure:
-    """Curves with standard errors, in panels side by side that share their legend.
+    """Curves with standard errors, in panels side by side with one legend.
 
     Args:
-        name: stem of the file.
-        caption: of the figure.
-        panels: by the label of its vertical axis, the curves of a panel by label.
-        x_label: of the horizontal axes.
-        lines: by panel, reference lines by label, a height for each place of its curves.
+        name: file name without extension.
+        caption: caption of the figure.
+        panels: label of the vertical axis -> label of the curve -> curve.
+        x_label: label of the horizontal axes.
+        lines: reference lines: panel -> label of the line -> x -> height.
     """
-    from matplotlib.figure import Figure as Canvas  # seconds that `import mlvae` need not take
+    from matplotlib.figure import Figure as Canvas  # a local import: it takes seconds
 
     with _style():
         canvas = Canvas(figsize=(3.4 * len(panels) + 1.6, 3.1))
         axes = canvas.subplots(1, len(panels), squeeze=False)[0]
-        for ax, (title, drawn) in zip(axes, panels.items(), strict=True):
-            for i, (label, curve) in enumerate(drawn.items()):
+        for ax, (title, series) in zip(axes, panels.items(), strict=True):
+            for i, (label, curve) in enumerate(series.items()):
                 xs = sorted(curve)
                 mean, error = np.array([curve[x] for x in xs], float).T
                 ax.errorbar(
@@ -97,7 +97,7 @@ def curves(
             ax.set_xlabel(x_label)
             ax.set_ylabel(title)
         canvas.legend(*axes[0].get_legend_handles_labels(), loc="outside right upper")
-        return _drawn(name, caption, canvas)
+        return _saved(name, caption, canvas)
 
 
 def scatter(
@@ -105,25 +105,26 @@ def scatter(
 ) -> Figure:
     """Points in the plane, in panels side by side.
 
-    Each is drawn as its label where labels are of one or two letters, otherwise as a marker.
+    A point is drawn as its label if all labels have at most two letters or digits, otherwise as a
+    marker.
 
     Args:
-        name: stem of the file.
-        caption: of the figure.
-        panels: by title, points (M, 2).
-        labels: of each point, length M.
+        name: file name without extension.
+        caption: caption of the figure.
+        panels: title -> points (M, 2).
+        labels: M labels of the points.
     """
-    from matplotlib.figure import Figure as Canvas  # likewise
+    from matplotlib.figure import Figure as Canvas  # a local import: it takes seconds
 
     names = sorted(set(labels))
     short = all(len(label) <= 2 and label.isalnum() and label.isascii() for label in names)
-    labels = np.array(labels)
+    labels_array = np.array(labels)
     with _style():
         canvas = Canvas(figsize=(4.2 * len(panels), 4.2))
         axes = canvas.subplots(1, len(panels), squeeze=False)[0]
         for ax, (title, points) in zip(axes, panels.items(), strict=True):
             for i, label in enumerate(names):
-                x, y = points[labels == label].T
+                x, y = points[labels_array == label].T
                 marker = rf"$\mathrm{{{label}}}$" if short else MARKERS[i % 8]
                 ax.scatter(
                     x, y, s=18, marker=marker, color=COLOURS[i % 8], linewidths=0.2, label=label
@@ -133,7 +134,7 @@ def scatter(
             ax.set_yticks([])
         if not short:
             canvas.legend(*axes[0].get_legend_handles_labels(), loc="outside right upper")
-        return _drawn(name, caption, canvas)
+        return _saved(name, caption, canvas)
 
 
 def heatmap(
@@ -142,13 +143,13 @@ def heatmap(
     """A matrix of numbers from 0 to 1, as shades and as text.
 
     Args:
-        name: stem of the file.
-        caption: of the figure.
-        cells: by label of a row, its numbers by label of a column; one that is missing is left
-            white. Shades end at 0 and 1, the text does not.
-        label: of the shades.
+        name: file name without extension.
+        caption: caption of the figure.
+        cells: label of the row -> label of the column -> number. Missing cells are white. Shades
+            are clipped to [0, 1]; the text shows the number itself.
+        label: label of the colour bar.
     """
-    from matplotlib.figure import Figure as Canvas  # likewise
+    from matplotlib.figure import Figure as Canvas  # a local import: it takes seconds
 
     columns = list(dict.fromkeys(column for row in cells.values() for column in row))
     table = np.array([[row.get(column, np.nan) for column in columns] for row in cells.values()])
@@ -164,12 +165,12 @@ def heatmap(
         ax.set_yticks(range(len(cells)), list(cells))
         ax.tick_params(length=0)
         canvas.colorbar(shades, label=label)
-        return _drawn(name, caption, canvas)
+        return _saved(name, caption, canvas)
 
 
 def image(name: str, caption: str, grid: Tensor) -> Figure:
-    """A grid of images (channels, height, width) in [0, 1] as it is."""
-    from torchvision.utils import save_image  # likewise
+    """A grid of images (channels, height, width) in [0, 1], without scaling."""
+    from torchvision.utils import save_image  # a local import: it takes seconds
 
     file = io.BytesIO()
     save_image(grid, file, format="png")
@@ -182,7 +183,7 @@ def _style() -> AbstractContextManager:
     return matplotlib.rc_context(STYLE)
 
 
-def _drawn(name: str, caption: str, canvas: Canvas) -> Figure:
+def _saved(name: str, caption: str, canvas: Canvas) -> Figure:
     png, svg = io.BytesIO(), io.StringIO()
     canvas.savefig(png, format="png", dpi=200)
     canvas.savefig(svg, format="svg", metadata={"Date": None})

@@ -1,9 +1,9 @@
-"""Does each dimension of the latent stand for one known factor?
+"""Question: does each dimension of the latent represent one known factor?
 
-The metrics of :mod:`mlvae.evaluation.metrics`, of everything a model says of an observation:
-content and style side by side. They ask for more than a model of groups promises, which is that a
-factor is in the right one of the two, and not that it has a dimension of its own; so the controls
-beside it say more than the numbers by themselves.
+The metrics of :mod:`mlvae.evaluation.metrics` are applied to all codes of an observation, the
+concatenation of content and style. A model of groups is trained to put a factor into the right
+code, not into a separate dimension, so the metrics require more than the objective. Compare with
+the controls rather than with 1.
 """
 
 from __future__ import annotations
@@ -25,23 +25,24 @@ from mlvae.parts import take_lists
 
 __all__ = ["Disentanglement"]
 
-FEWEST = 20  # observations whose factors are known
-MOST_SHOWN = 50  # dimensions in a figure
+FEWEST = 20  # smallest number of observations with known factors
+MOST_SHOWN = 50  # largest number of dimensions in a figure
 FIXED = ("mig", "modularity")  # scores that do not depend on a seed
 
 
 @dataclass(frozen=True)
 class Disentanglement:
-    """The question, and how it is asked.
+    """The question and its options.
 
     Args:
-        categories: names of factors whose numbers are only names; the others are quantities.
-        metrics: of "mig", "sap", "dci", "beta_vae", "factor_vae" and "modularity".
-        trees: of DCI, "forest" or "boosting", see :func:`mlvae.evaluation.metrics.dci.dci`.
-        bins: intervals that a dimension is cut into where values are counted.
-        factor_bins: intervals of a quantity there, if it has more values.
-        seeds: repetitions, each with its own draws and its own observations to test on.
-        most: observations at most, drawn at random.
+        categories: names of categorical factors; the other factors are quantities.
+        metrics: names of metrics: "mig", "sap", "dci", "beta_vae", "factor_vae", "modularity".
+        trees: trees of DCI, "forest" or "boosting", see
+            :func:`mlvae.evaluation.metrics.dci.dci`.
+        bins: number of intervals of a dimension, for metrics that count values.
+        factor_bins: number of intervals of a quantity of more values, for the same metrics.
+        seeds: number of repetitions, each with separate draws and test observations.
+        most: largest number of observations; they are drawn at random.
     """
 
     categories: tuple[str, ...] = ()
@@ -60,20 +61,20 @@ class Disentanglement:
         for metric in self.metrics:
             check_choice(f"{where}.metrics", metric, METRICS)
         check_choice(f"{where}.trees", self.trees, TREES)
-        for name, least in (("bins", 2), ("factor_bins", 2), ("seeds", 1), ("most", FEWEST)):
-            check_integer(f"{where}.{name}", getattr(self, name), minimum=least)
+        for name, minimum in (("bins", 2), ("factor_bins", 2), ("seeds", 1), ("most", FEWEST)):
+            check_integer(f"{where}.{name}", getattr(self, name), minimum=minimum)
 
     def ask(self, subject: Subject) -> Answer:
-        """Compute every metric of the model and of its controls."""
-        title = "Does each dimension of the latent stand for one known factor?"
+        """Compute every metric for the model and its controls."""
+        title = "Does each dimension of the latent represent one known factor?"
         name = "test" if subject.splits.unseen is None else "unseen"
         data, factors = self._known(getattr(subject.splits, name))
-        if not factors:
-            return Answer(title, ["Not asked: this dataset has no known factors to test on."])
+        if data is None:
+            return Answer(title, ["Not evaluated: this dataset has no known factors to test on."])
         labels, records, figures = {}, [], []
         for code, (label, model) in _models(subject).items():
             x, dimensions = _means(model, data)
-            if len(dimensions) < 2:  # nothing to compare
+            if len(dimensions) < 2:  # the metrics compare dimensions
                 continue
             found, importance = self._scores(x, data, factors)
             records.append({"code": code} | found)
@@ -81,7 +82,9 @@ class Disentanglement:
             if code == "model" and importance is not None and len(dimensions) <= MOST_SHOWN:
                 figures.append(_importance(importance, dimensions, factors))
         if not records:
-            return Answer(title, ["Not asked: a latent of one dimension cannot be compared."])
+            return Answer(
+                title, ["Not evaluated: the metrics need a latent of at least two dimensions."]
+            )
         facts = {"tested_on": name, "factors": factors, "num_observations": len(data)}
         return Answer(
             title,
@@ -92,28 +95,30 @@ class Disentanglement:
         )
 
     def _known(self, data: GroupedData | None) -> tuple[GroupedData | None, list[str]]:
-        """Observations of which every factor is known, and the factors that can be asked for."""
-        factors = [] if data is None else list(data.factors)
-        factors = [factor for factor in factors if data.factors[factor].isfinite().any()]
+        """Observations with all factors known, and the factors; (None, []) if there are none."""
+        if data is None:
+            return None, []
+        factors = [name for name, values in data.factors.items() if values.isfinite().any()]
         if not factors:
-            return data, []
+            return None, []
         known = torch.stack([data.factors[factor].isfinite() for factor in factors]).all(0)
         rows = known.nonzero()[:, 0].cpu()
         draw = torch.randperm(len(rows), generator=torch.Generator().manual_seed(0))[: self.most]
         if len(draw) < FEWEST:
-            return data, []
+            return None, []
         data = data.subset(rows[draw].sort()[0].to(data.device))
-        return data, [factor for factor in factors if self._countable(factor, data)]
+        factors = [factor for factor in factors if self._countable(factor, data)]
+        return (data, factors) if factors else (None, [])
 
     def _countable(self, factor: str, data: GroupedData) -> bool:
-        """Whether it has two values, and not so many that hardly one occurs twice."""
+        """Whether a factor has at least two values, and a category at most N / 2 values."""
         number = len(data.factors[factor].unique())
         return number > 1 and (factor not in self.categories or 2 * number <= len(data))
 
     def _scores(
         self, x: np.ndarray, data: GroupedData, factors: list[str]
     ) -> tuple[dict[str, Estimate], np.ndarray | None]:
-        """Every score over the seeds, and the importance of dimensions at the first one."""
+        """Every score over the seeds, and the importance of dimensions for the first seed."""
         y = np.column_stack([data.factors[factor].cpu().numpy() for factor in factors])
         found = [
             scores(
@@ -129,30 +134,32 @@ class Disentanglement:
             for seed in range(self.seeds)
         ]
         values = {
-            name: estimate([of_seed[name] for of_seed, _ in found[: 1 if name in FIXED else None]])
+            name: estimate([run[name] for run, _ in found[: 1 if name in FIXED else None]])
             for name in found[0][0]
         }
         return values, found[0][1]
 
     def _words(self, name: str, data: GroupedData, factors: list[str]) -> list[str]:
-        of = "groups never seen in training" if name == "unseen" else "the test split"
+        source = "groups that do not occur in training" if name == "unseen" else "the test split"
         words = [
-            f"Metrics of the posterior means of {len(data):,} single observations of {of} and "
-            f"their factors {', '.join(factors)}; 1 is the best. A model of groups promises "
-            "that a factor is in the content or in the style, and not that it has a dimension of "
-            "its own: compare with the controls.",
-            f"Standard errors are over {self.seeds} choices of what is drawn and tested on; MIG "
-            "and modularity draw nothing. FactorVAE counts only dimensions with a standard "
-            "deviation of 0.05 or more, and SAP reads little from codes of small numbers: a "
-            "control that was never trained can fail them by its scale alone.",
+            f"Metrics of the posterior means of {len(data):,} single observations of {source} and "
+            f"the factors {', '.join(factors)}; 1 is the best score. A model of groups is trained "
+            "to separate content from style, not to use one dimension per factor: compare with "
+            "the controls.",
+            f"Scores are means ± standard errors over {self.seeds} random repetitions; MIG and "
+            "modularity have no random numbers. FactorVAE ignores dimensions with a standard "
+            "deviation below 0.05, and SAP is low for codes of small scale: an untrained control "
+            "can score low for its scale alone.",
         ]
         if len(factors) == 1:
-            words.append("Of a single factor there are only MIG and SAP; the others compare.")
+            words.append(
+                "For a single factor there are only MIG and SAP; other metrics compare factors."
+            )
         return words
 
 
 def _models(subject: Subject) -> dict[str, tuple[str, nn.Module]]:
-    """The model and its controls with their labels, by name."""
+    """By name, the label and the model, for the model and its controls."""
     own = " and ".join(representations(subject.model, subject.splits.train))
     models = {"model": (own, subject.model)}
     if subject.vae is not None:
@@ -163,7 +170,7 @@ def _models(subject: Subject) -> dict[str, tuple[str, nn.Module]]:
 
 
 def _means(model: nn.Module, data: GroupedData) -> tuple[np.ndarray, list[str]]:
-    """All of a model's posterior means side by side, (N, D), and a name for each dimension."""
+    """The concatenated posterior means of a model, (N, D), and a name for each dimension."""
     parts = {
         name: encode(representation, data).mean.flatten(1).cpu().numpy()
         for name, representation in representations(model, data).items()
@@ -175,18 +182,21 @@ def _means(model: nn.Module, data: GroupedData) -> tuple[np.ndarray, list[str]]:
 def _table(labels: dict[str, str], records: list[dict]) -> Table:
     shown = [score for score in SCORES if score in records[0]]
     return Table(
-        "Metrics of disentanglement, from 0 to 1.",
+        "Metrics of disentanglement, from 0 to 1: mean ± standard error over repetitions.",
         ["latent", *[SCORES[score] for score in shown]],
-        [[labels[r["code"]], *[r[score].text(2) for score in shown]] for r in records],
+        [
+            [labels[record["code"]], *[record[score].text(2) for score in shown]]
+            for record in records
+        ],
     )
 
 
 def _figure(labels: dict[str, str], records: list[dict]) -> Figure:
-    """The scores as a matrix, for they are too many for bars."""
+    """The scores as a heat map."""
     return heatmap(
         "disentanglement",
-        "Metrics of disentanglement of the whole latent and of its controls: means over "
-        "repetitions.",
+        "Metrics of disentanglement of the whole latent and of the controls, from 0 to 1: means "
+        "over repetitions.",
         {
             labels[record["code"]]: {
                 SCORES[score]: record[score].mean for score in SCORES if score in record
@@ -198,15 +208,15 @@ def _figure(labels: dict[str, str], records: list[dict]) -> Figure:
 
 
 def _importance(importance: np.ndarray, dimensions: list[str], factors: list[str]) -> Figure:
-    """What DCI is computed from."""
+    """The importance matrix of DCI as a heat map."""
     rows = {
         dimension: dict(zip(factors, row.tolist(), strict=True))
         for dimension, row in zip(dimensions, importance, strict=True)
     }
     return heatmap(
         "importance",
-        "How much trees that predict a factor rely on each dimension of the model's latent: "
-        "columns sum to 1. A disentangled latent has one dark cell in a column.",
+        "Importance of each dimension of the latent of the model for trees that predict a factor. "
+        "Columns sum to 1. A disentangled latent has one dark cell per column.",
         rows,
         label="importance",
     )

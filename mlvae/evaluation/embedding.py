@@ -1,4 +1,4 @@
-"""Where do codes lie?
+"""Question: how are the codes arranged?
 
 Codes in the plane, by label, and the same codes for TensorBoard's projector.
 """
@@ -22,19 +22,19 @@ from mlvae.evaluation.subject import Subject
 __all__ = ["Embedding"]
 
 METHODS = ("tsne", "pca")
-MOST_LABELS = 10
-SPRITE = 32  # height and width at most of a picture in the projector, in pixels
+MOST_LABELS = 10  # largest number of groups in a figure
+SPRITE = 32  # largest height and width of an image in the projector, in pixels
 
 
 @dataclass(frozen=True)
 class Embedding:
-    """The question, and how it is asked.
+    """The question and its options.
 
     Args:
-        method: "tsne" (van der Maaten and Hinton 2008) shows which codes are near to each other;
-            "pca" the two directions in which they differ most.
-        points: number of codes at most, of the first ten groups in the figure, of all in the
-            projector.
+        method: "tsne" (van der Maaten and Hinton 2008), which shows neighbouring codes, or "pca",
+            the two directions of largest variance.
+        points: largest number of codes. The figure shows the first ten groups, the projector all
+            groups.
     """
 
     method: str = "tsne"
@@ -45,7 +45,7 @@ class Embedding:
         check_integer("evaluation.embedding.points", self.points, minimum=10)
 
     def ask(self, subject: Subject) -> Answer:
-        """Encode and embed the test split, and unseen groups if there are some."""
+        """Encode and embed the test split, and unseen groups if there are any."""
         figures, embeddings = [], {}
         for name in ("test", "unseen"):
             data = getattr(subject.splits, name)
@@ -57,11 +57,11 @@ class Embedding:
                 embeddings[f"{code}_{name}"] = (means, _labels(few), _sprites(few))
             figures.append(self._figure(subject, data, name))
         return Answer(
-            "Where do codes lie?",
+            "How are the codes arranged?",
             [
-                "Clusters by label in the content and none in the style are what one hopes to "
-                "see; distances between clusters mean nothing. For all dimensions at once: "
-                "tensorboard --logdir on the projector folder beside this page."
+                "The goal is one cluster per label in the content and no such clusters in the "
+                "style. Distances between clusters of t-SNE have no meaning. For all dimensions, "
+                "run tensorboard --logdir projector in the folder of this page."
             ],
             figures=figures,
             embeddings=embeddings,
@@ -74,11 +74,11 @@ class Embedding:
             code: self._plane(encode(representation, few).mean.cpu().numpy())
             for code, representation in representations(subject.model, few).items()
         }
-        how = "t-SNE" if self.method == "tsne" else "two principal components"
-        of = "the test split" if name == "test" else "groups never seen in training"
+        method = "t-SNE" if self.method == "tsne" else "first two principal components"
+        source = "the test split" if name == "test" else "groups that do not occur in training"
         return scatter(
             f"embedding_{name}",
-            f"Posterior means of {len(few)} observations of {of} in the plane ({how}), "
+            f"Posterior means of {len(few)} observations of {source} in the plane ({method}), "
             "by label"
             + (f"; the first {MOST_LABELS} groups only." if len(data.group_names) > 10 else "."),
             panels,
@@ -86,7 +86,8 @@ class Embedding:
         )
 
     def _plane(self, codes: np.ndarray) -> np.ndarray:
-        # Seconds that `import mlvae` need not take.
+        """Coordinates in the plane, (N, 2), of codes (N, D)."""
+        # Local imports: scikit-learn takes seconds, which `import mlvae` does not need.
         from sklearn.decomposition import PCA
         from sklearn.manifold import TSNE
 
@@ -101,7 +102,7 @@ class Embedding:
 
 
 def _some(data: GroupedData, number: int) -> GroupedData:
-    """A random choice of ``number`` observations, always the same."""
+    """At most ``number`` observations, drawn at random with a fixed seed."""
     if len(data) <= number:
         return data
     generator = torch.Generator(data.device).manual_seed(0)
@@ -111,12 +112,13 @@ def _some(data: GroupedData, number: int) -> GroupedData:
 
 
 def _labels(data: GroupedData) -> list[str]:
-    names = [" ".join(str(name).split()) for name in data.group_names]  # a line each, no tabs
+    """The group name of every observation, without tabs and line breaks."""
+    names = [" ".join(str(name).split()) for name in data.group_names]
     return [names[group] for group in data.groups.index.tolist()]
 
 
 def _sprites(data: GroupedData) -> Tensor | None:
-    """Small pictures of the observations, if they are images."""
+    """Images of at most SPRITE pixels a side; None if the observations are not images."""
     if len(data.shape) != 3 or data.shape[0] not in (1, 3):
         return None
     x = data.observations(torch.arange(len(data), device=data.device)).cpu()

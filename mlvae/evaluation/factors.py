@@ -1,15 +1,16 @@
-"""Where are the known factors, in the content or in the style?
+"""Question: are the known factors in the content or in the style?
 
-Factors that a collection knows, such as the direction of the light, are predicted from codes of
-single observations. A factor that varies within groups should be in the style, and not in the
-content. The predictors are trained on groups of the training and tested on others where there are
-unseen groups: what they find holds for groups never seen. How much they find is a share of what
-there is to know: R2 of a quantity; of a category its information in bits by its entropy.
+Known factors of a collection, such as the direction of the light, are predicted from codes of
+single observations. A factor that varies within groups should be in the style and not in the
+content. The predictors are trained on the training split. They are tested on unseen groups if
+there are any, otherwise on the test split. The score of a quantity is R2. The score of a category
+is the information in bits, divided by the entropy of the category.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -25,19 +26,20 @@ from mlvae.parts import take_lists
 
 __all__ = ["Factors"]
 
-FEATURES = 64  # dimensions of a code that a tree looks at before it splits
+FEATURES = 64  # largest number of dimensions of a code that a tree considers at each split
 
 
 @dataclass(frozen=True)
 class Factors:
-    """The question, and how it is asked.
+    """The question and its options.
 
     Args:
-        categories: names of factors whose numbers are only names, such as the shape of a sprite;
-            factors of two columns, as ``alphabet+drawer``, always are: accuracy instead of R2, and
-            information in bits, see :func:`mlvae.evaluation.metrics.calibrated_bits`.
-        trees: of each forest.
-        most: observations to train a predictor on, at most.
+        categories: names of categorical factors, such as the shape of a sprite. Factors of two
+            columns, such as ``alphabet+drawer``, are always categorical. Categories have an
+            accuracy and bits instead of R2, see
+            :func:`mlvae.evaluation.metrics.calibrated_bits`.
+        trees: number of trees of each forest.
+        most: largest number of observations to train a predictor on.
     """
 
     categories: tuple[str, ...] = ()
@@ -51,28 +53,31 @@ class Factors:
 
     def ask(self, subject: Subject) -> Answer:
         """Predict every factor from every code."""
-        title = "Where are the known factors, in the content or in the style?"
+        title = "Are the known factors in the content or in the style?"
         name = "test" if subject.splits.unseen is None else "unseen"
         train, test = subject.splits.train, getattr(subject.splits, name)
         if not train.factors or test is None:
-            return Answer(title, ["Not asked: this dataset has no known factors to test on."])
+            return Answer(title, ["Not evaluated: this dataset has no known factors to test on."])
         records = []
         for code in subject.codes():
             codes = [encode(code.representation, data).mean.cpu() for data in (train, test)]
             for factor in train.factors:
                 records += self._records(code, factor, codes, (train, test))
         if not records:
-            return Answer(title, ["Not asked: no factor is known of both parts, and varies."])
+            return Answer(title, ["Not evaluated: no factor is known and varies in both splits."])
         labels = {code.name: code.label for code in subject.codes()}
-        of = "groups never seen in training" if name == "unseen" else "the test split"
+        tested_on = (
+            "groups that do not occur in training" if name == "unseen" else "the test split"
+        )
         return Answer(
             title,
             [
-                f"Factors are predicted from posterior means of single observations by a random "
-                f"forest of {self.trees} trees, trained on the training split and tested on "
-                f"{of}; and, as a lower bound, by a linear model. R2 is the share of a factor's "
-                "variance that the prediction explains: 1 is all, 0 or less is nothing. Bits are "
-                "the information on a category that the predictor finds at least, of its entropy."
+                f"A random forest of {self.trees} trees and a linear model predict each factor "
+                "from posterior means of single observations. They are trained on the training "
+                f"split and tested on {tested_on}. R2 is the fraction of the variance of a "
+                "quantity that the prediction explains: 1 is perfect, 0 or less is no better than "
+                "the mean. Bits are a lower bound of the information about a category; its "
+                "entropy is the maximum."
             ],
             {"tested_on": name, "records": records},
             [self._table(labels, records)],
@@ -85,14 +90,14 @@ class Factors:
         factor: str,
         codes: list[Tensor],
         parts: tuple[GroupedData, GroupedData],
-    ) -> list[dict[str, object]]:
-        """The score of each kind of predictor of one factor from one code."""
+    ) -> list[dict[str, Any]]:
+        """The score of each predictor for one factor and one code."""
         known = [data.factors[factor].cpu().isfinite() for data in parts if factor in data.factors]
         if len(known) < 2 or int(known[0].sum()) < 2 or not known[1].any():
-            return []  # nothing to learn from, or to test on
+            return []  # too few rows to train or to test
         (x, y), (test_x, test_y) = (
-            (each[mask].numpy(), data.factors[factor].cpu()[mask].numpy())
-            for each, data, mask in zip(codes, parts, known, strict=True)
+            (means[mask].numpy(), data.factors[factor].cpu()[mask].numpy())
+            for means, data, mask in zip(codes, parts, known, strict=True)
         )
         rows = torch.randperm(len(x), generator=torch.Generator().manual_seed(0))[: self.most]
         train, test = (x[rows], y[rows]), (test_x, test_y)
@@ -102,7 +107,7 @@ class Factors:
         records = []
         for kind, predictor in self._predictors(category, x.shape[1]).items():
             score = float(predictor.fit(*train).score(*test))
-            record = {"code": code.name, "factor": factor, "predictor": kind}
+            record: dict[str, Any] = {"code": code.name, "factor": factor, "predictor": kind}
             if category:
                 bits, entropy = calibrated_bits(predictor, train, test)
                 record |= {"accuracy": score, "bits": bits, "entropy_bits": entropy}
@@ -111,59 +116,59 @@ class Factors:
             records.append(record)
         return records
 
-    def _predictors(self, category: bool, dim: int) -> dict[str, object]:
-        # Seconds that `import mlvae` need not take.
+    def _predictors(self, category: bool, dim: int) -> dict[str, Any]:
+        # Local imports: scikit-learn takes seconds, which `import mlvae` does not need.
         from sklearn.ensemble import ExtraTreesClassifier, ExtraTreesRegressor
         from sklearn.linear_model import LogisticRegression, RidgeCV
         from sklearn.pipeline import make_pipeline
         from sklearn.preprocessing import StandardScaler
 
         forest = ExtraTreesClassifier if category else ExtraTreesRegressor
+        options: dict[str, Any] = {"max_features": min(dim, FEATURES), "n_jobs": 1}
         linear = (
             LogisticRegression(max_iter=1000) if category else RidgeCV([0.1, 1, 10, 100, 1000])
         )
         return {
-            "forest": forest(
-                self.trees, max_features=min(dim, FEATURES), random_state=0, n_jobs=1
-            ),
+            "forest": forest(self.trees, random_state=0, **options),
             "linear": make_pipeline(StandardScaler(), linear),
         }
 
     def _table(self, labels: dict[str, str], records: list[dict]) -> Table:
         cells: dict[str, dict[str, str]] = {code: {} for code in labels}
-        for r in records:
-            column, row = f"{r['factor']}, {r['predictor']}", cells[r["code"]]
-            if "r2" in r:
-                row[column] = f"{r['r2']:.2f}"
+        for record in records:
+            column, row = f"{record['factor']}, {record['predictor']}", cells[record["code"]]
+            if "r2" in record:
+                row[column] = f"{record['r2']:.2f}"
             else:
-                row[f"{column} (accuracy)"] = f"{r['accuracy']:.2f}"
-                row[f"{column} (bits of {r['entropy_bits']:.2f})"] = f"{r['bits']:.2f}"
+                row[f"{column} (accuracy)"] = f"{record['accuracy']:.2f}"
+                entropy = record["entropy_bits"]
+                row[f"{column} (bits of {entropy:.2f})"] = f"{record['bits']:.2f}"
         names = list(dict.fromkeys(name for row in cells.values() for name in row))
         return Table(
-            "R2 of each factor by code and predictor; of categories, accuracy and bits.",
+            "R2 of quantities; accuracy (fraction) and bits of categories, by code and predictor.",
             ["code", *names],
             [[label, *[cells[code][name] for name in names]] for code, label in labels.items()],
         )
 
 
 def _share(record: dict) -> float:
-    """What the predictor finds of all there is to know."""
+    """R2 of a quantity, at least 0; bits of a category divided by its entropy."""
     if "r2" in record:
         return max(0.0, record["r2"])
     return record["bits"] / record["entropy_bits"] if record["entropy_bits"] else 0.0
 
 
 def _figure(labels: dict[str, str], records: list[dict]) -> Figure:
-    """The forest's scores: a leakage matrix."""
+    """The scores of the forest by code and factor."""
     cells: dict[str, dict[str, float]] = {}
     for record in records:
         if record["predictor"] == "forest":
             cells.setdefault(labels[record["code"]], {})[record["factor"]] = _share(record)
     return heatmap(
         "factors",
-        "How much of each known factor a random forest reads from each code: R2, or for "
-        "categories the share of their entropy. Factors that vary within groups belong to the "
-        "style.",
+        "Score of a random forest that predicts each known factor from each code: R2 for "
+        "quantities, bits divided by entropy for categories. Factors that vary within groups "
+        "belong to the style.",
         cells,
-        label="share of the factor",
+        label="R2, or bits / entropy",
     )

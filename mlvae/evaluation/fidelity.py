@@ -70,11 +70,11 @@ class Fidelity:
         title = "Does a swap have the content it was given?"
         train, test = subject.splits.train, subject.splits.test
         if not separates(subject.model.codes(train.singles([0]))):
-            return Answer(title, ["Not asked: the model has no content and style to swap."])
+            return Answer(title, ["Not evaluated: the model has no content and style to swap."])
         if test is None or not set(test.group_names) <= set(train.group_names):
-            return Answer(title, ["Not asked: there is no test split of groups seen in training."])
+            return Answer(title, ["Not evaluated: there is no test split of groups seen in training."])
         if len(test.group_names) < 2:
-            return Answer(title, ["Not asked: the test split has one group only."])
+            return Answer(title, ["Not evaluated: the test split has one group only."])
         device = next(subject.model.parameters()).device
         parts = train.to(device), test.to(device)
         runs = [self._repetition(subject.model, *parts, seed) for seed in range(self.seeds)]

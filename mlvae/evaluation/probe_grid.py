@@ -1,13 +1,14 @@
-"""Many probes at once: every code, k, kind of probe and seed, in parallel.
+"""Probes for every combination of code, k, kind of probe and seed, trained in parallel.
 
-The sets of observations depend on the seed and k alone, so all codes are compared on the same.
+The sets of observations depend on the seed and on k only, so all codes are compared on the same
+sets.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor
@@ -24,7 +25,7 @@ __all__ = ["ProbeGrid"]
 
 
 class _Task(NamedTuple):
-    """One probe to train, and by k what to test it on."""
+    """One probe to train, with its test codes for every k."""
 
     code: str
     values: str
@@ -38,18 +39,18 @@ class _Task(NamedTuple):
 
 @dataclass(frozen=True)
 class ProbeGrid:
-    """Probes of every combination.
+    """Probes of all combinations.
 
-    Each is trained and tested at the same k, for all of ``ks`` and ``train_k``; that trained at
-    ``train_k`` is tested at every smaller k as well.
+    Probes are trained and tested at the same k, for every k of ``ks`` and for ``train_k``. Probes
+    trained at ``train_k`` are also tested at every smaller k of ``ks``.
 
     Args:
         train: observations to train probes on.
-        test: observations to test them on.
-        ks: observations accumulated to a test code.
-        train_k: observations accumulated to a training code in the paper's protocol.
-        kinds: of probe.
-        seeds: repetitions, each with its own sets, draws and probe.
+        test: observations to test probes on.
+        ks: numbers of observations accumulated to a test code.
+        train_k: number of observations accumulated to a training code in the paper's protocol.
+        kinds: kinds of probe.
+        seeds: number of repetitions, each with separate sets, draws and probes.
     """
 
     train: GroupedData
@@ -61,24 +62,26 @@ class ProbeGrid:
 
     def records(
         self, codes: Sequence[Code], *, workers: int = 1, progress: bool = False
-    ) -> list[dict[str, object]]:
-        """Accuracy and conditional entropy of every combination, as means over seeds.
+    ) -> list[dict[str, Any]]:
+        """Accuracy and conditional entropy of every combination, mean over seeds.
 
-        Beside them stand H(label) and the share of the most frequent label among the test codes.
+        Each record also has H(label) in bits and the frequency of the most frequent label among
+        the test codes.
 
         Args:
-            codes: what to read the label from.
-            workers: processes that train probes.
-            progress: whether to show a bar on a terminal.
+            codes: representations to predict the label from.
+            workers: number of processes that train probes.
+            progress: True to show a progress bar on a terminal.
         """
-        # Seconds that `import mlvae` need not take.
+        # Local imports: they take time that `import mlvae` does not need.
         from joblib import Parallel, delayed, parallel_config
         from tqdm import tqdm
 
-        # A thread each: more than there are cores wait for each other longer than they work.
+        # One thread per process: more threads than cores would mostly wait for each other.
         with parallel_config("loky", inner_max_num_threads=1):
             pool = Parallel(n_jobs=workers, return_as="generator", pre_dispatch="2*n_jobs")
-        results = pool(delayed(_run)(task) for task in self._tasks(codes))
+        tasks = (delayed(_run)(task) for task in self._tasks(codes))
+        results = cast("Iterator[list[tuple[tuple, ProbeScore]]]", pool(tasks))
         values = sum(2 if code.random else 1 for code in codes)
         total = values * len(self._trained) * len(self.kinds) * self.seeds
         scores: dict[tuple, list[ProbeScore]] = {}
@@ -86,19 +89,21 @@ class ProbeGrid:
         for scored in tqdm(results, "probes", total=total, unit="probe", disable=disable):
             for key, score in scored:
                 scores.setdefault(key, []).append(score)
-        return [self._record(key, of_seeds) for key, of_seeds in scores.items()]
+        return [self._record(key, seed_scores) for key, seed_scores in scores.items()]
 
     @property
     def _trained(self) -> list[int]:
+        """Every k that probes are trained at."""
         return sorted({*self.ks, self.train_k})
 
     def _tasks(self, codes: Sequence[Code]) -> Iterator[_Task]:
+        """The tasks of all codes, seeds and values, one code after the other."""
         labels = common_labels(self.train, self.test)
         for code in codes:
             posteriors = [encode(code.representation, data) for data in (self.train, self.test)]
             for seed in range(self.seeds):
-                learned = self._train_sets(seed)
-                sets = {k: sets for k, (sets, _) in learned.items()}, self._test_sets(seed)
+                train_sets, test_sets = self._train_sets(seed), self._test_sets(seed)
+                sets = {k: rows for k, (rows, _) in train_sets.items()}, test_sets
                 for values in ("samples", "means") if code.random else ("means",):
                     train, test = (
                         {
@@ -106,9 +111,9 @@ class ProbeGrid:
                                 _codes(posterior, rows, code, values, f"{part} {k}", seed),
                                 label[rows[:, 0]].cpu(),
                             )
-                            for k, rows in of_k.items()
+                            for k, rows in sets_by_k.items()
                         }
-                        for part, posterior, of_k, label in zip(
+                        for part, posterior, sets_by_k, label in zip(
                             ("train", "test"), posteriors, sets, labels, strict=True
                         )
                     )
@@ -116,11 +121,11 @@ class ProbeGrid:
                         tested = [i for i in self.ks if i == k or (i < k == self.train_k)]
                         tests = {i: test[i] for i in tested}
                         for kind in self.kinds:
-                            held = learned[k][1].cpu()
+                            held = train_sets[k][1].cpu()
                             yield _Task(code.name, values, kind, k, seed, train[k], held, tests)
 
     def _train_sets(self, seed: int) -> dict[int, tuple[Tensor, Tensor]]:
-        """For every k sets to train on, and which of them are held out."""
+        """By k, the training sets and the mask of held-out sets."""
         generator = torch.Generator(self.train.device)
         return {
             k: cut_sets(self.train.groups, k, generator=seeded(generator, seed, "train sets", k))
@@ -128,7 +133,7 @@ class ProbeGrid:
         }
 
     def _test_sets(self, seed: int) -> dict[int, Tensor]:
-        """For every k sets to test on."""
+        """By k, the test sets."""
         generator = torch.Generator(self.test.device)
         return {
             k: disjoint_sets(
@@ -137,9 +142,9 @@ class ProbeGrid:
             for k in self.ks
         }
 
-    def _record(self, key: tuple, scores: list[ProbeScore]) -> dict[str, object]:
+    def _record(self, key: tuple, scores: list[ProbeScore]) -> dict[str, Any]:
         code, values, kind, train_k, test_k = key
-        sets = (self.test.groups.sizes // test_k).cpu()  # of each group
+        sets = (self.test.groups.sizes // test_k).cpu()  # number of sets per group
         labels = torch.arange(len(sets)).repeat_interleave(sets)
         return {
             "code": code,
@@ -158,22 +163,22 @@ class ProbeGrid:
 
 
 def _codes(
-    posterior: DiagonalGaussian, sets: Tensor, code: Code, values: str, of: str, seed: int
+    posterior: DiagonalGaussian, sets: Tensor, code: Code, values: str, part: str, seed: int
 ) -> Tensor:
-    """A code of each set, (M, D) on the host.
+    """One code for each set, (M, D) on the host.
 
-    ``of`` says what the sets are of. Train and test must not share their draws: rows of both are
-    in the order of groups, so a probe would know the label by the noise.
+    ``part`` names the part of the data and k; it seeds the draws. Train and test must not share
+    draws: the rows of both are sorted by group, so a probe could predict the label from the noise.
     """
     pooled = accumulate_sets(posterior, sets, accumulation=code.accumulation)
     if values == "means":
         return pooled.mean.cpu()
-    generator = seeded(torch.Generator(sets.device), seed, f"{code.name} draws of {of}")
+    generator = seeded(torch.Generator(sets.device), seed, f"{code.name} draws of {part}")
     return pooled.sample_groups(generator=generator).cpu()
 
 
 def _run(task: _Task) -> list[tuple[tuple, ProbeScore]]:
-    """Train one probe and test it."""
+    """Train one probe and test it at every k of the task."""
     probe = Probe(*task.train, kind=task.kind, seed=task.seed, held=task.held)
-    what = (task.code, task.values, task.kind, task.train_k)
-    return [((*what, k), probe.score(*test)) for k, test in task.tests.items()]
+    key = (task.code, task.values, task.kind, task.train_k)
+    return [((*key, k), probe.score(*test)) for k, test in task.tests.items()]

@@ -1,14 +1,13 @@
-r"""Probes: how much of a label can be read from a code.
+r"""Probes: classifiers that predict a label from a code.
 
-A probe is a classifier trained on codes of some sets and tested on codes of others. Its accuracy
-says how readily the label is read; its cross-entropy on the test codes bounds from above what
-remains unknown,
+A probe is trained on codes of some sets of observations and tested on codes of others. Its
+accuracy measures how easily the label can be predicted. Its cross-entropy on the test codes is an
+upper bound of the conditional entropy,
 
 .. math:: H(Y \mid \text{code}) \le
     \mathbb E[-\log_2 p_{\text{probe}}(y \mid \text{code})] \quad \text{bits},
 
-which holds for any probe (Barber and Agakov 2003). Content should leave nothing unknown, style as
-much as there is, H(Y).
+for every probe (Barber and Agakov 2003). The ideal is 0 for content and H(Y) for style.
 """
 
 from __future__ import annotations
@@ -36,20 +35,20 @@ __all__ = ["PROBES", "Probe", "ProbeScore", "entropy", "probe", "probe_sets"]
 PROBES = ("mlp", "logistic", "knn")
 NEIGHBOURS = 15
 
-#: Of the MLP probe: units of a layer, codes in a step, and when it stops: after PATIENCE epochs
-#: that together gain less than LEAST_GAIN nats on the codes held out, but not before LEAST_STEPS
-#: steps: few codes of many labels give short epochs, of which the first ones gain nothing.
-WIDTH, BATCH, PATIENCE, LEAST_GAIN, LEAST_STEPS, MOST_EPOCHS = 256, 256, 5, 1e-3, 500, 300
+#: The MLP probe: units per layer and codes per step. Training stops after PATIENCE epochs with a
+#: total gain of less than MIN_GAIN nats on the held-out codes, but not before MIN_STEPS steps: few
+#: codes of many labels make short epochs, and the first of them have no gain.
+WIDTH, BATCH, PATIENCE, MIN_GAIN, MIN_STEPS, MAX_EPOCHS = 256, 256, 5, 1e-3, 500, 300
 
 
 class ProbeScore(NamedTuple):
-    """How well a probe reads a label.
+    """Accuracy and cross-entropy of a probe.
 
     Attributes:
-        accuracy: fraction of test codes whose label it gives.
-        conditional_entropy: its cross-entropy on the test codes in bits, an upper bound of
-            H(Y | code).
-        num_codes: test codes.
+        accuracy: fraction of test codes whose label is predicted correctly.
+        conditional_entropy: cross-entropy on the test codes in bits, mean over codes: an upper
+            bound of H(Y | code).
+        num_codes: number of test codes.
     """
 
     accuracy: float
@@ -58,7 +57,7 @@ class ProbeScore(NamedTuple):
 
 
 def entropy(labels: Tensor) -> float:
-    """H(Y) in bits of the frequencies of ``labels``: what is unknown without any code."""
+    """Entropy H(Y) of the frequencies of ``labels``, in bits."""
     frequency = labels.unique(return_counts=True)[1].double() / len(labels)
     return float(-(frequency * frequency.log2()).sum())
 
@@ -74,29 +73,29 @@ def probe(
 
     Args:
         train: codes (M, D) and labels (M,) to train on.
-        test: codes and labels to test on; labels must occur in training.
-        kind: of the probe.
-        seed: of the probe's own randomness.
+        test: codes and labels to test on. Every test label must occur in training.
+        kind: kind of probe.
+        seed: seed of the random numbers of the probe.
 
     Raises:
-        InputError: if there is one label only, or a test label that training lacks.
+        InputError: if there is one label only, or a test label does not occur in training.
     """
     return Probe(*train, kind=kind, seed=seed).score(*test)
 
 
 class Probe:
-    """A classifier trained on codes, to be tested on as many others as one likes.
+    """A classifier that is trained on codes and can be tested on several sets of codes.
 
     Args:
         codes: codes (M, D) to train on. They are standardised first.
-        labels: label of each, (M,).
+        labels: labels, (M,).
         kind: "mlp", two hidden layers of 256 units as in the paper, trained on the device of the
-            codes until the cross-entropy of those held out improves no more;
-            "logistic", multinomial logistic regression; "knn", the 15 nearest neighbours, whose
-            frequencies are smoothed by one count spread over the labels.
-        seed: of the probe's own randomness.
-        held: which codes the MLP holds out, (M,), because others would know them: those of sets
-            that overlap. None, or none of them, is a random tenth.
+            codes until the cross-entropy of the held-out codes stops decreasing; "logistic",
+            multinomial logistic regression; "knn", the frequencies among the 15 nearest
+            neighbours, smoothed by one count spread uniformly over the labels.
+        seed: seed of the random numbers of the probe.
+        held: mask (M,) of the codes that the MLP holds out. Sets of held-out codes must not
+            overlap with other sets. None, or an empty mask, holds out a random tenth.
 
     Raises:
         InputError: if there is one label only.
@@ -115,16 +114,16 @@ class Probe:
         self.kind = kind
         self.known, y = labels.to(codes.device).unique(return_inverse=True)
         if len(self.known) < 2:
-            raise InputError("a probe needs at least two labels to tell apart, not one")
+            raise InputError(f"a probe needs at least two labels, not {len(self.known)}")
         x = codes.detach().float()
-        # A dimension that hardly varies is not blown up to the size of the others.
+        # The lower limit of the scale avoids amplifying dimensions of almost no variance.
         spread = x.std(0, correction=0)
         self.mean, self.scale = x.mean(0), spread.clamp_min(max(0.01 * float(spread.max()), 1e-12))
         x = (x - self.mean) / self.scale
         if kind == "mlp":
             self.network = _two_layers(x, y, seed, held)
             return
-        # Seconds that `import mlvae` need not take.
+        # Local imports: scikit-learn takes seconds, which `import mlvae` does not need.
         from sklearn.linear_model import LogisticRegression
         from sklearn.neighbors import KNeighborsClassifier
 
@@ -136,15 +135,15 @@ class Probe:
         self.classifier = classifier.fit(x.cpu().numpy(), y.cpu().numpy())
 
     def score(self, codes: Tensor, labels: Tensor) -> ProbeScore:
-        """How well the probe reads ``labels`` (M,) from ``codes`` (M, D).
+        """Accuracy and cross-entropy for ``labels`` (M,) and ``codes`` (M, D).
 
         Raises:
-            InputError: if there is a label that training lacked.
+            InputError: if a label does not occur in training.
         """
         labels = labels.to(self.known.device)
         if missing := labels[~torch.isin(labels, self.known)].unique().tolist():
             raise InputError(
-                f"a probe must have seen every label it is tested on, but not {missing}"
+                f"every test label must occur in the training of a probe, but {missing} do not"
             )
         probabilities = self._probabilities((codes.float() - self.mean) / self.scale)
         right = torch.searchsorted(self.known, labels)
@@ -168,10 +167,10 @@ class Probe:
 
 
 def _two_layers(x: Tensor, y: Tensor, seed: int, held: Tensor | None) -> nn.Module:
-    """The paper's probe, trained until the codes that are held out improve no more.
+    """The MLP probe of the paper, with early stopping by the held-out cross-entropy.
 
-    scikit-learn's own stops early by accuracy, which leaves the cross-entropy, hence the bound on
-    the conditional entropy, anywhere; this one stops by the cross-entropy itself.
+    Early stopping in scikit-learn uses the accuracy, so its cross-entropy, the bound on the
+    conditional entropy, can be arbitrarily large.
     """
     generator = torch.Generator().manual_seed(seed)
     order = torch.randperm(len(x), generator=generator).to(x.device)
@@ -190,8 +189,8 @@ def _two_layers(x: Tensor, y: Tensor, seed: int, held: Tensor | None) -> nn.Modu
         ).to(x.device)
     adam = torch.optim.Adam(network.parameters(), lr=1e-3, fused=True)
     best, mark, stale, state = math.inf, math.inf, 0, {}
-    steps_an_epoch = -(-len(rest) // BATCH)
-    for epoch in range(1, MOST_EPOCHS + 1):
+    steps_per_epoch = -(-len(rest) // BATCH)
+    for epoch in range(1, MAX_EPOCHS + 1):
         shuffled = rest[torch.randperm(len(rest), generator=generator).to(x.device)]
         for rows in shuffled.split(BATCH):
             loss = functional.cross_entropy(network(x[rows]), y[rows])
@@ -200,11 +199,11 @@ def _two_layers(x: Tensor, y: Tensor, seed: int, held: Tensor | None) -> nn.Modu
             adam.step()
         with torch.no_grad():
             loss = float(functional.cross_entropy(network(x[held]), y[held]))
-        mark, stale = (loss, 0) if loss < mark - LEAST_GAIN else (mark, stale + 1)
+        mark, stale = (loss, 0) if loss < mark - MIN_GAIN else (mark, stale + 1)
         if loss < best:
             best = loss
             state = {name: value.clone() for name, value in network.state_dict().items()}
-        if stale >= PATIENCE and epoch * steps_an_epoch >= LEAST_STEPS:
+        if stale >= PATIENCE and epoch * steps_per_epoch >= MIN_STEPS:
             break
     network.load_state_dict(state)
     return network
@@ -222,31 +221,32 @@ def probe_sets(
     accumulation: str | None = None,
     seed: int = 0,
 ) -> ProbeScore:
-    """How well a probe reads the group from codes accumulated over k observations.
+    """Accuracy of a probe that predicts the group from codes accumulated over k observations.
 
-    The test observations are cut into disjoint sets of ``k_test``; the training observations
-    ``k_train`` times anew into sets of ``k_train``: as many codes as observations. The paper
-    trains at one k and tests at smaller ones; the same k in both is the other protocol.
+    The test observations are cut into disjoint sets of ``k_test``. The training observations are
+    cut into disjoint sets of ``k_train`` several times, by ``k_train`` random orders, which gives
+    about as many codes as observations. The paper trains at one k and tests at smaller k; the
+    other protocol uses the same k for both.
 
     Args:
         representation: see :func:`mlvae.evaluation.codes.representations`.
-        train: observations to train the probe on, which the model should not have been trained on.
-        test: observations to test it on; of the same groups, by name.
-        k_train: observations accumulated to a training code.
-        k_test: observations accumulated to a test code.
-        sample: draw codes from their posteriors, or take their means.
-        kind: of the probe.
-        accumulation: name of the rule; None is the product of normals.
-        seed: of the cuts, the draws and the probe.
+        train: observations to train the probe on. Use data that the model was not trained on.
+        test: observations to test the probe on, of groups with the same names.
+        k_train: number of observations accumulated to a training code.
+        k_test: number of observations accumulated to a test code.
+        sample: True for draws from the posteriors, False for their means.
+        kind: kind of probe.
+        accumulation: name of the accumulation rule; None is the product of normals.
+        seed: seed of the sets, the draws and the probe.
     """
     generator = torch.Generator(train.device).manual_seed(seed)
-    learned, held = cut_sets(train.groups, k_train, generator=generator)
-    asked = disjoint_sets(test.groups, k_test, generator=generator)
-    scored = []
+    train_sets, held = cut_sets(train.groups, k_train, generator=generator)
+    test_sets = disjoint_sets(test.groups, k_test, generator=generator)
+    pairs = []
     for data, label, sets in zip(
-        (train, test), common_labels(train, test), (learned, asked), strict=True
+        (train, test), common_labels(train, test), (train_sets, test_sets), strict=True
     ):
         code = accumulate_sets(encode(representation, data), sets, accumulation=accumulation)
         value = code.sample(generator=generator) if sample else code.mean
-        scored.append((value, label[sets[:, 0]]))
-    return Probe(*scored[0], kind=kind, seed=seed, held=held).score(*scored[1])
+        pairs.append((value, label[sets[:, 0]]))
+    return Probe(*pairs[0], kind=kind, seed=seed, held=held).score(*pairs[1])

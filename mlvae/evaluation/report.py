@@ -1,4 +1,4 @@
-"""Answers as files: metrics.json for programs, figures, and one page for people."""
+"""Write answers to files: metrics.json, figures, and the report as one HTML page."""
 
 from __future__ import annotations
 
@@ -23,8 +23,9 @@ def write(
     facts: Mapping[str, str],
     config: str = "",
 ) -> dict[str, object]:
-    """Write everything into an empty ``folder``; return what ``metrics.json`` holds."""
-    metrics = plain({"facts": facts, **{name: of.metrics for name, of in answers.items()}})
+    """Write all files into an empty ``folder`` and return the content of ``metrics.json``."""
+    numbers = {"facts": facts, **{name: answer.metrics for name, answer in answers.items()}}
+    metrics = {name: plain(value) for name, value in numbers.items()}
     (folder / "metrics.json").write_text(json.dumps(metrics, indent=1) + "\n")
     for answer in answers.values():
         for figure in answer.figures:
@@ -43,8 +44,8 @@ def page(
     facts: Mapping[str, str],
     config: str = "",
 ) -> str:
-    """One HTML page that holds all it shows, and asks no other file or host for anything."""
-    from jinja2 import Environment  # seconds that `import mlvae` need not take
+    """One HTML page with all figures embedded, which loads no other file and no other host."""
+    from jinja2 import Environment  # a local import: it takes seconds
 
     environment = Environment(autoescape=True)
     environment.filters["source"] = _source
@@ -53,20 +54,20 @@ def page(
 
 
 def plain(value: object) -> object:
-    """What JSON can hold: an :class:`Estimate` as a dictionary, NaN as null."""
+    """``value`` as JSON types: :class:`Estimate` as a dictionary, NaN and infinity as null."""
     if isinstance(value, Estimate):
         return {name: plain(number) for name, number in value._asdict().items()}
     if isinstance(value, Mapping):
-        return {str(key): plain(of) for key, of in value.items()}
+        return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [plain(of) for of in value]
+        return [plain(item) for item in value]
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value
 
 
 def _source(figure: Figure) -> str:
-    """The picture itself as an address."""
+    """The picture as a data URL."""
     if figure.svg is not None:
         content, kind = figure.svg.encode(), "svg+xml"
     else:
@@ -75,8 +76,8 @@ def _source(figure: Figure) -> str:
 
 
 def _write_projector(folder: Path, embeddings: Mapping[str, tuple]) -> None:
-    """Codes for TensorBoard's projector, with labels and pictures."""
-    from torch.utils.tensorboard import SummaryWriter  # likewise
+    """Write codes with labels and images for TensorBoard's projector."""
+    from torch.utils.tensorboard import SummaryWriter  # a local import: it takes seconds
 
     with SummaryWriter(folder) as writer:
         for name, (codes, labels, pictures) in embeddings.items():

@@ -1,9 +1,8 @@
-r"""Is the content informative, and the style not?
+r"""Question: is the content informative about the group, and the style not?
 
-The label of a group is read by probes from codes accumulated over k observations, for every k of a
-list. Beside the model's codes stand controls, treated the same way: a figure without its k and
-without controls says nothing, for averages over many images of a class tell the class, whatever
-they are averages of.
+Probes predict the group label from codes accumulated over k observations, for every k of a list.
+Controls are measured in the same way. An accuracy has no meaning without its k and without
+controls: averages over many images of a class identify the class, whatever is averaged.
 """
 
 from __future__ import annotations
@@ -26,18 +25,19 @@ DEFAULT_K = (1, 2, 3, 5, 10, 13)
 
 @dataclass(frozen=True)
 class Separation:
-    """The question, and how it is asked.
+    """The question and its options.
 
-    Two protocols, both on disjoint explicit sets of observations: a probe is trained and tested on
-    codes of the same k; and, as in the paper, trained on codes of K and tested on those of k <= K.
+    There are two protocols, both on disjoint explicit sets of observations. In the first, probes
+    are trained and tested on codes of the same k. In the second, the paper's, probes are trained
+    on codes of K observations and tested on codes of k <= K observations.
 
     Args:
-        k: observations accumulated to a code; None takes those of 1, 2, 3, 5, 10 and 13 that all
-            groups have. (13 is about what a class gets when a batch of 128 images is pooled by
-            ten labels, as is often done.)
+        k: numbers of observations accumulated to a code. None takes all of 1, 2, 3, 5, 10 and 13
+            up to the size of the smallest group. (13 is about the number of images per class in a
+            batch of 128 images of ten classes, a common way of pooling.)
         train_k: K of the paper's protocol; None is the largest k up to 10.
-        probes: of "mlp", "logistic", "knn".
-        seeds: repetitions, each with its own sets, draws and probe.
+        probes: kinds of probe: "mlp", "logistic", "knn".
+        seeds: number of repetitions, each with separate sets, draws and probes.
     """
 
     k: tuple[int, ...] | None = None
@@ -49,7 +49,8 @@ class Separation:
         lists = ("probes",) if self.k is None else ("k", "probes")
         take_lists(self, "evaluation.separation", *lists)
         if self.k == () or not self.probes:
-            raise InputError("evaluation.separation.k and probes must not be empty lists")
+            name = "probes" if self.k != () else "k"
+            raise InputError(f"evaluation.separation.{name} must not be an empty list")
         for number in self.k or ():
             check_integer("evaluation.separation.k", number, minimum=1)
         if self.train_k is not None:
@@ -64,18 +65,20 @@ class Separation:
         Raises:
             InputError: if a k exceeds a group, or the test split has one group only.
         """
-        title = "Is the content informative, and the style not?"
+        title = "Is the content informative about the group, and the style not?"
         test = subject.splits.test
         if test is None:
-            return Answer(title, ["Not asked: this dataset has no test split."])
+            return Answer(title, ["Not evaluated: this dataset has no test split."])
         name, train = subject.held_out()
         if not set(test.group_names) <= set(train.group_names):
-            return Answer(title, ["Not asked: the test split has groups that no other has."])
+            return Answer(
+                title, ["Not evaluated: the test split has groups that no other split has."]
+            )
         if len(test.group_names) < 2:
             return Answer(
                 title,
                 [
-                    "Not asked: a probe needs two groups to tell apart, and the test split has "
+                    "Not evaluated: a probe needs at least two groups, and the test split has "
                     f"only {test.group_names[0]!r}."
                 ],
             )
@@ -89,33 +92,32 @@ class Separation:
             train_k=train_k,
             probes=self.probes,
         )
-        ceiling = entropy(test.groups.index)
+        label_entropy = entropy(test.groups.index)
         chance = float(test.groups.sizes.max()) / len(test)
-        how = (
-            f"Probes were trained on codes of the {len(train):,} {name} images"
-            if len(train.shape) == 3
-            else f"Probes were trained on codes of the {len(train):,} {name} observations"
-        )
+        kind = "images" if len(train.shape) == 3 else "observations"
+        protocol = f"Probes were trained on codes of the {len(train):,} {kind} of the {name} split"
         if name == "train":
-            how += " (no validation split has these groups: the model was trained on them)"
-        how += (
-            f" and tested on the {len(test):,} of the test split. H(label) is "
-            f"{ceiling:.3f} bits; always answering the most frequent group is right in "
+            protocol += " (the model was trained on them: no validation split has these groups)"
+        protocol += (
+            f" and tested on the {len(test):,} {kind} of the test split. H(label) is "
+            f"{label_entropy:.3f} bits. Chance, the frequency of the most frequent group, is "
             f"{100 * chance:.1f} percent."
         )
         metrics = {
-            "label_entropy_bits": ceiling,
+            "label_entropy_bits": label_entropy,
             "chance_accuracy": chance,
             "probes_trained_on": name,
             "train_k": train_k,
             "records": result.records,
         }
-        return Answer(title, [*result.words(), how], metrics, result.tables(), result.figures())
+        return Answer(
+            title, [*result.words(), protocol], metrics, result.tables(), result.figures()
+        )
 
     def _sizes(
         self, name: str, train: GroupedData, test: GroupedData
     ) -> tuple[tuple[int, ...], int]:
-        """All k, and K, checked against the groups there are."""
+        """All k, and K, checked against the smallest group."""
         limit, split = min(
             (int(data.groups.sizes.min()), split)
             for split, data in (("test", test), (name, train))
@@ -124,8 +126,7 @@ class Separation:
         train_k = self.train_k or max([k for k in ks if k <= 10], default=ks[0])
         if max(*ks, train_k) > limit:
             raise InputError(
-                f"k={max(*ks, train_k)} must not exceed the smallest group, which has {limit} "
-                f"members in the {split} split; set evaluation.separation.k to a list of smaller "
-                "numbers"
+                f"k={max(*ks, train_k)} must not exceed the size of the smallest group, {limit} "
+                f"in the {split} split; set evaluation.separation.k to a list of smaller numbers"
             )
         return ks, train_k

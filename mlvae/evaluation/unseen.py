@@ -15,8 +15,9 @@ from mlvae.errors import InputError, check_choice, check_integer
 from mlvae.evaluation.answer import Answer, Estimate, Figure, Table
 from mlvae.evaluation.charts import curves
 from mlvae.evaluation.codes import disjoint_sets, encode, principal_components
-from mlvae.evaluation.nearest import DISTANCES, compact, n_shot_accuracy, verification
+from mlvae.evaluation.nearest import DISTANCES, compact, n_shot_accuracy
 from mlvae.evaluation.subject import Code, Subject
+from mlvae.evaluation.verification import verification
 from mlvae.gaussian import DiagonalGaussian
 from mlvae.groups import Groups
 from mlvae.parts import take_lists
@@ -61,7 +62,7 @@ class Unseen:
             return Answer(
                 title,
                 [
-                    "Not asked: all groups were used in training. For MNIST, train with "
+                    "Not evaluated: all groups were used in training. For MNIST, train with "
                     "dataset.unseen_groups=[7,8,9]."
                 ],
             )
@@ -73,7 +74,7 @@ class Unseen:
             return Answer(
                 title,
                 [
-                    f"Not asked: of {data.groups.num_groups} unseen groups, "
+                    f"Not evaluated: of {data.groups.num_groups} unseen groups, "
                     f"{int((sizes >= least).sum())} have {least} observations, but at least two "
                     "groups are needed. Keep more groups out of training."
                 ],

@@ -53,7 +53,7 @@ def test_features_have_no_pictures_and_it_says_so():
 
 
 @pytest.mark.parametrize("method", ["tsne", "pca"])
-def test_the_embedding_keeps_groups_that_are_apart_apart(known_subject, method):
+def test_the_embedding_separates_well_separated_groups(known_subject, method):
     answer = Embedding(method=method, points=80).ask(known_subject)
     assert set(answer.embeddings) == {"content_test", "style_test"}
     plane = Embedding(method=method)._plane(answer.embeddings["content_test"][0].numpy())
@@ -61,12 +61,12 @@ def test_the_embedding_keeps_groups_that_are_apart_apart(known_subject, method):
     centres = np.array([plane[labels == label].mean(0) for label in np.unique(labels)])
     spread = max(plane[labels == label].std() for label in np.unique(labels))
     if method == "pca":
-        spread = 0.1  # four corners of a tetrahedron do not fit the plane: only that they differ
-    apart = np.linalg.norm(centres[:, None] - centres[None], axis=-1)
-    assert apart[~np.eye(4, dtype=bool)].min() > spread
+        spread = 0.1  # the corners of a tetrahedron do not fit into the plane: only differences
+    distances = np.linalg.norm(centres[:, None] - centres[None], axis=-1)
+    assert distances[~np.eye(4, dtype=bool)].min() > spread
 
 
-def test_pictures_for_the_projector_are_small(digits_subject):
+def test_images_of_the_projector_are_small(digits_subject):
     subject = Subject(
         MLVAE((3, 48, 40), content_dim=2, style_dim=2, network=MLP(hidden=(4,))).eval(),
         Splits(*[GroupedData(torch.rand(12, 3, 48, 40), [0, 1] * 6)] * 3),
@@ -85,13 +85,13 @@ def test_options_out_of_range_are_refused():
 
 
 @pytest.mark.parametrize("method", ["tsne", "pca"])
-def test_one_observation_lies_somewhere(known, known_data, method):
+def test_a_single_observation_can_be_embedded(known, known_data, method):
     one = known_data(4).subset([0])
     answer = Embedding(method=method).ask(Subject(known, Splits(known_data(8), None, one)))
     assert answer.embeddings["content_test"][0].shape == (1, 4)
 
 
-def test_a_label_is_one_line_of_the_projector(known, known_data):
+def test_labels_of_the_projector_have_no_tabs_and_line_breaks(known, known_data):
     data = known_data(40)
     data.group_names = ["tab\tnew\nline", *data.group_names[1:]]
     answer = Embedding(points=20).ask(Subject(known, Splits(data, test=data)))

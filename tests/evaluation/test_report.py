@@ -1,4 +1,4 @@
-"""The folder of an evaluation: whole or not at all, and a page that needs nothing else."""
+"""The folder of an evaluation is written completely or not at all; its page is self-contained."""
 
 import json
 import os
@@ -26,7 +26,7 @@ QUESTIONS = [
 
 @pytest.fixture(scope="module")
 def evaluated(tmp_path_factory):
-    """An evaluation, and what :func:`evaluate` returned."""
+    """The folder of an evaluation, and the return value of :func:`evaluate`."""
     folder = tmp_path_factory.mktemp("run") / "evaluation"
     model = mlvae.models.MLVAE((1, 8, 8), content_dim=3, network=mlvae.networks.MLP((16,)))
     metrics = evaluate(
@@ -41,7 +41,7 @@ def evaluated(tmp_path_factory):
     return folder, metrics
 
 
-def test_the_folder_has_what_it_should(evaluated):
+def test_the_folder_has_all_files(evaluated):
     folder, metrics = evaluated
     files = {path.name for path in folder.iterdir()}
     assert {"metrics.json", "report.html", "projector", "swaps_test.png"} <= files
@@ -59,7 +59,7 @@ def test_the_folder_has_what_it_should(evaluated):
 
 
 class Page(HTMLParser):
-    """Sources, links and identifiers of a page."""
+    """Sources, links and ids of a page."""
 
     def __init__(self, text):
         super().__init__()
@@ -74,7 +74,7 @@ class Page(HTMLParser):
         self.ids += [attributes["id"]] if "id" in attributes else []
 
 
-def test_the_page_holds_all_it_shows(evaluated):
+def test_the_page_contains_all_figures(evaluated):
     folder, _ = evaluated
     text = (folder / "report.html").read_text()
     parsed = Page(text)
@@ -85,14 +85,14 @@ def test_the_page_holds_all_it_shows(evaluated):
     assert "&lt;small&gt;" in text  # the configuration is text, not markup
 
 
-def test_the_page_in_a_browser(evaluated, tmp_path):
+def test_a_browser_shows_all_figures_without_requests(evaluated, tmp_path):
     browser = next(
         filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
     )
     if browser is None:
         pytest.skip("no Chromium to open the page with")
     folder, _ = evaluated
-    # The page itself has no script; a copy reports what became of its figures and requests.
+    # The page has no script. A copy with a script reports the figures and the requests.
     script = """<script>window.onload = () => { document.body.innerHTML = JSON.stringify({
         widths: [...document.images].map(i => i.complete ? i.naturalWidth : 0),
         requests: performance.getEntriesByType("resource").map(e => e.name)
@@ -111,17 +111,19 @@ def test_the_page_in_a_browser(evaluated, tmp_path):
         copy.as_uri(),
     ]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=os.environ)
-    found = json.loads(re.search(r"<body>(\{.*\})", done.stdout)[1])
+    body = re.search(r"<body>(\{.*\})", done.stdout)
+    assert body is not None
+    found = json.loads(body[1])
     assert len(found["widths"]) == len(list(folder.glob("*.png"))) and all(found["widths"])
     assert found["requests"] == []
 
 
-def test_an_evaluation_replaces_the_last_one_whole_or_not_at_all(small_model, digits, tmp_path):
+def test_a_failed_evaluation_keeps_the_previous_one(small_model, digits, tmp_path):
     folder = tmp_path / "evaluation"
     options = {"workers": 1, "progress": False}
     evaluate(small_model(), digits, folder, questions=QUESTIONS[-1:], **options)
     before = (folder / "metrics.json").read_text()
-    with pytest.raises(InputError, match="smallest group"):
+    with pytest.raises(InputError, match="k=99"):
         evaluate(small_model(), digits, folder, questions=[Separation(k=(99,))], **options)
     assert (folder / "metrics.json").read_text() == before
     evaluate(small_model(), digits, folder, questions=QUESTIONS[3:4], **options)
@@ -130,7 +132,7 @@ def test_an_evaluation_replaces_the_last_one_whole_or_not_at_all(small_model, di
     assert [path.name for path in tmp_path.iterdir()] == ["evaluation"]
 
 
-def test_a_folder_that_cannot_be_written_is_one_line(small_model, digits, tmp_path):
+def test_a_folder_that_cannot_be_written_is_refused(small_model, digits, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="could not be written"):
         evaluate(
@@ -142,12 +144,12 @@ def test_a_folder_that_cannot_be_written_is_one_line(small_model, digits, tmp_pa
         )
 
 
-def test_numbers_become_what_json_can_hold():
+def test_values_become_json_types():
     values = {"a": Estimate(1.0, float("nan")), 2: (1, "x", float("inf"))}
     assert plain(values) == {"a": {"mean": 1.0, "standard_error": None}, "2": [1, "x", None]}
 
 
-def test_text_on_the_page_is_never_markup():
+def test_text_on_the_page_is_escaped():
     answer = Answer("<a>", ["<b>"], tables=[Table("<c>", ["<d>"], [["<e>"]])])
     text = page({"x": answer}, title="<f>", facts={"<g>": "<h>"})
     assert not re.search(r"<[abcdefgh]>(?!</h)", text.split("</style>")[1])

@@ -1,18 +1,19 @@
 """Metrics of disentanglement: plain functions of codes (N, D) and factors (N, K).
 
-All are higher for better codes, and most are from 0 to 1, but they ask different things. Does a
-factor have one dimension: :func:`mig`, :func:`sap`, completeness of :func:`dci`. Does a dimension
-have one factor: :func:`modularity`, disentanglement of :func:`dci`, :func:`factor_vae_score`,
-:func:`beta_vae_score`. Are factors there at all: informativeness of :func:`dci`, and
-:func:`factor_information`, the only one that does not care for dimensions, and so the one for
-content and style as wholes. Locatello et al. 2019 (arXiv:1811.12359) compare the others.
+All are from 0 to 1, and higher is better, but they measure different properties:
+
+- Each factor is in one dimension only: :func:`mig`, :func:`sap`, completeness of :func:`dci`.
+- Each dimension has one factor only: :func:`modularity`, disentanglement of :func:`dci`,
+  :func:`factor_vae_score`, :func:`beta_vae_score`.
+- The factors can be predicted at all: informativeness of :func:`dci`.
+
+Locatello et al. 2019 (arXiv:1811.12359) compare them.
 """
 
 from mlvae.evaluation.metrics.betavae import beta_vae_score
 from mlvae.evaluation.metrics.calibration import calibrated_bits
 from mlvae.evaluation.metrics.dci import DCI, TREES, dci
 from mlvae.evaluation.metrics.factorvae import factor_vae_score
-from mlvae.evaluation.metrics.information import FactorInformation, factor_information
 from mlvae.evaluation.metrics.mig import mig
 from mlvae.evaluation.metrics.modularity import modularity
 from mlvae.evaluation.metrics.sap import sap
@@ -24,11 +25,9 @@ __all__ = [
     "METRICS",
     "SCORES",
     "TREES",
-    "FactorInformation",
     "beta_vae_score",
     "calibrated_bits",
     "dci",
-    "factor_information",
     "factor_vae_score",
     "mig",
     "modularity",

@@ -1,16 +1,10 @@
-"""The mutual information gap: is a factor in one dimension of the code, and in no second one?"""
+"""The mutual information gap (MIG) between the best two dimensions for each factor."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from mlvae.evaluation.metrics.table import (
-    Array,
-    categories,
-    checked,
-    entropies,
-    mutual_information,
-)
+from mlvae.evaluation.metrics.table import Array, information_table
 
 __all__ = ["mig"]
 
@@ -22,34 +16,35 @@ def mig(codes: Array, factors: Array, *, bins: int = 20, factor_bins: int | None
         \Bigl( I(z_{d_k}; v_k) - \max_{d \ne d_k} I(z_d; v_k) \Bigr), \qquad
         d_k = \arg\max_d I(z_d; v_k)
 
-    (Chen et al. 2018, arXiv:1802.04942, Section 4). There the information is that of draws from
-    the posterior, and here, as in Locatello et al. 2019 (arXiv:1811.12359), that of codes cut into
-    intervals; see :mod:`mlvae.evaluation.metrics.table` for the estimate. 1: every factor is
-    determined by one dimension, and no other knows anything of it. A rotation of such a code may
-    have 0, and so has a code that says everything twice.
+    (Chen et al. 2018, arXiv:1802.04942, Section 4). Chen et al. use draws from the posterior. Here
+    codes are cut into intervals, as in Locatello et al. 2019 (arXiv:1811.12359); see
+    :mod:`mlvae.evaluation.metrics.table` for the estimate. The score is 1 if one dimension
+    determines each factor and no other dimension has information about it. It is 0 for a code with
+    every factor in two dimensions, and can be 0 for a rotation of a code that scores 1.
 
-    It does not change if dimensions are permuted, shifted or scaled, nor with the unit of
-    information. With ``bins`` fewer than the values of a factor, no code reaches 1.
+    Permuting, shifting or scaling dimensions does not change the score, nor does the unit of
+    information. If ``bins`` is less than the number of values of a factor, no code reaches 1.
 
     Args:
         codes: (N, D), at least two dimensions.
         factors: (N, K).
-        bins: intervals of equal width that each dimension is cut into over its range.
-        factor_bins: a factor of more values is cut into as many intervals; None: every value is a
-            category.
+        bins: number of intervals of equal width over the range of each dimension.
+        factor_bins: number of intervals for a factor of more values than this; None treats every
+            value as a category.
 
     Raises:
-        InputError: if shapes do not fit, a number is not finite, a factor has one value, or more
-            than N / 2.
+        InputError: if shapes do not fit, a number is not finite, or a factor has one value or more
+            than N / 2 values.
 
     Example:
         >>> factors = np.array([[a, b] for a in range(4) for b in range(3)] * 2)
         >>> mig(factors[:, ::-1] / 7, factors)
         1.0
-        >>> mig(factors[:, [0, 1, 1]], factors)  # the second one twice
+        >>> mig(factors[:, [0, 1, 1]], factors)  # the second factor in two dimensions
         0.5
     """
-    x, y = checked(codes, factors, dimensions=2)
-    information = mutual_information(x, y, bins=bins, factor_bins=factor_bins)
+    information, entropy = information_table(
+        codes, factors, bins=bins, factor_bins=factor_bins, dimensions=2
+    )
     second, first = np.sort(information, axis=0)[-2:]
-    return float(np.mean((first - second) / entropies(categories(y, factor_bins))))
+    return float(np.mean((first - second) / entropy))

@@ -1,10 +1,10 @@
-"""Modularity: does a dimension of the code know of one factor, and of no second one?"""
+"""Modularity: each dimension has information about one factor only."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from mlvae.evaluation.metrics.table import Array, checked, mutual_information
+from mlvae.evaluation.metrics.table import Array, information_table
 
 __all__ = ["modularity"]
 
@@ -18,25 +18,25 @@ def modularity(
         \frac{\sum_{k \ne k_d} I(z_d; v_k)^2}{(K - 1) \, I(z_d; v_{k_d})^2}, \qquad
         k_d = \arg\max_k I(z_d; v_k)
 
-    (Ridgeway and Mozer 2018, arXiv:1802.05312, Section 3). 1: each dimension knows of one factor
-    only, in however many dimensions that one is. A dimension that has no information at all counts
-    as 0, as in Locatello et al. 2019 (arXiv:1811.12359).
+    (Ridgeway and Mozer 2018, arXiv:1802.05312, Section 3). The score is 1 if each dimension has
+    information about one factor only; several dimensions may share a factor. A dimension without
+    any information counts as 0, as in Locatello et al. 2019 (arXiv:1811.12359).
 
-    The estimate of information is that of :mod:`mlvae.evaluation.metrics.table`. A dimension of
-    noise has a little of it by chance, spread by chance over the factors: it counts as anything
-    between, so a code of noise alone does not have 0, and only a gap to a control means something.
-    It does not change if dimensions are permuted, shifted or scaled.
+    See :mod:`mlvae.evaluation.metrics.table` for the estimate of information. By chance, the
+    estimate for a dimension of noise is slightly above zero and uneven over the factors, so the
+    dimension counts as a value between 0 and 1. A code of pure noise does not score 0; compare
+    with a control. Permuting, shifting or scaling dimensions does not change the score.
 
     Args:
         codes: (N, D).
         factors: (N, K), at least two factors.
-        bins: intervals of equal width that each dimension is cut into over its range.
-        factor_bins: a factor of more values is cut into as many intervals; None: every value is a
-            category.
+        bins: number of intervals of equal width over the range of each dimension.
+        factor_bins: number of intervals for a factor of more values than this; None treats every
+            value as a category.
 
     Raises:
-        InputError: if shapes do not fit, a number is not finite, a factor has one value, or more
-            than N / 2.
+        InputError: if shapes do not fit, a number is not finite, or a factor has one value or more
+            than N / 2 values.
 
     Example:
         >>> factors = np.array([[a, b] for a in range(4) for b in range(3)] * 2)
@@ -45,8 +45,7 @@ def modularity(
         >>> modularity(np.column_stack([factors[:, 0], np.zeros(24)]), factors)
         0.5
     """
-    x, y = checked(codes, factors, count=2)
-    square = mutual_information(x, y, bins=bins, factor_bins=factor_bins) ** 2
+    square = information_table(codes, factors, bins=bins, factor_bins=factor_bins, count=2)[0] ** 2
     most = square.max(1)
     others = square.sum(1) - most
     share = others / np.where(most > 0, most, 1) / (square.shape[1] - 1)

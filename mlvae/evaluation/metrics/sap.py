@@ -1,4 +1,4 @@
-"""SAP: how much better is the best dimension of the code at predicting a factor than the next?"""
+"""SAP: the gap between the best two dimensions in the prediction of each factor."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from mlvae.evaluation.metrics.table import Array, categories, checked, per_facto
 
 __all__ = ["sap"]
 
-#: Squared spread of a dimension below which it predicts nothing.
-NOTHING = 1e-12
+#: Variance below which a dimension counts as constant.
+CONSTANT = 1e-12
 
 
 def sap(
@@ -24,33 +24,33 @@ def sap(
 ) -> float:
     r"""The separated attribute predictability, from 0 to 1.
 
-    Every factor is predicted from every dimension alone; the score is the gap between the best and
-    the second best, averaged over factors (Kumar et al. 2018, arXiv:1711.00848, Section 3). The
-    prediction of a quantity is a line, and is worth
+    Every factor is predicted from every single dimension. The score is the gap between the best
+    and the second-best prediction, mean over factors (Kumar et al. 2018, arXiv:1711.00848,
+    Section 3). A quantity is predicted by linear regression and scored by
 
     .. math:: R^2 = \frac{\operatorname{Cov}(z_d, v_k)^2}
         {\operatorname{Var}(z_d) \operatorname{Var}(v_k)},
 
-    on all rows. That of a category is a linear support vector machine for each value against the
-    others (C = 0.01, values weighted to count the same), and is worth its accuracy on test rows,
-    as in Locatello et al. 2019 (arXiv:1811.12359). Kumar et al. themselves cut the dimension by
-    thresholds and balance the accuracy.
+    on all rows. A category is predicted by one-against-all linear support vector machines
+    (C = 0.01, values weighted equally) and scored by their accuracy on test rows, as in Locatello
+    et al. 2019 (arXiv:1811.12359). Kumar et al. use thresholds of the dimension and the balanced
+    accuracy.
 
-    Two things follow. Chance is not subtracted, so a perfect code of a category of two equally
-    frequent values has a gap of 1/2, and one of more values less than 1. And such a machine does
-    depend on the scale of a code: one of tiny numbers is read hardly better than chance. The score
-    of quantities does not.
+    Chance is not subtracted. A perfect code of a category of two equally frequent values therefore
+    has a gap of 1/2, and a code of more values a gap below 1. The support vector machines depend
+    on the scale of the code: a code of very small numbers scores little above chance. The score of
+    quantities does not depend on the scale.
 
     Args:
         codes: (N, D), at least two dimensions.
         factors: (N, K).
-        continuous: whether factors are quantities, for all of them or for each.
-        test_fraction: fraction of rows to test predictions of categories on.
-        seed: of the choice of those rows.
+        continuous: True for quantities, False for categories: one value, or one per factor.
+        test_fraction: fraction of the rows to test predictions of categories on.
+        seed: seed of the choice of test rows.
 
     Raises:
         InputError: if shapes do not fit, a number is not finite, a factor has one value, or a
-            category more than N / 2.
+            category has more than N / 2 values.
 
     Example:
         >>> factors = np.array([[a, b] for a in range(2) for b in range(2)] * 30)
@@ -74,19 +74,21 @@ def sap(
 def _explained(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Squared correlation of every dimension with a quantity, (D,)."""
     x, y = x - x.mean(0), y - y.mean()
-    spread = (x**2).mean(0)
-    together = (x * y[:, None]).mean(0) ** 2
-    return np.where(spread > NOTHING, together / np.maximum(spread, NOTHING) / (y**2).mean(), 0.0)
+    variance = (x**2).mean(0)
+    covariance = (x * y[:, None]).mean(0)
+    share = covariance**2 / np.maximum(variance, CONSTANT) / (y**2).mean()
+    return np.where(variance > CONSTANT, share, 0.0)
 
 
 def _accuracies(x: np.ndarray, y: np.ndarray, train: np.ndarray, test: np.ndarray) -> np.ndarray:
-    """Accuracy on the rows ``test`` of a category read from every dimension alone, (D,)."""
-    from sklearn.svm import LinearSVC  # seconds that `import mlvae` need not take
+    """Accuracy on the rows ``test`` of a category predicted from every dimension, (D,)."""
+    from sklearn.svm import LinearSVC  # a local import: it takes seconds
 
-    if len(np.unique(y[train])) < 2:  # nothing to tell apart: always the one that there is
+    if len(np.unique(y[train])) < 2:  # a constant prediction
         return np.full(x.shape[1], np.mean(y[test] == y[train][0]))
-    # The primal problem has no randomness and, with few dimensions, is the faster one.
-    machine = LinearSVC(C=0.01, class_weight="balanced", dual=False)
+    # The primal problem has no randomness and is faster for few dimensions.
+    # The type of ``dual`` is inferred from its default "auto"; it also accepts a bool.
+    machine = LinearSVC(C=0.01, class_weight="balanced", dual=False)  # pyright: ignore[reportArgumentType]
     return np.array(
         [
             machine.fit(x[train, d, None], y[train]).score(x[test, d, None], y[test])

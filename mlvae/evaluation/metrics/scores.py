@@ -1,8 +1,9 @@
-"""All metrics of one table of codes and factors."""
+"""All metrics of one table of codes and factors, by name."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -19,7 +20,7 @@ __all__ = ["METRICS", "SCORES", "scores"]
 
 METRICS = ("mig", "sap", "dci", "beta_vae", "factor_vae", "modularity")
 
-#: What each score is called in tables and figures.
+#: Label of each score in tables and figures.
 SCORES = {
     "mig": "MIG",
     "sap": "SAP",
@@ -43,25 +44,27 @@ def scores(
     factor_bins: int = 20,
     seed: int = 0,
 ) -> tuple[dict[str, float], np.ndarray | None]:
-    """All scores that the table allows, by the names of :data:`SCORES`.
+    """All scores that can be computed from the table, by the names of :data:`SCORES`.
 
-    Of a single factor there are MIG and SAP only: the others compare factors.
+    For a single factor these are MIG and SAP; the other scores compare factors.
 
     Args:
         codes: (N, D), at least two dimensions.
         factors: (N, K).
-        continuous: whether factors are quantities, for all of them or for each.
-        metrics: of :data:`METRICS`.
-        trees: of DCI, see :func:`~mlvae.evaluation.metrics.dci.dci`.
-        bins: intervals that a dimension is cut into where values are counted.
-        factor_bins: intervals of a quantity there, if it has more values. Categories are not cut.
-        seed: of everything that is drawn.
+        continuous: True for quantities, False for categories: one value, or one per factor.
+        metrics: names in :data:`METRICS`.
+        trees: trees of DCI, see :func:`~mlvae.evaluation.metrics.dci.dci`.
+        bins: number of intervals of a dimension, for metrics that count values.
+        factor_bins: number of intervals of a quantity of more values, for the same metrics.
+            Categories are not cut.
+        seed: seed of all draws.
 
     Returns:
-        The scores, and the importance of each dimension for each factor (D, K) if DCI is asked.
+        The scores, and the importance of each dimension for each factor (D, K) if ``metrics``
+        contains "dci".
 
     Raises:
-        InputError: as the metrics themselves.
+        InputError: if a metric is unknown or raises an error.
 
     Example:
         >>> factors = np.array([[a, b] for a in range(3) for b in range(2)] * 30)
@@ -79,7 +82,7 @@ def scores(
             for column, quantity in zip(y.T, quantities, strict=True)
         ]
     )
-    ways = {
+    functions = {
         "mig": lambda: {"mig": mig(x, counted, bins=bins)},
         "sap": lambda: {"sap": sap(x, y, continuous=quantities, seed=seed)},
         "dci": lambda: dci(x, y, continuous=quantities, trees=trees, seed=seed)._asdict(),
@@ -87,9 +90,9 @@ def scores(
         "factor_vae": lambda: {"factor_vae": factor_vae_score(x, counted, seed=seed)},
         "modularity": lambda: {"modularity": modularity(x, counted, bins=bins)},
     }
-    found = {}
+    found: dict[str, Any] = {}
     for metric in metrics:
         if y.shape[1] > 1 or metric in ("mig", "sap"):
-            found |= ways[metric]()
+            found |= functions[metric]()
     importance = found.pop("importance", None)
     return found, importance

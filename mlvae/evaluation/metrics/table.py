@@ -1,14 +1,14 @@
-r"""A table of codes and factors: what all metrics are computed from.
+r"""Tables of codes and factors, the input of all metrics.
 
 Rows are observations. Codes are numbers (N, D), such as posterior means; factors are numbers
-(N, K), values of a category or of a quantity. Metrics that count, count pairs of values, so they
-cut codes into intervals and count values of factors:
+(N, K), values of a category or of a quantity. Metrics of information cut codes into intervals and
+count pairs of intervals and values:
 
 .. math:: I(z_d; v_k) = \sum_{a, b} p(a, b) \log_2 \frac{p(a, b)}{p(a) \, p(b)} \quad
     \text{bits},
 
-where a is the interval of code d and b the value of factor k, with their frequencies in the table.
-This estimate is biased upwards, for independent codes and factors by about
+where a is the interval of code d, b the value of factor k, and p their frequencies in the table.
+The estimate is biased upwards. For independent codes and factors the bias is about
 (intervals - 1) (values - 1) / (2 N ln 2) bits (Miller 1955).
 
 Shapes: N observations, D dimensions of the code, K factors.
@@ -27,6 +27,7 @@ __all__ = [
     "categories",
     "checked",
     "entropies",
+    "information_table",
     "intervals",
     "mutual_information",
     "per_factor",
@@ -39,29 +40,31 @@ Array = np.ndarray | Tensor
 def checked(
     codes: Array, factors: Array, *, dimensions: int = 1, count: int = 1
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Codes and factors in float64, if they are a table that a metric can be computed from.
+    """Codes and factors in float64, after a check that they are a valid table.
 
     Args:
         codes: (N, D).
         factors: (N, K).
-        dimensions: of the code, at least.
-        count: of factors, at least.
+        dimensions: minimum of D.
+        count: minimum of K.
 
     Raises:
-        InputError: if shapes do not fit, a number is not finite or a factor has one value only.
+        InputError: if shapes do not fit, a number is not finite, or a factor has one value only.
     """
     x, y = (_numbers(*pair) for pair in (("codes", codes), ("factors", factors)))
     if len(x) != len(y):
-        raise InputError(f"codes and factors must have the same rows, not {len(x)} and {len(y)}")
-    for name, array, least in (("codes", x, dimensions), ("factors", y, count)):
-        if array.shape[1] < least:
+        raise InputError(
+            f"codes and factors must have equally many rows, not {len(x)} and {len(y)}"
+        )
+    for name, array, minimum in (("codes", x, dimensions), ("factors", y, count)):
+        if array.shape[1] < minimum:
             raise InputError(
-                f"this metric needs {name} of at least {least} columns, not {array.shape[1]}"
+                f"this metric needs {name} of at least {minimum} columns, not {array.shape[1]}"
             )
     if (constant := np.flatnonzero(np.ptp(y, 0) == 0)).size:
         raise InputError(
-            f"factors must have at least two values each, but column {constant[0]} has one; "
-            "leave it out"
+            f"every factor must have at least two values, but column {constant[0]} has one; "
+            "remove it"
         )
     return x, y
 
@@ -74,35 +77,39 @@ def _numbers(name: str, array: Array) -> np.ndarray:
         )
     array = array.astype(np.float64)
     if not np.isfinite(array).all():
-        raise InputError(f"{name} must be finite; leave out rows where they are not known")
+        raise InputError(f"{name} must be finite; remove rows with unknown values")
     return array
 
 
 def per_factor(continuous: bool | Sequence[bool], count: int) -> list[bool]:
-    """Whether each of ``count`` factors is a quantity, given for all of them at once or for each.
+    """One flag for each of ``count`` factors: True for a quantity, False for a category.
+
+    Args:
+        continuous: one flag for all factors, or one per factor.
+        count: number of factors.
 
     Raises:
-        InputError: if there is not one for each.
+        InputError: if the number of flags is not ``count``.
     """
     flags = [continuous] * count if isinstance(continuous, bool) else list(continuous)
     if len(flags) != count:
         raise InputError(
-            f"continuous must be one truth value, or one for each of the {count} factors, not "
-            f"{len(flags)}"
+            f"continuous must be true, false, or a list of {count} flags, one per factor, not a "
+            f"list of {len(flags)}"
         )
     return [bool(flag) for flag in flags]
 
 
 def split_rows(number: int, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Rows to train on and rows to test on, drawn at random.
+    """A random split into training rows and test rows.
 
     Args:
-        number: of rows.
-        fraction: of them that are tested on.
-        seed: of the draw.
+        number: number of rows.
+        fraction: fraction of test rows.
+        seed: seed of the split.
 
     Raises:
-        InputError: if an argument is out of range, or either part would be empty.
+        InputError: if an argument is out of range, or one part would be empty.
     """
     check_number("test_fraction", fraction, minimum=0, maximum=1, exclusive=True)
     check_integer("seed", seed, minimum=0)
@@ -121,7 +128,8 @@ def intervals(values: np.ndarray, bins: int) -> np.ndarray:
         bins: number of intervals.
 
     Returns:
-        The interval of each, 0 to ``bins`` - 1; the largest value belongs to the last.
+        Interval of each value, from 0 to ``bins`` - 1. The last interval contains the largest
+        value.
 
     Example:
         >>> intervals(np.array([[0.0], [1.0], [2.5], [4.0]]), 4)[:, 0].tolist()
@@ -142,11 +150,11 @@ def categories(factors: np.ndarray, bins: int | None = None) -> np.ndarray:
 
     Args:
         factors: (N, K).
-        bins: a factor of more values than this is cut into as many :func:`intervals`; None: every
-            value is a category.
+        bins: number of :func:`intervals` for a factor of more values than this; None treats every
+            value as a category.
 
     Raises:
-        InputError: if a factor has more than N / 2 values, too many to be counted.
+        InputError: if a factor has more than N / 2 values.
     """
     columns = []
     for k, column in enumerate(factors.T):
@@ -155,32 +163,32 @@ def categories(factors: np.ndarray, bins: int | None = None) -> np.ndarray:
             number = np.unique(intervals(column[:, None], bins)[:, 0], return_inverse=True)[1]
         if 2 * (number.max() + 1) > len(column):
             raise InputError(
-                f"factor {k} has {number.max() + 1} values in {len(column)} rows, too many to be "
-                "counted; cut it into intervals with factor_bins"
+                f"factor {k} has {number.max() + 1} values in {len(column)} rows, more than one "
+                "for two rows; cut it into intervals with factor_bins"
             )
         columns.append(number)
     return np.column_stack(columns)
 
 
 def entropies(numbers: np.ndarray) -> np.ndarray:
-    """Entropy of every column of numbers from 0, in bits, (columns,)."""
+    """Entropy of every column of values numbered from 0, in bits, (columns,)."""
     return np.array([_bits(np.bincount(column)) for column in numbers.T])
 
 
 def mutual_information(
     codes: Array, factors: Array, *, bins: int = 20, factor_bins: int | None = None
 ) -> np.ndarray:
-    """Mutual information of every dimension of the code and every factor in bits, (D, K).
+    """Mutual information between every dimension of the code and every factor, in bits, (D, K).
 
     Args:
-        codes: (N, D), each dimension cut into ``bins`` intervals of equal width.
+        codes: (N, D).
         factors: (N, K).
-        bins: intervals of a dimension.
-        factor_bins: a factor of more values is cut into as many intervals; None: every value is a
-            category.
+        bins: number of intervals of equal width of each dimension.
+        factor_bins: number of intervals for a factor of more values than this; None treats every
+            value as a category.
 
     Raises:
-        InputError: if the table is not as :func:`checked` and :func:`categories` want it.
+        InputError: see :func:`checked` and :func:`categories`.
 
     Example:
         >>> bit = np.array([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]])
@@ -188,14 +196,31 @@ def mutual_information(
         array([[1., 0.],
                [0., 1.]])
     """
-    x, y = checked(codes, factors)
+    return information_table(codes, factors, bins=bins, factor_bins=factor_bins)[0]
+
+
+def information_table(
+    codes: Array,
+    factors: Array,
+    *,
+    bins: int,
+    factor_bins: int | None,
+    dimensions: int = 1,
+    count: int = 1,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Mutual information (D, K) and entropy of every factor (K,), both in bits.
+
+    Arguments and errors are those of :func:`checked` and :func:`mutual_information`.
+    """
+    x, y = checked(codes, factors, dimensions=dimensions, count=count)
     x, y = intervals(x, bins), categories(y, factor_bins)
     joint = np.array([[_bits(np.bincount(a * (b.max() + 1) + b)) for b in y.T] for a in x.T])
-    # Rounding could leave it a little below zero.
-    return np.maximum(0.0, entropies(x)[:, None] + entropies(y) - joint)
+    entropy = entropies(y)
+    # Rounding can give values slightly below zero.
+    return np.maximum(0.0, entropies(x)[:, None] + entropy - joint), entropy
 
 
 def _bits(counts: np.ndarray) -> float:
-    """Entropy of frequencies."""
+    """Entropy of counts, in bits."""
     frequency = counts[counts > 0] / counts.sum()
     return float(-(frequency * np.log2(frequency)).sum())

@@ -1,4 +1,4 @@
-"""Codes whose metrics are known, by thought or from another implementation."""
+"""Codes whose metrics have closed forms or reference values from another implementation."""
 
 import itertools
 
@@ -8,7 +8,7 @@ import pytest
 
 @pytest.fixture
 def grid():
-    """Build every combination of values of some factors, each as often: exactly independent."""
+    """Builds a table with every combination of factor values equally often: exact independence."""
 
     def build(*values, times=20):
         return np.array(list(itertools.product(*map(range, values))) * times)
@@ -18,7 +18,7 @@ def grid():
 
 @pytest.fixture
 def rotated(grid):
-    """Two factors of two values, and what they are after a turn by 45 degrees."""
+    """Two factors of two values, and a code that is their rotation by 45 degrees."""
     factors = grid(2, 2, times=100)
     return (2 * factors - 1) @ np.array([[1, 1], [1, -1]]) / np.sqrt(2), factors
 
@@ -27,8 +27,8 @@ def rotated(grid):
 def table():
     """3,000 noisy codes of five dimensions and three factors of 2, 3 and 5 values.
 
-    Numbers of google-research/disentanglement_lib at commit 86a644d that tests compare with are
-    of this table, computed with scikit-learn 1.9.1.
+    The reference values in the tests were computed from this table by
+    google-research/disentanglement_lib at commit 86a644d with scikit-learn 1.9.1.
     """
     state = np.random.RandomState(0)
     factors = np.column_stack([state.randint(values, size=3000) for values in (2, 3, 5)])
