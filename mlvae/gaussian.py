@@ -105,10 +105,6 @@ class DiagonalGaussian:
         """Standard deviation of each dimension, shape (..., D)."""
         return (0.5 * self.log_variance).exp()
 
-    def moments(self) -> DiagonalGaussian:
-        """This distribution itself: a Gaussian is its own moments."""
-        return self
-
     def sample(
         self, shape: tuple[int, ...] = (), *, generator: torch.Generator | None = None
     ) -> Tensor:

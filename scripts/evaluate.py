@@ -1,6 +1,6 @@
 """Evaluate a trained run: python scripts/evaluate.py run=runs/first.
 
-Answers go to evaluation/ in the run: report.html to read, metrics.json, figures.
+The answers are in evaluation/ of the run: report.html, metrics.json, figures.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import signal
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import cli
 import hydra
@@ -21,21 +22,22 @@ from mlvae.evaluation import QUESTIONS, evaluate
 from mlvae.parts import from_config
 from mlvae.training.checkpoint import read_checkpoint
 from mlvae.training.checks import resolve_device
+from mlvae.training.settings import renamed_options
 
 
 @hydra.main(version_base="1.3", config_path="../configs", config_name="evaluate")
 def main(cfg: DictConfig) -> None:
     """Evaluate as configured."""
     with cli.one_line_errors():
-        config = {"evaluation": {}, **cli.plain(cfg)}  # evaluation=[] leaves none
+        config = {"evaluation": {}, **cli.plain(cfg)}  # evaluation=[] removes all
         others = ("run", "best", "vae", "root", "device", "workers")
         cli.check_options(config, ("evaluation",), others)
         evaluate_by(config)
         print(f"the report is {Path(config['run']).expanduser() / 'evaluation' / 'report.html'}")
 
 
-def evaluate_by(config: dict[str, object], *, progress: bool = True) -> dict[str, object]:
-    """Load the run and its data, train its control if need be, and ask what is configured."""
+def evaluate_by(config: dict[str, Any], *, progress: bool = True) -> dict[str, Any]:
+    """Load the run and its data, train its control if it is missing, and evaluate."""
     run = Path(config["run"]).expanduser()
     questions = [
         from_config(question, QUESTIONS, f"evaluation.{name}")
@@ -55,9 +57,7 @@ def evaluate_by(config: dict[str, object], *, progress: bool = True) -> dict[str
         )
     dataset = dict(trained["dataset"])
     if config["root"] is not None and "root" not in dataset:
-        raise InputError(
-            f"{dataset['name']} lies in no folder that could have moved: leave out root"
-        )
+        raise InputError(f"root: {dataset['name']} is not read from a folder; leave out root")
     if config["root"] is not None:
         dataset = cli.with_absolute_paths({**dataset, "root": config["root"]})
     model = mlvae.load(run, best=config["best"], device=device)
@@ -90,7 +90,7 @@ def evaluate_by(config: dict[str, object], *, progress: bool = True) -> dict[str
 def _control(
     vae: str | None,
     run: Path,
-    trained: dict[str, object],
+    trained: dict[str, Any],
     step: int,
     progress: bool,
     *,
@@ -140,6 +140,6 @@ def vae_config(trained: dict[str, Any], folder: Path) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that all workers end with it
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # all workers end too
     with cli.one_line_errors():
         main()

@@ -72,7 +72,9 @@ class Fidelity:
         if not separates(subject.model.codes(train.singles([0]))):
             return Answer(title, ["Not evaluated: the model has no content and style to swap."])
         if test is None or not set(test.group_names) <= set(train.group_names):
-            return Answer(title, ["Not evaluated: there is no test split of groups seen in training."])
+            return Answer(
+                title, ["Not evaluated: there is no test split of groups seen in training."]
+            )
         if len(test.group_names) < 2:
             return Answer(title, ["Not evaluated: the test split has one group only."])
         device = next(subject.model.parameters()).device

@@ -64,10 +64,10 @@ class Subject:
         split; else the training split.
         """
         test, validation = self.splits.test, self.splits.validation
-        if test is not None and validation is not None:
-            if set(test.group_names) <= set(validation.group_names):
-                return "validation", validation
-        return "train", self.splits.train
+        if test is None or validation is None:
+            return "train", self.splits.train
+        known = set(test.group_names) <= set(validation.group_names)
+        return ("validation", validation) if known else ("train", self.splits.train)
 
     def untrained(self) -> Any:
         """The model with its initial weights, or None if its config does not describe it.

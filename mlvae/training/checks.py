@@ -124,9 +124,9 @@ def check_fit(model: nn.Module, data: GroupedData, what: str) -> GroupedData:
             f"the model takes observations of shape {tuple(stated.shape)}, but {what} data has "
             f"{data.shape}"
         )
-    if stated.likelihood is not None and isinstance(data.x, torch.Tensor):
-        if data.x.is_floating_point():
-            stated.likelihood.check(data.x)
+    floats = isinstance(data.x, torch.Tensor) and data.x.is_floating_point()
+    if stated.likelihood is not None and floats:
+        stated.likelihood.check(data.x)
     return with_needs(model, data, what)
 
 

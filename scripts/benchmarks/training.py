@@ -7,7 +7,6 @@ import time
 from collections.abc import Iterator
 
 import torch
-from torch import nn
 
 import mlvae
 from benchmarks.common import common_steps
@@ -15,13 +14,12 @@ from benchmarks.machine import PRECISIONS, facts, line, wait
 from benchmarks.recipes import AUTHOR, Recipe
 from mlvae.data import GroupedData
 from mlvae.networks import MLP
-from mlvae.training import Adam
-from mlvae.training.blocks import Blocks
+from mlvae.training import Adam, Speed
 from mlvae.training.compiling import check_compile
-from mlvae.training.kl_schedule import KLSchedule
+from mlvae.training.loop import training_step
 from mlvae.training.plans import Plans
-from mlvae.training.seeding import seeded
-from mlvae.training.step import TrainingStep
+from mlvae.training.step import StepParts
+from mlvae.training.stepper import Stepper
 
 __all__ = ["compilable", "library_steps", "measure", "of_a_graph", "rate", "report", "warm"]
 
@@ -45,47 +43,27 @@ def library_steps(
     steps_per_graph: int = 1,
     compile: bool = False,
 ) -> Iterator[int]:
-    """Train as `mlvae.train` does, and yield the number of images after each step or block."""
-    model = recipe.model().to(data.device)
-    adam = Adam().build(model.parameters())
-    training_step = TrainingStep(model, adam, precision=precision, graphs=graphs, compile=compile)
-    blocks = _blocks(model, training_step, data, steps_per_graph)
+    """Train with the steps of `mlvae.train`; yield the number of images after each call."""
+    speed = Speed(precision, graphs, steps_per_graph, compile)
+    parts = StepParts(recipe.model().to(data.device), Adam(), speed=speed)
+    room = recipe.batching.num_batches(data)
+    stepper = Stepper(training_step, parts, data, seed=0, total_steps=room, room=room)
     plans = Plans(recipe.batching, data, seed=0)
-    noise = torch.Generator(data.device)
     step = epoch = 0
     while True:
         plan = plans.of(epoch)
         batch = 0
         while batch < len(plan):
-            steps = steps_per_graph
-            if steps == 1 or not blocks(plan, batch, step):
-                steps = 1
-                training_step(plan.kept(batch), step, seeded(noise, 0, "noise", step))
+            steps = stepper(plan, batch, step, most=len(plan))
             if data.device.type == "cpu":
-                training_step.sums.failure()
+                parts.sums.failure()
             images = plan.rows[batch + steps] - plan.rows[batch]
             batch, step = batch + steps, step + steps
             yield images
         epoch += 1
         plans.expect(epoch)
-        training_step.sums.read()
-        training_step.sums.reset()
-
-
-def _blocks(
-    model: nn.Module, training_step: TrainingStep, data: GroupedData, length: int
-) -> Blocks:
-    nothing_moves = KLSchedule(
-        model, warmup_steps=0, content_first_steps=0, content_first_weight=1.0
-    )
-    return Blocks(
-        training_step,
-        data,
-        length=length,
-        seed=0,
-        rate=None,
-        kl_schedule=nothing_moves,
-    )
+        parts.sums.read()
+        parts.sums.reset()
 
 
 def rate(steps: Iterator[int], seconds: float, device: torch.device) -> float:
