@@ -5,7 +5,6 @@ import pytest
 import torch
 
 from mlvae import Groups, InputError
-from mlvae.groups import _largest
 
 
 def ragged():
@@ -20,8 +19,6 @@ def test_sum_and_max_agree_with_a_loop():
     members = [values[groups.index == group] for group in range(groups.num_groups)]
     torch.testing.assert_close(groups.sum(values), torch.stack([m.sum(0) for m in members]))
     assert torch.equal(groups.max(values), torch.stack([m.amax(0) for m in members]))
-    by_comparison = _largest(values, groups.index, groups.num_groups)  # what a GPU does
-    assert torch.equal(by_comparison, groups.max(values))
     assert groups.sizes.tolist() == [len(m) for m in members]
 
 
@@ -147,7 +144,7 @@ def test_fellow_members_are_others_of_the_group_each_as_often():
     [[1, "1", 2, "2"], [2**63, 2**63 + 1, -1, 0], [2**53, 2**53 + 1, 0.5, 0], ["a", "a\0", "b"]],
 )
 def test_labels_that_differ_do_not_become_one(labels):
-    with pytest.raises(InputError, match="group labels must be all words or all numbers of one k"):
+    with pytest.raises(InputError, match="group labels must be"):
         Groups.of(labels)
 
 

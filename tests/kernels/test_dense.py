@@ -33,6 +33,16 @@ def test_it_is_the_layer_and_so_is_its_gradient(activation, dtype):
         assert (mine - theirs).norm() <= rounding * theirs.norm()
 
 
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_a_second_derivative_is_refused(activation):
+    x, weight, bias = leaves((6, 4), (3, 4), (3,))
+    y = dense(x, weight, bias, activation)
+    with pytest.raises(RuntimeError, match="create_graph=True"):
+        torch.autograd.grad(y.sum(), x, create_graph=True)
+    (gradient,) = torch.autograd.grad(y.sum(), x)  # the first derivative is still available
+    assert gradient.shape == x.shape
+
+
 @pytest.mark.parametrize("transposed", [False, True])
 def test_its_operations_keep_to_what_they_declare(transposed):
     x, weight, bias = (leaf.detach().bfloat16() for leaf in leaves((6, 4), (3, 4), (3,)))
@@ -58,7 +68,7 @@ def test_large_layers_are_left_to_the_library_where_it_is_faster(layer, ours, mo
     n, i, o = layer
     x, weight = (torch.empty(*s, dtype=torch.bfloat16, device="meta") for s in ((n, i), (o, i)))
     assert not _worthwhile(x, weight, most=2**31)
-    monkeypatch.setattr("mlvae.kernels.dense.OURS", ("meta",))
+    monkeypatch.setattr("mlvae.kernels.dense.TRITON_DEVICES", ("meta",))
     assert _worthwhile(x, weight, most=2**31) is ours
 
 
