@@ -111,6 +111,23 @@ def test_float32_stays_finite_with_extremes_side_by_side():
     torch.testing.assert_close(whole.mean, torch.tensor([[2.0]]))
 
 
+def test_gradients_of_a_difference_are_finite_where_nothing_remains():
+    groups = Groups.of([0, 0, 0, 1, 1, 2])
+    known = torch.tensor([True, False, True, False, False, True])  # nothing of group 1
+    mean = torch.randn(6, 2, dtype=torch.float64, requires_grad=True)
+    log_variance = torch.randn(6, 2, dtype=torch.float64, requires_grad=True)
+    evidence = Evidence.of(DiagonalGaussian(mean, log_variance))
+    rest = evidence.only(known).leave_one_out(groups)
+    q = rest.posterior()
+    (q.kl() + q.mean.sin().sum(1)).sum().backward()
+    assert mean.grad.isfinite().all() and log_variance.grad.isfinite().all()
+    assert mean.grad.any(1).tolist() == [True, False, True, False, False, False]
+    # More is removed than there is, by a factor that overflows.
+    certain = Evidence.of(DiagonalGaussian(mean, log_variance - 800))
+    (evidence - certain).posterior().kl().sum().backward()
+    assert mean.grad.isfinite().all() and log_variance.grad.isfinite().all()
+
+
 def test_gradients_agree_with_finite_differences():
     q = posteriors(4, dim=2)
     inputs = (q.mean.requires_grad_(), q.log_variance.requires_grad_())
