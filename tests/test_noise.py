@@ -73,5 +73,5 @@ def test_what_is_drawn_around_it_differs_between_shares_and_repeats():
 
 
 def test_a_draw_with_other_rows_than_the_share_is_refused():
-    with pytest.raises(InputError, match=r"must have its 3 rows, not 2; noise.per_group"):
+    with pytest.raises(InputError, match=r"3 rows, not 2; use noise.per_group"):
         normal((2, 3), generator=ShareGenerator(seeded(), PARTS[0], 7))

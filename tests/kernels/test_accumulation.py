@@ -48,5 +48,5 @@ def test_it_is_for_compiled_models_on_cuda_devices(monkeypatch):
     assert not applies(mean, groups)  # an eager model
     monkeypatch.setattr("torch.compiler.is_compiling", lambda: True)
     assert applies(mean, groups)
-    options = {"rank": 0, "num_rows": 3, "first_group": 0, "whole_groups": 2}
-    assert not applies(mean, Share(groups, rows=torch.arange(3), **options))
+    share = Share(groups, rank=0, rows=torch.arange(3), num_rows=3, first_group=0, whole_groups=2)
+    assert not applies(mean, share)

@@ -17,15 +17,19 @@ def formula(parameters, x, low, high):
     return density.log_prob(x).flatten(1).sum(1)
 
 
+def squared_norm(gradients):
+    return torch.cat([gradient.flatten() for gradient in gradients]).square().sum()
+
+
 def derivatives(log_prob, parameters, x, *limits):
     """Values, gradients, and second and third gradients of a non-linear function of them."""
     leaves = parameters.clone().requires_grad_(), x.clone().requires_grad_()
     values = log_prob(*leaves, *limits)
     weights = torch.linspace(-1, 2, len(x), dtype=x.dtype)
     first = torch.autograd.grad((values * weights).sum(), leaves, create_graph=True)
-    penalty = sum(g.square().sum() for g in first) * values.mean().sin()
+    penalty = squared_norm(first) * values.mean().sin()
     second = torch.autograd.grad(penalty, leaves, create_graph=True)
-    third = torch.autograd.grad(sum(g.square().sum() for g in second), leaves)
+    third = torch.autograd.grad(squared_norm(second), leaves)
     return [values, *first, *second, *third]
 
 
