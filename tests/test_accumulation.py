@@ -188,7 +188,7 @@ def test_prior_product_is_exact_bayes_if_the_encoder_computes_likelihoods():
 
 
 @pytest.mark.parametrize("name", list(ACCUMULATIONS))
-def test_posteriors_of_single_observations_accumulate_to_the_same_result(name):
+def test_posteriors_of_single_observations_accumulate_to_the_same_result(name: str):
     q, groups = posteriors(11), Groups(LABELS)
     single = ACCUMULATIONS[name](q, Groups.singletons(11))
     second_rule = ACCUMULATIONS[OF_POSTERIORS.get(name, name)]  # it counts the prior once

@@ -25,10 +25,16 @@ def ragged(shape=(1,)):
     return GroupedData(x.expand(-1, *shape), [f"group {label}" for label in mixed.tolist()])
 
 
+def origin_of(groups):
+    """The origin of groups that have one."""
+    assert groups.origin is not None
+    return groups.origin
+
+
 def agrees(batch, data):
     """Whether the origin of a batch agrees with the groups of its observations in the data."""
     number = data.groups.index[(batch.x.flatten(1)[:, 0] * 255).round().long()]
-    origin = batch.groups.origin
+    origin = origin_of(batch.groups)
     same = torch.equal(batch.groups.spread(origin.number), number)
     return same and torch.equal(batch.groups.spread(origin.sizes), data.groups.sizes[number])
 
@@ -41,8 +47,8 @@ def test_batches_have_the_number_and_size_of_the_group_of_every_observation(batc
     data = ragged()
     for batch in batching.plan(data, torch.Generator().manual_seed(0)):
         assert agrees(batch, data)
-        assert len(batch.groups.origin.number) == batch.groups.num_groups
-        assert batch.groups.origin.names is data.group_names
+        assert len(origin_of(batch.groups).number) == batch.groups.num_groups
+        assert origin_of(batch.groups).names is data.group_names
 
 
 @every_batching
@@ -53,7 +59,7 @@ def test_shares_of_batches_have_them_as_well(batching, ranks, span):
     plan = batching.plan(data, torch.Generator().manual_seed(0))
     for rank in range(ranks):
         for batch in share(plan, rank=rank, ranks=ranks, span=span):
-            assert len(batch.groups.origin.number) == batch.groups.num_groups
+            assert len(origin_of(batch.groups).number) == batch.groups.num_groups
             assert agrees(batch, data)
 
 
@@ -71,7 +77,7 @@ def test_the_parts_of_a_group_in_an_epoch_add_up_to_the_group():
     for batching in BATCHINGS:
         total = torch.zeros(len(SIZES), dtype=torch.int64)
         for batch in batching.plan(data, torch.Generator().manual_seed(0)):
-            total.index_add_(0, batch.groups.origin.number, batch.groups.sizes)
+            total.index_add_(0, origin_of(batch.groups).number, batch.groups.sizes)
         assert torch.equal(total, data.groups.sizes)
 
 
@@ -81,14 +87,14 @@ def test_the_parts_of_a_group_in_an_epoch_add_up_to_the_group():
 def test_an_origin_survives_moves_copies_and_warps():
     data = ragged((1, 4, 4))
     batch = data.batch([0, 5, 9])
-    assert batch.groups.to("meta").origin.sizes.device.type == "meta"
+    assert origin_of(batch.groups.to("meta")).sizes.device.type == "meta"
     assert GroupWarp()(batch).groups.origin is batch.groups.origin
     other = GroupedData(data.x, data.groups.index.flip(0)).batch([0, 5, 9])
     copy = other.groups.clone()
-    address = copy.origin.number.data_ptr()
+    address = origin_of(copy).number.data_ptr()
     copy.copy_(batch.groups)
     assert agrees(Batch(batch.x, copy), data)
-    assert copy.origin.number.data_ptr() == address  # a CUDA graph reads fixed addresses
+    assert origin_of(copy).number.data_ptr() == address  # a CUDA graph reads fixed addresses
     assert copy.index is not batch.groups.index
 
 
