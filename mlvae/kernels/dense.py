@@ -100,7 +100,7 @@ class _Dense(torch.autograd.Function):
         if torch.is_grad_enabled():
             # Two layers may share a slope, so the graph of their gradients would be wrong.
             raise RuntimeError(
-                "mlvae.kernels.dense can be differentiated once, but create_graph=True asks for "
+                "mlvae.kernels.dense can be differentiated once, but create_graph=True needs "
                 "more; use torch.nn.functional.linear"
             )
         x, weight, y = ctx.saved_tensors

@@ -1,7 +1,7 @@
 """The Triton kernels of :mod:`mlvae.kernels.dense`.
 
 One program computes one tile of a result. The sizes of a layer are constants of a kernel: Triton
-compiles the kernel for each layer and knows the alignment of the rows of its arrays.
+compiles the kernel for each layer and can use the alignment of the rows of its arrays.
 """
 
 from __future__ import annotations

@@ -77,7 +77,7 @@ class _LogProb(torch.autograd.Function):
         error = x.flatten(1) - mean
         weighted = place * (low - high)
         if low:
-            weighted.sub_(low)  # before the exponential: either part alone may leave float32
+            weighted.sub_(low)  # before the exponential: one part may overflow alone
         weighted.exp_().mul_(error)
         ctx.save_for_backward(place, error, weighted)
         ctx.set_materialize_grads(False)

@@ -1,6 +1,6 @@
 """The Triton kernels in Triton's interpreter, which needs no device.
 
-test_triton.py runs this file. The interpreter has no bfloat16. The kernels are the same for float32.
+test_triton.py runs this file. The interpreter has no bfloat16; float32 uses the same kernels.
 """
 
 import pytest
