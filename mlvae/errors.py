@@ -1,4 +1,4 @@
-"""The ways a run can end that are not a bug, and the checks that raise the first."""
+"""Exceptions for user errors, diverged runs and lost ranks, and checks of arguments."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ __all__ = [
 
 
 class InputError(ValueError):
-    """Something the caller can put right.
+    """An error that the caller can correct.
 
-    The message is one line: what was expected, what came, what to do. The scripts print it without
-    a traceback; in Python it is an ordinary ``ValueError``.
+    The message is one line with the expected value, the received value and the correction. The
+    scripts print it without a traceback. In Python it is a ``ValueError``.
     """
 
 
 class Diverged(RuntimeError):
-    """The objective or its gradient stopped being finite; the last good state has been saved."""
+    """The objective or its gradient is not finite. The last finite state is saved."""
 
 
 class RankLost(RuntimeError):
-    """Of several processes that train together, another one ended."""
+    """Another process of a distributed run ended."""
 
 
 def check_choice(name: str, value: object, choices: Collection[str]) -> None:
@@ -45,7 +45,7 @@ def check_choice(name: str, value: object, choices: Collection[str]) -> None:
 
 
 def check_flag(name: str, value: object) -> None:
-    """Raise :class:`InputError` unless ``value`` is True or False; a word, as "no", is neither."""
+    """Raise :class:`InputError` unless ``value`` is True or False. Strings are refused."""
     if not isinstance(value, bool):
         raise InputError(f"{name} must be true or false, not {value!r}")
 
@@ -66,25 +66,29 @@ def check_number(
 ) -> None:
     """Raise :class:`InputError` unless ``value`` is a finite number in the interval.
 
-    ``exclusive`` leaves the lower end out.
+    ``exclusive`` excludes the lower end of the interval.
     """
     if isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value):
-        above = value > minimum if exclusive else value >= minimum
-        if above and value <= maximum:
+        number = float(value)
+        above = number > minimum if exclusive else number >= minimum
+        if above and number <= maximum:
             return
     if maximum < math.inf:
-        wanted = f"in {'(' if exclusive else '['}{minimum:g}, {maximum:g}]"
+        expected = f"in {'(' if exclusive else '['}{minimum:g}, {maximum:g}]"
     elif minimum > -math.inf:
-        wanted = f"{'above' if exclusive else 'of at least'} {minimum:g}"
+        expected = f"{'above' if exclusive else 'of at least'} {minimum:g}"
     else:
-        wanted = "that is finite"
-    raise InputError(f"{name} must be a number {wanted}, not {value!r}")
+        expected = "that is finite"
+    raise InputError(f"{name} must be a number {expected}, not {value!r}")
 
 
 def check_part(name: str, part: object, choices: Sequence[type], methods: Sequence[str]) -> None:
-    """Raise :class:`InputError` unless ``part`` is of ``choices``, or has their ``methods``."""
+    """Raise :class:`InputError` unless ``part`` is an object that has all ``methods``.
+
+    The message names ``choices``, the classes of the library that have them.
+    """
     if isinstance(part, type) or not all(
         callable(getattr(part, method, None)) for method in methods
     ):
-        wanted = " or ".join(f"{choice.__name__}(...)" for choice in choices)
-        raise InputError(f"{name} must be {wanted}, not {part!r}")
+        expected = " or ".join(f"{choice.__name__}(...)" for choice in choices)
+        raise InputError(f"{name} must be {expected}, not {part!r}")

@@ -1,26 +1,28 @@
-r"""Evidence: what observations say of their group's content, and how it adds up.
+r"""Evidence: the natural parameters of a Gaussian factor of a content posterior.
 
 A product of Gaussians is a sum of natural parameters, so evidence is additive: over the members of
-a group, in any order, in pieces, over time. The rules that make a group's posterior are
-in :mod:`mlvae.accumulation`.
+a group, in any order, in parts, and over time. :mod:`mlvae.accumulation` defines the rules for the
+posterior of a group.
 
 Shapes: N observations, G groups, C content dimensions.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
 from mlvae.gaussian import DiagonalGaussian
 from mlvae.groups import Groups
-from mlvae.kernels.accumulation import accumulated, worthwhile
+from mlvae.kernels import accumulation as kernel
 
 __all__ = ["Evidence"]
 
 
 class Evidence:
-    r"""Natural parameters of a Gaussian factor, held so that they neither over- nor underflow.
+    r"""Natural parameters of a Gaussian factor, in a form that does not overflow or underflow.
 
     A factor :math:`N(c; \mu, e^{\ell})` has the precision :math:`\lambda = e^{-\ell}` and the
     precision-weighted mean :math:`\lambda \mu`. Multiplying factors adds both:
@@ -28,12 +30,13 @@ class Evidence:
     .. math:: \lambda_G = \sum_i \lambda_i, \qquad \lambda_G \mu_G = \sum_i \lambda_i \mu_i
 
     (Bouchacourt, Tomioka and Nowozin 2018, the product of normals that defines
-    :math:`q(c \mid x_G) \propto \prod_i q(c \mid x_i)`). Precisions of :math:`e^{80}` added
-    100,000 times leave float32, so what is stored is :math:`\log \lambda` and :math:`\mu`: the sum
-    is a log-sum-exp and the mean a softmax-weighted average, both finite throughout.
+    :math:`q(c \mid x_G) \propto \prod_i q(c \mid x_i)`). A sum of 100,000 precisions of
+    :math:`e^{80}` overflows in float32. The object therefore stores :math:`\log \lambda` and
+    :math:`\mu`. The sum is then a log-sum-exp and the mean a softmax-weighted average, and both
+    stay finite.
 
     Args:
-        log_precision: :math:`\log \lambda`, shape (..., C); minus infinity is no evidence at all.
+        log_precision: :math:`\log \lambda`, shape (..., C). Minus infinity means no evidence.
         mean: :math:`\mu`, shape (..., C).
 
     Example:
@@ -49,98 +52,106 @@ class Evidence:
 
     @classmethod
     def of(cls, posterior: DiagonalGaussian) -> Evidence:
-        """The evidence that each observation's own posterior q(c | x_i) (..., C) carries."""
+        """Return the evidence in the posteriors q(c | x_i) (..., C) of single observations."""
         return cls(-posterior.log_variance, posterior.mean)
 
     @classmethod
     def none(cls, *shape: int, like: Tensor | None = None) -> Evidence:
-        """No evidence, the zero of addition; dtype and device are those of ``like``."""
+        """Return no evidence, the zero of addition, with the dtype and device of ``like``."""
         mean = torch.zeros(shape) if like is None else like.new_zeros(shape)
         return cls(torch.full_like(mean, -torch.inf), mean)
 
     def __repr__(self) -> str:
         return f"Evidence(shape={tuple(self.mean.shape)}, dtype={self.mean.dtype})"
 
-    def __getitem__(self, rows: object) -> Evidence:
-        """The evidence at ``rows`` of the leading shape."""
+    def __getitem__(self, rows: int | slice | Tensor | Sequence[int]) -> Evidence:
+        """Return the evidence at ``rows`` of the leading shape."""
         return Evidence(self.log_precision[rows], self.mean[rows])
 
     @property
     def precision(self) -> Tensor:
-        r"""First natural parameter :math:`\lambda`, shape (..., C)."""
+        r"""The first natural parameter :math:`\lambda`, shape (..., C)."""
         return self.log_precision.exp()
 
     @property
     def precision_mean(self) -> Tensor:
-        r"""Second natural parameter :math:`\lambda \mu`, shape (..., C)."""
+        r"""The second natural parameter :math:`\lambda \mu`, shape (..., C)."""
         return self.precision * self.mean
 
     def only(self, mask: Tensor) -> Evidence:
-        """The evidence where ``mask`` (N,) is true, and none elsewhere."""
+        """Return the evidence where ``mask`` (N,) is true, and no evidence elsewhere."""
         log_precision = self.log_precision.masked_fill(~mask[:, None], -torch.inf)
         return Evidence(log_precision, self.mean)
 
     def accumulate(self, groups: Groups) -> Evidence:
-        """Add the evidence (N, C) of the members of each group: (G, C). One segment sum."""
-        scale, total, mean = self._added(groups)
+        """Add the evidence (N, C) of the members of each group: (G, C). A segment sum."""
+        scale, total, mean = self._sums(groups)
         return Evidence(scale + total.log(), mean)
 
     def posterior_of(self, groups: Groups) -> DiagonalGaussian:
-        """``accumulate(groups).posterior()``, (G, C), in fewer operations: every step needs it."""
-        alone = type(groups) is Groups  # the sums of a share of a batch may be over ranks
-        few = worthwhile(self.mean, groups.num_groups)
-        if torch.compiler.is_compiling() and alone and few:
-            values = -self.log_precision, self.mean
-            log_variance, mean = accumulated(*values, groups.index, groups.num_groups)
+        """Return ``accumulate(groups).posterior()``, (G, C), in fewer operations."""
+        if kernel.applies(self.mean, groups):
+            index, num_groups = groups.index, groups.num_groups
+            log_variance, mean = kernel.accumulated(
+                -self.log_precision, self.mean, index, num_groups
+            )
             return DiagonalGaussian(mean, log_variance)
-        scale, total, mean = self._added(groups)
-        scale = scale.nan_to_num(torch.nan, torch.inf, neginf=0)  # of no evidence alone
+        scale, total, mean = self._sums(groups)
+        scale = scale.nan_to_num(torch.nan, torch.inf, neginf=0)  # groups without evidence
         return DiagonalGaussian(mean, -(scale + total.log()))
 
-    def _added(self, groups: Groups) -> tuple[Tensor, Tensor, Tensor]:
-        """Of each group the largest log-precision, all its precisions over that one, the mean."""
-        # The scale cancels from the result, so no gradient needs to pass through it.
+    def _sums(self, groups: Groups) -> tuple[Tensor, Tensor, Tensor]:
+        """Return, per group (G, C), the largest log-precision, the scaled sum and the mean.
+
+        The scaled sum is the sum of precisions divided by the largest one.
+        """
+        # The scale cancels from the result, so it needs no gradient.
         scale = groups.max(self.log_precision.detach())
         finite = scale.clamp(min=torch.finfo(scale.dtype).min)
         weight = (self.log_precision - groups.spread(finite)).exp()
         total, weighted = groups.sum(torch.stack((weight, weight * self.mean), 1)).unbind(1)
-        total = total + (scale == -torch.inf)  # 1 for no evidence, whose total is 0
+        total = total + (scale == -torch.inf)  # 1 instead of 0 where there is no evidence
         return scale, total, weighted / total
 
     def __add__(self, other: Evidence) -> Evidence:
-        """Evidence of both, as if from disjoint sets of observations."""
+        """Return the evidence of two disjoint sets of observations together."""
         scale = torch.maximum(self.log_precision, other.log_precision).detach()
         scale = scale.masked_fill(scale == -torch.inf, 0)
-        mine, theirs = (self.log_precision - scale).exp(), (other.log_precision - scale).exp()
-        total = mine + theirs
+        weight = (self.log_precision - scale).exp()
+        other_weight = (other.log_precision - scale).exp()
+        total = weight + other_weight
         none = total == 0
         total = total.masked_fill(none, 1)
         log_precision = (scale + total.log()).masked_fill(none, -torch.inf)
-        return Evidence(log_precision, (mine * self.mean + theirs * other.mean) / total)
+        mean = (weight * self.mean + other_weight * other.mean) / total
+        return Evidence(log_precision, mean)
 
     def __sub__(self, other: Evidence) -> Evidence:
-        """What is left once ``other``, a part of this evidence, is taken away.
+        """Remove ``other``, which is a part of this evidence.
 
-        A part that holds nearly all of the precision leaves few digits to the rest: use float64
-        where single observations dominate their groups. Where nothing is left, or rounding leaves
-        less, the result is no evidence.
+        The result is no evidence where nothing remains, also by rounding.
+
+        Warning:
+            The result has few correct digits where ``other`` has nearly all of the precision. Use
+            float64 if single observations dominate their groups.
         """
-        share = (other.log_precision - self.log_precision).exp()
-        none = ~(share < 1)  # also where there was no evidence to begin with
-        share = share.masked_fill(none, 0)
+        log_share = other.log_precision - self.log_precision
+        none = ~(log_share.detach().exp() < 1)  # NaN where neither has evidence
+        # The mask comes before the exponential, whose gradient is NaN at NaN and at infinity.
+        share = log_share.masked_fill(none, -torch.inf).exp()
         mean = self.mean + (self.mean - other.mean) * share / (1 - share)
-        left = self.log_precision + torch.log1p(-share)
-        return Evidence(left.masked_fill(none, -torch.inf), mean.masked_fill(none, 0))
+        log_precision = self.log_precision + torch.log1p(-share)
+        return Evidence(log_precision.masked_fill(none, -torch.inf), mean.masked_fill(none, 0))
 
     def leave_one_out(self, groups: Groups) -> Evidence:
-        """Evidence (N, C) of every observation's fellow members, itself left out, in one pass."""
-        whole = self.accumulate(groups)
-        return Evidence(groups.spread(whole.log_precision), groups.spread(whole.mean)) - self
+        """Return, for each observation, the evidence (N, C) of the other members of its group."""
+        group = self.accumulate(groups)
+        return Evidence(groups.spread(group.log_precision), groups.spread(group.mean)) - self
 
     def posterior(self) -> DiagonalGaussian:
-        """The Gaussian with these natural parameters; where there is no evidence, the prior.
+        """Return the Gaussian with these natural parameters, or the prior without evidence.
 
-        The prior N(0, I) is not itself one of the factors, as in the paper.
+        The prior N(0, I) is not one of the factors, as in the paper.
         """
         none = self.log_precision == -torch.inf
         return DiagonalGaussian(

@@ -1,4 +1,4 @@
-"""Which observation is in which group.
+"""A partition of observations into groups, and sums, maxima and draws within each group.
 
 Shapes: N observations, G groups, ... any trailing shape.
 """
@@ -12,32 +12,31 @@ import torch
 from torch import Tensor
 
 from mlvae.errors import InputError
+from mlvae.kernels import segment
 from mlvae.noise import per_group, uniform
 from mlvae.origin import Origin
 
 __all__ = ["Groups", "label_index"]
 
-#: Numbers that are compared with every group at most, to find the largest of each on a GPU.
-MOST_COMPARED = 2**20
-
 
 def label_index(labels: object) -> tuple[Tensor, list]:
-    """Number the distinct values of ``labels`` (length N, integers or strings) in sorted order.
+    """Number the distinct values of ``labels`` (length N, numbers or strings) in sorted order.
 
     Returns:
         The number of each observation's label, shape (N,) on the device of ``labels``, and the
-        labels by number.
+        labels in order of their numbers.
 
     Raises:
-        InputError: if ``labels`` is not one-dimensional, is empty, or has NaN or None.
+        InputError: if ``labels`` is not one-dimensional, is empty, has NaN or None, or mixes
+            types so that different labels would become equal.
     """
     if isinstance(labels, Tensor):
-        _check_labels(tuple(labels.shape), labels.isnan().any() if labels.numel() else False)
+        _check_labels(tuple(labels.shape), bool(labels.isnan().any()))
         names, index = labels.unique(return_inverse=True)
         return index, names.tolist()
     if np.ma.is_masked(labels):
-        _check_labels(labels.shape, some_missing=True)
-    # As objects first: NumPy would turn the NaN or None of a mixed list into a word.
+        _check_labels(np.array(labels, dtype=object).shape, some_missing=True)
+    # Objects first: NumPy would convert the NaN or None of a mixed list to a string.
     array = labels if isinstance(labels, np.ndarray) else np.array(labels, dtype=object)
     if array.dtype == object:
         _check_labels(array.shape, any(name is None or name != name for name in array.flat))
@@ -49,16 +48,16 @@ def label_index(labels: object) -> tuple[Tensor, list]:
 
 
 def _check_distinct(labels: object, names: np.ndarray) -> None:
-    """Raise :class:`InputError` if labels that differ have become one name, as 1 and "1"."""
+    """Raise :class:`InputError` if different labels became one name, for example 1 and "1"."""
     try:
         different = len(set(np.array(labels, dtype=object).flat))
-    except TypeError:  # what cannot be hashed has been told by its words
+    except TypeError:  # labels without a hash were compared as strings
         return
     distinct = len(np.unique(names))
     if distinct < different:
         raise InputError(
-            f"group labels must be all words or all numbers of one kind: {different} different "
-            f"ones are {distinct} as NumPy's {names.dtype}; give them as words of your own"
+            f"group labels must be all strings or all numbers of one kind, but {different} "
+            f"different labels become {distinct} in NumPy's {names.dtype}; convert them to strings"
         )
 
 
@@ -75,17 +74,17 @@ def _check_labels(shape: tuple[int, ...], some_missing: bool) -> None:
 
 
 class Groups:
-    """A partition of N observations into G groups, none of them empty.
+    """A partition of N observations into G non-empty groups.
 
     Args:
         index: group of each observation, integers of shape (N,) in [0, G).
         num_groups: G; None is the largest index plus one.
 
     Attributes:
-        index: as above.
-        sizes: members of each group, (G,).
-        origin: of which groups of the data these are parts; None where nobody said. Batches of
-            :class:`~mlvae.data.GroupedData` say it.
+        index: group of each observation, (N,).
+        sizes: number of members of each group, (G,).
+        origin: the groups of the data set that these groups are parts of. Batches of
+            :class:`~mlvae.data.GroupedData` have it; it is None elsewhere.
 
     Raises:
         InputError: if ``index`` is not a vector of integers, leaves [0, G), or skips a group.
@@ -123,9 +122,9 @@ class Groups:
 
     @classmethod
     def of(cls, labels: object) -> Groups:
-        """Groups from any labels of length N, or unchanged if they are groups already.
+        """Return the groups of any labels of length N, numbered in sorted order of the labels.
 
-        Labels are numbered in sorted order.
+        Groups are returned unchanged.
         """
         return labels if isinstance(labels, Groups) else cls(label_index(labels)[0])
 
@@ -137,7 +136,7 @@ class Groups:
         *,
         origin: Origin | None = None,
     ) -> Groups:
-        """Every observation its own group."""
+        """Return N groups of one observation each."""
         return cls.unchecked(
             torch.arange(num_observations, device=device),
             torch.ones(num_observations, dtype=torch.int64, device=device),
@@ -146,9 +145,9 @@ class Groups:
 
     @classmethod
     def unchecked(cls, index: Tensor, sizes: Tensor, origin: Origin | None = None) -> Groups:
-        """Groups whose ``sizes`` (G,) are known to be right, without a look at the values.
+        """Return groups without checks of the values. ``sizes`` (G,) must be those of ``index``.
 
-        For the hot loop: a look would make the device wait for the host.
+        It is for training steps: a check would synchronise the device with the host.
         """
         groups = cls.__new__(cls)
         groups.index, groups.sizes, groups.origin = index, sizes, origin
@@ -168,81 +167,88 @@ class Groups:
         return len(self.sizes)
 
     def to(self, device: torch.device | str) -> Groups:
-        """The same groups on another device."""
+        """Return a copy on another device."""
         origin = None if self.origin is None else self.origin.to(device)
         return Groups.unchecked(self.index.to(device), self.sizes.to(device), origin)
 
     def clone(self) -> Groups:
-        """The same groups in memory of their own."""
+        """Return a copy in new memory."""
         origin = None if self.origin is None else self.origin.clone()
         return Groups.unchecked(self.index.clone(), self.sizes.clone(), origin)
 
     def copy_(self, other: Groups) -> None:
-        """Become ``other``, in the same memory: of as many observations and groups.
+        """Overwrite with ``other``, which has the same numbers of observations and groups.
 
-        Both have an origin in the same data, or neither has one.
+        Either both have an origin in the same data set, or neither has an origin.
         """
         self.index.copy_(other.index)
         self.sizes.copy_(other.sizes)
-        if self.origin is not None:
+        if self.origin is not None and other.origin is not None:
             self.origin.copy_(other.origin)
 
     def sum(self, values: Tensor) -> Tensor:
-        """Sum ``values`` (N, ...) over the members of each group: (G, ...). One segment sum."""
+        """Sum ``values`` (N, ...) over the members of each group: (G, ...). A segment sum."""
         total = values.new_zeros(self.num_groups, *values.shape[1:])
         return total.index_add_(0, self.index, values)
 
     def max(self, values: Tensor) -> Tensor:
-        """Largest of ``values`` (N, ...) over the members of each group: (G, ...)."""
-        if values.is_cuda and self.num_groups * values.numel() <= MOST_COMPARED:
-            return _largest(values, self.index, self.num_groups)
+        """Return the largest of ``values`` (N, ...) in each group: (G, ...). A segment maximum."""
+        if segment.worthwhile(values, self.num_groups):
+            return segment.largest(values, self.index, self.num_groups)
         low = values.new_full((self.num_groups, *values.shape[1:]), -torch.inf)
         index = self.index.view(-1, *[1] * (values.ndim - 1)).expand_as(values)
         return low.scatter_reduce_(0, index, values, "amax")
 
     def logsumexp(self, values: Tensor) -> Tensor:
-        r"""The :math:`\log \sum_i e^{v_i}` of ``values`` (N, ...) over each group: (G, ...).
+        r"""Return :math:`\log \sum_{i \in G} e^{v_i}` of ``values`` (N, ...): (G, ...).
 
-        It neither over- nor underflows. A group without members has minus infinity.
+        It does not overflow or underflow. A group without members has minus infinity.
         """
-        # The largest value cancels from the result, so no gradient needs to pass through it.
+        # The largest value cancels from the result, so it needs no gradient.
         scale = self.max(values.detach())
         scale = scale.masked_fill(scale == -torch.inf, 0)
         total = self.sum((values - self.spread(scale)).exp())
-        none = total == 0
-        return (scale + total.masked_fill(none, 1).log()).masked_fill(none, -torch.inf)
+        empty = total == 0
+        return (scale + total.masked_fill(empty, 1).log()).masked_fill(empty, -torch.inf)
 
     def spread(self, values: Tensor) -> Tensor:
-        """Give each observation its group's row of ``values`` (G, ...): (N, ...)."""
+        """Gather the row of ``values`` (G, ...) of each observation's group: (N, ...)."""
         return values.index_select(0, self.index)
 
     def once(self, values: Tensor) -> Tensor:
-        """``values`` (G, ...), to be counted; see :class:`mlvae.shares.SpanningShare`."""
+        """Return ``values`` (G, ...) for a loss that is summed over ranks: here unchanged.
+
+        In :class:`mlvae.shares.SpanningShare`, all ranks but one return zeros.
+        """
         return values
 
     def everywhere(self, total: Tensor) -> Tensor:
-        """What ``total`` () of the observations or groups here is of the whole batch: ().
+        """Return the all-reduce sum of ``total`` () over ranks: here ``total`` itself.
 
         See :class:`mlvae.shares.Share`.
         """
         return total
 
     def part(self, cost: Tensor) -> Tensor:
-        """This share's part of a ``cost`` () of the whole batch, to be added to its loss: ()."""
+        """Return this process's part of a ``cost`` () of the whole batch: here all of it.
+
+        See :class:`mlvae.shares.Share`.
+        """
         return cost
 
     def random_subset(
         self, *, generator: torch.Generator | None = None, proper: bool = False
     ) -> Tensor:
-        r"""Some members of each group, drawn anew at every call: a mask (N,).
+        r"""Draw a random subset of the members of each group: a mask (N,).
 
-        Their number m in a group of n is log-uniform,
-        :math:`P(m) = \log\frac{m + 1}{m} / \log(n + 1)` for m from 1 to n, so that few are as
-        well represented as many; which m members is uniform.
+        The number m of members of a group of n is log-uniform,
+        :math:`P(m) = \log\frac{m + 1}{m} / \log(n + 1)` for m from 1 to n. Small subsets are then
+        as frequent as large ones. All subsets of m members have equal probability.
 
         Args:
-            generator: of the draw, on the device of the index; None is torch's own.
-            proper: never all members, but of a group of one: n - 1 takes the place of n.
+            generator: source of the draw, on the device of the index; None is torch's default.
+            proper: whether to leave out at least one member: m is at most n - 1. A group of one
+                keeps its member.
         """
         device = self.index.device
         most = (self.sizes - 1).clamp_min(1) if proper else self.sizes
@@ -254,31 +260,20 @@ class Groups:
         return rank - self.spread(start) < self.spread(number)
 
     def fellow_members(self, *, generator: torch.Generator | None = None) -> Tensor:
-        """For each observation another member of its group, itself if it is alone: (N,).
+        """Draw another member of each observation's group: indices (N,), a permutation.
 
-        Each other member is as likely as any, and each observation is the fellow of one.
+        All other members have equal probability. In a group of one, it is the observation itself.
         """
         order, start = self.shuffled(generator=generator)
         start, size = (self.spread(values)[order] for values in (start, self.sizes))
-        place = torch.arange(len(order), device=order.device)
+        position = torch.arange(len(order), device=order.device)
         fellow = torch.empty_like(order)
-        fellow[order] = order[start + (place - start + 1) % size]
+        fellow[order] = order[start + (position - start + 1) % size]
         return fellow
 
     def shuffled(self, *, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
-        """Observations by group, at random within (N,), and where each group begins (G,)."""
+        """Draw a random order within each group: indices sorted by group (N,), and starts (G,)."""
         score = uniform((self.num_observations,), generator=generator, device=self.index.device)
         order = score.argsort()
         order = order[self.index[order].argsort(stable=True)]
         return order, self.sizes.cumsum(0) - self.sizes
-
-
-def _largest(values: Tensor, index: Tensor, num_groups: int) -> Tensor:
-    """The same by comparing every observation with every group, whose number is ``num_groups``.
-
-    Where many threads of a GPU write to few groups they wait for one another: on an H100 the 256
-    observations of 10 groups take a tenth of the time so.
-    """
-    member = index == torch.arange(num_groups, device=index.device)[:, None]
-    member = member.view(*member.shape, *[1] * (values.ndim - 1))
-    return torch.where(member, values, -torch.inf).amax(1)

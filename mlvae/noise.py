@@ -1,7 +1,7 @@
-"""Random numbers, of which a share of a batch takes its own rows.
+"""Random draws that do not depend on how a batch is split over processes.
 
-Where a batch is shared by several processes, each draws what one process would draw for the whole
-batch, and keeps the rows of its share: the noise does not depend on how many processes there are.
+If several processes share a batch, each draws the noise of the whole batch and keeps the rows of
+its share. The noise is then the same for any number of processes.
 
 Shapes: n rows of a share, N rows of the whole batch.
 """
@@ -20,17 +20,18 @@ __all__ = ["HeldGenerator", "ShareGenerator", "normal", "per_group", "uniform"]
 
 
 class ShareGenerator(torch.Generator):
-    """A generator whose draws, made by this file, are rows of draws for a whole batch.
+    """A generator for a share: :func:`normal` and :func:`uniform` draw rows of the whole batch.
 
-    What is drawn from it without this file, as by ``torch.randn``, is independent noise of its
-    own: right in distribution, but other than what one process draws.
+    Warning:
+        Other functions, for example ``torch.randn``, draw from a separate stream of this share.
+        The distribution is correct, but the numbers differ from those of a single process.
 
     Args:
         whole: the generator of the whole batch.
-        rows: which rows are kept, (n,) on its device.
+        rows: rows of the share, (n,) on the device of ``whole``.
         length: N.
-        own: number of the share; shares draw differently on their own.
-        groups: the same for draws that have a row for each group; see :func:`per_group`.
+        own: number of the share, which seeds its separate stream.
+        groups: generator for draws with one row per group; see :func:`per_group`.
 
     Example:
         >>> whole = torch.Generator().manual_seed(0)
@@ -41,8 +42,9 @@ class ShareGenerator(torch.Generator):
     """
 
     def __new__(cls, whole: torch.Generator, *_: object, **__: object) -> ShareGenerator:
-        """On the device of ``whole``: it is decided here, before ``__init__``."""
-        return super().__new__(cls, device=whole.device)
+        """Set the device, which is fixed before ``__init__``, to that of ``whole``."""
+        # torch's stub declares the argument of __new__ in __init__.
+        return super().__new__(cls, device=whole.device)  # pyright: ignore[reportCallIssue]
 
     def __init__(
         self,
@@ -58,13 +60,14 @@ class ShareGenerator(torch.Generator):
 
 
 class HeldGenerator:
-    """Stands for a generator within a compiled model, where a generator itself cannot be.
+    """A reference to a generator, for compiled models, which cannot take a generator as input.
 
-    What is drawn from it by this file is what ``generator`` draws, in the same order: a draw is an
-    operation that the compiler neither looks into nor moves, for it writes to ``ticket``.
+    :func:`normal` and :func:`uniform` draw from ``generator``, in the order of the calls. A draw
+    is an opaque operation for the compiler. It mutates ``ticket``, so the compiler keeps the
+    order.
 
     Attributes:
-        generator: what draws now; None is torch's own.
+        generator: the generator of the next draws; None is torch's default.
         ticket: number of this object, shape ().
 
     Example:
@@ -102,29 +105,29 @@ def _(
 
 
 def per_group(generator: torch.Generator | None) -> torch.Generator | None:
-    """The generator for draws with a row for each group, not for each observation."""
+    """Return the generator for draws with one row per group instead of one per observation."""
     return generator.groups if isinstance(generator, ShareGenerator) else generator
 
 
 def normal(
     shape: tuple[int, ...],
     *,
-    generator: torch.Generator | None = None,
+    generator: torch.Generator | HeldGenerator | None = None,
     axis: int = 0,
     dtype: torch.dtype | None = None,
     device: torch.device | None = None,
 ) -> Tensor:
-    """Standard normal numbers.
+    """Draw standard normal numbers.
 
     Args:
-        shape: of the result.
-        generator: where they come from; None is torch's own.
-        axis: of the rows: of observations, or with :func:`per_group` of groups.
-        dtype: of the result.
-        device: of the result and of the generator.
+        shape: shape of the result.
+        generator: source of the draw; None is torch's default.
+        axis: axis of the rows, which are observations, or groups with :func:`per_group`.
+        dtype: dtype of the result.
+        device: device of the result and of the generator.
 
     Raises:
-        InputError: if the generator is of a share that has another number of rows.
+        InputError: if the generator belongs to a share with another number of rows.
     """
     return _draw("randn", shape, generator, axis, dtype=dtype, device=device)
 
@@ -132,12 +135,12 @@ def normal(
 def uniform(
     shape: tuple[int, ...],
     *,
-    generator: torch.Generator | None = None,
+    generator: torch.Generator | HeldGenerator | None = None,
     axis: int = 0,
     dtype: torch.dtype | None = None,
     device: torch.device | None = None,
 ) -> Tensor:
-    """Numbers uniform in [0, 1); arguments are those of :func:`normal`."""
+    """Draw uniform numbers in [0, 1). The arguments are those of :func:`normal`."""
     return _draw("rand", shape, generator, axis, dtype=dtype, device=device)
 
 
@@ -159,8 +162,8 @@ def _draw(
         return draw(shape, generator=generator, **options)
     if shape[axis] != len(generator.rows):
         raise InputError(
-            f"a draw from a share of a batch must have its {len(generator.rows)} rows, not "
-            f"{shape[axis]}; noise.per_group(generator) is for rows of groups"
+            f"a draw for a share of a batch must have the share's {len(generator.rows)} rows, not "
+            f"{shape[axis]}; use noise.per_group(generator) for rows of groups"
         )
     whole = (*shape[:axis], generator.length, *shape[axis + 1 :])
     return draw(whole, generator=generator.whole, **options).index_select(axis, generator.rows)

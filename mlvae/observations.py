@@ -1,8 +1,8 @@
-"""What a person hands over as observations, made into what data keep and networks take."""
+"""Validation and conversion of user-supplied observations."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import torch
@@ -15,9 +15,9 @@ __all__ = ["as_floats", "as_observations", "as_tensor", "check_shape"]
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
-def check_shape(shape: Sequence[int]) -> tuple[int, ...]:
-    """The shape of one observation as a tuple of positive integers, or :class:`InputError`."""
-    if isinstance(shape, str) or not np.iterable(shape) or len(tuple(shape)) == 0:
+def check_shape(shape: object) -> tuple[int, ...]:
+    """Return the shape of one observation as a tuple, or raise :class:`InputError`."""
+    if isinstance(shape, str) or not isinstance(shape, Iterable) or len(tuple(shape)) == 0:
         raise InputError(
             f"shape must be that of one observation, as (1, 28, 28) or (12,), not {shape!r}"
         )
@@ -27,10 +27,10 @@ def check_shape(shape: Sequence[int]) -> tuple[int, ...]:
 
 
 def as_tensor(x: object) -> Tensor:
-    """A tensor of bytes or floats of what is one, or of what NumPy makes an array of them.
+    """Convert an array to a tensor of uint8 or floats. A tensor is returned unchanged.
 
     Raises:
-        InputError: if it is ragged, or of another type.
+        InputError: if ``x`` is ragged, masked, sparse or of another type.
     """
     if np.ma.is_masked(x):
         raise InputError("x must have a value everywhere, but some are masked; fill them first")
@@ -42,37 +42,37 @@ def as_tensor(x: object) -> Tensor:
                 f"x must be an array of shape (N, ...), not ragged: {error}"
             ) from error
         if array.dtype.kind not in "uif" or array.dtype.itemsize > 8:
-            raise _of_another_type(array.dtype)
-        # torch takes neither foreign byte order nor negative strides, and warns of read-only
-        # memory: only such arrays are copied.
+            raise _dtype_error(array.dtype)
+        # Copy only arrays that torch cannot share: another byte order, negative strides, or
+        # read-only memory.
         x = torch.from_numpy(np.require(array, array.dtype.newbyteorder("="), ["C", "W"]))
     if x.layout != torch.strided:
         raise InputError(f"x must be dense, not {x.layout}: take x.to_dense()")
     if x.dtype != torch.uint8 and x.dtype not in FLOATS:
-        raise _of_another_type(x.dtype)
+        raise _dtype_error(x.dtype)
     return x
 
 
 def as_floats(x: Tensor) -> Tensor:
-    """Observations (N, ...) as networks take them: images of uint8 as float32 in [0, 1]."""
+    """Convert uint8 images (N, ...) to float32 in [0, 1], and leave floats unchanged."""
     if x.dtype != torch.uint8:
         return x
-    # The same numbers; in one kernel where a kernel counts, in place where memory does.
+    # Both have the same values. The first is one kernel, the second needs less memory.
     return x.mul(1 / 255) if x.is_cuda else x.to(torch.float32).mul_(1 / 255)
 
 
-def _of_another_type(dtype: object) -> InputError:
+def _dtype_error(dtype: object) -> InputError:
     return InputError(f"x must be uint8 images or floats, not {dtype}; convert it first")
 
 
 def as_observations(x: object, shape: Sequence[int], model: nn.Module) -> Tensor:
-    """Observations (N, ...) as floats on the device of ``model``; uint8 images become [0, 1].
+    """Convert observations (N, ...) to floats on the device of ``model``, uint8 to [0, 1].
 
-    Grey images may leave out their channel, as in :class:`~mlvae.data.GroupedData`.
+    Grey images may omit the channel axis, as in :class:`~mlvae.data.GroupedData`.
 
     Raises:
-        InputError: if the observations do not have ``shape`` or are not finite, or if they are
-            floats of another scale than that of images, which noise may leave by as much again.
+        InputError: if the observations do not have ``shape`` or are not finite, or if float images
+            leave [-1, 2]. The scale of images is [0, 1], and noise may exceed it by 1.
     """
     x = as_tensor(x)
     if len(shape) == 3 and shape[0] == 1 and x.ndim == 3:

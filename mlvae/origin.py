@@ -1,6 +1,6 @@
-"""Of which groups of the data the groups of a batch are parts.
+"""Maps the groups of a batch to the groups of a data set and to their labels.
 
-Shapes: G groups of a batch, L groups of the data.
+Shapes: G groups of a batch, L groups of the data set.
 """
 
 from __future__ import annotations
@@ -15,12 +15,15 @@ __all__ = ["Origin"]
 
 @dataclass(frozen=True, eq=False)
 class Origin:
-    """Where the groups of a batch come from; several may be parts of one group of the data.
+    """For each group of a batch, the group of the data set that it is a part of.
+
+    Several groups of a batch may be parts of one group of the data set.
 
     Attributes:
-        number: of each group's group in the data, integers in [0, L), shape (G,).
-        sizes: how many members that has in all the data, shape (G,).
-        names: label of each group of the data by number, length L, on the host.
+        number: number of the group in the data set, integers in [0, L), shape (G,).
+        sizes: number of members of that group in the whole data set, shape (G,).
+        names: labels of the groups of the data set in order of their numbers, length L, on the
+            host.
 
     Example:
         >>> from mlvae.data import GroupedData, Shuffled
@@ -35,18 +38,18 @@ class Origin:
     names: list
 
     def __getitem__(self, groups: slice | Tensor) -> Origin:
-        """That of some of the groups, by a slice, indices or a mask."""
+        """Return the origin of some groups, selected by a slice, indices or a mask (G,)."""
         return Origin(self.number[groups], self.sizes[groups], self.names)
 
     def to(self, device: torch.device | str) -> Origin:
-        """The same on another device."""
+        """Return a copy on another device."""
         return Origin(self.number.to(device), self.sizes.to(device), self.names)
 
     def clone(self) -> Origin:
-        """The same in memory of its own."""
+        """Return a copy in new memory."""
         return Origin(self.number.clone(), self.sizes.clone(), self.names)
 
     def copy_(self, other: Origin) -> None:
-        """Take the numbers of ``other``, which is of the same data and number of groups."""
+        """Overwrite with ``other``, which has the same data set and the same number of groups."""
         self.number.copy_(other.number)
         self.sizes.copy_(other.sizes)

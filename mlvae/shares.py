@@ -1,9 +1,17 @@
-r"""The groups of a share of a batch: what one of several processes has of it.
+r"""`Groups` for one process of a distributed batch.
 
-Either whole groups, and then a share is like a batch of its own; or any observations, and then a
-group lies on several ranks and what is summed over it is summed over ranks as well. Evidence is
-additive, so that is all a group larger than any machine needs: every rule that asks
-:class:`~mlvae.groups.Groups` for sums and maxima is right without knowing of ranks.
+A share holds either whole groups or any observations. A share of whole groups is like a batch. If
+a share holds any observations, a group spans several ranks, and its sums and maxima are reduced
+over ranks. Evidence is additive, so this suffices for a group that no machine can hold: a rule
+that uses only sums and maxima of :class:`~mlvae.groups.Groups` needs no code for ranks.
+
+Four methods define how a quantity of a share enters the loss. The loss of a batch is the sum of
+the losses of all ranks.
+
+- :meth:`Groups.once` keeps per-group values on one rank, so that the sum counts them once.
+- :meth:`Groups.everywhere` is an all-reduce of a total.
+- :meth:`Groups.part` divides a cost of the whole batch by the number of ranks that add it.
+- :meth:`Share.own_groups` selects the share's groups from values of the whole batch.
 
 Shapes: n observations and g groups of a share, N and G of the whole batch.
 """
@@ -12,7 +20,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, distributed
-from torch.autograd.function import FunctionCtx, once_differentiable
+from torch.autograd.function import FunctionCtx
 
 from mlvae.groups import Groups
 from mlvae.noise import ShareGenerator
@@ -24,14 +32,14 @@ class Share(Groups):
     """Whole groups of a batch, numbered from 0.
 
     Args:
-        groups: the share's own.
-        rank: whose share it is.
-        rows: place of each observation in the whole batch, (n,).
+        groups: the groups of the share.
+        rank: rank of the process that holds the share.
+        rows: position of each observation in the whole batch, (n,).
         num_rows: N.
-        first_group: number of its first group in the whole batch; the others follow.
+        first_group: number of the share's first group in the whole batch. The others follow it.
         whole_groups: G.
-        counts: False if another rank has the same groups and counts them. A rank for which no
-            group is left borrows one, so that all ranks do the same.
+        counts: whether this rank counts the groups. It is false if another rank counts the same
+            groups: a rank without groups borrows one, so that all ranks run the same operations.
     """
 
     def __init__(
@@ -52,34 +60,34 @@ class Share(Groups):
 
     @property
     def counts_groups(self) -> bool:
-        """Whether its groups are to be counted here: each is, on one rank."""
+        """Whether this rank counts the groups. Exactly one rank counts each group."""
         return self.counts
 
     def generator(self, whole: torch.Generator) -> ShareGenerator:
-        """Draws for this share of what ``whole`` draws for the batch."""
+        """Return the generator that draws the share's rows of the draws of ``whole``."""
         last = self.first_group + self.num_groups
-        groups = torch.arange(self.first_group, last, device=self.rows.device)
-        of_groups = ShareGenerator(whole, groups, self.whole_groups, own=self.rank)
-        return ShareGenerator(whole, self.rows, self.num_rows, own=self.rank, groups=of_groups)
+        group_rows = torch.arange(self.first_group, last, device=self.rows.device)
+        groups = ShareGenerator(whole, group_rows, self.whole_groups, own=self.rank)
+        return ShareGenerator(whole, self.rows, self.num_rows, own=self.rank, groups=groups)
 
     def everywhere(self, total: Tensor) -> Tensor:
-        """The sum over ranks of what is counted, of ``total`` (): (). All ranks must call it."""
+        """Return the all-reduce sum of ``total`` () over the ranks that count. A collective."""
         return sum_over_ranks(total * self.counts)
 
     def part(self, cost: Tensor) -> Tensor:
-        """A ``cost`` () of the whole batch, over the number of ranks that count something: ().
+        """Divide a ``cost`` () of the whole batch by the number of ranks that count. A collective.
 
-        Each of them knows all of it, and their losses are summed. All ranks must call it.
+        Each of these ranks computes the whole cost, and their losses are summed.
         """
         return cost / self.everywhere(torch.ones_like(cost))
 
     def whole(self, values: Tensor) -> tuple[Tensor, Groups]:
-        """What all ranks have of ``values`` (n, ...): (N, ...), differentiable, and its groups.
+        """Gather ``values`` (n, ...) of all ranks: (N, ...), and return the groups of all rows.
 
-        For costs that compare all observations of a batch. All ranks must call it, and have all of
-        a batch then: that is for a few numbers of each observation.
+        It is differentiable and a collective. Each rank then holds the whole batch: use it for a
+        few numbers per observation, in costs that compare all observations of a batch.
         """
-        # A rank that counts nothing adds zeros: what it has is another's.
+        # A rank that does not count adds zeros, because another rank holds the same rows.
         empty = values.new_zeros(self.num_rows, *values.shape[1:])
         gathered = sum_over_ranks(empty.index_add(0, self.rows, values * self.counts))
         index = self.index.new_zeros(self.num_rows)
@@ -89,16 +97,20 @@ class Share(Groups):
         return gathered, Groups.unchecked(index, sizes)
 
     def own_groups(self, values: Tensor) -> Tensor:
-        """Of ``values`` (G, ...) of the whole batch those of the share's groups: (g, ...)."""
+        """Select the share's groups from ``values`` (G, ...) of the whole batch: (g, ...)."""
         return values[self.first_group : self.first_group + self.num_groups]
 
 
 class SpanningShare(Share):
-    """Some members, or none, of each of the G groups of a batch, the others being on other ranks.
+    """Any observations of a batch, possibly none of some of its G groups.
 
-    ``index`` has the observations that are here, while ``sizes``, :meth:`sum` and :meth:`max` are
-    of whole groups, the same on all ranks. All ranks must call them, in one order. Observations
-    of other ranks are not here: what picks or pairs members does not work.
+    ``index`` has the observations of this rank. ``sizes``, :meth:`sum` and :meth:`max` are of
+    whole groups and equal on all ranks. Both methods are collectives: all ranks must call them in
+    the same order.
+
+    Warning:
+        Methods that select or pair members do not work, because a rank has only its own
+        observations.
     """
 
     @property
@@ -107,35 +119,35 @@ class SpanningShare(Share):
         return self.rank == 0
 
     def sum(self, values: Tensor) -> Tensor:
-        """Sum ``values`` (n, ...) over the members of each group, wherever they are: (G, ...)."""
+        """Sum ``values`` (n, ...) over the members of each group on all ranks: (G, ...)."""
         return sum_over_ranks(super().sum(values))
 
     @torch.no_grad()
     def max(self, values: Tensor) -> Tensor:
-        """Largest of ``values`` (n, ...) over the members of each group; no gradient passes."""
+        """Return the largest of ``values`` (n, ...) in each group on all ranks. No gradient."""
         largest = super().max(values)
         distributed.all_reduce(largest, distributed.ReduceOp.MAX)
         return largest
 
     def once(self, values: Tensor) -> Tensor:
-        """``values`` (G, ...) on rank 0, zeros elsewhere: summed over ranks, each counts once."""
-        # A product, not a branch: on all ranks the backward pass must be the same.
+        """Return ``values`` (G, ...) on rank 0 and zeros elsewhere: the all-reduce counts once."""
+        # A product, not a branch: all ranks must run the same backward pass.
         return values * self.counts_groups
 
     def own_groups(self, values: Tensor) -> Tensor:
-        """``values`` (G, ...), as :meth:`once` gives them."""
+        """Return ``values`` (G, ...) on rank 0 and zeros elsewhere, as :meth:`once` does."""
         return self.once(values)
 
 
 def sum_over_ranks(values: Tensor) -> Tensor:
-    r"""The sum over ranks of ``values``, on each of them, differentiable.
+    r"""Return the all-reduce sum of ``values``, differentiable any number of times.
 
-    Rank r has the objective :math:`L_r` and all minimise :math:`\sum_r L_r`. The total
-    :math:`t = \sum_q v_q` enters each of them, so
+    Rank r has the objective :math:`L_r`, and all ranks minimise :math:`\sum_r L_r`. The total
+    :math:`t = \sum_q v_q` enters the objective of each rank, so
 
-    .. math:: \frac{\partial}{\partial v_q} \sum_r L_r = \sum_r \frac{\partial L_r}{\partial t}
+    .. math:: \frac{\partial}{\partial v_q} \sum_r L_r = \sum_r \frac{\partial L_r}{\partial t}.
 
-    which is the same sum over ranks, of gradients. All ranks must take both passes.
+    The gradient is the all-reduce sum of the gradients. It is a collective in both passes.
     """
     return _SumOverRanks.apply(values)
 
@@ -148,6 +160,5 @@ class _SumOverRanks(torch.autograd.Function):
         return total
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: FunctionCtx, gradient: Tensor) -> Tensor:
-        return _SumOverRanks.forward(ctx, gradient)
+        return sum_over_ranks(gradient)

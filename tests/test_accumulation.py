@@ -1,4 +1,4 @@
-"""Every rule against plain formulas, and what all of them have in common."""
+"""Every accumulation rule against plain formulas, and the properties of all rules."""
 
 import math
 
@@ -24,8 +24,8 @@ def posteriors(n, dim=3, scale=1.5, dtype=torch.float64):
     )
 
 
-def together(n):
-    """All n observations in one group."""
+def one_group(n):
+    """A group of n observations."""
     return Groups(torch.zeros(n, dtype=torch.int64))
 
 
@@ -35,7 +35,7 @@ def assert_same(a, b, **tolerance):
 
 
 def plain(rule, mean, variance):
-    """The rule for the members (n, C) of one group, as it is written on paper."""
+    """Mean and variance of the members (n, C) of one group, as in the docstring of the rule."""
     precision = 1 / variance
     if rule in ("mean", "mixture"):
         centre = mean.mean(0)
@@ -53,31 +53,31 @@ def plain(rule, mean, variance):
 
 
 @pytest.mark.parametrize("name", ACCUMULATIONS)
-def test_a_rule_is_its_formula_group_by_group(name):
+def test_a_rule_equals_its_formula_in_each_group(name):
     q, groups = posteriors(11), Groups.of(LABELS)
     result = ACCUMULATIONS[name](q, groups)
     assert result.mean.shape == result.log_variance.shape == (4, 3) and len(result) == 4
     for group in range(4):
-        mine = group == LABELS
-        mean, variance = plain(name, q.mean[mine], q.variance[mine])
+        member = group == LABELS
+        mean, variance = plain(name, q.mean[member], q.variance[member])
         torch.testing.assert_close(result.mean[group], mean)
         torch.testing.assert_close(result.variance[group], variance)
         torch.testing.assert_close(result.std[group], variance.sqrt())
 
 
 @RULES
-def test_neither_the_order_of_members_nor_other_groups_matter(rule):
+def test_the_order_of_members_and_other_groups_do_not_matter(rule):
     q, order = posteriors(11), torch.randperm(11)
     result = rule(q, Groups.of(LABELS))
     assert_same(rule(q[order], Groups.of(LABELS[order])), result)
     torch.testing.assert_close(rule(q[order], Groups.of(LABELS[order])).kl(), result.kl())
     for group in range(4):
-        alone = q[group == LABELS]
-        assert_same(rule(alone, together(len(alone))), result[group : group + 1])
+        members = q[group == LABELS]
+        assert_same(rule(members, one_group(len(members))), result[group : group + 1])
 
 
 @RULES
-def test_dimensions_may_change_places_and_signs(rule):
+def test_a_rule_commutes_with_permutations_and_signs_of_dimensions(rule):
     q, groups, order = posteriors(11), Groups.of(LABELS), torch.tensor([2, 0, 1])
     sign = torch.tensor([1.0, -1.0, -1.0], dtype=torch.float64)
     result = rule(q, groups)
@@ -88,7 +88,7 @@ def test_dimensions_may_change_places_and_signs(rule):
 
 
 @pytest.mark.parametrize("name", ["product", "mean", "mixture"])
-def test_a_rule_without_the_prior_knows_neither_origin_nor_unit(name):
+def test_a_rule_without_the_prior_commutes_with_shifts_and_scales(name):
     q, groups = posteriors(11), Groups.of(LABELS)
     result = ACCUMULATIONS[name](q, groups)
     moved = DiagonalGaussian(5 - 3 * q.mean, q.log_variance + math.log(9))
@@ -108,22 +108,22 @@ EQUAL = {  # mean and precision of n members with mean m and precision p
 @pytest.mark.parametrize("name", ACCUMULATIONS)
 @pytest.mark.parametrize("n", [1, 2, 7, 1000])
 def test_n_equal_members_have_a_closed_form(name, n):
-    # Pair implementations elsewhere keep the variance of one member under the product.
+    # Other implementations for pairs keep the variance of one member under the product.
     m, p = torch.randn(2, 3, dtype=torch.float64)
     p = 1 + p.exp()
     q = DiagonalGaussian(m.expand(n, 3), -p.log().expand(n, 3))
     mean, precision = EQUAL[name](n, m, p)
     expected = DiagonalGaussian(mean[None], -precision.log()[None])
-    assert_same(ACCUMULATIONS[name](q, together(n)), expected)
+    assert_same(ACCUMULATIONS[name](q, one_group(n)), expected)
 
 
 @pytest.mark.parametrize("name", ["product", "mean", "mixture"])
-def test_without_the_prior_a_group_of_one_is_its_member(name):
+def test_without_the_prior_a_group_of_one_has_the_posterior_of_its_member(name):
     q = posteriors(5)
     assert_same(ACCUMULATIONS[name](q, Groups.singletons(5)), q)
 
 
-def test_with_the_prior_corrected_a_group_of_one_is_its_member_unless_that_is_too_wide():
+def test_prior_corrected_keeps_the_posterior_of_a_group_of_one_unless_it_is_too_wide():
     mean = torch.tensor([[2.0], [2.0], [2.0]], dtype=torch.float64)
     variance = torch.tensor([[0.25], [1.0], [4.0]], dtype=torch.float64)
     result = prior_corrected(DiagonalGaussian(mean, variance.log()), Groups.singletons(3))
@@ -132,89 +132,89 @@ def test_with_the_prior_corrected_a_group_of_one_is_its_member_unless_that_is_to
 
 
 def test_product_agrees_with_quadrature():
-    # The product's normalisation, mean and variance by the trapezoid rule on a fine grid.
+    # Normalisation, mean and variance of the product by the trapezoid rule on a fine grid.
     q = posteriors(5, dim=1, scale=0.5)
     grid = torch.linspace(-12, 12, 200_001, dtype=torch.float64)
-    log_density = sum(q[i].log_prob(grid[:, None]) for i in range(5))
+    log_density = torch.stack([q[i].log_prob(grid[:, None]) for i in range(5)]).sum(0)
     density = (log_density - log_density.max()).exp()
     density /= torch.trapezoid(density, grid)
     mean = torch.trapezoid(density * grid, grid)
     variance = torch.trapezoid(density * (grid - mean).square(), grid)
-    result = product(q, together(5))
+    result = product(q, one_group(5))
     torch.testing.assert_close(result.mean[0, 0], mean, rtol=1e-9, atol=1e-9)
     torch.testing.assert_close(result.variance[0, 0], variance, rtol=1e-9, atol=1e-9)
 
 
 def linear_gaussian(n):
-    """Members x_i = w c + u s_i + noise of one group, c and s_i standard normal.
+    """Members x_i = w c + u s_i + noise of one group, with standard normal c and s_i.
 
-    Returns the mean and variance of p(c | x_i) for each i and of p(c | x_1, ..., x_n), all by
-    conditioning the joint normal of c and everything observed.
+    Returns mean and variance of p(c | x_i) for each i, and of p(c | x_1, ..., x_n). They are
+    conditionals of the joint normal distribution of c and the observations.
     """
     w, u = torch.randn(2, 4, 1, dtype=torch.float64)
-    one = u @ u.T + torch.diag(torch.rand(4, dtype=torch.float64) + 0.2)
+    noise = u @ u.T + torch.diag(torch.rand(4, dtype=torch.float64) + 0.2)
     x = torch.randn(n, 4, dtype=torch.float64)
 
     def conditioned(x):
         members = len(x) // 4
         loading = w.repeat(members, 1)
-        covariance = torch.block_diag(*[one] * members) + loading @ loading.T
+        covariance = torch.block_diag(*[noise] * members) + loading @ loading.T
         gain = torch.linalg.solve(covariance, loading).T
         return gain @ x, 1 - gain @ loading
 
     single = [conditioned(x[i]) for i in range(n)]
-    each = [torch.stack([part[k].reshape(1) for part in single]) for k in (0, 1)]
-    return each, conditioned(x.flatten())
+    moments = [torch.stack([part[k].reshape(1) for part in single]) for k in (0, 1)]
+    return moments, conditioned(x.flatten())
 
 
 @pytest.mark.parametrize("n", [1, 2, 6])
 def test_prior_corrected_is_exact_bayes_in_a_linear_model(n):
     (mean, variance), whole = linear_gaussian(n)
-    result = prior_corrected(DiagonalGaussian(mean, variance.log()), together(n))
+    result = prior_corrected(DiagonalGaussian(mean, variance.log()), one_group(n))
     torch.testing.assert_close(result.mean[0], whole[0].reshape(1))
     torch.testing.assert_close(result.variance[0], whole[1].reshape(1))
     if n > 1:  # the plain product counts the prior n times
-        plain_product = product(DiagonalGaussian(mean, variance.log()), together(n))
+        plain_product = product(DiagonalGaussian(mean, variance.log()), one_group(n))
         assert plain_product.variance[0] < 0.99 * whole[1].reshape(1)
 
 
-def test_prior_product_is_exact_bayes_where_the_encoder_gives_likelihoods():
+def test_prior_product_is_exact_bayes_if_the_encoder_computes_likelihoods():
     (mean, variance), whole = linear_gaussian(4)
     precision = 1 / variance - 1  # of p(x_i | c) as a function of c
     likelihood = DiagonalGaussian(mean / variance / precision, -precision.log())
-    result = prior_product(likelihood, together(4))
+    result = prior_product(likelihood, one_group(4))
     torch.testing.assert_close(result.mean[0], whole[0].reshape(1))
     torch.testing.assert_close(result.variance[0], whole[1].reshape(1))
 
 
-@pytest.mark.parametrize("name", ACCUMULATIONS)
-def test_posteriors_of_single_observations_accumulate_to_what_the_encoders_do(name):
+@pytest.mark.parametrize("name", list(ACCUMULATIONS))
+def test_posteriors_of_single_observations_accumulate_to_the_same_result(name: str):
     q, groups = posteriors(11), Groups(LABELS)
-    alone = ACCUMULATIONS[name](q, Groups.singletons(11))
-    again = ACCUMULATIONS[OF_POSTERIORS.get(name, name)]  # the prior in each is counted once
-    posterior = again(DiagonalGaussian(alone.mean, alone.log_variance), groups)
+    single = ACCUMULATIONS[name](q, Groups.singletons(11))
+    second_rule = ACCUMULATIONS[OF_POSTERIORS.get(name, name)]  # it counts the prior once
+    posterior = second_rule(DiagonalGaussian(single.mean, single.log_variance), groups)
     assert_same(posterior, ACCUMULATIONS[name](q, groups))
 
 
 @pytest.mark.parametrize("rule", [prior_product, prior_corrected])
-def test_with_the_prior_no_posterior_is_wider_than_it_and_ignorance_changes_nothing(rule):
+def test_with_the_prior_no_posterior_is_wider_and_uninformed_members_change_nothing(rule):
     q = posteriors(50, scale=4.0)
     assert (rule(q, Groups.of(torch.arange(50) % 7)).log_variance <= 0).all()
-    known = posteriors(1, scale=0.5)
-    ignorant = DiagonalGaussian(torch.randn(9, 3).double(), torch.full((9, 3), 60.0).double())
+    informed = posteriors(1, scale=0.5)
+    uninformed = DiagonalGaussian(torch.randn(9, 3).double(), torch.full((9, 3), 60.0).double())
     both = DiagonalGaussian(
-        torch.cat((known.mean, ignorant.mean)),
-        torch.cat((known.log_variance, ignorant.log_variance)),
+        torch.cat((informed.mean, uninformed.mean)),
+        torch.cat((informed.log_variance, uninformed.log_variance)),
     )
-    assert_same(rule(both, together(10)), rule(known, together(1)))
-    assert rule(ignorant, together(9)).kl() < 1e-20
+    assert_same(rule(both, one_group(10)), rule(informed, one_group(1)))
+    assert rule(uninformed, one_group(9)).kl() < 1e-20
 
 
-def test_prior_corrected_is_continuous_where_a_member_is_as_wide_as_the_prior():
+def test_prior_corrected_is_continuous_at_members_as_wide_as_the_prior():
     mean, other = torch.tensor([[3.0], [-1.0]]).double(), torch.tensor([[-1.0]]).double()
     sides = [
         prior_corrected(
-            DiagonalGaussian(mean, torch.cat((torch.full_like(other, side), other))), together(2)
+            DiagonalGaussian(mean, torch.cat((torch.full_like(other, side), other))), one_group(2)
         )
         for side in (-1e-9, 0.0, 1e-9)
     ]
@@ -228,13 +228,13 @@ def test_prior_corrected_is_continuous_where_a_member_is_as_wide_as_the_prior():
 @RULES
 @pytest.mark.parametrize("n", [1, 2, 100_000])
 @pytest.mark.parametrize("log_variance", [-80.0, 0.0, 80.0])
-def test_float32_stays_finite_and_right(rule, n, log_variance):
-    # exp(80) a hundred thousand times is beyond float32; its logarithm is not.
+def test_float32_is_finite_and_correct(rule, n, log_variance):
+    # The sum of 100,000 times exp(80) overflows in float32; its logarithm does not.
     mean = torch.randn(n, 2, requires_grad=True)
     log_variances = torch.full((n, 2), log_variance, requires_grad=True)
-    result = rule(DiagonalGaussian(mean, log_variances), together(n))
+    result = rule(DiagonalGaussian(mean, log_variances), one_group(n))
     exact = rule(
-        DiagonalGaussian(mean.detach().double(), log_variances.detach().double()), together(n)
+        DiagonalGaussian(mean.detach().double(), log_variances.detach().double()), one_group(n)
     )
     torch.testing.assert_close(result.mean.double(), exact.mean, rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(
@@ -242,12 +242,13 @@ def test_float32_stays_finite_and_right(rule, n, log_variance):
     )
     kl = result.kl()
     torch.testing.assert_close(kl.double(), exact.kl(), rtol=1e-3, atol=1e-3)
-    (result.mean.sum() + result.log_variance.sum() + (1 + kl).log().sum()).backward()
-    assert mean.grad.isfinite().all() and log_variances.grad.isfinite().all()
+    loss = result.mean.sum() + result.log_variance.sum() + (1 + kl).log().sum()
+    for gradient in torch.autograd.grad(loss, (mean, log_variances)):
+        assert gradient.isfinite().all()
 
 
 @RULES
-def test_float32_stays_finite_with_extremes_side_by_side(rule):
+def test_float32_is_finite_with_extreme_variances_in_one_group(rule):
     log_variance = torch.tensor([[-80.0], [80.0], [-80.0], [80.0], [0.0]], requires_grad=True)
     mean = torch.tensor([[1.0], [5.0], [3.0], [7.0], [1.0]], requires_grad=True)
     for labels in ([0, 0, 0, 0, 0], [0, 0, 1, 1, 1]):
@@ -260,15 +261,16 @@ def test_float32_stays_finite_with_extremes_side_by_side(rule):
         torch.testing.assert_close(
             result.log_variance.double(), exact.log_variance, rtol=1e-6, atol=1e-6
         )
-        (result.mean.sum() + result.log_variance.sum() + (1 + result.kl()).log().sum()).backward()
-        assert mean.grad.isfinite().all() and log_variance.grad.isfinite().all()
+        loss = result.mean.sum() + result.log_variance.sum() + (1 + result.kl()).log().sum()
+        for gradient in torch.autograd.grad(loss, (mean, log_variance)):
+            assert gradient.isfinite().all()
 
 
-def test_prior_corrected_keeps_what_many_barely_informed_members_add_up_to():
-    # In float32, exp(1e-7) - 1 is a fifth too large: the sum must not be of such differences.
+def test_prior_corrected_keeps_the_sum_of_many_members_with_little_information():
+    # In float32, exp(1e-7) - 1 has an error of a fifth, so the sum must not add such differences.
     log_variance = torch.full((100_000, 1), -1e-7)
     q = DiagonalGaussian(torch.zeros(100_000, 1), log_variance)
-    result = prior_corrected(q, together(100_000))
+    result = prior_corrected(q, one_group(100_000))
     torch.testing.assert_close(1 / result.variance, torch.tensor([[1.01]]), rtol=1e-5, atol=0)
 
 
@@ -293,17 +295,17 @@ def test_gradient_reaches_every_member_and_agrees_with_finite_differences(rule):
         return result.mean, result.log_variance, result.kl()
 
     assert torch.autograd.gradcheck(accumulated, inputs)
-    sum(part.sum() for part in accumulated(*inputs)).backward()
-    assert q.mean.grad.all() and q.log_variance.grad.all()
+    loss = torch.cat([part.flatten() for part in accumulated(*inputs)]).sum()
+    assert all(gradient.all() for gradient in torch.autograd.grad(loss, inputs))
 
 
 @RULES
 def test_a_group_without_members_has_the_prior(rule):
-    # Batches of a fixed number of groups may leave some empty.
+    # A batch with a fixed number of groups may have empty groups.
     groups = Groups.unchecked(torch.tensor([0, 0]), torch.tensor([2, 0]))
     q = posteriors(2)
     mean = q.mean.requires_grad_()
     result = rule(DiagonalGaussian(mean, q.log_variance), groups)
     assert result.kl()[1] == 0 and not result.mean[1].any() and not result.log_variance[1].any()
-    (result.kl().sum() + result.log_variance.sum()).backward()
-    assert mean.grad.isfinite().all()
+    (gradient,) = torch.autograd.grad(result.kl().sum() + result.log_variance.sum(), mean)
+    assert gradient.isfinite().all()

@@ -1,4 +1,4 @@
-"""Evidence adds up to the same, however it is added up."""
+"""Evidence is additive, in any order and in any parts."""
 
 import torch
 
@@ -11,8 +11,8 @@ def posteriors(n, dim=3, scale=2.0, dtype=torch.float64):
     )
 
 
-def together(n):
-    """All n observations in one group."""
+def one_group(n):
+    """A group of n observations."""
     return Groups(torch.zeros(n, dtype=torch.int64))
 
 
@@ -22,7 +22,7 @@ def assert_same(a, b, **tolerance):
     torch.testing.assert_close(a.log_variance, b.log_variance, **tolerance)
 
 
-def test_natural_parameters_are_what_is_added():
+def test_addition_adds_natural_parameters():
     a, b = Evidence.of(posteriors(4)), Evidence.of(posteriors(4))
     torch.testing.assert_close((a + b).precision, a.precision + b.precision)
     torch.testing.assert_close((a + b).precision_mean, a.precision_mean + b.precision_mean)
@@ -39,34 +39,36 @@ def test_addition_is_commutative_and_associative_with_a_zero():
 
 def test_any_partition_of_a_group_gives_the_same_evidence():
     evidence = Evidence.of(posteriors(24))
-    whole = evidence.accumulate(together(24))
+    whole = evidence.accumulate(one_group(24))
     for pieces in (2, 3, 24):
         parts = evidence.accumulate(Groups.of(torch.arange(24) % pieces))
-        assert_same(parts.accumulate(together(pieces)), whole)
+        assert_same(parts.accumulate(one_group(pieces)), whole)
 
 
-def test_the_posterior_of_groups_is_that_of_their_evidence_to_the_last_bit():
-    groups = Groups.of([0, 1, 1, 2, 2, 2, 3, 3])  # nothing is known of group 2
+def test_posterior_of_equals_the_posterior_of_the_accumulated_evidence_bit_for_bit():
+    groups = Groups.of([0, 1, 1, 2, 2, 2, 3, 3])  # group 2 has no evidence
     known = torch.tensor([True, True, True, False, False, False, False, True])
-    made = []
+    results = []
     for rule in (lambda e: e.accumulate(groups).posterior(), lambda e: e.posterior_of(groups)):
         torch.manual_seed(0)
-        each = posteriors(8, scale=30.0, dtype=torch.float32)
-        leaves = each.mean.requires_grad_(), each.log_variance.requires_grad_()
-        q = rule(Evidence.of(each).only(known))
-        (q.kl() + q.mean.sin().sum(1)).sum().backward()
-        made.append([q.mean, q.log_variance, *(leaf.grad for leaf in leaves)])
-    assert all(map(torch.equal, *made))
-    assert not made[1][0][2].any() and not made[1][1][2].any()  # the prior
-    assert not made[1][2][3:7].any() and all(gradient.isfinite().all() for gradient in made[1])
+        members = posteriors(8, scale=30.0, dtype=torch.float32)
+        leaves = members.mean.requires_grad_(), members.log_variance.requires_grad_()
+        q = rule(Evidence.of(members).only(known))
+        gradients = torch.autograd.grad((q.kl() + q.mean.sin().sum(1)).sum(), leaves)
+        results.append([q.mean, q.log_variance, *gradients])
+    assert all(map(torch.equal, *results))
+    mean, log_variance, mean_gradient, _ = results[1]
+    assert not mean[2].any() and not log_variance[2].any()  # the prior
+    assert not mean_gradient[3:7].any()
+    assert all(values.isfinite().all() for values in results[1])
 
 
-def test_streaming_one_at_a_time_gives_the_same_evidence():
+def test_adding_one_observation_at_a_time_gives_the_same_evidence():
     evidence = Evidence.of(posteriors(24))
     stream = Evidence.none(1, 3, like=evidence.mean)
     for i in torch.randperm(24):
         stream = stream + evidence[i : i + 1]
-    assert_same(stream, evidence.accumulate(together(24)))
+    assert_same(stream, evidence.accumulate(one_group(24)))
 
 
 def test_subtraction_undoes_addition():
@@ -79,13 +81,13 @@ def test_subtraction_gives_leave_one_out():
     left = evidence.leave_one_out(groups)
     for i in range(20):
         others = [j for j in range(20) if j != i and groups.index[j] == groups.index[i]]
-        expected = evidence[others].accumulate(together(len(others)))
+        expected = evidence[others].accumulate(one_group(len(others)))
         assert_same(left[i : i + 1], expected, rtol=1e-8, atol=1e-8)
 
 
-def test_nothing_left_is_no_evidence_and_its_posterior_is_the_prior():
+def test_a_group_of_one_without_its_member_has_no_evidence_and_the_prior():
     evidence = Evidence.of(posteriors(1))
-    left = evidence.leave_one_out(together(1))
+    left = evidence.leave_one_out(one_group(1))
     assert (left.precision == 0).all() and (left.precision_mean == 0).all()
     assert_same(left, DiagonalGaussian(torch.zeros_like(left.mean), torch.zeros_like(left.mean)))
     none = Evidence.none(2, 3)
@@ -93,31 +95,50 @@ def test_nothing_left_is_no_evidence_and_its_posterior_is_the_prior():
     assert "(2, 3)" in repr(none)
 
 
-def test_float32_stays_finite_with_extremes_side_by_side():
+def test_float32_is_finite_with_extreme_variances_in_one_group():
     log_variance = torch.tensor([[-80.0], [80.0], [-80.0], [80.0]], requires_grad=True)
     mean = torch.tensor([[1.0], [5.0], [3.0], [7.0]], requires_grad=True)
     q = DiagonalGaussian(mean, log_variance)
     for evidence in (
-        Evidence.of(q).accumulate(together(4)),
+        Evidence.of(q).accumulate(one_group(4)),
         Evidence.of(q)[:2] + Evidence.of(q)[2:],
-        Evidence.of(q).leave_one_out(together(4)),
+        Evidence.of(q).leave_one_out(one_group(4)),
     ):
         posterior = evidence.posterior()
         assert posterior.mean.isfinite().all() and posterior.log_variance.isfinite().all()
-        posterior.kl().sum().backward(retain_graph=True)
-        assert mean.grad.isfinite().all() and log_variance.grad.isfinite().all()
-    # Two certain members outweigh two that know nothing.
-    whole = Evidence.of(q).accumulate(together(4))
+        for gradient in torch.autograd.grad(posterior.kl().sum(), (mean, log_variance)):
+            assert gradient.isfinite().all()
+    # The two members with a large precision determine the mean.
+    whole = Evidence.of(q).accumulate(one_group(4))
     torch.testing.assert_close(whole.mean, torch.tensor([[2.0]]))
+
+
+def test_gradients_of_a_difference_are_finite_where_nothing_remains():
+    groups = Groups.of([0, 0, 0, 1, 1, 2])
+    known = torch.tensor([True, False, True, False, False, True])  # nothing of group 1
+    mean = torch.randn(6, 2, dtype=torch.float64, requires_grad=True)
+    log_variance = torch.randn(6, 2, dtype=torch.float64, requires_grad=True)
+    evidence = Evidence.of(DiagonalGaussian(mean, log_variance))
+    rest = evidence.only(known).leave_one_out(groups)
+    q = rest.posterior()
+    loss = (q.kl() + q.mean.sin().sum(1)).sum()
+    gradients = torch.autograd.grad(loss, (mean, log_variance))
+    assert all(gradient.isfinite().all() for gradient in gradients)
+    assert gradients[0].any(1).tolist() == [True, False, True, False, False, False]
+    # The subtrahend is larger, by a factor that overflows.
+    larger = Evidence.of(DiagonalGaussian(mean, log_variance - 800))
+    loss = (evidence - larger).posterior().kl().sum()
+    for gradient in torch.autograd.grad(loss, (mean, log_variance)):
+        assert gradient.isfinite().all()
 
 
 def test_gradients_agree_with_finite_differences():
     q = posteriors(4, dim=2)
     inputs = (q.mean.requires_grad_(), q.log_variance.requires_grad_())
 
-    def added(mean, log_variance):
-        a = Evidence.of(DiagonalGaussian(mean, log_variance))
-        result = (a[:2] + a[2:]).posterior()
+    def add(mean, log_variance):
+        evidence = Evidence.of(DiagonalGaussian(mean, log_variance))
+        result = (evidence[:2] + evidence[2:]).posterior()
         return result.mean, result.log_variance
 
-    assert torch.autograd.gradcheck(added, inputs)
+    assert torch.autograd.gradcheck(add, inputs)

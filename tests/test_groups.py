@@ -5,11 +5,10 @@ import pytest
 import torch
 
 from mlvae import Groups, InputError
-from mlvae.groups import _largest
 
 
 def ragged():
-    """Groups of very different sizes, in no order."""
+    """Groups of 1 to 40 members in random order."""
     index = torch.repeat_interleave(torch.arange(5), torch.tensor([1, 40, 3, 7, 2]))
     return Groups(index[torch.randperm(len(index))])
 
@@ -20,8 +19,6 @@ def test_sum_and_max_agree_with_a_loop():
     members = [values[groups.index == group] for group in range(groups.num_groups)]
     torch.testing.assert_close(groups.sum(values), torch.stack([m.sum(0) for m in members]))
     assert torch.equal(groups.max(values), torch.stack([m.amax(0) for m in members]))
-    by_comparison = _largest(values, groups.index, groups.num_groups)  # what a GPU does
-    assert torch.equal(by_comparison, groups.max(values))
     assert groups.sizes.tolist() == [len(m) for m in members]
 
 
@@ -34,8 +31,8 @@ def test_logsumexp_agrees_with_a_loop_and_does_not_overflow(shift):
     result = groups.logsumexp(values)
     torch.testing.assert_close(result, torch.stack(expected))
     (gradient,) = torch.autograd.grad(result.square().sum(), values)
-    (theirs,) = torch.autograd.grad(torch.stack(expected).square().sum(), values)
-    torch.testing.assert_close(gradient, theirs)
+    (reference,) = torch.autograd.grad(torch.stack(expected).square().sum(), values)
+    torch.testing.assert_close(gradient, reference)
 
 
 def test_spread_undoes_a_sum_over_equal_values():
@@ -75,17 +72,17 @@ def test_groups_can_be_printed_and_moved():
 @pytest.mark.parametrize(
     ("index", "num_groups", "message"),
     [
-        (torch.tensor([0, 2]), None, "group 1 of 3 has no members"),
-        (torch.tensor([0, 1]), 3, "group 2 of 3 has no members"),
-        (torch.tensor([0, 3]), 2, r"in \[0, 2\), not in \[0, 3\]"),
-        (torch.tensor([-1, 0]), None, r"not in \[-1, 0\]"),
-        (torch.tensor([0.0, 1.0]), None, "integers of shape"),
-        (torch.tensor([True, False]), None, "not torch.bool"),
-        (torch.zeros(2, 2, dtype=torch.int64), None, r"shape \(2, 2\)"),
-        (torch.tensor([], dtype=torch.int64), None, "at least one"),
+        (torch.tensor([0, 2]), None, "group 1 of 3"),
+        (torch.tensor([0, 1]), 3, "group 2 of 3"),
+        (torch.tensor([0, 3]), 2, r"\[0, 2\).*\[0, 3\]"),
+        (torch.tensor([-1, 0]), None, r"\[-1, 0\]"),
+        (torch.tensor([0.0, 1.0]), None, "float32"),
+        (torch.tensor([True, False]), None, "torch.bool"),
+        (torch.zeros(2, 2, dtype=torch.int64), None, r"\(2, 2\)"),
+        (torch.tensor([], dtype=torch.int64), None, "group index"),
     ],
 )
-def test_an_index_that_is_no_partition_is_refused(index, num_groups, message):
+def test_an_index_that_is_not_a_partition_is_refused(index, num_groups, message):
     with pytest.raises(InputError, match=message):
         Groups(index, num_groups)
 
@@ -93,23 +90,23 @@ def test_an_index_that_is_no_partition_is_refused(index, num_groups, message):
 @pytest.mark.parametrize(
     ("labels", "message"),
     [
-        ([], "non-empty"),
-        (torch.tensor([], dtype=torch.int64), "non-empty"),
-        ([[1, 2]], r"shape \(1, 2\)"),
+        ([], r"\(0,\)"),
+        (torch.tensor([], dtype=torch.int64), r"\(0,\)"),
+        ([[1, 2]], r"\(1, 2\)"),
         ([1.0, float("nan")], "NaN"),
         (torch.tensor([float("nan")]), "NaN"),
     ],
 )
-def test_labels_that_name_no_groups_are_refused(labels, message):
+def test_invalid_labels_are_refused(labels, message):
     with pytest.raises(InputError, match=message):
         Groups.of(labels)
 
 
-def test_a_random_subset_is_of_log_uniform_size_and_uniform_members():
+def test_a_random_subset_has_a_log_uniform_size_and_uniform_members():
     groups = Groups.of(torch.arange(1, 4).repeat_interleave(torch.tensor([1, 3, 5])))
     generator = torch.Generator().manual_seed(0)
     masks = torch.stack([groups.random_subset(generator=generator) for _ in range(20_000)])
-    assert masks[:, 0].all()  # a group of one gives that one
+    assert masks[:, 0].all()  # the only member of its group
     for members in (torch.arange(1, 4), torch.arange(4, 9)):
         n = len(members)
         size = masks[:, members].sum(1)
@@ -121,7 +118,7 @@ def test_a_random_subset_is_of_log_uniform_size_and_uniform_members():
         assert size.min() == 1 and size.max() == n
 
 
-def test_fellow_members_are_others_of_the_group_each_as_often():
+def test_fellow_members_are_uniform_over_the_other_members_of_the_group():
     labels = torch.tensor([0, 1, 0, 2, 1, 1, 1])
     groups = Groups(labels)
     counts = torch.zeros(7, 7)
@@ -130,15 +127,8 @@ def test_fellow_members_are_others_of_the_group_each_as_often():
         assert torch.equal(labels[fellow], labels)
         assert sorted(fellow.tolist()) == list(range(7))
         counts[torch.arange(7), fellow] += 1
-    assert counts.diagonal().tolist() == [
-        0,
-        0,
-        0,
-        300,
-        0,
-        0,
-        0,
-    ]  # only who is alone is with itself
+    # Only the observation in the group of one is its own fellow.
+    assert counts.diagonal().tolist() == 3 * [0] + [300] + 3 * [0]
     assert (counts[1][[4, 5, 6]] - 100).abs().max() < 40
 
 
@@ -146,12 +136,12 @@ def test_fellow_members_are_others_of_the_group_each_as_often():
     "labels",
     [[1, "1", 2, "2"], [2**63, 2**63 + 1, -1, 0], [2**53, 2**53 + 1, 0.5, 0], ["a", "a\0", "b"]],
 )
-def test_labels_that_differ_do_not_become_one(labels):
-    with pytest.raises(InputError, match="group labels must be all words or all numbers of one k"):
+def test_different_labels_are_refused_if_they_would_become_equal(labels):
+    with pytest.raises(InputError, match="group labels must be"):
         Groups.of(labels)
 
 
 def test_masked_labels_are_missing():
-    with pytest.raises(InputError, match="some are missing"):
+    with pytest.raises(InputError, match="group labels"):
         Groups.of(np.ma.array([0, 0, 1], mask=[True, False, False]))
     assert Groups.of(np.ma.array([0, 0, 1])).num_groups == 2

@@ -1,4 +1,4 @@
-"""Noise of a share of a batch is that of the whole batch."""
+"""The noise of a share of a batch is a part of the noise of the whole batch."""
 
 import pytest
 import torch
@@ -19,22 +19,22 @@ def seeded():
 
 @pytest.mark.parametrize(("draw", "reference"), DRAWS)
 @pytest.mark.parametrize("axis", [0, 1])
-def test_the_draws_of_all_shares_are_those_of_the_whole(draw, reference, axis):
+def test_the_draws_of_the_shares_are_rows_of_the_draw_of_the_batch(draw, reference, axis):
     shape = (7, 2) if axis == 0 else (3, 7, 2)
     whole = reference(shape, generator=seeded())
     for rows in PARTS:
-        mine = (*shape[:axis], len(rows), *shape[axis + 1 :])
-        part = draw(mine, generator=ShareGenerator(seeded(), rows, 7), axis=axis)
+        share_shape = (*shape[:axis], len(rows), *shape[axis + 1 :])
+        part = draw(share_shape, generator=ShareGenerator(seeded(), rows, 7), axis=axis)
         assert torch.equal(part, whole.index_select(axis, rows))
 
 
 @pytest.mark.parametrize(("draw", "reference"), DRAWS)
-def test_without_shares_a_draw_is_that_of_torch(draw, reference):
+def test_without_shares_a_draw_equals_that_of_torch(draw, reference):
     assert torch.equal(draw((4, 2), generator=seeded()), reference((4, 2), generator=seeded()))
     assert draw((2,), dtype=torch.float64).dtype == torch.float64
 
 
-def test_all_shares_leave_the_generator_of_the_whole_in_one_state():
+def test_all_shares_leave_the_generator_of_the_batch_in_the_same_state():
     generators = [seeded() for _ in PARTS]
     for whole, rows in zip(generators, PARTS, strict=True):
         normal((len(rows), 3), generator=ShareGenerator(whole, rows, 7))
@@ -42,7 +42,7 @@ def test_all_shares_leave_the_generator_of_the_whole_in_one_state():
     assert all(torch.equal(state, states[0]) for state in states)
 
 
-def test_a_gaussian_draws_the_rows_of_its_share_also_when_it_draws_repeatedly():
+def test_a_gaussian_draws_the_rows_of_its_share_in_repeated_draws():
     mean, rows = torch.randn(7, 2), PARTS[0]
     whole = DiagonalGaussian(mean, mean).sample((3,), generator=seeded())
     part = DiagonalGaussian(mean, mean)[rows]
@@ -53,7 +53,7 @@ def test_a_gaussian_draws_the_rows_of_its_share_also_when_it_draws_repeatedly():
 # Behaviour
 
 
-def test_rows_of_groups_have_a_generator_of_their_own():
+def test_rows_of_groups_have_a_separate_generator():
     groups = ShareGenerator(seeded(), torch.tensor([1]), 2)
     share = ShareGenerator(seeded(), PARTS[0], 7, groups=groups)
     part = normal((1, 3), generator=per_group(share))
@@ -62,16 +62,16 @@ def test_rows_of_groups_have_a_generator_of_their_own():
     assert per_group(whole := seeded()) is whole
 
 
-def test_what_is_drawn_around_it_differs_between_shares_and_repeats():
-    def around(own):
+def test_draws_by_torch_differ_between_shares_and_are_reproducible():
+    def draw(own):
         return torch.randn(4, generator=ShareGenerator(seeded(), PARTS[1], 7, own=own))
 
-    assert torch.equal(around(1), around(1)) and not torch.equal(around(0), around(1))
+    assert torch.equal(draw(1), draw(1)) and not torch.equal(draw(0), draw(1))
 
 
 # Bad input
 
 
-def test_a_draw_with_other_rows_than_the_share_is_refused():
-    with pytest.raises(InputError, match=r"must have its 3 rows, not 2; noise.per_group"):
+def test_a_draw_with_another_number_of_rows_than_the_share_is_refused():
+    with pytest.raises(InputError, match=r"3 rows, not 2; use noise.per_group"):
         normal((2, 3), generator=ShareGenerator(seeded(), PARTS[0], 7))

@@ -1,4 +1,4 @@
-"""Groups of a batch know of which groups of the data they are parts, wherever they go."""
+"""The groups of a batch have the numbers and sizes of their groups in the data set."""
 
 import pytest
 import torch
@@ -14,64 +14,70 @@ BATCHINGS = [
     Grouped(groups=5, members=4, small_groups="keep"),
     Grouped(groups=2, members=1000, small_groups="keep"),
 ]
-each_batching = pytest.mark.parametrize("batching", BATCHINGS, ids=repr)
+every_batching = pytest.mark.parametrize("batching", BATCHINGS, ids=repr)
 
 
 def ragged(shape=(1,)):
-    """Labels of these sizes, mixed up; all elements of observation i are i."""
+    """Groups of the sizes SIZES in random order; all elements of observation i are i."""
     labels = torch.repeat_interleave(torch.arange(len(SIZES)), torch.tensor(SIZES))
     mixed = labels[torch.randperm(len(labels), generator=torch.Generator().manual_seed(9))]
     x = torch.arange(len(labels)).to(torch.uint8).view(-1, *[1] * len(shape))
     return GroupedData(x.expand(-1, *shape), [f"group {label}" for label in mixed.tolist()])
 
 
+def origin_of(groups):
+    """The origin of groups that have one."""
+    assert groups.origin is not None
+    return groups.origin
+
+
 def agrees(batch, data):
-    """Whether the origin of a batch is where its observations are from."""
+    """Whether the origin of a batch agrees with the groups of its observations in the data."""
     number = data.groups.index[(batch.x.flatten(1)[:, 0] * 255).round().long()]
-    origin = batch.groups.origin
-    here = torch.equal(batch.groups.spread(origin.number), number)
-    return here and torch.equal(batch.groups.spread(origin.sizes), data.groups.sizes[number])
+    origin = origin_of(batch.groups)
+    same = torch.equal(batch.groups.spread(origin.number), number)
+    return same and torch.equal(batch.groups.spread(origin.sizes), data.groups.sizes[number])
 
 
 # Properties
 
 
-@each_batching
-def test_batches_know_the_number_and_size_of_the_group_of_every_observation(batching):
+@every_batching
+def test_batches_have_the_number_and_size_of_the_group_of_every_observation(batching):
     data = ragged()
     for batch in batching.plan(data, torch.Generator().manual_seed(0)):
         assert agrees(batch, data)
-        assert len(batch.groups.origin.number) == batch.groups.num_groups
-        assert batch.groups.origin.names is data.group_names
+        assert len(origin_of(batch.groups).number) == batch.groups.num_groups
+        assert origin_of(batch.groups).names is data.group_names
 
 
-@each_batching
+@every_batching
 @pytest.mark.parametrize("ranks", [1, 2, 3])
 @pytest.mark.parametrize("span", [False, True])
-def test_shares_of_batches_know_it_too(batching, ranks, span):
+def test_shares_of_batches_have_them_as_well(batching, ranks, span):
     data = ragged()
     plan = batching.plan(data, torch.Generator().manual_seed(0))
     for rank in range(ranks):
         for batch in share(plan, rank=rank, ranks=ranks, span=span):
-            assert len(batch.groups.origin.number) == batch.groups.num_groups
+            assert len(origin_of(batch.groups).number) == batch.groups.num_groups
             assert agrees(batch, data)
 
 
 @pytest.mark.parametrize("indices", [None, [7, 3, 20, 3], torch.arange(39) % 2 == 0])
-def test_a_batch_of_chosen_observations_counts_members_in_all_the_data(indices):
+def test_a_batch_of_selected_observations_has_group_sizes_of_the_whole_data_set(indices):
     data = ragged()
     batch = data.batch(indices)
     assert agrees(batch, data)
-    checked = Groups(batch.groups.index)  # the checks that a batch leaves out
+    checked = Groups(batch.groups.index)  # with the checks that a batch omits
     assert torch.equal(checked.sizes, batch.groups.sizes)
 
 
-def test_the_parts_of_a_group_in_an_epoch_have_all_its_members():
+def test_the_parts_of_a_group_in_an_epoch_add_up_to_the_group():
     data = ragged()
     for batching in BATCHINGS:
         total = torch.zeros(len(SIZES), dtype=torch.int64)
         for batch in batching.plan(data, torch.Generator().manual_seed(0)):
-            total.index_add_(0, batch.groups.origin.number, batch.groups.sizes)
+            total.index_add_(0, origin_of(batch.groups).number, batch.groups.sizes)
         assert torch.equal(total, data.groups.sizes)
 
 
@@ -81,18 +87,18 @@ def test_the_parts_of_a_group_in_an_epoch_have_all_its_members():
 def test_an_origin_survives_moves_copies_and_warps():
     data = ragged((1, 4, 4))
     batch = data.batch([0, 5, 9])
-    assert batch.groups.to("meta").origin.sizes.device.type == "meta"
+    assert origin_of(batch.groups.to("meta")).sizes.device.type == "meta"
     assert GroupWarp()(batch).groups.origin is batch.groups.origin
     other = GroupedData(data.x, data.groups.index.flip(0)).batch([0, 5, 9])
     copy = other.groups.clone()
-    where = copy.origin.number.data_ptr()
+    address = origin_of(copy).number.data_ptr()
     copy.copy_(batch.groups)
     assert agrees(Batch(batch.x, copy), data)
-    assert copy.origin.number.data_ptr() == where  # a CUDA graph knows tensors by addresses
+    assert origin_of(copy).number.data_ptr() == address  # a CUDA graph reads fixed addresses
     assert copy.index is not batch.groups.index
 
 
-def test_groups_of_nobody_knows_where_have_none_and_are_copied_alike():
+def test_groups_without_an_origin_are_copied_without_one():
     groups, other = Groups.of([0, 1, 1]), Groups.of([0, 0, 1])
     assert groups.origin is None and Groups.singletons(3).origin is None
     copy = groups.clone()

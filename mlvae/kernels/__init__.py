@@ -1,1 +1,4 @@
-"""Operations of our own for compiled training steps: kernels where PyTorch has many small ones."""
+"""Fast implementations of formulas that other modules define.
+
+Each file has a predicate that selects the fast path and a function that must equal the formula.
+"""

@@ -1,4 +1,4 @@
-r"""A linear layer with its activation as one kernel, and the products of its gradient as another.
+r"""A linear layer with its activation as one operation, and its gradients as a second one.
 
 .. math:: y = f(z), \quad z = x W^\top + b, \qquad
     d = f'(z) \odot \frac{\partial L}{\partial y}, \quad
@@ -6,12 +6,12 @@ r"""A linear layer with its activation as one kernel, and the products of its gr
     \frac{\partial L}{\partial W} = d^\top x, \quad
     \frac{\partial L}{\partial b} = \sum_n d_n
 
-On a CUDA device, of a few hundred observations each of these products occupies a part of it for a
-few microseconds, and PyTorch's kernels run one after another; there the kernels are ours, but of
-large layers, where PyTorch's products are faster. On a CPU they are oneDNN's, which PyTorch's own
-compiler calls in the same way where nothing is trained.
+On a CUDA device, the products of a few hundred observations occupy a part of the device for a few
+microseconds, and PyTorch launches them one after another. Small layers therefore use the Triton
+kernels of this package. Large layers use PyTorch's products, which are faster there. A CPU uses
+oneDNN's fused layer, as PyTorch's compiler does for inference.
 
-What follows a product is done before its result is rounded.
+The activation and its slope are applied before the product is rounded.
 
 Shapes: n observations, i inputs and o outputs of the layer.
 """
@@ -20,16 +20,16 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.autograd.function import FunctionCtx, once_differentiable
+from torch.autograd.function import FunctionCtx
 from torch.nn import functional
 
 __all__ = ["ACTIVATIONS", "dense"]
 
-#: What follows a layer, by the name it has here: functions whose slope follows from their value.
+#: Activations by name. The slope of each is a function of its value.
 ACTIVATIONS = ("none", "tanh", "relu")
 
-OURS = ("cuda",)  # devices that have kernels of ours
-ONEDNN = (torch.float32, torch.bfloat16)  # what oneDNN multiplies
+TRITON_DEVICES = ("cuda",)
+ONEDNN_DTYPES = (torch.float32, torch.bfloat16)
 
 
 def dense(
@@ -41,28 +41,44 @@ def dense(
     slope_behind: bool = False,
     half: bool = False,
 ) -> Tensor:
-    """The layer's outputs, (n, o), differentiable once.
+    """Return the outputs of the layer, (n, o).
 
-    Of two such layers, one behind the other and nothing else using what is between them, the
-    second can multiply its gradient of x by the slope of the first one's activation, while it has
-    it at hand: ``before`` of the second, and then ``slope_behind`` of the first.
+    Warning:
+        The outputs are differentiable once. A backward pass with ``create_graph=True`` raises.
+
+    If the only use of a layer's outputs is a second layer, the second layer can multiply its
+    gradient of x by the slope of the first layer's activation, in the same kernel. Then ``before``
+    of the second layer is the activation of the first, and ``slope_behind`` of the first is true.
 
     Args:
         x: inputs, (n, i).
         weight: (o, i).
         bias: (o,).
         activation: one of :data:`ACTIVATIONS`.
-        before: the activation that x comes from, whose slope is taken care of here.
-        slope_behind: whether the gradient that comes in has the slope of ``activation`` in it.
-        half: make factors and outputs bfloat16, with sums in float32, as under autocast.
+        before: the activation that computed x, if this layer multiplies by its slope.
+        slope_behind: whether the incoming gradient already contains the slope of ``activation``.
+        half: use bfloat16 for factors and outputs and float32 for sums, as autocast does.
+
+    Raises:
+        RuntimeError: in a backward pass with ``create_graph=True``.
     """
     return _Dense.apply(x, weight, bias, activation, before, slope_behind, half)
+
+
+class _Context(FunctionCtx):
+    """What the forward pass saves for the backward pass."""
+
+    saved_tensors: tuple[Tensor, Tensor, Tensor]
+    needs_input_grad: tuple[bool, ...]
+    activation: str
+    before: str
+    dtype: torch.dtype
 
 
 class _Dense(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: FunctionCtx,
+        ctx: _Context,
         x: Tensor,
         weight: Tensor,
         bias: Tensor,
@@ -80,25 +96,36 @@ class _Dense(torch.autograd.Function):
         return y
 
     @staticmethod
-    @once_differentiable
-    def backward(ctx: FunctionCtx, gradient: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: _Context, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        if torch.is_grad_enabled():
+            # Two layers may share a slope, so the graph of their gradients would be wrong.
+            raise RuntimeError(
+                "mlvae.kernels.dense can be differentiated once, but create_graph=True needs "
+                "more; use torch.nn.functional.linear"
+            )
         x, weight, y = ctx.saved_tensors
         gradient = _times_slope(gradient, y, ctx.activation)
         needs_x = ctx.needs_input_grad[0]
-        of_x, of_weight, of_bias = _gradients(gradient, x, weight, needs_x, ctx.before)
-        of_x = of_x.to(ctx.dtype) if needs_x else None
-        return of_x, of_weight, of_bias, None, None, None, None
+        x_gradient, *others = _gradients(gradient, x, weight, needs_x, ctx.before)
+        return x_gradient.to(ctx.dtype) if needs_x else None, *others, None, None, None, None
 
 
 def _worthwhile(x: Tensor, weight: Tensor, *, most: int, rows: int | None = None) -> bool:
-    """Whether our kernels are the faster ones, as measured on an H100.
+    """Return whether the Triton kernels are faster than PyTorch's, by measurements on an H100.
 
-    PyTorch's are for large products, but not where rows of 2 i or 2 o bytes are not aligned to 16.
+    They are faster for small products, and for large ones whose rows of 2 i or 2 o bytes are not
+    aligned to 16 bytes.
+
+    Args:
+        x: inputs, (n, i).
+        weight: (o, i).
+        most: largest n i o of a small product.
+        rows: largest n of a small product; None has no limit.
     """
     (n, i), o = x.shape, len(weight)
-    if x.device.type not in OURS or x.dtype != torch.bfloat16:
+    if x.device.type not in TRITON_DEVICES or x.dtype != torch.bfloat16:
         return False
-    if max(n * i, n * o, i * o) >= 2**31:  # our kernels count places by 32 bits
+    if max(n * i, n * o, i * o) >= 2**31:  # the kernels use 32-bit offsets
         return False
     if n * i * o <= most and n <= (rows or n):
         return True
@@ -128,8 +155,12 @@ def _(x: Tensor, weight: Tensor, bias: Tensor, activation: str) -> Tensor:
 
 
 def _linear(x: Tensor, weight: Tensor, bias: Tensor | None, activation: str = "none") -> Tensor:
-    """The layer by PyTorch's means."""
-    if x.device.type == "cpu" and x.dtype in ONEDNN and torch.backends.mkldnn.is_available():
+    """Return the outputs of the layer (n, o) by PyTorch or oneDNN."""
+    if (
+        x.device.type == "cpu"
+        and x.dtype in ONEDNN_DTYPES
+        and torch.backends.mkldnn.is_available()
+    ):
         return torch.ops.mkldnn._linear_pointwise(x.contiguous(), weight, bias, activation, [], "")
     z = functional.linear(x, weight, bias)
     return {"none": lambda z: z, "tanh": torch.tanh, "relu": torch.relu}[activation](z)
@@ -139,34 +170,37 @@ def _linear(x: Tensor, weight: Tensor, bias: Tensor | None, activation: str = "n
 def _gradients(
     gradient: Tensor, x: Tensor, weight: Tensor, needs_x: bool, before: str
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Of x (n, i), or nothing (0,) if it needs none; of the weight (o, i); of the bias (o,)."""
+    """Return the gradients of x (n, i), the weight (o, i) and the bias (o,).
+
+    The gradient of x has shape (0,) without ``needs_x``.
+    """
     if _worthwhile(x, weight, most=2**30, rows=2048):
         from mlvae.kernels import dense_triton
 
-        gradient, x, weight = (each.contiguous() for each in (gradient, x, weight))
+        gradient, x, weight = gradient.contiguous(), x.contiguous(), weight.contiguous()
         return dense_triton.gradients(gradient, x, weight, needs_x, before)
-    of_x = x.new_empty(0)
+    x_gradient = x.new_empty(0)
     if needs_x:
-        of_x = _times_slope(_linear(gradient, weight.T, None), x, before)
-    whole = _whole(x.dtype)
-    if gradient.device.type == "cpu" and whole != gradient.dtype:
-        # A CPU adds halves up by way of a copy in float32, which takes longer than a product.
-        of_bias = (gradient.new_ones(1, len(gradient)) @ gradient)[0].to(whole)
+        x_gradient = _times_slope(_linear(gradient, weight.T, None), x, before)
+    dtype = _parameter_dtype(x.dtype)
+    if gradient.device.type == "cpu" and dtype != gradient.dtype:
+        # On a CPU, a bfloat16 sum makes a float32 copy, which takes longer than a product.
+        bias_gradient = (gradient.new_ones(1, len(gradient)) @ gradient)[0].to(dtype)
     else:
-        of_bias = gradient.sum(0, dtype=whole)
-    return of_x, (gradient.T @ x).to(whole), of_bias
+        bias_gradient = gradient.sum(0, dtype=dtype)
+    return x_gradient, (gradient.T @ x).to(dtype), bias_gradient
 
 
 @_gradients.register_fake
 def _(
     gradient: Tensor, x: Tensor, weight: Tensor, needs_x: bool, before: str
 ) -> tuple[Tensor, Tensor, Tensor]:
-    of_x = x.new_empty(x.shape if needs_x else 0)
-    whole = _whole(x.dtype)
-    of_weight = weight.new_empty(weight.shape, dtype=whole)
-    return of_x, of_weight, weight.new_empty(weight.shape[0], dtype=whole)
+    x_gradient = x.new_empty(x.shape if needs_x else 0)
+    dtype = _parameter_dtype(x.dtype)
+    weight_gradient = weight.new_empty(weight.shape, dtype=dtype)
+    return x_gradient, weight_gradient, weight.new_empty(weight.shape[0], dtype=dtype)
 
 
-def _whole(dtype: torch.dtype) -> torch.dtype:
-    """That of the parameters, of which the factors may be halves."""
+def _parameter_dtype(dtype: torch.dtype) -> torch.dtype:
+    """Return the dtype of the parameter gradients: float32 if the factors are bfloat16."""
     return torch.float32 if dtype == torch.bfloat16 else dtype

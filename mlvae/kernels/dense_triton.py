@@ -1,11 +1,12 @@
-"""The kernels of :mod:`mlvae.kernels.dense`, in Triton.
+"""The Triton kernels of :mod:`mlvae.kernels.dense`.
 
-A program computes one tile of a result. Sizes of layers are constants of a kernel, so that it is
-compiled for each layer, and knows how the rows of its arrays are aligned.
+One program computes one tile of a result. The sizes of a layer are constants of a kernel: Triton
+compiles the kernel for each layer and can use the alignment of the rows of its arrays.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
 
 import torch
@@ -15,18 +16,19 @@ from torch import Tensor
 
 __all__ = ["gradients", "outputs"]
 
-#: Rows and columns of a tile, the best use of a multiprocessor first. What is chosen has tiles
-#: for most multiprocessors of the device, or as many as there can be. That, and how far a program
-#: steps and how deep its loads are staged below, was fastest for layers of 20 to 1,568 units.
+#: Rows and columns of a tile, in order of efficiency on one multiprocessor. The chosen tile is the
+#: first that occupies most multiprocessors of the device, otherwise the smallest. This rule, and
+#: the step lengths and pipeline depths below, were the fastest for layers of 20 to 1,568 units.
 TILES = ((128, 128), (64, 64), (64, 32), (64, 16), (32, 16), (16, 16))
 
 
 def outputs(x: Tensor, weight: Tensor, bias: Tensor, activation: str) -> Tensor:
-    """See :func:`mlvae.kernels.dense.dense`; all is contiguous."""
+    """Return the outputs (n, o) of :func:`mlvae.kernels.dense.dense`, from contiguous arrays."""
     (n, i), o = x.shape, len(weight)
     y = x.new_empty(n, o)
     rows, columns = tile = _tile(n, o, x.device)
-    _outputs[(_count(n, o, tile),)](
+    launch: Callable[..., None] = _outputs[(_count(n, o, tile),)]
+    launch(
         x,
         weight,
         bias,
@@ -47,21 +49,25 @@ def outputs(x: Tensor, weight: Tensor, bias: Tensor, activation: str) -> Tensor:
 def gradients(
     gradient: Tensor, x: Tensor, weight: Tensor, needs_x: bool, before: str = "none"
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Of x, or nothing (0,) if it needs none; of the weight; of the bias. All is contiguous."""
+    """Return the gradients of x (n, i), the weight (o, i) and the bias (o,).
+
+    The gradient of x has shape (0,) without ``needs_x``. All arrays are contiguous.
+    """
     (n, i), o = x.shape, len(weight)
-    of_x = torch.empty_like(x) if needs_x else x.new_empty(0)
-    of_weight = torch.empty(o, i, device=x.device)
-    of_bias = torch.empty(o, device=x.device)
-    # Fewer and larger tiles of x: beside them run those of the weight.
+    x_gradient = torch.empty_like(x) if needs_x else x.new_empty(0)
+    weight_gradient = torch.empty(o, i, device=x.device)
+    bias_gradient = torch.empty(o, device=x.device)
+    # Fewer and larger tiles for x, because the tiles of the weight run at the same time.
     tile_x, tile_w = _tile(n, i, x.device, least=0.4), _tile(o, i, x.device)
     tiles_x = _count(n, i, tile_x) if needs_x else 0
-    _gradients[(tiles_x + _count(o, i, tile_w),)](
+    launch: Callable[..., None] = _gradients[(tiles_x + _count(o, i, tile_w),)]
+    launch(
         gradient,
         x,
         weight,
-        of_x,
-        of_weight,
-        of_bias,
+        x_gradient,
+        weight_gradient,
+        bias_gradient,
         n,
         i,
         o,
@@ -74,7 +80,7 @@ def gradients(
         num_warps=max(_warps(tile_x), _warps(tile_w)),
         num_stages=4 if max(_warps(tile_x), _warps(tile_w)) == 4 else 3,
     )
-    return of_x, of_weight, of_bias
+    return x_gradient, weight_gradient, bias_gradient
 
 
 @cache
@@ -83,7 +89,7 @@ def _multiprocessors(device: torch.device) -> int:
 
 
 def _tile(rows: int, columns: int, device: torch.device, least: float = 0.7) -> tuple[int, int]:
-    """The first tile of which there are enough: of the largest two for each multiprocessor."""
+    """Return the first tile with ``least`` tiles per multiprocessor; the largest needs two."""
     for tile in TILES:
         enough = 2 if tile == TILES[0] else least
         if _count(rows, columns, tile) >= enough * _multiprocessors(device):
@@ -113,9 +119,9 @@ def _outputs(
     COLUMNS: tl.constexpr,
     STEP: tl.constexpr,
 ):
-    across: tl.constexpr = (o + COLUMNS - 1) // COLUMNS
-    row = tl.program_id(0) // across * ROWS + tl.arange(0, ROWS)
-    out = tl.program_id(0) % across * COLUMNS + tl.arange(0, COLUMNS)
+    tile_columns: tl.constexpr = (o + COLUMNS - 1) // COLUMNS
+    row = tl.program_id(0) // tile_columns * ROWS + tl.arange(0, ROWS)
+    out = tl.program_id(0) % tile_columns * COLUMNS + tl.arange(0, COLUMNS)
     step = tl.arange(0, STEP)
     z = tl.zeros((ROWS, COLUMNS), tl.float32)
     for start in range(0, i, STEP):
@@ -144,9 +150,9 @@ def _gradients(
     gradient,
     x,
     weight,
-    of_x,
-    of_weight,
-    of_bias,
+    x_gradient,
+    weight_gradient,
+    bias_gradient,
     n: tl.constexpr,
     i: tl.constexpr,
     o: tl.constexpr,
@@ -159,11 +165,11 @@ def _gradients(
     W_COLUMNS: tl.constexpr,
     W_STEP: tl.constexpr,
 ):
-    """The first ``tiles_x`` programs are for x, for they take longest; the others for the rest."""
+    """The first ``tiles_x`` programs compute x, which takes longest. The others do the rest."""
     if tl.program_id(0) < tiles_x:
-        across: tl.constexpr = (i + X_COLUMNS - 1) // X_COLUMNS
-        row = tl.program_id(0) // across * X_ROWS + tl.arange(0, X_ROWS)
-        column = tl.program_id(0) % across * X_COLUMNS + tl.arange(0, X_COLUMNS)
+        tile_columns: tl.constexpr = (i + X_COLUMNS - 1) // X_COLUMNS
+        row = tl.program_id(0) // tile_columns * X_ROWS + tl.arange(0, X_ROWS)
+        column = tl.program_id(0) % tile_columns * X_COLUMNS + tl.arange(0, X_COLUMNS)
         step = tl.arange(0, X_STEP)
         total = tl.zeros((X_ROWS, X_COLUMNS), tl.float32)
         for start in range(0, o, X_STEP):
@@ -187,15 +193,15 @@ def _gradients(
                 total = total * (1 - value * value)
             elif before == "relu":
                 total = tl.where(value > 0, total, 0)
-        tl.store(of_x + at, total, mask=inside)
+        tl.store(x_gradient + at, total, mask=inside)
     else:
-        across_w: tl.constexpr = (i + W_COLUMNS - 1) // W_COLUMNS
+        tile_columns_w: tl.constexpr = (i + W_COLUMNS - 1) // W_COLUMNS
         tile = tl.program_id(0) - tiles_x
-        out = tile // across_w * W_ROWS + tl.arange(0, W_ROWS)
-        column_w = tile % across_w * W_COLUMNS + tl.arange(0, W_COLUMNS)
+        out = tile // tile_columns_w * W_ROWS + tl.arange(0, W_ROWS)
+        column_w = tile % tile_columns_w * W_COLUMNS + tl.arange(0, W_COLUMNS)
         step_w = tl.arange(0, W_STEP)
         total_w = tl.zeros((W_ROWS, W_COLUMNS), tl.float32)
-        seen = tl.zeros((W_ROWS, W_STEP), tl.float32)
+        bias_sum = tl.zeros((W_ROWS, W_STEP), tl.float32)
         for start in range(0, n, W_STEP):
             observation = start + step_w
             d_w = tl.load(
@@ -209,11 +215,11 @@ def _gradients(
                 other=0,
             )
             total_w = tl.dot(d_w, inputs, total_w)
-            seen += d_w.to(tl.float32)
+            bias_sum += d_w.to(tl.float32)
         tl.store(
-            of_weight + out[:, None] * i + column_w[None, :],
+            weight_gradient + out[:, None] * i + column_w[None, :],
             total_w,
             mask=(out < o)[:, None] & (column_w < i)[None, :],
         )
-        if tile % across_w == 0:
-            tl.store(of_bias + out, tl.sum(seen, 1), mask=out < o)
+        if tile % tile_columns_w == 0:
+            tl.store(bias_gradient + out, tl.sum(bias_sum, 1), mask=out < o)

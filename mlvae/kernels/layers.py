@@ -1,8 +1,6 @@
-"""Finds the linear layers of a traced model, and makes each with its activation one operation."""
+"""Replace the linear layers of a traced model, with their activations, by one operation each."""
 
 from __future__ import annotations
-
-from collections.abc import Callable
 
 import torch
 from torch import fx
@@ -12,26 +10,28 @@ from mlvae.kernels.dense import dense
 
 __all__ = ["with_dense_layers"]
 
-#: Functions that a traced model calls, by the name that a kernel has for them.
-FOLLOWING: dict[Callable, str] = {torch.tanh: "tanh", functional.relu: "relu"}
+#: Activations that a traced model calls, and their names in :mod:`mlvae.kernels.dense`.
+FOLLOWING: dict[object, str] = {torch.tanh: "tanh", functional.relu: "relu"}
 
-
-#: What begins and ends the autocast of a traced model.
-AUTOCASTS = {
+#: Calls that enter and leave an autocast region of a traced model.
+AUTOCASTS: dict[object, int] = {
     torch.amp.autocast_mode._enter_autocast: 1,
     torch.amp.autocast_mode._exit_autocast: -1,
 }
 
 
 def with_dense_layers(graph: fx.GraphModule, *, half: bool = False) -> fx.GraphModule:
-    """``graph`` itself, with :func:`~mlvae.kernels.dense.dense` in place of its linear layers.
+    """Replace linear layers of ``graph`` by :func:`~mlvae.kernels.dense.dense`, in place.
 
-    Those without a bias, and of inputs that are no matrix, stay as they are, and so do those that
-    a model runs under an autocast of its own.
+    A layer stays unchanged if it has no bias, if its input is not a matrix, or if the model runs
+    it in an autocast region of its own.
 
     Args:
-        graph: as ``torch.compile`` gives it to a backend.
-        half: multiply in bfloat16.
+        graph: the graph that ``torch.compile`` passes to a backend.
+        half: whether the layers multiply in bfloat16.
+
+    Returns:
+        ``graph`` itself.
 
     Example:
         >>> from torch import nn
@@ -41,10 +41,10 @@ def with_dense_layers(graph: fx.GraphModule, *, half: bool = False) -> fx.GraphM
         >>> torch.compile(layers, backend=backend)(torch.ones(4, 3)).dtype
         torch.bfloat16
     """
-    own_autocasts = 0
+    autocast_depth = 0
     for node in list(graph.graph.nodes):
-        own_autocasts += AUTOCASTS.get(node.target, 0)
-        if node.target is not functional.linear or own_autocasts or not _suits(node):
+        autocast_depth += AUTOCASTS.get(node.target, 0)
+        if node.target is not functional.linear or autocast_depth or not _is_dense(node):
             continue
         last, activation = node, "none"
         if len(node.users) == 1:
@@ -59,21 +59,25 @@ def with_dense_layers(graph: fx.GraphModule, *, half: bool = False) -> fx.GraphM
         if last is not node:
             graph.graph.erase_node(node)
     for node in graph.graph.nodes:
-        if node.target is dense and (behind := _only_layer_behind(node)):
+        if node.target is dense and (next_layer := _next_layer(node)):
             node.args = (*node.args[:5], True, half)
-            behind.args = (*behind.args[:4], node.args[3], *behind.args[5:])
+            next_layer.args = (*next_layer.args[:4], node.args[3], *next_layer.args[5:])
     graph.recompile()
     return graph
 
 
-def _suits(node: fx.Node) -> bool:
-    if len(node.args) != 3 or node.kwargs or not all(isinstance(a, fx.Node) for a in node.args):
+def _is_dense(node: fx.Node) -> bool:
+    """Return whether a linear layer has an input matrix, a weight and a bias."""
+    if len(node.args) != 3 or node.kwargs:
         return False
-    return node.args[0].meta["example_value"].ndim == 2
+    x, weight, bias = node.args
+    if not (isinstance(x, fx.Node) and isinstance(weight, fx.Node) and isinstance(bias, fx.Node)):
+        return False
+    return x.meta["example_value"].ndim == 2
 
 
-def _only_layer_behind(node: fx.Node) -> fx.Node | None:
-    """The layer that the outputs of another go to, if they go nowhere else."""
+def _next_layer(node: fx.Node) -> fx.Node | None:
+    """Return the layer whose input is the output of ``node``, if nothing else uses the output."""
     if len(node.users) != 1 or node.args[3] == "none":
         return None
     (user,) = node.users

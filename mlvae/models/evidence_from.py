@@ -1,4 +1,7 @@
-"""Whose evidence the content is inferred from, while training.
+"""Training options that infer the content from a part of the evidence of a group.
+
+Each function has the arguments ``(evidence, groups, generator)``: the evidence (N, C) of the
+observations, their groups, and the source of random draws (None is torch's default).
 
 Shapes: N observations, G groups, C content dimensions.
 """
@@ -14,39 +17,45 @@ __all__ = ["EVIDENCE_FROM", "fellow", "other_part", "others", "subset"]
 
 
 def subset(evidence: Evidence, groups: Groups, generator: torch.Generator | None) -> Evidence:
-    """Of each group (G, C), from a random subset of its members, one about as often as many.
+    """Return the evidence (G, C) of a random subset of the members of each group.
 
-    See :meth:`mlvae.Groups.random_subset` for their number.
+    :meth:`mlvae.Groups.random_subset` defines the distribution of its size.
     """
     return evidence.only(groups.random_subset(generator=generator)).accumulate(groups)
 
 
 def others(evidence: Evidence, groups: Groups, generator: torch.Generator | None) -> Evidence:
-    """Of each observation (N, C), from all the other members of its group; none if it is alone."""
+    """Return, per observation (N, C), the evidence of all other members of its group.
+
+    An observation without other members has no evidence.
+    """
     return evidence.leave_one_out(groups)
 
 
 def other_part(evidence: Evidence, groups: Groups, generator: torch.Generator | None) -> Evidence:
-    """Of each observation (N, C), from the part of its group that it is not in.
+    """Split each group at random in two parts, and return the evidence of the other part (N, C).
 
-    Every group is parted in two at random, of 1 to n - 1 members, few as often as many. None if it
-    is alone.
+    :meth:`mlvae.Groups.random_subset` with ``proper=True`` draws one of the parts, which has 1 to
+    n - 1 members. An observation without other members has no evidence.
     """
     inside = groups.random_subset(generator=generator, proper=True)
-    within = evidence.only(inside).accumulate(groups)
-    without = evidence.only(~inside).accumulate(groups)
-    here, mask = groups.index, inside[:, None]
+    first = evidence.only(inside).accumulate(groups)
+    second = evidence.only(~inside).accumulate(groups)
+    group, mask = groups.index, inside[:, None]
     return Evidence(
-        torch.where(mask, without.log_precision[here], within.log_precision[here]),
-        torch.where(mask, without.mean[here], within.mean[here]),
+        torch.where(mask, second.log_precision[group], first.log_precision[group]),
+        torch.where(mask, second.mean[group], first.mean[group]),
     )
 
 
 def fellow(evidence: Evidence, groups: Groups, generator: torch.Generator | None) -> Evidence:
-    """Of each observation (N, C), from one other member of its group; none if it is alone."""
-    chosen = evidence[groups.fellow_members(generator=generator)]
-    return chosen.only(groups.spread(groups.sizes) > 1)
+    """Return, per observation (N, C), the evidence of one other member of its group.
+
+    An observation without other members has no evidence.
+    """
+    members = evidence[groups.fellow_members(generator=generator)]
+    return members.only(groups.spread(groups.sizes) > 1)
 
 
-#: By the name that a model's ``evidence_from`` gives, besides "all".
+#: Functions by name, the values of a model's option ``evidence_from`` besides "all".
 EVIDENCE_FROM = {"subset": subset, "others": others, "other_part": other_part, "fellow": fellow}

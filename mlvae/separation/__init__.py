@@ -1,9 +1,9 @@
-"""Ways to keep the group out of the style, beyond what the bound asks for.
+"""Training costs that remove group information from the style, in addition to the bound.
 
-The bound of the Multi-Level VAE does not forbid a style that tells of its group. Where the style
-posterior reads only its own image, that costs at most what the group is worth in nats, and a
-decoder may use either. Each file has costs of one kind, in nats but for the kernel discrepancy;
-:class:`Separation` says which of them a model pays, and how much.
+The bound of the Multi-Level VAE does not penalise group information in the style. If the style
+posterior depends on its own image only, the penalty is at most the information about the group in
+nats, and the decoder may use content or style. The files define costs of one kind each. Costs are
+in nats, except the kernel discrepancy. :class:`Separation` has the weights of the costs.
 """
 
 from mlvae.separation.separation import Separation, Separators

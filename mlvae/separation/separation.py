@@ -1,4 +1,7 @@
-"""Which costs a model pays, besides its bound, for styles that tell of their groups."""
+"""Options and computation of the training costs against group information in the style.
+
+Shapes: N observations, G groups, C content and S style dimensions.
+"""
 
 from __future__ import annotations
 
@@ -38,28 +41,49 @@ class Costs(NamedTuple):
 
 @dataclass(frozen=True)
 class Separation:
-    r"""Weights of further costs while training; at 0, the default, the objective is the bound.
+    r"""Weights of training costs against group information in the style.
 
-    Each is added to minus the bound of a batch, summed over observations, before the mean over
-    groups: a weight says how many nats of the bound an observation may give up for a unit.
+    The loss of a batch is minus its bound plus the weighted costs, summed over observations and
+    divided by the number of groups:
+
+    .. math:: \frac{1}{G} \Big( -\sum_G \mathrm{ELBO}_G + \sum_k w_k \sum_i r_{k,i} \Big).
+
+    With all weights at 0, the default, the loss is that of the bound. The costs of observation i
+    in group G are
+
+    .. math::
+        r_\text{moments} &= \operatorname{KL}(N(m_G, \operatorname{diag} v_G) \,\|\, N(0, I)) \\
+        r_\text{mmd} &= \operatorname{MMD}^2(\{s_j\}_{j \in G}, p(s)) \\
+        r_\text{pair critic} &= 2 \log 2 - \operatorname{softplus}(-T(s_i, s_j))
+            - \operatorname{softplus}(T(s_i, s_l)) \\
+        r_\text{content critic} &= 2 \log 2 - \operatorname{softplus}(-T(s_i, c_i))
+            - \operatorname{softplus}(T(s_i, c_l)) \\
+        r_\text{swap} &= -\log q(c_i \mid \hat x(c_i, s_l))
+
+    where :math:`m_G` and :math:`v_G` are the mean and the variances of the styles of a group, j is
+    another member of G, l a random observation of the batch, T a critic, :math:`\hat x` the
+    decoded observation, and :math:`q(c \mid x)` the content posterior of one observation. All but
+    the MMD are in nats.
+
+    Warning:
+        A critic minimises its own loss with weight 1. Its weight multiplies the reversed gradient
+        of the style only, so the value of the loss contains minus the unweighted cost.
 
     Args:
-        moments: of the gap between mean and variances of each group's styles and those of the
-            prior (:func:`~mlvae.separation.matching.moment_gap`).
-        mmd: of the maximum mean discrepancy of each group's styles from the prior
-            (:func:`~mlvae.separation.matching.squared_mmd`).
-        pair_critic: of what a critic tells of two styles being of one group
+        moments: weight of the moment penalty (:func:`~mlvae.separation.matching.moment_gap`).
+        mmd: weight of the kernel penalty (:func:`~mlvae.separation.matching.squared_mmd`).
+        pair_critic: weight of the same-group discrimination penalty
             (:class:`~mlvae.separation.critics.PairCritic`).
-        content_critic: of what a critic tells of a style and a content belonging together
+        content_critic: weight of the style-content dependence penalty
             (:class:`~mlvae.separation.critics.ContentCritic`).
-        swap: of how badly the content is found again, once it has been decoded with the style of
-            another observation: minus the log-density of that content under the posterior of the
-            decoded image, in nats. It is the bound on the information that the image has of its
-            content (D. Barber, F. Agakov: The IM Algorithm. NeurIPS 2003); as a cycle through
-            content and swapped style it was proposed by A. H. Jha, S. Anand, M. Singh, V. S. R.
+        swap: weight of the swap penalty, the negative log-density of the content under the
+            posterior of its decoding with another style. Up to a constant, its negative is a lower
+            bound on the information about the content in the decoded image (D. Barber, F. Agakov:
+            The IM Algorithm. NeurIPS 2003). A. H. Jha, S. Anand, M. Singh, V. S. R.
             Veeravasarapu: Disentangling Factors of Variation with Cycle-Consistent Variational
-            Auto-Encoders. ECCV 2018, arXiv:1804.10469.
-        width: units in each of a critic's hidden layers.
+            Auto-Encoders. ECCV 2018, arXiv:1804.10469, proposed it as a cycle through content and
+            swapped style.
+        width: units of each hidden layer of a critic.
 
     Example:
         >>> Separation(content_critic=10.0).active
@@ -80,15 +104,15 @@ class Separation:
 
     @property
     def active(self) -> bool:
-        """Whether any cost has a weight."""
+        """Whether a cost has a weight above 0."""
         return any(getattr(self, field.name) for field in fields(self)[:-1])
 
 
 class Separators(nn.Module):
-    """The costs that have a weight, and the critics they need.
+    """The costs with a weight above 0, and their critics.
 
     Args:
-        separation: the weights.
+        separation: weights of the costs.
         content_dim: C.
         style_dim: S.
     """

@@ -1,4 +1,4 @@
-"""Evidence added up by one operation is evidence added up."""
+"""The fused accumulation of evidence against its formula."""
 
 import pytest
 import torch
@@ -6,40 +6,47 @@ import torch
 from mlvae import Groups
 from mlvae.accumulation import product
 from mlvae.gaussian import DiagonalGaussian
-from mlvae.kernels.accumulation import accumulated, worthwhile
+from mlvae.kernels.accumulation import accumulated, applies, worthwhile
+from mlvae.shares import Share
 
 
-def test_it_is_the_product_of_the_members_and_so_is_its_gradient():
+def test_it_equals_the_formula_in_values_gradients_and_second_gradients():
     torch.manual_seed(0)
-    labels = torch.randint(5, (40,))
-    groups = Groups.of(labels)
-    parameters = torch.randn(2, 40, 3, dtype=torch.float64).mul(20).requires_grad_()
-    along = torch.randn(2, groups.num_groups, 3)
-    expected = product(DiagonalGaussian(*parameters), groups)
-    found = accumulated(parameters[1], parameters[0], groups.index, groups.num_groups)
-    torch.testing.assert_close(found, (expected.log_variance, expected.mean))
-    gradients = [
-        torch.autograd.grad((values * along).sum(), parameters)[0]
-        for values in (
-            torch.stack(found).flip(0),
-            torch.stack((expected.mean, expected.log_variance)),
-        )
-    ]
-    torch.testing.assert_close(*gradients)
+    groups = Groups.of(torch.randint(5, (40,)))
+    parameters = torch.randn(2, 40, 3, dtype=torch.float64).mul(3).requires_grad_()
+    weights = torch.randn(2, groups.num_groups, 3, dtype=torch.float64)
+    formula = product(DiagonalGaussian(*parameters), groups)
+    fused = accumulated(parameters[1], parameters[0], groups.index, groups.num_groups)
+    results = []
+    for values in (torch.stack(fused), torch.stack((formula.log_variance, formula.mean))):
+        loss = (values.sin() * weights).sum()
+        (first,) = torch.autograd.grad(loss, parameters, create_graph=True)
+        (second,) = torch.autograd.grad(first.square().sum(), parameters)
+        results.append([values, first, second])
+    torch.testing.assert_close(*results)
+    assert results[0][2].any()
 
 
-def test_the_gradient_is_that_of_the_value():
+def test_gradients_agree_with_finite_differences():
     index = torch.tensor([0, 1, 0, 0, 1])
     values = [torch.randn(5, 2, dtype=torch.float64, requires_grad=True) for _ in range(2)]
     assert torch.autograd.gradcheck(lambda *v: accumulated(*v, index, 2), values)
+    assert torch.autograd.gradgradcheck(lambda *v: accumulated(*v, index, 2), values)
 
 
-@pytest.mark.filterwarnings("ignore:The .grad attribute:UserWarning")  # of the check itself
-def test_the_operation_keeps_to_what_it_declares():
+@pytest.mark.filterwarnings("ignore:The .grad attribute:UserWarning")  # raised by opcheck
+def test_the_custom_operation_passes_opcheck():
     values = [torch.randn(5, 2, requires_grad=True) for _ in range(2)]
     torch.library.opcheck(accumulated, (*values, torch.tensor([0, 1, 0, 0, 1]), 2))
 
 
-def test_it_is_for_cuda_devices():
+def test_it_is_for_compiled_models_on_cuda_devices(monkeypatch):
     assert not worthwhile(torch.zeros(10, 3), 2)
     assert not worthwhile(torch.empty(10, 3, device="meta"), 2)
+    monkeypatch.setattr("mlvae.kernels.accumulation.worthwhile", lambda mean, num_groups: True)
+    mean, groups = torch.zeros(3, 2), Groups.of([0, 1, 1])
+    assert not applies(mean, groups)  # an eager model
+    monkeypatch.setattr("torch.compiler.is_compiling", lambda: True)
+    assert applies(mean, groups)
+    share = Share(groups, rank=0, rows=torch.arange(3), num_rows=3, first_group=0, whole_groups=2)
+    assert not applies(mean, share)

@@ -1,4 +1,4 @@
-"""A linear layer as an operation of its own, and how it takes the place of others."""
+"""The fused linear layer, and the replacement of the layers of a traced model."""
 
 import pytest
 import torch
@@ -17,7 +17,7 @@ def leaves(*shapes, dtype=torch.float32):
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32, torch.float64])
 @pytest.mark.parametrize("activation", ACTIVATIONS)
-def test_it_is_the_layer_and_so_is_its_gradient(activation, dtype):
+def test_it_equals_the_formula_in_values_and_gradients(activation, dtype):
     half = dtype == torch.bfloat16
     x, weight, bias = leaves((30, 7), (5, 7), (5,), dtype=torch.float32 if half else dtype)
     y = dense(x, weight, bias, activation, half=half)
@@ -25,64 +25,77 @@ def test_it_is_the_layer_and_so_is_its_gradient(activation, dtype):
     rounding = 0.02 if half else 1e-6
     assert y.dtype == dtype
     assert (y - expected).norm() <= rounding * expected.norm()
-    along = torch.randn(y.shape).to(dtype)
-    found = torch.autograd.grad(y, (x, weight, bias), along)
-    wanted = torch.autograd.grad(expected, (x, weight, bias), along.to(x.dtype))
-    for mine, theirs in zip(found, wanted, strict=True):
-        assert mine.dtype == x.dtype
-        assert (mine - theirs).norm() <= rounding * theirs.norm()
+    direction = torch.randn(y.shape).to(dtype)
+    gradients = torch.autograd.grad(y, (x, weight, bias), direction)
+    references = torch.autograd.grad(expected, (x, weight, bias), direction.to(x.dtype))
+    for gradient, reference in zip(gradients, references, strict=True):
+        assert gradient.dtype == x.dtype
+        assert (gradient - reference).norm() <= rounding * reference.norm()
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_a_second_derivative_is_refused(activation):
+    x, weight, bias = leaves((6, 4), (3, 4), (3,))
+    y = dense(x, weight, bias, activation)
+    with pytest.raises(RuntimeError, match="create_graph=True"):
+        torch.autograd.grad(y.sum(), x, create_graph=True)
+    (gradient,) = torch.autograd.grad(y.sum(), x)  # the first derivative is still available
+    assert gradient.shape == x.shape
 
 
 @pytest.mark.parametrize("transposed", [False, True])
-def test_its_operations_keep_to_what_they_declare(transposed):
+def test_its_custom_operations_pass_opcheck(transposed):
     x, weight, bias = (leaf.detach().bfloat16() for leaf in leaves((6, 4), (3, 4), (3,)))
     gradient = torch.randn(6, 3).bfloat16()
     if transposed:
-        x, weight, gradient = (each.T.contiguous().T for each in (x, weight, gradient))
+        x, weight, gradient = (a.T.contiguous().T for a in (x, weight, gradient))
     torch.library.opcheck(_outputs, (x, weight, bias, "tanh"))
     for needs_x in (True, False):
         torch.library.opcheck(_gradients, (gradient, x, weight, needs_x, "tanh"))
 
 
 @pytest.mark.parametrize(
-    ("layer", "ours"),
+    ("layer", "triton"),
     [
-        ((256, 784, 500), True),  # of the author's recipe
-        ((10_000, 784, 500), True),  # rows that are not aligned
+        ((256, 784, 500), True),  # of the authors' recipe
+        ((10_000, 784, 500), True),  # rows without alignment
         ((10_000, 784, 512), False),
         ((256, 4096, 4096), False),
-        ((2_000_000, 784, 1500), False),  # more places than 32 bits count
+        ((2_000_000, 784, 1500), False),  # offsets above 32 bits
     ],
 )
-def test_large_layers_are_left_to_the_library_where_it_is_faster(layer, ours, monkeypatch):
+def test_large_aligned_layers_use_the_products_of_pytorch(layer, triton, monkeypatch):
     n, i, o = layer
     x, weight = (torch.empty(*s, dtype=torch.bfloat16, device="meta") for s in ((n, i), (o, i)))
     assert not _worthwhile(x, weight, most=2**31)
-    monkeypatch.setattr("mlvae.kernels.dense.OURS", ("meta",))
-    assert _worthwhile(x, weight, most=2**31) is ours
+    monkeypatch.setattr("mlvae.kernels.dense.TRITON_DEVICES", ("meta",))
+    assert _worthwhile(x, weight, most=2**31) is triton
 
 
 class Net(nn.Module):
-    """Two layers of one, the first of which is used twice if ``again``."""
+    """Two layers; with ``reuse``, the output of the first is used twice."""
 
-    def __init__(self, activation, again=False):
+    def __init__(self, activation, reuse=False):
         super().__init__()
         self.first, self.second = nn.Linear(6, 8), nn.Linear(8, 4)
-        self.activation, self.again = activation, again
+        self.activation, self.reuse = activation, reuse
 
     def forward(self, x):
         features = self.activation(self.first(x))
         y = self.second(features)
-        return y + features[:, :4] if self.again else y
+        return y + features[:, :4] if self.reuse else y
 
 
 def layers_of(net, x):
-    """The layers that were put in place, and outputs and gradients beside those of autocast."""
-    found = []
+    """The options of the replaced layers, and the results of the compiled and the eager model.
+
+    Results are the output and the gradients of the parameters under autocast.
+    """
+    layers = []
 
     def backend(graph, inputs):
         with_dense_layers(graph, half=True)
-        found.extend(node.args[3:6] for node in graph.graph.nodes if node.target is dense)
+        layers.extend(node.args[3:6] for node in graph.graph.nodes if node.target is dense)
         return torch._dynamo.lookup_backend("aot_eager")(graph, inputs)
 
     torch._dynamo.reset()
@@ -93,44 +106,44 @@ def layers_of(net, x):
             y = run(x)
         y.float().square().sum().backward()
         results.append([y.float(), *(p.grad.clone() for p in net.parameters())])
-    return found, *results
+    return layers, *results
 
 
 @pytest.mark.parametrize(
-    ("activation", "again", "expected"),
+    ("activation", "reuse", "expected"),
     [
         (nn.Tanh(), False, [("tanh", "none", True), ("none", "tanh", False)]),
         (nn.ReLU(), False, [("relu", "none", True), ("none", "relu", False)]),
-        # The slope of what is used elsewhere too is not the second layer's business.
+        # If the first output has a second use, the second layer cannot apply the slope.
         (nn.Tanh(), True, [("tanh", "none", False), ("none", "none", False)]),
         (nn.GELU(), False, [("none", "none", False), ("none", "none", False)]),
     ],
-    ids=["tanh", "relu", "twice", "gelu"],
+    ids=["tanh", "relu", "reused", "gelu"],
 )
-def test_layers_of_a_traced_model_are_found_with_what_follows_them(activation, again, expected):
+def test_layers_of_a_traced_model_are_replaced_with_their_activations(activation, reuse, expected):
     torch.manual_seed(0)
-    found, mine, theirs = layers_of(Net(activation, again), torch.randn(20, 6))
-    assert found == expected
-    for a, b in zip(mine, theirs, strict=True):
+    layers, compiled, eager = layers_of(Net(activation, reuse), torch.randn(20, 6))
+    assert layers == expected
+    for a, b in zip(compiled, eager, strict=True):
         assert (a - b).norm() <= 0.02 * b.norm()
 
 
 class Exact(Net):
-    """The same in float32, whoever asks for less."""
+    """The same in float32, whatever the autocast around it."""
 
     def forward(self, x):
         with torch.autocast("cpu", enabled=False):
             return super().forward(x)
 
 
-def test_a_model_that_asks_for_its_own_precision_gets_it():
-    found, (mine, *_), (theirs, *_) = layers_of(Exact(nn.Tanh()), torch.randn(20, 6))
-    assert found == []
-    torch.testing.assert_close(mine, theirs)
+def test_layers_in_an_autocast_region_of_the_model_are_not_replaced():
+    layers, (compiled, *_), (eager, *_) = layers_of(Exact(nn.Tanh()), torch.randn(20, 6))
+    assert layers == []
+    torch.testing.assert_close(compiled, eager)
 
 
 @pytest.mark.parametrize("bias", [True, False])
-def test_layers_without_bias_or_of_more_axes_stay_as_they_are(bias):
+def test_layers_without_bias_or_with_more_axes_are_not_replaced(bias):
     x = torch.randn(3, 5, 6) if bias else torch.randn(5, 6)
-    found, _, _ = layers_of(nn.Linear(6, 2, bias=bias), x)
-    assert found == []
+    layers, _, _ = layers_of(nn.Linear(6, 2, bias=bias), x)
+    assert layers == []

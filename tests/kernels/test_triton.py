@@ -1,4 +1,4 @@
-"""What the Triton kernels compute; on a device, tests/training/test_cuda.py does it."""
+"""The Triton kernels in the interpreter. tests/training/test_cuda.py runs them on a device."""
 
 import os
 import subprocess
@@ -10,8 +10,8 @@ import pytest
 
 
 @pytest.mark.skipif(find_spec("triton") is None, reason="Triton is not installed")
-def test_interpreted_the_kernels_are_the_formulas():
-    # In a process of its own: what has been imported by then is not interpreted.
+def test_the_interpreted_kernels_equal_the_formulas():
+    # In a new process, because the interpreter must be selected before Triton is imported.
     checks = Path(__file__).with_name("check_triton.py")
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(checks)]
     environment = {**os.environ, "TRITON_INTERPRET": "1", "PYTEST_ADDOPTS": ""}

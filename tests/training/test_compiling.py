@@ -91,7 +91,7 @@ def test_with_the_evidence_of_a_batch_as_one_operation_it_is_the_eager_model(
     small_model, monkeypatch, options
 ):
     asked = []
-    monkeypatch.setattr("mlvae.evidence.worthwhile", lambda *arguments: not asked.append(1))
+    monkeypatch.setattr("mlvae.kernels.accumulation.worthwhile", lambda *_: not asked.append(1))
     model = small_model(**options).train()
     forward = compiled(model, one_size=True, backend="aot_eager")
     assert_as_eager(model, forward, ([0, 0, 1, 1, 2, 2],))

@@ -338,7 +338,7 @@ def test_the_largest_of_few_groups_is_found_by_comparison(monkeypatch):
     values, index = torch.randn(500, 3, device="cuda"), torch.arange(500, device="cuda") % 7
     groups = mlvae.Groups(index)
     compared = groups.max(values)
-    monkeypatch.setattr("mlvae.groups.MOST_COMPARED", 0)
+    monkeypatch.setattr("mlvae.kernels.segment.MOST_COMPARISONS", 0)
     assert torch.equal(compared, groups.max(values))
 
 
