@@ -20,9 +20,9 @@ from mlvae.mixture import GroupMixture
 
 __all__ = [
     "ACCUMULATIONS",
-    "OF_EVIDENCE",
-    "OF_POSTERIORS",
-    "SUMS",
+    "EVIDENCE_RULES",
+    "POSTERIOR_RULES",
+    "SUM_RULES",
     "Posterior",
     "mean",
     "mixture",
@@ -185,15 +185,15 @@ def with_prior(evidence: Evidence) -> DiagonalGaussian:
 
 
 #: Rules that are functions of the sum of the members' evidence, and these functions.
-OF_EVIDENCE = {"product": Evidence.posterior, "prior_product": with_prior}
+EVIDENCE_RULES = {"product": Evidence.posterior, "prior_product": with_prior}
 
 #: Rules under which the posterior of a single observation differs from the encoder's output. For
 #: each, the rule that accumulates these posteriors to the same result. The prior is in each of
 #: the posteriors, and the second rule counts it once.
-OF_POSTERIORS = {"prior_product": "prior_corrected"}
+POSTERIOR_RULES = {"prior_product": "prior_corrected"}
 
 #: Rules that need sums over a group alone, so that its members may be on several ranks.
-SUMS = ("product", "prior_product", "prior_corrected", "mean")
+SUM_RULES = ("product", "prior_product", "prior_corrected", "mean")
 
 #: Accumulation rules by name, the values of a model's option ``accumulation``.
 ACCUMULATIONS = {

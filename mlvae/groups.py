@@ -215,21 +215,21 @@ class Groups:
         """Gather the row of ``values`` (G, ...) of each observation's group: (N, ...)."""
         return values.index_select(0, self.index)
 
-    def once(self, values: Tensor) -> Tensor:
+    def count_once(self, values: Tensor) -> Tensor:
         """Return ``values`` (G, ...) for a loss that is summed over ranks: here unchanged.
 
         In :class:`mlvae.shares.SpanningShare`, all ranks but one return zeros.
         """
         return values
 
-    def everywhere(self, total: Tensor) -> Tensor:
+    def all_reduce(self, total: Tensor) -> Tensor:
         """Return the all-reduce sum of ``total`` () over ranks: here ``total`` itself.
 
         See :class:`mlvae.shares.Share`.
         """
         return total
 
-    def part(self, cost: Tensor) -> Tensor:
+    def rank_share(self, cost: Tensor) -> Tensor:
         """Return this process's part of a ``cost`` () of the whole batch: here all of it.
 
         See :class:`mlvae.shares.Share`.

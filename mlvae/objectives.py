@@ -180,14 +180,14 @@ class GroupELBO(nn.Module):
             InputError: in training mode with ``batch_groups="parts"``, if the groups have no
                 origin in the data.
         """
-        content_kl = groups.once(content_kl)
+        content_kl = groups.count_once(content_kl)
         parts = self.training and self.batch_groups == "parts"
         part = _part_of_data(groups, content_kl.dtype) if parts else None
         style, content = style_kl.sum(), (content_kl if part is None else part * content_kl).sum()
         if self.style_capacity is not None:
             style = _gap(style, self.style_capacity * len(style_kl), groups)
         if self.content_capacity is not None:
-            number = groups.once(torch.ones_like(content_kl) if part is None else part).sum()
+            number = groups.count_once(torch.ones_like(content_kl) if part is None else part).sum()
             content = _gap(content, self.content_capacity * number, groups)
         style, content = (
             _times(self.style_kl_weight, style),
@@ -198,7 +198,7 @@ class GroupELBO(nn.Module):
         else:
             kl = style + content
         with torch.no_grad():
-            elbo = groups.once(groups.sum(log_likelihood - style_kl)) - content_kl
+            elbo = groups.count_once(groups.sum(log_likelihood - style_kl)) - content_kl
         return Objective(
             losses={"model": (kl - log_likelihood.sum()) / groups.num_groups},
             per_observation={"log_likelihood": log_likelihood, "style_kl": style_kl},
@@ -214,7 +214,7 @@ def _gap(total: Tensor, capacity: Tensor | float, groups: Groups) -> Tensor:
 
     Several processes that hold one batch return their shares of the difference.
     """
-    return groups.part(groups.everywhere(total - capacity).abs())
+    return groups.rank_share(groups.all_reduce(total - capacity).abs())
 
 
 def _times(weight: float, total: Tensor) -> Tensor:

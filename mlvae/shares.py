@@ -70,16 +70,16 @@ class Share(Groups):
         groups = ShareGenerator(whole, group_rows, self.whole_groups, own=self.rank)
         return ShareGenerator(whole, self.rows, self.num_rows, own=self.rank, groups=groups)
 
-    def everywhere(self, total: Tensor) -> Tensor:
+    def all_reduce(self, total: Tensor) -> Tensor:
         """Return the all-reduce sum of ``total`` () over the ranks that count. A collective."""
         return sum_over_ranks(total * self.counts)
 
-    def part(self, cost: Tensor) -> Tensor:
+    def rank_share(self, cost: Tensor) -> Tensor:
         """Divide a ``cost`` () of the whole batch by the number of ranks that count. A collective.
 
         Each of these ranks computes the whole cost, and their losses are summed.
         """
-        return cost / self.everywhere(torch.ones_like(cost))
+        return cost / self.all_reduce(torch.ones_like(cost))
 
     def whole(self, values: Tensor) -> tuple[Tensor, Groups]:
         """Gather ``values`` (n, ...) of all ranks: (N, ...), and return the groups of all rows.
@@ -129,14 +129,14 @@ class SpanningShare(Share):
         distributed.all_reduce(largest, distributed.ReduceOp.MAX)
         return largest
 
-    def once(self, values: Tensor) -> Tensor:
+    def count_once(self, values: Tensor) -> Tensor:
         """Return ``values`` (G, ...) on rank 0 and zeros elsewhere: the all-reduce counts once."""
         # A product, not a branch: all ranks must run the same backward pass.
         return values * self.counts_groups
 
     def own_groups(self, values: Tensor) -> Tensor:
-        """Return ``values`` (G, ...) on rank 0 and zeros elsewhere, as :meth:`once` does."""
-        return self.once(values)
+        """Return ``values`` (G, ...) on rank 0 and zeros elsewhere, as :meth:`count_once` does."""
+        return self.count_once(values)
 
 
 def sum_over_ranks(values: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ import torch
 from mlvae import DiagonalGaussian, Groups
 from mlvae.accumulation import (
     ACCUMULATIONS,
-    OF_POSTERIORS,
+    POSTERIOR_RULES,
     prior_corrected,
     prior_product,
     product,
@@ -191,7 +191,7 @@ def test_prior_product_is_exact_bayes_if_the_encoder_computes_likelihoods():
 def test_posteriors_of_single_observations_accumulate_to_the_same_result(name: str):
     q, groups = posteriors(11), Groups(LABELS)
     single = ACCUMULATIONS[name](q, Groups.singletons(11))
-    second_rule = ACCUMULATIONS[OF_POSTERIORS.get(name, name)]  # it counts the prior once
+    second_rule = ACCUMULATIONS[POSTERIOR_RULES.get(name, name)]  # it counts the prior once
     posterior = second_rule(DiagonalGaussian(single.mean, single.log_variance), groups)
     assert_same(posterior, ACCUMULATIONS[name](q, groups))
 

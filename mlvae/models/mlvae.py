@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mlvae.accumulation import ACCUMULATIONS, OF_EVIDENCE, OF_POSTERIORS, SUMS, Posterior
+from mlvae.accumulation import ACCUMULATIONS, EVIDENCE_RULES, POSTERIOR_RULES, SUM_RULES, Posterior
 from mlvae.batch import Batch
 from mlvae.errors import InputError, check_choice, check_flag, check_integer
 from mlvae.evidence import Evidence
@@ -64,10 +64,10 @@ class MLVAEOptions:
         check_flag("style_given_content", self.style_given_content)
         if not isinstance(self.separation, Separation):
             raise InputError(f"separation must be Separation(...), not {self.separation!r}")
-        if self.evidence_from != "all" and self.accumulation not in OF_EVIDENCE:
+        if self.evidence_from != "all" and self.accumulation not in EVIDENCE_RULES:
             raise InputError(
                 f"evidence_from={self.evidence_from} needs accumulation="
-                f"{' or '.join(OF_EVIDENCE)}, not {self.accumulation!r}"
+                f"{' or '.join(EVIDENCE_RULES)}, not {self.accumulation!r}"
             )
         if self.content_per_member and self.content_draw == "group":
             raise InputError(
@@ -194,12 +194,12 @@ class MLVAE(nn.Module):
     def pooling(self) -> dict[str, str]:
         """The rule that makes the content of a set from the contents of single observations."""
         rule = self.options.accumulation
-        return {"content": OF_POSTERIORS.get(rule, rule)}
+        return {"content": POSTERIOR_RULES.get(rule, rule)}
 
     @property
     def spans_ranks(self) -> bool:
         """Whether the rule needs sums over a group alone, so that members may be on any rank."""
-        return self.options.accumulation in SUMS and self.options.evidence_from == "all"
+        return self.options.accumulation in SUM_RULES and self.options.evidence_from == "all"
 
     def forward(self, batch: Batch, *, generator: torch.Generator | None = None) -> Objective:
         """The bound of each group of a batch, from one sample of every latent.
@@ -263,7 +263,7 @@ class MLVAE(nn.Module):
             return self.rule(member_q, groups)
         source = EVIDENCE_FROM[self.options.evidence_from]
         chosen = source(Evidence.of(member_q), groups, generator)
-        return OF_EVIDENCE[self.options.accumulation](chosen)
+        return EVIDENCE_RULES[self.options.accumulation](chosen)
 
     def _recognise(self, content: Tensor, style: Tensor) -> DiagonalGaussian:
         """The content posteriors (N, C) of decoded observations."""

@@ -158,7 +158,7 @@ class Separators(nn.Module):
         )
         per_observation = {name: v[groups.rows] for name, v in costs.per_observation.items()}
         per_group = {name: groups.own_groups(v) for name, v in costs.per_group.items()}
-        return objective.plus(groups.part(costs.total), per_observation, per_group)
+        return objective.plus(groups.rank_share(costs.total), per_observation, per_group)
 
     def _costs(
         self,

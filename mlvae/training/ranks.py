@@ -32,7 +32,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor, distributed, nn
 
-from mlvae.accumulation import SUMS
+from mlvae.accumulation import SUM_RULES
 from mlvae.batch import Batch
 from mlvae.data import Plan
 from mlvae.data.sharing import share
@@ -220,7 +220,7 @@ def check_shared(model: nn.Module, ranks: Ranks, *, span: bool) -> None:
     if ranks.several and span and not traits(model).spans_ranks:
         raise InputError(
             "batching.span_ranks needs a model that adds the evidence of all members: MLVAE with "
-            f"evidence_from=all and accumulation={', '.join(SUMS[:-1])} or {SUMS[-1]}; set it to "
+            f"evidence_from=all and accumulation={', '.join(SUM_RULES[:-1])} or {SUM_RULES[-1]}; set it to "
             "false"
         )
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from mlvae import Batch, GroupedData, Groups, InputError
-from mlvae.accumulation import ACCUMULATIONS, OF_EVIDENCE
+from mlvae.accumulation import ACCUMULATIONS, EVIDENCE_RULES
 from mlvae.evaluation import accumulate_sets, importance_weighted_bound
 from mlvae.mixture import GroupMixture
 
@@ -95,7 +95,7 @@ def test_the_importance_weighted_bound_of_a_mixture_increases_with_draws(small_m
 # Bad input
 
 
-@pytest.mark.parametrize("rule", sorted(set(ACCUMULATIONS) - set(OF_EVIDENCE)))
+@pytest.mark.parametrize("rule", sorted(set(ACCUMULATIONS) - set(EVIDENCE_RULES)))
 def test_evidence_from_some_members_needs_an_additive_rule(small_model, rule):
     match = f"evidence_from=others .*product or prior_product.*{rule}"
     with pytest.raises(InputError, match=match):
