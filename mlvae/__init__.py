@@ -5,11 +5,10 @@ from mlvae.batch import Batch
 from mlvae.data import GroupedData
 from mlvae.errors import Diverged, InputError, RankLost
 from mlvae.evidence import Evidence
-from mlvae.gaussian import DiagonalGaussian
 from mlvae.groups import Groups
 from mlvae.models import build
 from mlvae.objectives import Objective
-from mlvae.point import Point
+from mlvae.posteriors import DiagonalGaussian, Point
 from mlvae.training import Adam, Reports, Speed, Torch, Warmup, load, train
 from mlvae.version import __version__
 

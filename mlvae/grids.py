@@ -13,8 +13,8 @@ from torch.nn import functional
 
 from mlvae.batch import Batch
 from mlvae.data.grouped import GroupedData
-from mlvae.family import Family
 from mlvae.models.protocol import Model, has_codes
+from mlvae.posteriors import Family
 
 __all__ = [
     "accumulation_grid",

@@ -89,7 +89,7 @@ def test_an_epoch_of_parts_adds_up_to_the_bounds_of_all_groups_of_the_data(batch
 @pytest.mark.parametrize("span", [False, True])
 def test_the_losses_of_shares_add_up_to_that_of_the_batch(span, monkeypatch):
     # What spanning shares sum over ranks is only for reports here; the loss needs no sums.
-    monkeypatch.setattr("mlvae.shares.sum_over_ranks", lambda values: values)
+    monkeypatch.setattr("mlvae.groups.shares.sum_over_ranks", lambda values: values)
     values, objective = terms(), GroupELBO(batch_groups="parts").double()
     whole = plan(BATCHINGS[2])
     shares = [share(whole, rank=rank, ranks=3, span=span) for rank in range(3)]

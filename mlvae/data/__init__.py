@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from inspect import signature
 
-from mlvae.data.arrays import arrays
 from mlvae.data.augmentation import GroupWarp
 from mlvae.data.batching import Grouped, Plan, Shuffled
-from mlvae.data.digits import digits
-from mlvae.data.faces import celeba, faces, lfw, omniglot, yale_b
-from mlvae.data.glyphs import glyphs
+from mlvae.data.collections.stored import StoredImages
 from mlvae.data.grouped import GroupedData
-from mlvae.data.mnist import fashion_mnist, mnist
+from mlvae.data.sources.arrays import arrays
+from mlvae.data.sources.digits import digits
+from mlvae.data.sources.faces import celeba, faces, lfw, omniglot, yale_b
+from mlvae.data.sources.glyphs import glyphs
+from mlvae.data.sources.mnist import fashion_mnist, mnist
+from mlvae.data.sources.sprite_pairs import sprite_pairs
+from mlvae.data.sources.sprites import sprites
 from mlvae.data.splits import Splits, split
-from mlvae.data.sprite_pairs import sprite_pairs
-from mlvae.data.sprites import sprites
-from mlvae.data.stored import StoredImages
 from mlvae.errors import check_choice
 
 __all__ = [

@@ -18,9 +18,8 @@ from torch import Tensor
 from mlvae.batch import Batch
 from mlvae.data.grouped import GroupedData
 from mlvae.errors import InputError, check_choice, check_flag, check_integer
-from mlvae.groups import Groups
+from mlvae.groups import Groups, Origin
 from mlvae.observations import as_floats
-from mlvae.origin import Origin
 
 __all__ = ["Block", "Grouped", "Plan", "Shuffled"]
 

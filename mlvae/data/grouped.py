@@ -14,11 +14,10 @@ import torch
 from torch import Tensor
 
 from mlvae.batch import Batch
-from mlvae.data.stored import StoredImages
+from mlvae.data.collections.stored import StoredImages
 from mlvae.errors import InputError, check_choice
-from mlvae.groups import Groups, label_index
+from mlvae.groups import Groups, Origin, label_index
 from mlvae.observations import as_floats, as_tensor
-from mlvae.origin import Origin
 
 __all__ = ["GroupedData"]
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from mlvae.batch import Batch
 from mlvae.data.batching import Plan
-from mlvae.shares import Share, SpanningShare
+from mlvae.groups import Share, SpanningShare
 
 __all__ = ["SharedPlan", "share"]
 
@@ -26,7 +26,7 @@ class SharedPlan(Plan):
         whole: the plan of whole batches.
         place: place of each observation in its whole batch, (n,).
         first_group: for each batch, the number of the share's first group in the whole batch.
-        counts: for each batch, False if the share is borrowed; see :class:`~mlvae.shares.Share`.
+        counts: for each batch, False if the share is borrowed; see :class:`~mlvae.groups.shares.Share`.
         span: whether the members of a group are on several ranks.
     """
 

@@ -6,7 +6,8 @@ The questions are :class:`Separation`, :class:`Unseen`, :class:`Factors`, :class
 """
 
 from mlvae.evaluation.answer import Answer, Estimate, Figure, Table
-from mlvae.evaluation.codes import (
+from mlvae.evaluation.evaluate import QUESTIONS, evaluate
+from mlvae.evaluation.measures.codes import (
     accumulate_sets,
     disjoint_sets,
     encode,
@@ -14,15 +15,8 @@ from mlvae.evaluation.codes import (
     principal_components,
     representations,
 )
-from mlvae.evaluation.disentanglement import Disentanglement
-from mlvae.evaluation.embedding import Embedding
-from mlvae.evaluation.evaluate import QUESTIONS, evaluate
-from mlvae.evaluation.factors import Factors
-from mlvae.evaluation.fidelity import Fidelity
-from mlvae.evaluation.importance import importance_weighted_bound
-from mlvae.evaluation.likelihood import Likelihood
-from mlvae.evaluation.manipulation import Manipulation
-from mlvae.evaluation.metrics import (
+from mlvae.evaluation.measures.importance import importance_weighted_bound
+from mlvae.evaluation.measures.metrics import (
     beta_vae_score,
     dci,
     factor_vae_score,
@@ -30,12 +24,18 @@ from mlvae.evaluation.metrics import (
     modularity,
     sap,
 )
-from mlvae.evaluation.nearest import n_shot_accuracy
-from mlvae.evaluation.probes import entropy, probe, probe_sets
-from mlvae.evaluation.separation import Separation
+from mlvae.evaluation.measures.nearest import n_shot_accuracy
+from mlvae.evaluation.measures.probes import entropy, probe, probe_sets
+from mlvae.evaluation.measures.verification import verification
+from mlvae.evaluation.questions.disentanglement import Disentanglement
+from mlvae.evaluation.questions.embedding import Embedding
+from mlvae.evaluation.questions.factors import Factors
+from mlvae.evaluation.questions.fidelity import Fidelity
+from mlvae.evaluation.questions.likelihood import Likelihood
+from mlvae.evaluation.questions.manipulation import Manipulation
+from mlvae.evaluation.questions.separation import Separation
+from mlvae.evaluation.questions.unseen import Unseen
 from mlvae.evaluation.subject import Subject
-from mlvae.evaluation.unseen import Unseen
-from mlvae.evaluation.verification import verification
 
 __all__ = [
     "QUESTIONS",

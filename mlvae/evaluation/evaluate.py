@@ -19,15 +19,15 @@ from torch import nn
 from mlvae.data import Grouped, GroupedData, Shuffled, Splits
 from mlvae.errors import InputError, check_integer, check_part
 from mlvae.evaluation import report
-from mlvae.evaluation.disentanglement import Disentanglement
-from mlvae.evaluation.embedding import Embedding
-from mlvae.evaluation.factors import Factors
-from mlvae.evaluation.fidelity import Fidelity
-from mlvae.evaluation.likelihood import Likelihood
-from mlvae.evaluation.manipulation import Manipulation
-from mlvae.evaluation.separation import Separation
+from mlvae.evaluation.questions.disentanglement import Disentanglement
+from mlvae.evaluation.questions.embedding import Embedding
+from mlvae.evaluation.questions.factors import Factors
+from mlvae.evaluation.questions.fidelity import Fidelity
+from mlvae.evaluation.questions.likelihood import Likelihood
+from mlvae.evaluation.questions.manipulation import Manipulation
+from mlvae.evaluation.questions.separation import Separation
+from mlvae.evaluation.questions.unseen import Unseen
 from mlvae.evaluation.subject import Subject, known_splits
-from mlvae.evaluation.unseen import Unseen
 from mlvae.models import VAE
 from mlvae.version import __version__
 

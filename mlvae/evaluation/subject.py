@@ -9,7 +9,7 @@ import torch
 
 from mlvae.data import Grouped, GroupedData, Shuffled, Splits
 from mlvae.errors import InputError
-from mlvae.evaluation.codes import Representation, pixels, representations
+from mlvae.evaluation.measures.codes import Representation, pixels, representations
 from mlvae.models import build, traits
 from mlvae.training.checks import with_needs
 from mlvae.training.seeding import seeded

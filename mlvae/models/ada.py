@@ -10,14 +10,14 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from mlvae.accumulation import mean, product
 from mlvae.batch import Batch
 from mlvae.errors import InputError, check_choice
-from mlvae.gaussian import DiagonalGaussian
+from mlvae.evidence.rules import mean, product
 from mlvae.groups import Groups
 from mlvae.models.protocol import takes_options
 from mlvae.models.vae import VAE, VAEOptions
 from mlvae.objectives import Objective
+from mlvae.posteriors import DiagonalGaussian
 
 __all__ = ["AdaVAE", "AdaVAEOptions", "shared_dimensions"]
 

@@ -15,8 +15,6 @@ from torch import Tensor, nn
 
 from mlvae.batch import Batch
 from mlvae.errors import InputError, check_integer, check_number
-from mlvae.family import Family
-from mlvae.gaussian import DiagonalGaussian
 from mlvae.likelihoods import Bernoulli, Likelihood
 from mlvae.models.decoder import build_decoder, check_parts
 from mlvae.models.latents import Latents, side_by_side
@@ -24,7 +22,7 @@ from mlvae.models.protocol import config_of, takes_options
 from mlvae.networks import MLP, Network
 from mlvae.objectives import GroupELBO, Objective
 from mlvae.observations import as_observations, check_shape
-from mlvae.point import Point
+from mlvae.posteriors import DiagonalGaussian, Family, Point
 
 __all__ = ["ConditionalVAE", "ConditionalVAEOptions"]
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from mlvae.errors import InputError
-from mlvae.family import Family, GroupFamily
+from mlvae.posteriors import Family, GroupFamily
 
 __all__ = ["Latents", "side_by_side", "values_of"]
 

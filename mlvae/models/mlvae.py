@@ -13,22 +13,27 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mlvae.accumulation import ACCUMULATIONS, EVIDENCE_RULES, POSTERIOR_RULES, SUM_RULES, Posterior
 from mlvae.batch import Batch
+from mlvae.costs import Separation, Separators
 from mlvae.errors import InputError, check_choice, check_flag, check_integer
 from mlvae.evidence import Evidence
-from mlvae.family import Family
-from mlvae.gaussian import DiagonalGaussian
+from mlvae.evidence.rules import (
+    ACCUMULATIONS,
+    EVIDENCE_RULES,
+    POSTERIOR_RULES,
+    SUM_RULES,
+    Posterior,
+)
+from mlvae.evidence.sources import EVIDENCE_FROM
 from mlvae.groups import Groups
 from mlvae.likelihoods import Bernoulli, Likelihood
 from mlvae.models.decoder import build_decoder, check_parts
-from mlvae.models.evidence_from import EVIDENCE_FROM
 from mlvae.models.latents import Latents, side_by_side, values_of
 from mlvae.models.protocol import config_of, takes_options
 from mlvae.networks import MLP, Network
 from mlvae.objectives import GroupELBO, Objective
 from mlvae.observations import as_observations, check_shape
-from mlvae.separation import Separation, Separators
+from mlvae.posteriors import DiagonalGaussian, Family
 
 __all__ = ["MLVAE", "MLVAEOptions"]
 
@@ -100,7 +105,7 @@ class MLVAE(nn.Module):
         network: builds the encoders and the decoder.
         likelihood: the observation model p(x | c, s).
         accumulation: the rule that makes q(c | x_G) from the members' q(c | x_i), by its name in
-            :mod:`mlvae.accumulation`. "product" is the paper's. "prior_product" has the prior as
+            :mod:`mlvae.evidence.rules`. "product" is the paper's. "prior_product" has the prior as
             one more factor. "prior_corrected" counts the prior of all factors once. "mean" is the
             GVAE's. "mixture" is the uniform mixture; its content KL is an upper bound, so the
             objective is still a lower bound.
@@ -294,7 +299,7 @@ class MLVAE(nn.Module):
                 None: every observation is a group of one.
 
         Returns:
-            Gaussians, or a :class:`mlvae.mixture.GroupMixture` under the rule "mixture".
+            Gaussians, or a :class:`mlvae.posteriors.mixture.GroupMixture` under the rule "mixture".
         """
         x = as_observations(x, self.shape, self)
         groups = Groups.singletons(len(x)) if groups is None else Groups.of(groups)

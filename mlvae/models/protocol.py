@@ -18,10 +18,10 @@ import torch
 from torch import Tensor, nn
 
 from mlvae.batch import Batch
-from mlvae.family import Family
 from mlvae.likelihoods import Likelihood
 from mlvae.objectives import Objective
 from mlvae.parts import to_config
+from mlvae.posteriors import Family
 
 __all__ = ["Model", "Traits", "config_of", "has_codes", "takes_options", "traits"]
 

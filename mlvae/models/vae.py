@@ -15,7 +15,6 @@ from torch import Tensor, nn
 
 from mlvae.batch import Batch
 from mlvae.errors import check_integer, check_number
-from mlvae.gaussian import DiagonalGaussian
 from mlvae.groups import Groups
 from mlvae.likelihoods import Bernoulli, Likelihood
 from mlvae.models.decoder import build_decoder, check_parts
@@ -24,6 +23,7 @@ from mlvae.models.protocol import config_of, takes_options
 from mlvae.networks import MLP, Network
 from mlvae.objectives import ELBO, Objective
 from mlvae.observations import as_observations, check_shape
+from mlvae.posteriors import DiagonalGaussian
 
 __all__ = ["VAE", "VAEOptions"]
 

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from mlvae.family import Family, Head
-from mlvae.gaussian import DiagonalGaussian
+from mlvae.posteriors import DiagonalGaussian
+from mlvae.posteriors.family import Family, Head
 
 __all__ = ["ACTIVATIONS", "ConditionalEncoder", "Decoder", "Encoder", "SeparateEncoders"]
 

@@ -15,8 +15,6 @@ import torch
 from torch import Tensor, nn
 
 from mlvae.errors import InputError, check_choice, check_flag, check_integer, check_number
-from mlvae.family import Head
-from mlvae.gaussian import DiagonalGaussian
 from mlvae.networks.coders import (
     ACTIVATIONS,
     ConditionalEncoder,
@@ -25,6 +23,8 @@ from mlvae.networks.coders import (
     SeparateEncoders,
 )
 from mlvae.parts import take_lists
+from mlvae.posteriors import DiagonalGaussian
+from mlvae.posteriors.family import Head
 
 __all__ = ["Conv", "Halving", "Residual"]
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from mlvae.family import Head
-from mlvae.gaussian import DiagonalGaussian
 from mlvae.networks.coders import ConditionalEncoder, Decoder, Encoder, SeparateEncoders
 from mlvae.networks.conv import Conv
 from mlvae.networks.mlp import MLP
 from mlvae.parts import take_lists
+from mlvae.posteriors import DiagonalGaussian
+from mlvae.posteriors.family import Head
 
 __all__ = ["ConvMLP"]
 

@@ -11,8 +11,6 @@ import torch
 from torch import nn
 
 from mlvae.errors import check_choice, check_flag, check_integer
-from mlvae.family import Head
-from mlvae.gaussian import DiagonalGaussian
 from mlvae.networks.coders import (
     ACTIVATIONS,
     ConditionalEncoder,
@@ -21,6 +19,8 @@ from mlvae.networks.coders import (
     SeparateEncoders,
 )
 from mlvae.parts import take_lists
+from mlvae.posteriors import DiagonalGaussian
+from mlvae.posteriors.family import Head
 
 __all__ = ["MLP"]
 

@@ -32,17 +32,17 @@ from mlvae.training.checks import (
     check_precision,
     resolve_device,
 )
-from mlvae.training.compiling import check_compile
 from mlvae.training.interrupt import Interrupt
 from mlvae.training.monitor import Monitor, how_to_continue
 from mlvae.training.optimizer import OPTIMIZERS, Adam, Recipe
-from mlvae.training.plans import Plans
 from mlvae.training.ranks import check_shared, join
 from mlvae.training.run import claim, held, new_name, undone_on_failure, write_config
 from mlvae.training.settings import Reports, Speed, Warmup
+from mlvae.training.speed.compiling import check_compile
+from mlvae.training.speed.plans import Plans
+from mlvae.training.speed.stepper import Stepper
 from mlvae.training.state import TrainingState
 from mlvae.training.step import StepParts
-from mlvae.training.stepper import Stepper
 from mlvae.training.validation import evaluate_bound
 
 __all__ = ["Result", "train", "training_step"]

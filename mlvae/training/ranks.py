@@ -12,7 +12,7 @@ ranks and any shares. The noise is also the same (:mod:`mlvae.noise`). A checkpo
 on the ranks. Two things differ from one process: each rank draws its own dropout, and batch
 normalisation uses the statistics of each rank's share (its running averages are means over ranks).
 Memory and time are divided between groups, or with ``batching.span_ranks`` between observations
-(:class:`mlvae.shares.SpanningShare`). In the first case, ranks beyond the number of groups of a
+(:class:`mlvae.groups.shares.SpanningShare`). In the first case, ranks beyond the number of groups of a
 batch are idle.
 
 Rank 0 writes the run. Every rank reads the data, and the run that is resumed, so their folders
@@ -32,14 +32,13 @@ from typing import TypeVar
 import torch
 from torch import Tensor, distributed, nn
 
-from mlvae.accumulation import SUM_RULES
 from mlvae.batch import Batch
 from mlvae.data import Plan
 from mlvae.data.sharing import share
 from mlvae.errors import InputError, RankLost
-from mlvae.groups import Groups
+from mlvae.evidence.rules import SUM_RULES
+from mlvae.groups import Groups, Share
 from mlvae.models.protocol import traits
-from mlvae.shares import Share
 
 __all__ = ["Ranks", "check_shared", "join"]
 
@@ -213,7 +212,7 @@ def check_shared(model: nn.Module, ranks: Ranks, *, span: bool) -> None:
     Args:
         model: the model; see :attr:`mlvae.models.Traits.spans_ranks`. The loss of a model of your
             own must be a mean over ``count``, of terms of single groups. For terms that compare
-            groups see :meth:`mlvae.shares.Share.whole`.
+            groups see :meth:`mlvae.groups.shares.Share.whole`.
         ranks: the processes that train together.
         span: whether the members of a group are on several ranks.
     """

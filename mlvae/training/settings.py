@@ -33,7 +33,7 @@ class Speed:
             must draw its noise from the generator that it receives.
         compile: compile the forward pass and its gradient, and on a CUDA device the update. This
             takes up to a minute. On a CPU, fully connected networks gain a tenth, and
-            convolutional ones lose. See :mod:`mlvae.training.compiling`.
+            convolutional ones lose. See :mod:`mlvae.training.speed.compiling`.
     """
 
     precision: str = "float32"

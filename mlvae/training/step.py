@@ -12,13 +12,13 @@ import torch
 from torch import Tensor, nn
 
 from mlvae.groups import Groups
-from mlvae.training.compiling import compiled
 from mlvae.training.optimizer import Recipe
 from mlvae.training.players import players_of
 from mlvae.training.ranks import Ranks
 from mlvae.training.settings import Speed
+from mlvae.training.speed.compiling import compiled
+from mlvae.training.speed.update import CompiledUpdate, Update, compilable
 from mlvae.training.sums import Passed, RunningSums, forward_of
-from mlvae.training.update import CompiledUpdate, Update, compilable
 
 __all__ = ["Buffers", "StepParts"]
 

@@ -14,10 +14,9 @@ from torch import Tensor, nn
 
 from mlvae.batch import Batch
 from mlvae.errors import InputError
-from mlvae.groups import Groups
+from mlvae.groups import Groups, Share
 from mlvae.objectives import Objective
 from mlvae.observations import as_floats
-from mlvae.shares import Share
 
 __all__ = ["Forward", "Passed", "RunningSums", "averages", "counted", "forward_of"]
 

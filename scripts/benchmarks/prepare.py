@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from mlvae.data import faces
-from mlvae.data.decoders import Decoders
+from mlvae.data.collections.decoders import Decoders
 
 __all__ = ["measure"]
 

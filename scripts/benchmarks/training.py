@@ -15,11 +15,11 @@ from benchmarks.recipes import AUTHOR, Recipe
 from mlvae.data import GroupedData
 from mlvae.networks import MLP
 from mlvae.training import Adam, Speed
-from mlvae.training.compiling import check_compile
 from mlvae.training.loop import training_step
-from mlvae.training.plans import Plans
+from mlvae.training.speed.compiling import check_compile
+from mlvae.training.speed.plans import Plans
+from mlvae.training.speed.stepper import Stepper
 from mlvae.training.step import StepParts
-from mlvae.training.stepper import Stepper
 
 __all__ = ["compilable", "library_steps", "measure", "of_a_graph", "rate", "report", "warm"]
 

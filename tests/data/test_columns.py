@@ -2,7 +2,7 @@
 
 import pytest
 
-from mlvae.data.columns import Columns, without_common_folders
+from mlvae.data.collections.columns import Columns, without_common_folders
 from mlvae.errors import InputError
 
 

@@ -5,8 +5,8 @@ import string
 import numpy as np
 import pytest
 
-from mlvae.data.fonts import FONTS, draw_glyph, fonts_with
-from mlvae.data.glyphs import CHARACTERS
+from mlvae.data.sources.fonts import FONTS, draw_glyph, fonts_with
+from mlvae.data.sources.glyphs import CHARACTERS
 from mlvae.errors import InputError
 
 # Properties

@@ -10,8 +10,8 @@ import torch
 import yaml
 
 from mlvae.data import glyphs, open_dataset
-from mlvae.data.fonts import EM, FONTS, draw_glyph
-from mlvae.data.glyphs import CHARACTERS, Style, render
+from mlvae.data.sources.fonts import EM, FONTS, draw_glyph
+from mlvae.data.sources.glyphs import CHARACTERS, Style, render
 from mlvae.errors import InputError
 
 CONFIG = Path(__file__).parents[2] / "configs" / "dataset" / "glyphs.yaml"

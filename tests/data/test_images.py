@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mlvae.data.images import MAX_PIXELS, attempt, decode
+from mlvae.data.collections.images import MAX_PIXELS, attempt, decode
 
 
 def file_of(image, format="PNG", **options):

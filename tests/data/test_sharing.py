@@ -6,7 +6,7 @@ import torch
 from mlvae import DiagonalGaussian, Groups
 from mlvae.data import Grouped, GroupedData, GroupWarp, Shuffled
 from mlvae.data.sharing import share
-from mlvae.mixture import GroupMixture
+from mlvae.posteriors import GroupMixture
 
 # The last batch of the second has one group, of which all but one rank have nothing.
 BATCHINGS = [Shuffled(16), Grouped(3, 4, "keep"), Grouped(100, 2, "keep"), Shuffled(1)]

@@ -9,8 +9,8 @@ import zipfile
 import pytest
 
 from mlvae.data import archives, members
-from mlvae.data.members import Member, Refusal
-from mlvae.data.sources import open_source
+from mlvae.data.collections.members import Member, Refusal
+from mlvae.data.collections.sources import open_source
 from mlvae.errors import InputError
 
 FILES = {"ann/1.png": b"first", "ann/2.png": b"second", "bob/3.png": b"third " * 1000}

@@ -9,7 +9,7 @@ import torch
 import yaml
 
 from mlvae.data import Grouped, open_dataset, sprite_pairs
-from mlvae.data.sprites import FACTORS, SHAPES, render
+from mlvae.data.sources.sprites import FACTORS, SHAPES, render
 from mlvae.errors import InputError
 
 CONFIG = Path(__file__).parents[2] / "configs" / "dataset" / "sprite_pairs.yaml"

@@ -10,7 +10,7 @@ import torch
 import yaml
 
 from mlvae.data import open_dataset, sprites
-from mlvae.data.sprites import FACTORS, SHAPES, combinations, render
+from mlvae.data.sources.sprites import FACTORS, SHAPES, combinations, render
 from mlvae.errors import InputError
 
 CONFIG = Path(__file__).parents[2] / "configs" / "dataset" / "sprites.yaml"

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from mlvae import GroupedData, Groups, InputError
-from mlvae.evaluation.codes import (
+from mlvae.evaluation.measures.codes import (
     accumulate_sets,
     cut_sets,
     disjoint_sets,

@@ -4,7 +4,7 @@ import torch
 from mlvae import GroupedData, InputError
 from mlvae.data import Splits
 from mlvae.evaluation import Disentanglement, Subject
-from mlvae.evaluation.metrics import SCORES
+from mlvae.evaluation.measures.metrics import SCORES
 from mlvae.models import VAE
 from mlvae.networks import MLP
 

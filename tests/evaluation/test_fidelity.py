@@ -63,7 +63,7 @@ def test_a_classifier_that_is_kept_is_not_trained_again(digits, tmp_path, monkey
     _, apart = reading(Copy(0), digits, seeds=1)
     assert [r.mean for r in first.values()] == [r.mean for r in apart.values()]
     with monkeypatch.context() as patch:
-        patch.setattr("mlvae.evaluation.fidelity._train", None)
+        patch.setattr("mlvae.evaluation.questions.fidelity._train", None)
         _, second = reading(Copy(0), digits, **options)
     assert [r.mean for r in first.values()] == [r.mean for r in second.values()]
     # Other data have one of their own.

@@ -8,7 +8,7 @@ from torch import nn
 
 from mlvae.data import GroupedData
 from mlvae.errors import InputError
-from mlvae.evaluation.importance import importance_weighted_bound
+from mlvae.evaluation.measures.importance import importance_weighted_bound
 from mlvae.likelihoods import Gaussian
 from mlvae.models import MLVAE, VAE
 from mlvae.networks import MLP

@@ -12,8 +12,8 @@ import torch
 from mlvae import DiagonalGaussian, Groups, InputError
 from mlvae.evaluation import nearest
 from mlvae.evaluation.answer import estimate
-from mlvae.evaluation.nearest import compact, n_shot_accuracy, pair_distances
-from mlvae.evaluation.verification import _pairs, _roc, verification
+from mlvae.evaluation.measures.nearest import compact, n_shot_accuracy, pair_distances
+from mlvae.evaluation.measures.verification import _pairs, _roc, verification
 
 PHI = NormalDist().cdf
 

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from mlvae import DiagonalGaussian, GroupedData, InputError
-from mlvae.evaluation.codes import pixels, representations
-from mlvae.evaluation.probes import PROBES, entropy, probe, probe_sets
+from mlvae.evaluation.measures.codes import pixels, representations
+from mlvae.evaluation.measures.probes import PROBES, entropy, probe, probe_sets
 
 
 def two_normals(n, distance):

@@ -9,7 +9,7 @@ import torch
 from mlvae import DiagonalGaussian, GroupedData, InputError
 from mlvae.data import Splits
 from mlvae.evaluation import Separation, Subject
-from mlvae.evaluation.probe_grid import ProbeGrid
+from mlvae.evaluation.measures.probe_grid import ProbeGrid
 from mlvae.evaluation.subject import Code
 from mlvae.models import VAE
 from mlvae.networks import MLP

@@ -19,7 +19,7 @@ from mlvae.evaluation import (
     Subject,
     evaluate,
 )
-from mlvae.evaluation.codes import encode
+from mlvae.evaluation.measures.codes import encode
 from mlvae.evaluation.subject import known_splits
 from mlvae.models import VAE, ConditionalVAE
 from mlvae.networks import MLP

@@ -4,10 +4,10 @@ import pytest
 import torch
 
 from mlvae import Groups
-from mlvae.accumulation import product
-from mlvae.gaussian import DiagonalGaussian
+from mlvae.evidence.rules import product
+from mlvae.groups import Share
 from mlvae.kernels.accumulation import accumulated, applies, worthwhile
-from mlvae.shares import Share
+from mlvae.posteriors import DiagonalGaussian
 
 
 def test_it_equals_the_formula_in_values_gradients_and_second_gradients():

@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from mlvae import Batch, GroupedData, Groups, InputError
-from mlvae.accumulation import ACCUMULATIONS, EVIDENCE_RULES
 from mlvae.evaluation import accumulate_sets, importance_weighted_bound
-from mlvae.mixture import GroupMixture
+from mlvae.evidence.rules import ACCUMULATIONS, EVIDENCE_RULES
+from mlvae.posteriors import GroupMixture
 
 LABELS = torch.tensor([2, 0, 1, 0, 2, 2, 2])
 RULES = pytest.mark.parametrize("rule", ACCUMULATIONS)

@@ -7,7 +7,7 @@ import torch
 
 from mlvae import Adam, Batch, DiagonalGaussian, GroupedData, Groups, InputError, train
 from mlvae.data import Grouped
-from mlvae.evaluation.codes import representations
+from mlvae.evaluation.measures.codes import representations
 from mlvae.likelihoods import Bernoulli, LearnedGaussian
 from mlvae.models import VAE, AdaVAE, build
 from mlvae.models.ada import _check_pairs, shared_dimensions

@@ -10,6 +10,7 @@ import weakref
 
 import pytest
 import torch
+from mlvae.training.graphs import nothing_collected
 
 import mlvae
 from mlvae import Adam, Diverged, InputError
@@ -17,7 +18,6 @@ from mlvae.data import Grouped, GroupWarp, Shuffled, StoredImages
 from mlvae.observations import as_floats
 from mlvae.training import blocks
 from mlvae.training.checkpoint import read_checkpoint
-from mlvae.training.graphs import nothing_collected
 
 RECIPE = {
     "batching": Shuffled(100),  # 15 batches an epoch, the last of them smaller

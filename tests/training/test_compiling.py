@@ -13,12 +13,12 @@ from mlvae.likelihoods import LearnedGaussian
 from mlvae.networks import MLP, Conv
 from mlvae.noise import HeldGenerator, normal, uniform
 from mlvae.observations import as_floats
-from mlvae.training.compiling import check_compile, compiled, compiled_alone
 from mlvae.training.ranks import Ranks
+from mlvae.training.speed.compiling import check_compile, compiled, compiled_alone
 from mlvae.training.sums import forward_of
 
 COMPILER = shutil.which(os.environ.get("CXX", "g++"))
-SHARED = mlvae.separation.Separation(mmd=1.0)
+SHARED = mlvae.costs.Separation(mmd=1.0)
 LABELS = ([0, 0, 1, 1, 2, 2], [0, 1, 1], [0], [0, 0, 0, 1, 1, 1, 1])
 
 

@@ -6,18 +6,18 @@ from collections import Counter
 
 import pytest
 import torch
+from mlvae.training.blocks import Blocks
+from mlvae.training.kl_schedule import KLSchedule
 
 import mlvae
 from mlvae import Adam
 from mlvae.data import Grouped, Shuffled, StoredImages
 from mlvae.kernels.accumulation import accumulated
 from mlvae.likelihoods import Bernoulli, LearnedGaussian
-from mlvae.training.blocks import Blocks
-from mlvae.training.kl_schedule import KLSchedule
-from mlvae.training.plans import Plans
 from mlvae.training.seeding import seeded
+from mlvae.training.speed.plans import Plans
+from mlvae.training.speed.update import CompiledUpdate
 from mlvae.training.step import TrainingStep
-from mlvae.training.update import CompiledUpdate
 from mlvae.training.validation import evaluate_bound
 
 if torch.cuda.is_available():

@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from mlvae.data import Grouped, GroupedData, Shuffled
-from mlvae.training.plans import Plans
 from mlvae.training.ranks import Ranks
 from mlvae.training.seeding import seeded
+from mlvae.training.speed.plans import Plans
 
 
 def ragged():

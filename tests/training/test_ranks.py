@@ -19,10 +19,10 @@ from torch import distributed
 
 import mlvae
 from mlvae import Adam, Batch, Diverged, GroupedData, InputError, RankLost
+from mlvae.costs import Separation
 from mlvae.data import Grouped, Shuffled
 from mlvae.likelihoods import Gaussian
 from mlvae.networks import MLP, Conv
-from mlvae.separation import Separation
 from mlvae.training.checkpoint import read_checkpoint
 from mlvae.training.monitor import how_to_go_on
 from mlvae.training.ranks import Ranks, check_shared, join

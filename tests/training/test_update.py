@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from mlvae.training import Adam
+from mlvae.training.speed.update import CompiledUpdate, Update
 from mlvae.training.sums import RunningSums
-from mlvae.training.update import CompiledUpdate, Update
 
 COMPILER = shutil.which(os.environ.get("CXX", "g++"))
 BACKENDS = [

@@ -8,7 +8,7 @@ from sklearn.ensemble import ExtraTreesClassifier
 from sklearn.linear_model import LogisticRegression
 
 from mlvae import InputError
-from mlvae.evaluation.metrics import calibrated_bits
+from mlvae.evaluation.measures.metrics import calibrated_bits
 
 FOREST = ExtraTreesClassifier(100, random_state=0)
 

@@ -3,9 +3,9 @@ import pytest
 
 from mlvae import InputError
 from mlvae.evaluation import dci
-from mlvae.evaluation.metrics import TREES
-from mlvae.evaluation.metrics.dci import _concentration
-from mlvae.evaluation.metrics.table import split_rows
+from mlvae.evaluation.measures.metrics import TREES
+from mlvae.evaluation.measures.metrics.dci import _concentration
+from mlvae.evaluation.measures.metrics.table import split_rows
 
 # Properties
 

@@ -5,7 +5,7 @@ import pytest
 
 from mlvae import InputError
 from mlvae.evaluation import beta_vae_score, factor_vae_score
-from mlvae.evaluation.metrics.sampling import fixed_pairs, fixed_rows
+from mlvae.evaluation.measures.metrics.sampling import fixed_pairs, fixed_rows
 
 BOTH = pytest.mark.parametrize("score", [beta_vae_score, factor_vae_score])
 FEW = {"train": 1000, "test": 1000}

@@ -3,7 +3,7 @@ import pytest
 
 from mlvae import InputError
 from mlvae.evaluation import sap
-from mlvae.evaluation.metrics.table import split_rows
+from mlvae.evaluation.measures.metrics.table import split_rows
 
 # Properties
 

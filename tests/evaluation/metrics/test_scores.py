@@ -3,7 +3,7 @@ import pytest
 
 from mlvae import InputError
 from mlvae.evaluation import dci, mig, sap
-from mlvae.evaluation.metrics import SCORES, scores
+from mlvae.evaluation.measures.metrics import SCORES, scores
 
 # Properties
 

@@ -3,8 +3,8 @@ import pytest
 import torch
 
 from mlvae import InputError
-from mlvae.evaluation.metrics import mutual_information
-from mlvae.evaluation.metrics.table import (
+from mlvae.evaluation.measures.metrics import mutual_information
+from mlvae.evaluation.measures.metrics.table import (
     categories,
     checked,
     entropies,

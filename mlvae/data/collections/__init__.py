@@ -1,0 +1,1 @@
+"""Preparation of collections of image files: listing, decoding, and the prepared cache."""

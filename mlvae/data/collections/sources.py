@@ -1,0 +1,129 @@
+"""Where the files of a collection lie: a folder, or an archive."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import lzma
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+from mlvae.data.collections.archives import Tar, Zip
+from mlvae.data.collections.members import Member, Refusal, member, printable
+from mlvae.errors import InputError
+
+__all__ = ["Folder", "open_source"]
+
+#: How the files that are archives begin. A plain tar has its mark further on.
+COMPRESSED = {b"\x1f\x8b": gzip.open, b"\xfd7zXZ\0": lzma.open, b"BZh": bz2.open}
+ZIPPED = (b"PK\x03\x04", b"PK\x05\x06", b"PK\x07\x08")
+
+
+class Folder:
+    """The regular files below a folder.
+
+    Links are followed, those to folders after everything else, and no folder is read twice: a
+    loop of links ends. Devices and pipes are never opened.
+
+    Args:
+        root: the folder.
+        without: a folder below it that is none of the collection: the cache.
+    """
+
+    streamed = False
+
+    def __init__(self, root: Path, without: Path | None = None) -> None:
+        self.root = root
+        self.entries: list[tuple[str, str, int, int] | Refusal] = []
+        self._walk(None if without is None else os.path.realpath(without))
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    def fingerprint(self) -> Iterator[str]:
+        """A line for each file, which changes when the file does."""
+        for entry in self.entries:
+            yield "\t".join(map(str, (entry[0], *entry[2:])))
+
+    def members(self) -> Iterator[Member | Refusal]:
+        """Every file, in the order of their names."""
+        for entry in self.entries:
+            if isinstance(entry, Refusal):
+                yield entry
+            else:
+                yield member(entry[0], entry[2], Path(entry[1]).read_bytes)
+
+    def _walk(self, without: str | None) -> None:
+        visited: set[tuple[int, int]] = set()
+        folders, links = [("", str(self.root))], []
+        while folders or links:
+            name, path = folders.pop() if folders else links.pop(0)
+            try:
+                status = Path(path).stat()
+                if (status.st_dev, status.st_ino) in visited:
+                    self._refuse(name, "is a link to a folder that is read already")
+                    continue
+                visited.add((status.st_dev, status.st_ino))
+                with os.scandir(path) as found:
+                    entries = sorted(found, key=lambda entry: entry.name)
+            except OSError as error:
+                self._refuse(name or str(self.root), f"cannot be read ({error.strerror})")
+                continue
+            deeper = []
+            for entry in entries:
+                below = f"{name}/{entry.name}" if name else entry.name
+                if (kind := self._enter(below, entry)) == "file":
+                    continue
+                if without is None or os.path.realpath(entry.path) != without:
+                    (links if kind == "link" else deeper).append((below, entry.path))
+            folders += reversed(deeper)
+
+    def _enter(self, name: str, entry: os.DirEntry) -> str:
+        """Note a file; for a folder, say whether it is one or a link to one."""
+        try:
+            status = entry.stat()
+        except OSError as error:
+            what = "is a broken link" if entry.is_symlink() else "cannot be read"
+            self._refuse(name, f"{what} ({error.strerror})")
+            return "file"
+        if stat.S_ISDIR(status.st_mode):
+            return "link" if entry.is_symlink() else "folder"
+        if stat.S_ISREG(status.st_mode):
+            place = (printable(name), entry.path, status.st_size, status.st_mtime_ns)
+            self.entries.append(place)
+        else:
+            self._refuse(name, "is not a regular file")
+        return "file"
+
+    def _refuse(self, name: str, reason: str) -> None:
+        self.entries.append(Refusal(printable(name), reason))
+
+
+def open_source(root: Path, without: Path | None = None) -> Folder | Zip | Tar:
+    """The source at ``root``, by what it is and not by what it is called.
+
+    Raises:
+        InputError: if there is nothing, or nothing that is a folder or an archive.
+    """
+    try:
+        if root.is_dir():
+            return Folder(root, without)
+        with root.open("rb") as file:
+            start = file.read(512)
+    except OSError as error:
+        raise InputError(
+            f"dataset.root={root} must be a folder, an archive or a table: {error.strerror}"
+        ) from error
+    if start.startswith(ZIPPED):
+        return Zip(root)
+    for mark, unpack in COMPRESSED.items():
+        if start.startswith(mark):
+            return Tar(root, unpack)
+    if start[257:262] == b"ustar" or root.suffix == ".tar":
+        return Tar(root, None)
+    raise InputError(
+        f"dataset.root={root} must be a folder, a .zip, .tar, .tar.gz or .tar.xz archive, or a "
+        ".csv or .txt table, and is none of these"
+    )

@@ -1,0 +1,1 @@
+"""Sources of grouped data, one file each."""

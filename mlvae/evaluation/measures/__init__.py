@@ -1,0 +1,1 @@
+"""Instruments of the questions: codes, probes, distances, bounds, metrics."""

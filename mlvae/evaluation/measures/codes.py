@@ -1,0 +1,198 @@
+"""Codes of explicit sets of observations, on which questions about a representation are asked.
+
+A set is k members of one group whose evidence is accumulated to one code. Sets are disjoint and
+their size is always stated: a code pooled over many images of one class is easy to classify for
+any encoder, even an untrained one, so a figure without its k has no meaning.
+
+Shapes: N observations, M sets of k observations, D dimensions, ... one observation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from mlvae.batch import Batch
+from mlvae.data import GroupedData
+from mlvae.errors import InputError, check_integer
+from mlvae.evidence.rules import ACCUMULATIONS, product
+from mlvae.groups import Groups
+from mlvae.models.protocol import Model, has_codes, traits
+from mlvae.posteriors import Family, GroupFamily, Point
+
+__all__ = [
+    "Representation",
+    "accumulate_sets",
+    "common_labels",
+    "cut_sets",
+    "disjoint_sets",
+    "encode",
+    "pixels",
+    "principal_components",
+    "representations",
+]
+
+#: From a batch of N observations, each a group of one, to one posterior for each, (N, D).
+Representation = Callable[[Batch], Family]
+
+
+@torch.no_grad()
+def representations(model: object, data: GroupedData) -> dict[str, Representation]:
+    """The codes that ``model`` infers from single observations, by name.
+
+    Codes that are looked up from given values are left out: they repeat those values.
+
+    Args:
+        model: the model.
+        data: observations that the model takes; one is encoded to find the names of the codes.
+
+    Raises:
+        InputError: if the model has no codes.
+    """
+    if not has_codes(model):
+        raise InputError(
+            f"a {type(model).__name__} has no codes to evaluate: it needs codes(batch) and "
+            "decode(**codes)"
+        )
+    given = traits(model).given_codes
+    names = model.codes(data.singles([0])).keys()
+    return {name: _code(model, name) for name in names if name not in given}
+
+
+def _code(model: Model, name: str) -> Representation:
+    return lambda batch: model.codes(batch)[name]
+
+
+def pixels(batch: Batch) -> Point:
+    """The control without a model: the observations themselves."""
+    return Point(batch.x.flatten(1))
+
+
+def principal_components(data: GroupedData, dim: int, *, most: int = 20_000) -> Representation:
+    """The control without a network: the first ``dim`` principal components of observations.
+
+    Components of faces are called eigenfaces (Turk and Pentland 1991).
+
+    Args:
+        data: the observations that determine the components; the training data.
+        dim: number of components; fewer if observations have fewer dimensions.
+        most: number of observations that are used, at equal distances.
+    """
+    from sklearn.decomposition import PCA  # takes seconds to import
+
+    rows = torch.linspace(0, len(data) - 1, min(most, len(data)), device=data.device).long()
+    x = data.observations(rows).flatten(1).cpu().numpy()
+    found = PCA(min(dim, *x.shape), svd_solver="auto", random_state=0).fit(x)
+    mean, axes = (
+        torch.from_numpy(array).to(data.device) for array in (found.mean_, found.components_)
+    )
+    return lambda batch: Point((batch.x.flatten(1) - mean.to(batch.x)) @ axes.to(batch.x).T)
+
+
+@torch.no_grad()
+def encode(representation: Representation, data: GroupedData, *, chunk: int = 4096) -> Family:
+    """The posterior of every observation of ``data`` by itself, shape (N, D).
+
+    Points become Gaussians of equal variances, so that every measure can pool them.
+    """
+    rows = torch.arange(len(data), device=data.device)
+    parts = [representation(data.singles(part)) for part in rows.split(chunk)]
+    posterior = type(parts[0]).cat(parts)
+    return posterior if posterior.random else posterior.moments()
+
+
+def disjoint_sets(groups: Groups, k: int, *, generator: torch.Generator | None = None) -> Tensor:
+    """Cut every group at random into sets of k members; up to k - 1 members of each are unused.
+
+    Args:
+        groups: the groups to cut.
+        k: members of a set.
+        generator: source of the cut, on the device of the groups.
+
+    Returns:
+        Indices of observations, shape (M, k). The members of a row are of one group, and no
+        observation is in two rows.
+
+    Raises:
+        InputError: if no group has k members.
+    """
+    check_integer("k", k, minimum=1)
+    if int(groups.sizes.max()) < k:
+        raise InputError(
+            f"k={k} must not exceed the size of the largest group, which has "
+            f"{int(groups.sizes.max())} members"
+        )
+    device = groups.index.device
+    order = torch.randperm(groups.num_observations, generator=generator, device=device)
+    order = order[groups.index[order].argsort(stable=True)]
+    group = groups.index[order]
+    first = groups.sizes.cumsum(0) - groups.sizes
+    rank = torch.arange(len(order), device=device) - first[group]
+    # Whole sets only, so that no row has members of two groups.
+    return order[rank < (groups.sizes // k * k)[group]].view(-1, k)
+
+
+def cut_sets(
+    groups: Groups, k: int, *, generator: torch.Generator | None = None
+) -> tuple[Tensor, Tensor]:
+    """Training sets of a probe, about as many as observations, and a mask of held-out sets.
+
+    A tenth of the sets of one cut are held out, at least one of each group that has two sets. The
+    other observations are cut k times into :func:`disjoint_sets`. Sets of different cuts may
+    overlap, but none has an observation of a held-out set. With k = 1 no set is held out, because
+    any tenth of the sets can be held out later.
+
+    Returns:
+        Indices of observations, (M, k), and whether each set is held out, (M,). Held-out sets come
+        first.
+    """
+    sets = disjoint_sets(groups, k, generator=generator)
+    if k == 1:
+        return sets, torch.zeros(len(sets), dtype=torch.bool, device=sets.device)
+    group = groups.index[sets[:, 0]]
+    whole = torch.bincount(group, minlength=groups.num_groups)
+    rank = torch.arange(len(sets), device=sets.device) - (whole.cumsum(0) - whole)[group]
+    number = torch.where(whole > 1, (whole // 10).clamp_min(1), 0)
+    held = sets[rank < number[group]]
+    free = torch.ones_like(groups.index, dtype=torch.bool)
+    free[held.flatten()] = False
+    rest = free.nonzero()[:, 0]
+    left = Groups.unchecked(groups.index[rest], groups.sizes - k * number)
+    cuts = [rest[disjoint_sets(left, k, generator=generator)] for _ in range(k)]
+    sets = torch.cat((held, *cuts))
+    return sets, torch.arange(len(sets), device=sets.device) < len(held)
+
+
+def common_labels(train: GroupedData, test: GroupedData) -> tuple[Tensor, Tensor]:
+    """Number of each observation's group in both parts; equal names have equal numbers.
+
+    Raises:
+        InputError: if a group of ``test`` is not in ``train``.
+    """
+    known = {name: number for number, name in enumerate(train.group_names)}
+    if missing := [name for name in test.group_names if name not in known]:
+        raise InputError(f"a probe must have seen every group it is tested on, but not {missing}")
+    numbers = torch.tensor([known[name] for name in test.group_names], device=test.device)
+    return train.groups.index, numbers[test.groups.index]
+
+
+def accumulate_sets(
+    posterior: Family, sets: Tensor, *, accumulation: str | None = None
+) -> GroupFamily:
+    """The accumulated posterior of each set.
+
+    Args:
+        posterior: posteriors of single observations, (N, D).
+        sets: indices of observations, (M, k).
+        accumulation: name of the rule; None is the product of normals.
+
+    Returns:
+        Posteriors of shape (M, D). Under the rule "mixture" their means and variances are the
+        moments of the mixture, and a sample is one of the mixture itself.
+    """
+    rule = product if accumulation is None else ACCUMULATIONS[accumulation]
+    index = torch.arange(len(sets), device=sets.device).repeat_interleave(sets.shape[1])
+    members = Groups.unchecked(index, torch.full_like(sets[:, 0], sets.shape[1]))
+    return rule(posterior[sets.flatten()], members)

@@ -1,0 +1,127 @@
+"""Question: how are the codes arranged?
+
+Codes in the plane, by label, and the same codes for TensorBoard's projector.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from mlvae.data import GroupedData
+from mlvae.errors import check_choice, check_integer
+from mlvae.evaluation.answer import Answer, Figure
+from mlvae.evaluation.charts import scatter
+from mlvae.evaluation.measures.codes import encode, representations
+from mlvae.evaluation.subject import Subject
+
+__all__ = ["Embedding"]
+
+METHODS = ("tsne", "pca")
+MOST_LABELS = 10  # largest number of groups in a figure
+SPRITE = 32  # largest height and width of an image in the projector, in pixels
+
+
+@dataclass(frozen=True)
+class Embedding:
+    """The question and its options.
+
+    Args:
+        method: "tsne" (van der Maaten and Hinton 2008), which shows neighbouring codes, or "pca",
+            the two directions of largest variance.
+        points: largest number of codes. The figure shows the first ten groups, the projector all
+            groups.
+    """
+
+    method: str = "tsne"
+    points: int = 1000
+
+    def __post_init__(self) -> None:
+        check_choice("evaluation.embedding.method", self.method, METHODS)
+        check_integer("evaluation.embedding.points", self.points, minimum=10)
+
+    def ask(self, subject: Subject) -> Answer:
+        """Encode and embed the test split, and unseen groups if there are any."""
+        figures, embeddings = [], {}
+        for name in ("test", "unseen"):
+            data = getattr(subject.splits, name)
+            if data is None:
+                continue
+            few = _some(data, self.points)
+            for code, representation in representations(subject.model, few).items():
+                means = encode(representation, few).mean.cpu()
+                embeddings[f"{code}_{name}"] = (means, _labels(few), _sprites(few))
+            figures.append(self._figure(subject, data, name))
+        return Answer(
+            "How are the codes arranged?",
+            [
+                "The goal is one cluster per label in the content and no such clusters in the "
+                "style. Distances between clusters of t-SNE have no meaning. For all dimensions, "
+                "run tensorboard --logdir projector in the folder of this page."
+            ],
+            figures=figures,
+            embeddings=embeddings,
+        )
+
+    def _figure(self, subject: Subject, data: GroupedData, name: str) -> Figure:
+        chosen = (data.groups.index < MOST_LABELS).nonzero()[:, 0]
+        few = _some(data.subset(chosen), self.points)
+        panels = {
+            code: self._plane(encode(representation, few).mean.cpu().numpy())
+            for code, representation in representations(subject.model, few).items()
+        }
+        method = "t-SNE" if self.method == "tsne" else "first two principal components"
+        source = "the test split" if name == "test" else "groups that do not occur in training"
+        return scatter(
+            f"embedding_{name}",
+            f"Posterior means of {len(few)} observations of {source} in the plane ({method}), "
+            "by label"
+            + (f"; the first {MOST_LABELS} groups only." if len(data.group_names) > 10 else "."),
+            panels,
+            _labels(few),
+        )
+
+    def _plane(self, codes: np.ndarray) -> np.ndarray:
+        """Coordinates in the plane, (N, 2), of codes (N, D)."""
+        # Local imports: scikit-learn takes seconds, which `import mlvae` does not need.
+        from sklearn.decomposition import PCA
+        from sklearn.manifold import TSNE
+
+        if len(codes) == 1:
+            return np.zeros((1, 2))
+        if codes.shape[1] == 1:
+            return np.column_stack((codes[:, 0], np.zeros(len(codes))))
+        if self.method == "pca" or len(codes) < 10:
+            return PCA(2, random_state=0).fit_transform(codes)
+        perplexity = min(30, (len(codes) - 1) / 3)
+        return TSNE(perplexity=perplexity, random_state=0, n_jobs=1).fit_transform(codes)
+
+
+def _some(data: GroupedData, number: int) -> GroupedData:
+    """At most ``number`` observations, drawn at random with a fixed seed."""
+    if len(data) <= number:
+        return data
+    generator = torch.Generator(data.device).manual_seed(0)
+    return data.subset(
+        torch.randperm(len(data), generator=generator, device=data.device)[:number].sort()[0]
+    )
+
+
+def _labels(data: GroupedData) -> list[str]:
+    """The group name of every observation, without tabs and line breaks."""
+    names = [" ".join(str(name).split()) for name in data.group_names]
+    return [names[group] for group in data.groups.index.tolist()]
+
+
+def _sprites(data: GroupedData) -> Tensor | None:
+    """Images of at most SPRITE pixels a side; None if the observations are not images."""
+    if len(data.shape) != 3 or data.shape[0] not in (1, 3):
+        return None
+    x = data.observations(torch.arange(len(data), device=data.device)).cpu()
+    if max(x.shape[-2:]) > SPRITE:
+        x = functional.interpolate(x, (SPRITE, SPRITE), mode="area")
+    return x

@@ -1,0 +1,198 @@
+"""Does a swapped observation have the content of one observation and only the style of another?
+
+A classifier learns the groups from real observations alone. It then classifies swaps: the content
+of one test observation decoded with the style of another. It should predict the group of the
+content. Where it predicts the group of the style, the style carried the group.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from mlvae.data import GroupedData
+from mlvae.errors import InputError, check_integer
+from mlvae.evaluation.answer import Answer, Estimate, Table, estimate
+from mlvae.evaluation.measures.codes import common_labels
+from mlvae.evaluation.subject import Subject
+from mlvae.grids import separates
+from mlvae.models import Model
+from mlvae.networks import MLP, Conv, Encoder
+from mlvae.training.checkpoint import read_checkpoint, write_checkpoint
+
+__all__ = ["Fidelity"]
+
+#: Batch size and learning rate of the classifier; observations that are classified at once.
+BATCH, LEARNING_RATE, CHUNK = 250, 2e-3, 1000
+
+LABELS = {
+    "real": "real observations: their group",
+    "reconstruction": "reconstructions: their group",
+    "content": "swaps of two groups: the group of the content",
+    "style": "swaps of two groups: the group of the style",
+}
+
+
+@dataclass(frozen=True)
+class Fidelity:
+    """The question and its options.
+
+    Args:
+        epochs: epochs of the classifier's training.
+        swaps: pairs of test observations per repetition.
+        seeds: repetitions, each with its own classifier and pairs.
+        keep: folder where classifiers are kept for evaluations of other models on the same data;
+            None keeps none.
+    """
+
+    epochs: int = 8
+    swaps: int = 10_000
+    seeds: int = 3
+    keep: str | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "swaps", "seeds"):
+            check_integer(f"evaluation.fidelity.{name}", vars(self)[name], minimum=1)
+        if self.keep is not None and not isinstance(self.keep, str):
+            raise InputError(
+                f"evaluation.fidelity.keep must be a folder or null, not {self.keep!r}"
+            )
+
+    def ask(self, subject: Subject) -> Answer:
+        """Train the classifiers and classify swaps."""
+        title = "Does a swap have the content it was given?"
+        train, test = subject.splits.train, subject.splits.test
+        if not separates(subject.model.codes(train.singles([0]))):
+            return Answer(title, ["Not evaluated: the model has no content and style to swap."])
+        if test is None or not set(test.group_names) <= set(train.group_names):
+            return Answer(
+                title, ["Not evaluated: there is no test split of groups seen in training."]
+            )
+        if len(test.group_names) < 2:
+            return Answer(title, ["Not evaluated: the test split has one group only."])
+        device = next(subject.model.parameters()).device
+        parts = train.to(device), test.to(device)
+        runs = [self._repetition(subject.model, *parts, seed) for seed in range(self.seeds)]
+        records = [
+            {"read": name, "accuracy": estimate([run[name] for run in runs])} for name in runs[0]
+        ]
+        words = {record["read"]: _percent(record["accuracy"]) for record in records}
+        summary = (
+            f"A classifier of real observations has an accuracy of {words['real']} percent on the "
+            f"test split. For swaps of two different groups it predicts the group of the content "
+            f"in {words['content']} percent, and the group of the style in {words['style']} "
+            f"percent. For reconstructions it predicts their group in {words['reconstruction']} "
+            "percent."
+        )
+        rows = [[LABELS[record["read"]], _percent(record["accuracy"])] for record in records]
+        table = Table(
+            "Predictions of a classifier of real observations, in percent; mean and standard error "
+            f"over {self.seeds} classifiers.",
+            ["input: predicted group", "percent"],
+            rows,
+        )
+        return Answer(title, [summary], {"records": records, "swaps": self.swaps}, [table])
+
+    def _repetition(
+        self, model: Model, train: GroupedData, test: GroupedData, seed: int
+    ) -> dict[str, float]:
+        """Fractions of the predictions of one classifier."""
+        classifier = _classifier(train, self.epochs, seed, self.keep)
+        labels = common_labels(train, test)[1]
+        generator = torch.Generator(train.device).manual_seed(seed)
+        a, b = (
+            torch.randint(len(test), (self.swaps,), generator=generator, device=test.device)
+            for _ in range(2)
+        )
+        pairs = torch.stack((a, b)).split(CHUNK, 1)
+        real = _predict(classifier, pairs, lambda pair: test.observations(pair[0]))
+        again = _predict(classifier, pairs, lambda pair: _swap(model, test, pair[[0, 0]]))
+        swapped = _predict(classifier, pairs, lambda pair: _swap(model, test, pair))
+        other = labels[a] != labels[b]
+        return {
+            "real": float((real == labels[a]).double().mean()),
+            "reconstruction": float((again == labels[a]).double().mean()),
+            "content": float((swapped == labels[a])[other].double().mean()),
+            "style": float((swapped == labels[b])[other].double().mean()),
+        }
+
+
+def _swap(model: Model, data: GroupedData, pair: Tensor) -> Tensor:
+    """The contents of observations ``pair[0]`` decoded with the styles of ``pair[1]``."""
+    codes, other = (model.codes(data.singles(rows)) for rows in pair)
+    return model.decode(**{**codes, "style": other["style"]})
+
+
+def _percent(value: Estimate) -> str:
+    return value.text(1, scale=100)
+
+
+def _classifier(train: GroupedData, epochs: int, seed: int, keep: str | None) -> Encoder:
+    """A network trained on real observations; its outputs are the logits of groups."""
+    kept = None if keep is None else Path(keep).expanduser() / _name(train, epochs, seed)
+    with torch.random.fork_rng([train.device] if train.device.type == "cuda" else []):
+        torch.manual_seed(seed)  # of initial weights and dropout
+        classifier = _untrained(train)
+        if kept is not None and kept.is_file():
+            classifier.load_state_dict(read_checkpoint(kept)["model"])
+        else:
+            _train(classifier, train, epochs, torch.Generator(train.device).manual_seed(seed))
+            if kept is not None:
+                _keep(classifier, kept)
+    return classifier.eval()
+
+
+def _name(train: GroupedData, epochs: int, seed: int) -> str:
+    """A file name by a hash of everything that a classifier depends on."""
+    where = f"{epochs} {seed} {BATCH} {LEARNING_RATE} {train.device.type} {torch.__version__}"
+    digest = hashlib.blake2b(where.encode(), digest_size=16)
+    for rows in torch.arange(len(train), device=train.device).split(CHUNK):
+        digest.update(train.observations(rows).cpu().numpy().tobytes())
+    digest.update(train.groups.index.cpu().numpy().tobytes())
+    return f"{digest.hexdigest()}.pt"
+
+
+def _keep(classifier: Encoder, path: Path) -> None:
+    """Write a classifier to ``path``, which another process may write too."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    own = path.with_stem(f"{path.stem}-{os.getpid()}")
+    write_checkpoint(own, {"model": classifier.state_dict()})
+    own.replace(path)
+
+
+def _untrained(train: GroupedData) -> Encoder:
+    images = len(train.shape) == 3
+    network = Conv((32, 64), blocks=0, dropout=0.3) if images else MLP((256, 256), "relu")
+    return network.encoder(train.shape, (len(train.group_names),)).to(train.device)
+
+
+def _train(
+    classifier: Encoder, train: GroupedData, epochs: int, generator: torch.Generator
+) -> None:
+    adam = torch.optim.Adam(classifier.parameters(), lr=LEARNING_RATE, fused=True)
+    steps = epochs * -(-len(train) // BATCH)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(adam, steps)
+    for _ in range(epochs):
+        order = torch.randperm(len(train), generator=generator, device=train.device)
+        for rows in order.split(BATCH):
+            (logits,) = classifier(train.observations(rows))
+            loss = functional.cross_entropy(logits.mean, train.groups.index[rows])
+            adam.zero_grad()
+            loss.backward()
+            adam.step()
+            schedule.step()
+
+
+@torch.no_grad()
+def _predict(
+    classifier: Encoder, pieces: Sequence[Tensor], observe: Callable[[Tensor], Tensor]
+) -> Tensor:
+    """The classifier's predictions for the observations that ``observe`` makes of each piece."""
+    return torch.cat([classifier(observe(rows))[0].mean.argmax(1) for rows in pieces])

@@ -1,0 +1,171 @@
+"""The model's probability of observations, alone and in groups.
+
+The bound over every split; and for groups of several sizes the importance-weighted bound on
+log p(x_G), which is tighter, and approaches log p(x_G) with more samples.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from mlvae.data import GroupedData
+from mlvae.errors import InputError, check_integer
+from mlvae.evaluation.answer import Answer, Estimate, Figure, Table, estimate
+from mlvae.evaluation.charts import curves
+from mlvae.evaluation.measures.codes import disjoint_sets
+from mlvae.evaluation.measures.importance import importance_weighted_bound
+from mlvae.evaluation.subject import Subject
+from mlvae.models import traits
+from mlvae.parts import take_lists
+from mlvae.training import evaluate_bound
+from mlvae.training.seeding import seeded
+
+__all__ = ["Likelihood"]
+
+
+@dataclass(frozen=True)
+class Likelihood:
+    """The question and its options.
+
+    Args:
+        sizes: sizes of groups for the importance-weighted bound. Sizes above the largest group of
+            the test split are not used.
+        groups: number of groups of each size, drawn from the test split.
+        num_content: numbers K of content samples, one bound for each.
+        num_style: samples of each style for every sample of the content.
+    """
+
+    sizes: tuple[int, ...] = (1, 5, 20)
+    groups: int = 50
+    num_content: tuple[int, ...] = (1, 8, 64)
+    num_style: int = 8
+
+    def __post_init__(self) -> None:
+        take_lists(self, "evaluation.likelihood", "sizes", "num_content")
+        if not self.sizes or not self.num_content:
+            raise InputError("evaluation.likelihood.sizes and num_content must not be empty lists")
+        for size in self.sizes:
+            check_integer("evaluation.likelihood.sizes", size, minimum=1)
+        for number in self.num_content:
+            check_integer("evaluation.likelihood.num_content", number, minimum=1)
+        check_integer("evaluation.likelihood.groups", self.groups, minimum=2)
+        check_integer("evaluation.likelihood.num_style", self.num_style, minimum=1)
+
+    def ask(self, subject: Subject) -> Answer:
+        """Evaluate the bounds."""
+        title = "How probable are the observations under the model?"
+        bounds = {
+            name: evaluate_bound(subject.model, data, subject.batching, seed=subject.seed)
+            for name, data in subject.splits
+        }
+        metrics: dict[str, object] = {"bound": bounds}
+        tables, figures, words = [_bound_table(bounds)], [], [_bound_words(bounds)]
+        if subject.splits.test is not None and traits(subject.model).importance_weighted:
+            records = self._importance_weighted(subject, subject.splits.test)
+            metrics["importance_weighted"] = records
+            tables.append(self._table(records))
+            figures.append(_figure(records))
+            words.append(
+                "The importance-weighted bound is on log p(x_G) of whole groups, divided by their "
+                "size. Rows with the same size use the same groups; the standard error is over "
+                "groups. The difference between sizes is the gain of an observation from its "
+                "group. The plain VAE does not use groups."
+            )
+        return Answer(title, words, metrics, tables, figures)
+
+    def _importance_weighted(self, subject: Subject, test: GroupedData) -> list[dict]:
+        models = {type(subject.model).__name__: subject.model}
+        if subject.vae is not None:
+            models["plain VAE"] = subject.vae
+        records = []
+        most = int(test.groups.sizes.max())
+        for size in [size for size in self.sizes if size <= most] or [1]:
+            generator = seeded(torch.Generator(test.device), 0, "likelihood sets", size)
+            cut = disjoint_sets(test.groups, size, generator=generator)
+            order = torch.randperm(len(cut), generator=generator, device=test.device)
+            sets = cut[order[: self.groups]]
+            index = torch.arange(len(sets), device=sets.device).repeat_interleave(size)
+            data = GroupedData(test.x[sets.flatten()], index)
+            for name, model in models.items():
+                records += [
+                    self._record(name, model, data, size, number) for number in self.num_content
+                ]
+        return records
+
+    def _record(
+        self, name: str, model: Any, data: GroupedData, size: int, num_content: int
+    ) -> dict[str, object]:
+        values = importance_weighted_bound(
+            model, data, num_content=num_content, num_style=self.num_style
+        )
+        if len(values) != data.groups.num_groups:  # a model without groups
+            values = data.groups.sum(values)
+        return {
+            "model": name,
+            "group_size": size,
+            "num_groups": len(values),
+            "num_content": num_content,
+            "num_style": self.num_style,
+            "bound_per_observation": estimate((values / size).tolist()),
+        }
+
+    def _table(self, records: list[dict]) -> Table:
+        cells: dict[tuple, dict[int, str]] = {}
+        for record in records:
+            row = cells.setdefault((record["model"], record["group_size"]), {})
+            row[record["num_content"]] = record["bound_per_observation"].text(2)
+        return Table(
+            "Importance-weighted bound in nats per observation of the test split, from K samples "
+            f"of the content (a VAE: of its latent) with {self.num_style} of each style.",
+            ["model", "group size", *[f"K = {number}" for number in self.num_content]],
+            [[name, str(size), *row.values()] for (name, size), row in cells.items()],
+        )
+
+
+def _bound_table(bounds: dict[str, dict[str, float]]) -> Table:
+    """The bound and its terms, each in its unit, by split."""
+    terms = {}
+    for name in next(iter(bounds.values())):
+        term, _, unit = name.rpartition("_per_")
+        if unit in ("observation", "group") and name != "elbo_per_group":
+            terms[name] = f"{term.replace('_', ' ')} per {unit}"
+    rows = [
+        [split, *[f"{values[name]:.2f}" for name in terms]] for split, values in bounds.items()
+    ]
+    return Table(
+        "The bound and its terms in nats, from one sample of every latent, over batches as in "
+        "training.",
+        ["split", *terms.values()],
+        rows,
+    )
+
+
+def _bound_words(bounds: dict[str, dict[str, float]]) -> str:
+    split = "test" if "test" in bounds else next(iter(bounds))
+    if "elbo_per_observation" not in bounds[split]:
+        return (
+            f"The model has no bound on log p(x). Its loss on the {split} split is "
+            f"{bounds[split]['loss']:.2f}."
+        )
+    return (
+        f"On the {split} split the bound is {bounds[split]['elbo_per_observation']:.2f} nats per "
+        "observation. Log-probabilities and divergences are sums over elements and dimensions. "
+        "The bound depends on the sizes of groups, so compare only runs with equal batches."
+    )
+
+
+def _figure(records: list[dict]) -> Figure:
+    lines: dict[str, dict[int, Estimate]] = {}
+    for record in records:
+        label = f"{record['model']}, groups of {record['group_size']}"
+        lines.setdefault(label, {})[record["num_content"]] = record["bound_per_observation"]
+    return curves(
+        "likelihood",
+        "The importance-weighted bound against the number of content samples: more samples give a "
+        "tighter bound. Bars: standard error over groups.",
+        {"bound, nats per observation": lines},
+        x_label="K, content samples",
+    )

@@ -1,0 +1,216 @@
+"""Does the model separate groups that it never saw in training?
+
+Groups outside the training data are identified from a few of their observations, and verified in
+pairs, by the distance of codes alone. No parameter is trained on them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from mlvae.data import GroupedData
+from mlvae.errors import InputError, check_choice, check_integer
+from mlvae.evaluation.answer import Answer, Estimate, Figure, Table
+from mlvae.evaluation.charts import curves
+from mlvae.evaluation.measures.codes import disjoint_sets, encode, principal_components
+from mlvae.evaluation.measures.nearest import DISTANCES, compact, n_shot_accuracy
+from mlvae.evaluation.measures.verification import verification
+from mlvae.evaluation.subject import Code, Subject
+from mlvae.groups import Groups
+from mlvae.parts import take_lists
+from mlvae.posteriors import DiagonalGaussian
+
+__all__ = ["Unseen"]
+
+
+@dataclass(frozen=True)
+class Unseen:
+    """The question and its options.
+
+    Args:
+        shots: numbers n of known observations of each group, one task for each.
+        distances: distances between codes: "cosine", "mahalanobis".
+        galleries: random choices of the known observations.
+        pairs: pairs of one group, and pairs of two groups, in a repetition of the verification.
+        most_members: largest number of observations of a group, drawn at random.
+    """
+
+    shots: tuple[int, ...] = (1, 5, 10)
+    distances: tuple[str, ...] = ("cosine", "mahalanobis")
+    galleries: int = 50
+    pairs: int = 10_000
+    most_members: int = 500
+
+    def __post_init__(self) -> None:
+        take_lists(self, "evaluation.unseen", "shots", "distances")
+        if not self.shots or not self.distances:
+            raise InputError("evaluation.unseen.shots and distances must not be empty lists")
+        for number in self.shots:
+            check_integer("evaluation.unseen.shots", number, minimum=1)
+        for distance in self.distances:
+            check_choice("evaluation.unseen.distances", distance, DISTANCES)
+        check_integer("evaluation.unseen.galleries", self.galleries, minimum=2)
+        check_integer("evaluation.unseen.pairs", self.pairs, minimum=1)
+        check_integer("evaluation.unseen.most_members", self.most_members, minimum=2)
+
+    def ask(self, subject: Subject) -> Answer:
+        """Identify and verify unseen groups."""
+        title = "Does it work for groups never seen in training?"
+        if subject.splits.unseen is None:
+            return Answer(
+                title,
+                [
+                    "Not evaluated: all groups were used in training. For MNIST, train with "
+                    "dataset.unseen_groups=[7,8,9]."
+                ],
+            )
+        data = self._limited(subject.splits.unseen)
+        sizes = data.groups.sizes
+        shots = [n for n in self.shots if int((sizes > n).sum()) >= 2]
+        if not shots:
+            least = min(self.shots) + 1
+            return Answer(
+                title,
+                [
+                    f"Not evaluated: of {data.groups.num_groups} unseen groups, "
+                    f"{int((sizes >= least).sum())} have {least} observations, but at least two "
+                    "groups are needed. Keep more groups out of training."
+                ],
+            )
+        codes = self._codes(subject)
+        posteriors = {code.name: _posterior(code, data) for code in codes}
+        records = [
+            self._identify(code.name, posteriors[code.name], data.groups, n, distance)
+            for n in shots
+            for code in codes
+            for distance in self.distances
+        ]
+        pairs = [
+            self._verify(code.name, posteriors[code.name], data.groups, distance)
+            for code in codes
+            for distance in self.distances
+        ]
+        labels = {code.name: code.label for code in codes}
+        metrics = {
+            "num_groups": data.groups.num_groups,
+            "num_observations": len(data),
+            "identification": records,
+            "verification": pairs,
+        }
+        tables, figure = self._tables(labels, shots, records, pairs), _figure(labels, records)
+        return Answer(title, self._words(labels, data, records), metrics, tables, [figure])
+
+    def _limited(self, data: GroupedData) -> GroupedData:
+        """The data with at most ``most_members`` observations of every group."""
+        if int(data.groups.sizes.max()) <= self.most_members:
+            return data
+        generator = torch.Generator(data.device).manual_seed(0)
+        order = disjoint_sets(data.groups, 1, generator=generator)[:, 0]
+        first = data.groups.sizes.cumsum(0) - data.groups.sizes
+        rank = torch.arange(len(order), device=data.device) - data.groups.spread(first)[order]
+        return data.subset(order[rank < self.most_members])
+
+    def _codes(self, subject: Subject) -> list[Code]:
+        """The codes to compare: the subject's, and as many principal components."""
+        codes = subject.codes()
+        dim = codes[0].representation(subject.splits.train.singles([0])).mean.shape[1]
+        components = principal_components(subject.splits.train, dim)
+        name = f"{dim} principal components"
+        return [*codes[:-1], Code("pca", name, components, random=False), codes[-1]]
+
+    def _identify(
+        self, code: str, posterior: DiagonalGaussian, groups: Groups, shots: int, distance: str
+    ) -> dict[str, object]:
+        score = n_shot_accuracy(
+            posterior, groups, shots=shots, galleries=self.galleries, distance=distance
+        )
+        return {
+            "code": code,
+            "shots": shots,
+            "distance": distance,
+            "accuracy": Estimate(score.mean, score.standard_error),
+            "chance": score.chance,
+            "num_groups": score.num_groups,
+        }
+
+    def _verify(
+        self, code: str, posterior: DiagonalGaussian, groups: Groups, distance: str
+    ) -> dict[str, object]:
+        score = verification(posterior, groups, pairs=self.pairs, distance=distance)
+        return {"code": code, "distance": distance, "auc": score.auc, "eer": score.eer}
+
+    def _words(self, labels: dict[str, str], data: GroupedData, records: list[dict]) -> list[str]:
+        shots = min(record["shots"] for record in records)
+        found = [
+            f"{labels[record['code']]} {record['accuracy'].text(1, scale=100)}"
+            for record in records
+            if record["shots"] == shots and record["distance"] == self.distances[0]
+        ]
+        chance = 100 * records[0]["chance"]
+        used = {record["shots"]: record["num_groups"] for record in records}
+        return [
+            f"{data.groups.num_groups} groups that the model never saw, {len(data):,} "
+            f"observations. With {shots} known of each group, the others are assigned to the "
+            f"right group in percent ({self.distances[0]} distance of posterior means; chance is "
+            f"{chance:.1f}): " + ", ".join(found) + ".",
+            f"Standard errors are over {self.galleries} random galleries, the same for all codes. "
+            "A task with n known observations uses the groups with more than n: "
+            + ", ".join(f"{number} at n = {n}" for n, number in used.items())
+            + ".",
+        ]
+
+    def _tables(
+        self, labels: dict[str, str], shots: list[int], records: list[dict], pairs: list[dict]
+    ) -> list[Table]:
+        tables = []
+        for distance in self.distances:
+            cells = {
+                (r["code"], r["shots"]): r["accuracy"].text(1, scale=100)
+                for r in records
+                if r["distance"] == distance
+            }
+            of_pairs = {r["code"]: r for r in pairs if r["distance"] == distance}
+            rows = [
+                [
+                    label,
+                    *[cells[name, n] for n in shots],
+                    of_pairs[name]["auc"].text(3),
+                    of_pairs[name]["eer"].text(1, scale=100),
+                ]
+                for name, label in labels.items()
+            ]
+            chance = {r["shots"]: f"{100 * r['chance']:.1f}" for r in records}
+            rows.append(["chance", *[chance[n] for n in shots], "0.500", "50.0"])
+            tables.append(
+                Table(
+                    f"Identification from n observations a group, accuracy in percent, and "
+                    f"verification of pairs: area under the ROC curve and equal error rate in "
+                    f"percent. Distance: {distance}.",
+                    ["code", *[f"n = {n}" for n in shots], "AUC", "EER"],
+                    rows,
+                )
+            )
+        return tables
+
+
+def _posterior(code: Code, data: GroupedData) -> DiagonalGaussian:
+    """The codes of all observations on the host, where distances are computed."""
+    return compact(encode(code.representation, data).moments().to("cpu"))
+
+
+def _figure(labels: dict[str, str], records: list[dict]) -> Figure:
+    panels: dict[str, dict[str, dict]] = {}
+    for record in records:
+        panel = panels.setdefault(f"accuracy, {record['distance']}", {})
+        panel.setdefault(labels[record["code"]], {})[record["shots"]] = record["accuracy"]
+    chance = {"chance": {record["shots"]: record["chance"] for record in records}}
+    return curves(
+        "unseen",
+        "Identification of groups never seen in training, each known by n of its observations. "
+        "Bars: standard error over galleries.",
+        panels,
+        x_label="n, observations known of each group",
+        lines=dict.fromkeys(panels, chance),
+    )

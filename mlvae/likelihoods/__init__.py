@@ -1,0 +1,31 @@
+r"""Likelihoods: the observation model p(x | c, s) with the parameters that a decoder computes.
+
+A likelihood has P = ``outputs`` parameters for each element of an observation. It computes a
+log-probability and a mean from them. Log-probabilities are in nats, and summed over the elements
+of an observation, never averaged.
+
+If the last parameter is a scale, elements can share it (``scope``). A shared scale is a free
+parameter and no function of the latents. :func:`mlvae.models.decoder.build_decoder` builds a
+decoder that has this parameter and repeats it for each element, so a likelihood always receives
+one value per element.
+
+Shapes: N observations, ... the shape of one observation, P parameters of an element.
+"""
+
+from mlvae.likelihoods.bernoulli import Bernoulli
+from mlvae.likelihoods.gaussian import Gaussian, LearnedGaussian
+from mlvae.likelihoods.logistic import DiscretisedLogistic
+from mlvae.likelihoods.parameters import SCOPES
+
+__all__ = [
+    "LIKELIHOODS",
+    "SCOPES",
+    "Bernoulli",
+    "DiscretisedLogistic",
+    "Gaussian",
+    "LearnedGaussian",
+    "Likelihood",
+]
+
+Likelihood = Bernoulli | Gaussian | LearnedGaussian | DiscretisedLogistic
+LIKELIHOODS = (Bernoulli, Gaussian, LearnedGaussian, DiscretisedLogistic)

@@ -1,0 +1,91 @@
+"""The interface of posterior families.
+
+Shapes: N rows (observations or groups), D latent dimensions.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Protocol
+
+import torch
+from torch import Tensor
+
+from mlvae.groups import Groups
+from mlvae.posteriors.gaussian import DiagonalGaussian
+
+__all__ = ["Family", "GroupFamily", "Head"]
+
+
+class GroupFamily(Protocol):
+    """The posterior of each of G groups: what an accumulation rule returns."""
+
+    random: ClassVar[bool]
+
+    @property
+    def mean(self) -> Tensor:
+        """Expected value of each row, (G, D)."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, rows: object) -> Family:
+        """The posteriors at ``rows``, one for each."""
+        ...
+
+    def moments(self) -> DiagonalGaussian:
+        """The Gaussians with the same means and variances."""
+        ...
+
+    def kl(self) -> Tensor:
+        """KL divergence from the family's prior, or an upper bound on it, in nats: (G,)."""
+        ...
+
+    def sample_groups(self, *, generator: torch.Generator | None = None) -> Tensor:
+        """One differentiable sample for each group, (G, D)."""
+        ...
+
+    def sample_members(
+        self, groups: Groups, *, generator: torch.Generator | None = None
+    ) -> Tensor:
+        """For each of N observations one differentiable sample of its group's posterior, (N, D)."""
+        ...
+
+
+class Family(GroupFamily, Protocol):
+    """A kind of posterior with one distribution a row."""
+
+    parameters_per_dim: ClassVar[int]
+
+    @classmethod
+    def prior(cls, *shape: int, like: Tensor) -> Family:
+        """The prior of ``shape``; a family without a prior raises :class:`InputError`."""
+        ...
+
+    @classmethod
+    def cat(cls, parts: Any) -> Any:
+        """The rows of all ``parts``, one after the other."""
+        ...
+
+    def to(self, target: torch.dtype | torch.device | str) -> Family:
+        """The same distributions in another dtype or on another device."""
+        ...
+
+    def sample(
+        self, shape: tuple[int, ...] = (), *, generator: torch.Generator | None = None
+    ) -> Tensor:
+        """Differentiable samples, ``shape`` + (N, D)."""
+        ...
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Log-density of ``value`` (N, D) in nats, summed over dimensions: (N,)."""
+        ...
+
+
+class Head(Protocol):
+    """A family as the class that a network's head builds."""
+
+    parameters_per_dim: int
+
+    def from_raw(self, raw: Tensor) -> Family:
+        """The distributions that outputs (N, ``parameters_per_dim`` * D) describe."""
+        ...

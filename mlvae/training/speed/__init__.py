@@ -1,0 +1,1 @@
+"""Fast training steps: capture, compilation, plans ahead, compiled updates."""
