@@ -222,30 +222,6 @@ def test_processes_and_this_process_decode_the_same(opened, write, people):
     assert reports[0] == reports[1]
 
 
-DEADLY = """
-import os, pickle, runpy
-load = pickle.load
-def deadly(file):
-    asked = load(file)
-    return os._exit(1) if b"deadly" in asked[0] else asked
-pickle.load = deadly
-runpy.run_path({path!r}, run_name="__main__")
-"""
-
-
-def test_a_file_that_kills_its_decoder_is_named_and_the_others_are_used(
-    png, monkeypatch, tmp_path
-):
-    (tmp_path / "decoder.py").write_text(DEADLY.format(path=decoders.images.__file__))
-    monkeypatch.setattr(decoders.images, "__file__", str(tmp_path / "decoder.py"))
-    options = {"size": 8, "channels": 1, "crop": 1.0}
-    with decoders.Decoders(1, options) as processes:
-        answers = list(processes.attempts([[png(0)], [png(1), b"deadly", png(2)], [png(3)]]))
-    assert [len(answer) for answer in answers] == [1, 3, 1]
-    assert all(a.pixels is not None for a in (*answers[0], *answers[1][::2], *answers[2]))
-    assert answers[1][1].reason == "made its decoder crash"
-
-
 # Bad input
 
 
