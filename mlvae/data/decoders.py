@@ -24,7 +24,7 @@ import numpy as np
 
 from mlvae.data import images
 from mlvae.data.images import Attempt, Options
-from mlvae.data.members import printable
+from mlvae.data.members import first_line, printable, read_exactly
 
 __all__ = ["Content", "Decoders", "read_content"]
 
@@ -198,33 +198,25 @@ def read_content(content: Content) -> bytes | Attempt:
     try:
         return content()
     except Exception as error:  # archives and file systems raise many types
-        reason = getattr(error, "strerror", None) or (str(error).splitlines() or [""])[0]
-        return Attempt("", None, f"cannot be read ({reason or type(error).__name__})")
+        reason = getattr(error, "strerror", None) or first_line(error)
+        return Attempt("", None, f"cannot be read ({reason})")
 
 
 def _outcome(stream: IO[bytes], shape: tuple[int, int, int]) -> tuple[np.ndarray | None, str]:
     """One answer: pixels (C, S, S) and an empty reason, or None and a reason."""
-    mark, dtype, *dims, length = images.ANSWER.unpack(_exactly(stream, images.ANSWER.size))
+    mark, dtype, *dims, length = images.ANSWER.unpack(read_exactly(stream, images.ANSWER.size))
     if mark != images.MARK:
         raise _WrongAnswer(f"it begins with {mark!r}, not {images.MARK!r}")
     if dtype == images.TEXT:
         if not 0 < length <= images.MAX_REASON:
             raise _WrongAnswer(f"a reason of {length:,} bytes, not of 1 to {images.MAX_REASON}")
-        return None, printable(_exactly(stream, length).decode("utf-8", "replace"))
+        return None, printable(read_exactly(stream, length).decode("utf-8", "replace"))
     if dtype != images.PIXELS or tuple(dims) != shape:
         raise _WrongAnswer(f"dtype {dtype!r} and shape {tuple(dims)}, not uint8 {shape}")
     num_bytes = shape[0] * shape[1] * shape[2]
     if length != num_bytes:
         raise _WrongAnswer(f"{length:,} bytes of pixels, not {num_bytes:,}")
-    return np.frombuffer(_exactly(stream, length), np.uint8).reshape(shape), ""
-
-
-def _exactly(stream: IO[bytes], size: int) -> bytes:
-    """``size`` bytes, which a caller has bounded, or EOFError."""
-    content = stream.read(size)
-    if len(content) != size:
-        raise EOFError(f"{len(content)} of {size} bytes")
-    return content
+    return np.frombuffer(read_exactly(stream, length), np.uint8).reshape(shape), ""
 
 
 def _num_cores() -> int:
