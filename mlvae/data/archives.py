@@ -176,7 +176,7 @@ class _Bounded:
 
 
 def _opened(stream: _Bounded) -> tarfile.TarFile:
-    # tarfile only reads, seeks and tells; the annotation of `fileobj` asks for more.
+    # tarfile calls read, seek and tell only; its annotation requires more methods.
     return tarfile.open(fileobj=cast("IO[bytes]", stream), mode="r:")
 
 

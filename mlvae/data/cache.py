@@ -246,8 +246,8 @@ def _read(folder: Path, header: Header) -> Cache | None:
 def _locked(folder: Path) -> Iterator[None]:
     """Hold the folder's lock; wait while another process holds it.
 
-    The system releases the lock when the process ends. On a file system without locks there is
-    none: two processes must not prepare the same collection there.
+    The operating system releases the lock when the process ends. Some file systems have no locks:
+    on these, two processes must not prepare the same collection at the same time.
     """
     with (folder / "lock").open("w") as file:
         try:

@@ -127,7 +127,7 @@ class Decoders:
 
 
 class _WrongAnswer(ValueError):
-    """A process has written something that is no answer; the message tells what."""
+    """A process has written bytes that are no answer. The message describes them."""
 
 
 class _Process:

@@ -307,13 +307,15 @@ def celeba(
 
 
 def _known(cached: Cache, labels: np.ndarray, group: str, *, strict: bool) -> np.ndarray:
-    """Indices of the images whose group is known. Print how many there are of the others."""
+    """Indices of the images whose group is known. Print the number of the others."""
     known = np.flatnonzero(labels != "")
     unknown = len(labels) - len(known)
-    what = f"dataset.group={group} must have a value, but {unknown:,} of {len(labels):,} images"
     if unknown and (strict or not len(known)):
-        advice = "fill it in" if not strict else "fill it in, or set dataset.strict=false"
-        raise InputError(f"{what} have none; {advice}")
+        advice = "fill it in, or set dataset.strict=false" if len(known) else "fill it in"
+        raise InputError(
+            f"dataset.group={group} must have a value, but {unknown:,} of {len(labels):,} images "
+            f"have none; {advice}"
+        )
     if unknown:
         print(f"{cached.folder}: {unknown:,} images without {group} are left out", flush=True)
     return known

@@ -74,7 +74,7 @@ def fonts_with(character: str, fonts: Sequence[str] | None = None) -> list[int]:
     ]
     if glyph is None or not found:
         raise InputError(
-            f"dataset.characters must each be in one of the fonts, but {character!r} is in none; "
+            f"dataset.characters must be in one of the fonts, but {character!r} is in none; "
             "leave it out"
         )
     return found

@@ -2,7 +2,7 @@
 
 ``images.u8`` has the pixels of the used images, one after the other. ``files.jsonl`` has one line
 per file of the sources, in their order, with its hash and its outcome. A line is written after its
-pixels. A line that is whole and whose pixels are there is never computed again.
+pixels. A complete line with its pixels is never computed again.
 """
 
 from __future__ import annotations

@@ -66,7 +66,7 @@ def fashion_mnist(
     """28x28 grey images of garments, grouped by class (0 to 9).
 
     H. Xiao, K. Rasul, R. Vollgraf: Fashion-MNIST. arXiv:1708.07747, 2017. Arguments and splits
-    are those of :func:`mnist`, the folder is ``FashionMNIST/raw/``.
+    are those of :func:`mnist`. The folder is ``FashionMNIST/raw/``.
     """
     return _read("FashionMNIST", root, validation, unseen_groups, seed)
 
@@ -125,8 +125,8 @@ def _download(name: str, raw: Path, files: list[str]) -> None:
         reason = first_line(error).rstrip(":")
         raise InputError(
             f"{raw} must hold the four files of {name}, but {', '.join(missing)} could not be "
-            f"found or downloaded ({reason}); put them there, point dataset.root or MLVAE_DATA at "
-            "a folder with them, or use dataset=digits, which needs no download"
+            f"found or downloaded ({reason}); put them into it, point dataset.root or MLVAE_DATA "
+            "at a folder with them, or use dataset=digits, which needs no download"
         ) from error
 
 
@@ -145,11 +145,11 @@ def _read_idx(path: Path, dims: int) -> Tensor:
         raise InputError(f"{path} must be readable: {error.strerror}") from error
     except (OSError, EOFError, zlib.error) as error:
         raise InputError(f"{path} must be a whole gzip file ({error}); {advice}") from error
-    magic, wanted = content[:4], bytes((0, 0, 8, dims))
-    if magic != wanted:
-        what = "images" if dims == 3 else "labels"
+    magic, expected = content[:4], bytes((0, 0, 8, dims))
+    if magic != expected:
+        kind = "images" if dims == 3 else "labels"
         raise InputError(
-            f"{path} must be an IDX file of {what}, beginning with 0x{wanted.hex()}, "
+            f"{path} must be an IDX file of {kind}, beginning with 0x{expected.hex()}, "
             f"not 0x{magic.hex()}; {advice}"
         )
     start = 4 + 4 * dims

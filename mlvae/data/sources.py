@@ -86,8 +86,8 @@ class Folder:
         try:
             status = entry.stat()
         except OSError as error:
-            what = "is a broken link" if entry.is_symlink() else "cannot be read"
-            self._refuse(name, f"{what} ({error.strerror})")
+            reason = "is a broken link" if entry.is_symlink() else "cannot be read"
+            self._refuse(name, f"{reason} ({error.strerror})")
             return "file"
         if stat.S_ISDIR(status.st_mode):
             return "link" if entry.is_symlink() else "folder"

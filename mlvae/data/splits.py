@@ -103,17 +103,17 @@ def held_rows(data: GroupedData, unseen_groups: Sequence[object]) -> tuple[Tenso
     return (~held).nonzero()[:, 0], held.nonzero()[:, 0]
 
 
-def held_groups(data: GroupedData, labels: Sequence[object], what: str) -> Tensor:
-    """A mask (G,) of the groups with these labels; ``what`` is the option, for error messages."""
+def held_groups(data: GroupedData, labels: Sequence[object], option: str) -> Tensor:
+    """A mask (G,) of the groups with these labels; ``option`` is named in errors."""
     if isinstance(labels, np.ndarray):
         labels = labels.tolist()
     if isinstance(labels, str) or not isinstance(labels, Sequence):
-        raise InputError(f"{what} must be a list of group labels, not {labels!r}")
+        raise InputError(f"{option} must be a list of group labels, not {labels!r}")
     names = [_text(name) for name in data.group_names]
     wanted = {_text(name) for name in labels}
     if missing := sorted(wanted - set(names)):
         examples = ", ".join(names[:10]) + (", ..." if len(names) > 10 else "")
-        raise InputError(f"{what} must be labels of groups ({examples}), not {missing[0]!r}")
+        raise InputError(f"{option} must be labels of groups ({examples}), not {missing[0]!r}")
     return torch.tensor([name in wanted for name in names])
 
 

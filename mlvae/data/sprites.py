@@ -95,13 +95,13 @@ def sprites(
     return split(data, validation=validation, test=test, unseen_groups=unseen_groups, seed=seed)
 
 
-def combinations(number: int | None, generator: np.random.Generator, what: str) -> np.ndarray:
+def combinations(number: int | None, generator: np.random.Generator, option: str) -> np.ndarray:
     """Different combinations of factors, in the order of the grid.
 
     Args:
         number: number of combinations, N; None for all.
         generator: source of the draw.
-        what: option of ``number``, for error messages.
+        option: the option of ``number``, for error messages.
 
     Returns:
         The numbers of their values, integers (N, 5).
@@ -116,7 +116,7 @@ def combinations(number: int | None, generator: np.random.Generator, what: str) 
         chosen = np.sort(generator.choice(total, number, replace=False, shuffle=False))
     else:
         raise InputError(
-            f"{what} must be at most {total}, the number of combinations, not {number}"
+            f"{option} must be at most {total}, the number of combinations, not {number}"
         )
     return np.stack(np.unravel_index(chosen, COUNTS), 1)
 
