@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -30,7 +31,7 @@ def arrays(
 
     The file has ``x`` of shape (N, ...) and ``group`` of length N, both as
     :class:`~mlvae.data.GroupedData` takes them. It may have ``split`` of length N with the words
-    train, validation and test. Pickled objects are refused.
+    train, validation and test. Pickled objects are refused; arrays of other names are ignored.
 
     Args:
         root: the file.
@@ -67,12 +68,17 @@ def _load(path: Path) -> dict[str, np.ndarray]:
             if isinstance(file, np.ndarray):
                 raise ValueError("it is a single array")
             with file:
+                names = file.files
                 content = {name: file[name] for name in ("x", "group", "split") if name in file}
     except Exception as error:  # numpy and zipfile raise many types for a damaged file
         raise InputError(
             f"dataset.root={path} must be a file written by numpy.savez(file, x=x, group=group), "
             f"with arrays of numbers or strings, as group.astype(str): {first_line(error)}"
         ) from error
+    if "split" not in content and (close := difflib.get_close_matches("split", names, 1, 0.8)):
+        raise InputError(
+            f"{path} must not have an array {close[0]!r}; call it split, or remove it"
+        )
     for name in ("x", "group"):
         if name not in content:
             raise InputError(f"{path} must have the arrays x and group, but {name} is missing")

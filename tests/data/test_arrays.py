@@ -169,6 +169,13 @@ def test_both_arrays_are_needed(write, missing):
         arrays(write(**content))
 
 
+@pytest.mark.parametrize("name", ["splits", "Split", "_split"])
+def test_a_misspelt_split_is_refused(write, name):
+    # It would be ignored, and another split drawn.
+    with pytest.raises(InputError, match=rf"own\.npz .*'{name}'"):
+        arrays(write(x=NUMBERS, group=LABELS, **{name: SPLIT}))
+
+
 def test_pickled_objects_are_refused_and_not_run(write, tmp_path):
     trap = np.array([Trap(tmp_path / "sprung")] * 20, dtype=object)
     path = write(x=NUMBERS, group=trap)
