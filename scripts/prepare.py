@@ -1,9 +1,11 @@
-"""Decode a collection once and for all: python scripts/prepare.py dataset=lfw.
+"""Decode a collection into the cache: python scripts/prepare.py dataset=lfw.
 
-A training does this by itself where it has not been done. Interrupted, it goes on where it was.
+Training does the same if it finds no cache. An interrupted preparation is continued.
 """
 
 from __future__ import annotations
+
+from typing import cast
 
 import cli
 import hydra
@@ -14,10 +16,12 @@ from mlvae.data import StoredImages, open_dataset
 
 @hydra.main(version_base="1.3", config_path="../configs", config_name="prepare")
 def main(cfg: DictConfig) -> None:
-    """Prepare as configured; print what there is, and where the report is."""
+    """Prepare the configured collection; print its splits and the path of the report."""
     with cli.one_line_errors():
-        config = cli.plain(cfg)["dataset"]
-        splits = open_dataset(**cli.with_absolute_paths(config))
+        config = cli.plain(cfg)
+        cli.check_options(config, ["dataset"], [])
+        options = cli.with_absolute_paths(cast("dict[str, object]", config["dataset"]))
+        splits = open_dataset(str(options.pop("name", None)), **options)
         print(splits)
         if isinstance(splits.train.x, StoredImages):
             report = splits.train.x.path.with_name("skipped.txt")

@@ -217,7 +217,7 @@ def test_a_collection_may_be_prepared_beforehand(call, people, tmp_path):
         code, out, err = call("prepare", *arguments, MLVAE_CACHE="elsewhere")
         assert code == 0, err
         assert "train: GroupedData(48 observations of shape (3, 8, 8) in 8 groups)" in out
-        assert out.rstrip().endswith("skipped.txt: 60 used, 1 skipped, 0 left out as told")
+        assert out.rstrip().endswith("skipped.txt: 60 used, 1 skipped, 0 left out")
     assert {path.name for path in tmp_path.iterdir()} == {"people", "elsewhere"}
     code, _, err = call("prepare", *arguments, "dataset.strict=true")
     assert code == 1 and err.count("\n") == 1

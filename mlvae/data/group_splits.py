@@ -1,10 +1,11 @@
-"""Splits that respect groups: whole groups apart, or some observations of every group.
+"""Splits by group: whole groups held out, or some observations of every group.
 
 Shapes: N observations, G groups.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,39 +19,39 @@ from mlvae.errors import InputError, check_number
 
 __all__ = ["large_groups", "split_groups", "split_named", "split_within"]
 
-#: A fraction, a list of labels, or a text file with a label in each line.
-Share = float | Sequence[object] | str | Path
+#: What is held out: a fraction, a list of labels, or a text file with one label a line.
+Held = float | Sequence[object] | str | Path
 
-#: Words in a column of splits; the numbers are CelebA's.
+#: Words in a column of splits. The numbers are those of CelebA.
 WORDS = {"train": 0, "validation": 1, "test": 2, "0": 0, "1": 1, "2": 2}
 
 
 def split_groups(
     data: GroupedData,
     *,
-    validation: Share = 0.1,
-    test: Share = 0.1,
+    validation: Held = 0.1,
+    test: Held = 0.1,
     within: float = 0.0,
     seed: int = 0,
 ) -> Splits:
-    """Whole groups to training, to validation and to the test on unseen groups.
+    """Split whole groups into training, validation and the test on unseen groups.
 
     Args:
         data: all observations.
         validation: groups of ``Splits.validation``: a fraction of the groups, drawn with the
-            seed, or their labels, or a text file with a label in each line.
+            seed, or their labels, or a text file with one label a line.
         test: groups of ``Splits.unseen``, likewise.
         within: fraction of the images of each training group that ``Splits.test`` has.
-        seed: of the draws.
+        seed: seed of the draws.
 
     Raises:
-        InputError: if a group is in both lists or unknown, or too little is left to train on.
+        InputError: if a label is unknown or in both lists, or no group is left to train on.
     """
     generator = torch.Generator().manual_seed(seed)
     free = torch.ones(len(data.group_names), dtype=torch.bool)
     parts: dict[str, Tensor] = {}
     shares = {"dataset.validation": validation, "dataset.test": test}
-    # Lists first: what is drawn is drawn from the groups that no list names.
+    # Lists first: groups are drawn from those that no list names.
     for name in sorted(shares, key=lambda name: isinstance(shares[name], float | int)):
         parts[name] = _drawn(data, shares[name], name, free, generator)
         free &= ~parts[name]
@@ -76,17 +77,17 @@ def split_within(
     seed: int = 0,
     test_name: str = "dataset.test",
 ) -> Splits:
-    """Some observations of every group to validation and test; each group keeps one to train on.
+    """Split the observations of every group; each group keeps at least one to train on.
 
     Args:
         data: all observations.
         validation: fraction of each group's observations, rounded.
-        test: likewise.
-        seed: of the draw.
-        test_name: what the fraction is called in an error.
+        test: fraction of each group's observations, rounded.
+        seed: seed of the draw.
+        test_name: option of ``test``, for error messages.
 
     Raises:
-        InputError: if a fraction is no number in [0, 1], or every group is too small for it.
+        InputError: if a fraction is not in [0, 1], or every group is too small for it.
     """
     parts: list[Tensor] = []
     order, rank = _shuffled(data, seed)
@@ -109,17 +110,17 @@ def split_within(
 
 
 def split_named(data: GroupedData, words: np.ndarray) -> Splits:
-    """The split that a column names for each observation.
+    """Split by a column of words.
 
-    Observations for the test are ``Splits.test`` if their group is in training, otherwise
+    Observations of the test are ``Splits.test`` if their group is in training, otherwise
     ``Splits.unseen``.
 
     Args:
         data: all observations.
-        words: train, validation or test for each, or 0, 1, 2, of shape (N,).
+        words: one of train, validation, test, or of 0, 1, 2, per observation, shape (N,).
 
     Raises:
-        InputError: if there is another word, or nothing to train on.
+        InputError: if there is another word, or no observation to train on.
     """
     if wrong := sorted(set(words.tolist()) - WORDS.keys()):
         raise InputError(
@@ -128,22 +129,23 @@ def split_named(data: GroupedData, words: np.ndarray) -> Splits:
     part = torch.tensor([WORDS[word] for word in words.tolist()])
     index = data.groups.index
     if not (part == 0).any():
-        raise InputError("the column split must leave something to 'train', not nothing")
+        raise InputError("the column split must name an observation 'train', but names none")
     seen = torch.zeros(len(data.group_names), dtype=torch.bool)
     seen[index[part == 0]] = True
-    masks = [part == 0, part == 1, (part == 2) & seen[index], (part == 2) & ~seen[index]]
-    return Splits(*(data.subset(mask) if mask.any() else None for mask in masks))
+    masks = [part == 1, (part == 2) & seen[index], (part == 2) & ~seen[index]]
+    held = [data.subset(mask) if mask.any() else None for mask in masks]
+    return Splits(data.subset(part == 0), *held)
 
 
 def large_groups(
     data: GroupedData, *, minimum: int = 1, maximum: int | None = None, seed: int = 0
 ) -> Tensor:
-    """Indices of the members of groups of at least ``minimum``, no more than ``maximum`` of each.
+    """Indices of at most ``maximum`` members of each group that has at least ``minimum``.
 
-    Which members of a larger group is drawn with the seed.
+    The members of a larger group are drawn with the seed.
 
     Raises:
-        InputError: if no group is that large.
+        InputError: if every group is smaller than ``minimum``.
     """
     sizes = data.groups.sizes
     if int(sizes.max()) < minimum:
@@ -159,7 +161,7 @@ def large_groups(
 
 
 def _shuffled(data: GroupedData, seed: int) -> tuple[Tensor, Tensor]:
-    """All indices by group, in random order within a group; and the place of each there."""
+    """All indices by group, in random order within a group; and their ranks in the group."""
     order = torch.randperm(len(data), generator=torch.Generator().manual_seed(seed))
     order = order[data.groups.index[order].argsort(stable=True)]
     sizes = data.groups.sizes
@@ -168,9 +170,9 @@ def _shuffled(data: GroupedData, seed: int) -> tuple[Tensor, Tensor]:
 
 
 def _drawn(
-    data: GroupedData, share: Share, name: str, free: Tensor, generator: torch.Generator
+    data: GroupedData, share: Held, name: str, free: Tensor, generator: torch.Generator
 ) -> Tensor:
-    """The groups that a share names or draws, a mask (G,)."""
+    """The groups that ``share`` names, or draws from the ``free`` ones: a mask (G,)."""
     if isinstance(share, float | int):
         check_number(name, share, minimum=0, maximum=1)
         count = max(1, round(share * len(free))) if share > 0 else 0
@@ -187,12 +189,12 @@ def _drawn(
 
 
 def _listed(path: Path, name: str) -> list[str]:
-    """Labels in a text file: each line up to a tab, if it has one."""
+    """Labels in a text file in UTF-8: each line up to its first tab."""
     try:
-        lines = path.expanduser().read_text().splitlines()
+        lines = re.split("\r\n|\r|\n", path.expanduser().read_bytes().decode("utf-8-sig"))
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(
             f"{name} must be a fraction, a list of labels or a text file of them, but {path} "
             f"cannot be read: {error}"
         ) from error
-    return [line.split("\t")[0].strip() for line in lines if line.strip()]
+    return [line.split("\t")[0].strip(" ") for line in lines if line.strip()]

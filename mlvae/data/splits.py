@@ -1,7 +1,8 @@
-"""Training, validation and test observations, and groups kept for after training."""
+"""Splits of observations: training, validation, test, and groups that training never sees."""
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 
@@ -17,18 +18,18 @@ __all__ = ["Splits", "held_groups", "held_rows", "hold_out", "split"]
 
 @dataclass(frozen=True, eq=False)
 class Splits:
-    """The observations of a dataset by what they are for; None where there are none.
+    """The observations of a dataset by purpose; None for an empty part.
 
-    Every part numbers its own groups: a small one may lack some. ``group_names`` tell which
-    groups of two parts are the same.
+    Every part numbers its own groups, because a small part may lack some. Equal ``group_names``
+    identify the same group in two parts.
 
     Attributes:
-        train: what a model learns from.
-        validation: what choices are made on; of groups seen in training, or, where whole groups
-            are split, of groups of its own.
-        test: what results are reported on; other observations of groups seen in training.
-        unseen: all observations of the groups that were kept out of the other three: the test of
-            what a model does with groups it has never seen.
+        train: observations for training.
+        validation: observations for model selection, of groups seen in training; or, where whole
+            groups are split, of groups of their own.
+        test: observations for the reported results; other observations of groups seen in training.
+        unseen: all observations of the groups that are in no other part: the test on groups that
+            the model has never seen.
     """
 
     train: GroupedData
@@ -37,7 +38,7 @@ class Splits:
     unseen: GroupedData | None = None
 
     def __iter__(self) -> Iterator[tuple[str, GroupedData]]:
-        """Name and observations of every split there is."""
+        """Name and observations of every part that is not None."""
         for field in fields(self):
             if (data := getattr(self, field.name)) is not None:
                 yield field.name, data
@@ -60,11 +61,11 @@ def split(
         data: all observations.
         validation: number of observations drawn for validation.
         test: number of observations drawn for the test.
-        unseen_groups: labels of groups to keep out of the other splits; they are taken out first.
-        seed: of the permutation.
+        unseen_groups: labels of groups to keep out of the other parts; they are taken out first.
+        seed: seed of the permutation.
 
     Raises:
-        InputError: if nothing is left to train on, or a label is unknown.
+        InputError: if no observation is left to train on, or a label is unknown.
     """
     check_integer("validation", validation, minimum=0)
     check_integer("test", test, minimum=0)
@@ -72,7 +73,7 @@ def split(
     data, unseen = hold_out(data, unseen_groups)
     if validation + test >= len(data):
         raise InputError(
-            f"validation={validation} and test={test} must leave something of the "
+            f"validation={validation} and test={test} must leave at least one of the "
             f"{len(data)} observations to train on"
         )
     order = torch.randperm(len(data), generator=torch.Generator().manual_seed(seed))
@@ -87,7 +88,7 @@ def split(
 def hold_out(
     data: GroupedData, unseen_groups: Sequence[object]
 ) -> tuple[GroupedData, GroupedData | None]:
-    """``data`` without the groups of these labels, and these groups alone (None if none)."""
+    """``data`` without the groups of these labels, and these groups (None if there are none)."""
     seen, unseen = held_rows(data, unseen_groups)
     if len(unseen) == 0:
         return data, None
@@ -97,26 +98,27 @@ def hold_out(
 
 
 def held_rows(data: GroupedData, unseen_groups: Sequence[object]) -> tuple[Tensor, Tensor]:
-    """Indices of the observations in none, and in one, of the groups with these labels."""
+    """Indices of the observations outside, and inside, the groups with these labels."""
     held = held_groups(data, unseen_groups, "unseen_groups")[data.groups.index.cpu()]
     return (~held).nonzero()[:, 0], held.nonzero()[:, 0]
 
 
-def held_groups(data: GroupedData, labels: Sequence[object], what: str) -> Tensor:
-    """Which groups have one of these labels, a mask (G,); ``what`` begins an error."""
+def held_groups(data: GroupedData, labels: Sequence[object], option: str) -> Tensor:
+    """A mask (G,) of the groups with these labels; ``option`` is named in errors."""
     if isinstance(labels, np.ndarray):
         labels = labels.tolist()
     if isinstance(labels, str) or not isinstance(labels, Sequence):
-        raise InputError(f"{what} must be a list of group labels, not {labels!r}")
+        raise InputError(f"{option} must be a list of group labels, not {labels!r}")
     names = [_text(name) for name in data.group_names]
     wanted = {_text(name) for name in labels}
     if missing := sorted(wanted - set(names)):
-        some = ", ".join(names[:10]) + (", ..." if len(names) > 10 else "")
-        raise InputError(f"{what} must be labels of groups ({some}), not {missing[0]!r}")
+        examples = ", ".join(names[:10]) + (", ..." if len(names) > 10 else "")
+        raise InputError(f"{option} must be labels of groups ({examples}), not {missing[0]!r}")
     return torch.tensor([name in wanted for name in names])
 
 
 def _text(label: object) -> str:
-    """A label as it is written on a command line: 7 for 7 and for 7.0."""
-    whole = isinstance(label, float | np.floating) and label.is_integer()
-    return str(int(label) if whole else label)
+    """A label as on a command line: 7 for 7 and 7.0, words in Unicode normal form C."""
+    if isinstance(label, float | np.floating) and label.is_integer():
+        return str(int(label))
+    return unicodedata.normalize("NFC", str(label))

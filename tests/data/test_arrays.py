@@ -1,4 +1,4 @@
-"""One's own arrays: what a file may hold, how it is split, what is refused."""
+"""Arrays from a file: valid contents, the split, refused contents."""
 
 import gc
 import os
@@ -13,7 +13,7 @@ import torch
 from mlvae.data import arrays
 from mlvae.errors import InputError
 
-# Twenty observations of three people, in a file that may name their split.
+# Twenty observations of three people. The file may have their split.
 LABELS = np.array(["ann"] * 4 + ["bob"] * 6 + ["eve"] * 10)
 NUMBERS = np.arange(20.0)[:, None]
 SPLIT = np.array(["train", "test", "train", "validation"] * 5)
@@ -38,7 +38,7 @@ def names(data):
 
 
 class Trap:
-    """Touches a file when it is unpickled."""
+    """Creates a folder when it is unpickled."""
 
     def __init__(self, path):
         self.path = path
@@ -52,7 +52,7 @@ class Trap:
 
 @pytest.mark.parametrize("unseen", [[], ["ann", "bob"]])
 @pytest.mark.parametrize("content", [{}, {"split": SPLIT}], ids=["drawn split", "own split"])
-def test_parts_are_disjoint_and_complete_and_keep_their_labels(write, content, unseen):
+def test_splits_are_disjoint_and_complete_and_keep_the_labels(write, content, unseen):
     parts = arrays(write(x=NUMBERS, group=LABELS, **content), unseen_groups=unseen)
     visited = [number for _, part in parts for number in numbers(part)]
     assert sorted(visited) == list(range(20))
@@ -83,20 +83,20 @@ def test_the_same_seed_gives_the_same_split_and_another_seed_another(write):
     ("validation", "test", "sizes"),
     [(0.1, 0.1, [16, 2, 2]), (0.25, 0, [15, 5, 0]), (0.45, 0.5, [1, 9, 10])],
 )
-def test_parts_are_fractions_of_the_observations(write, validation, test, sizes):
+def test_sizes_are_fractions_of_the_observations(write, validation, test, sizes):
     parts = arrays(write(x=NUMBERS, group=LABELS), validation=validation, test=test)
-    there = [parts.train, parts.validation, parts.test]
-    assert [0 if part is None else len(part) for part in there] == sizes
+    splits = [parts.train, parts.validation, parts.test]
+    assert [0 if part is None else len(part) for part in splits] == sizes
 
 
-def test_fractions_are_of_what_the_unseen_groups_leave(write):
+def test_fractions_refer_to_the_observations_without_the_unseen_groups(write):
     parts = arrays(write(x=NUMBERS, group=LABELS), unseen_groups=["eve"], test=0.3)
     assert [len(part) for _, part in parts] == [6, 1, 3, 10]
 
 
-def test_the_split_of_the_file_is_taken_as_it_is(write):
+def test_the_split_of_the_file_is_used_unchanged(write):
     path = write(x=NUMBERS, group=LABELS, split=SPLIT)
-    # The fractions and the seed have nothing left to say.
+    # The fractions and the seed have no effect.
     for parts in (arrays(path), arrays(path, validation=0, test=0.9, seed=7)):
         for word, part in parts:
             rows = np.flatnonzero(np.char.equal(SPLIT, word))
@@ -111,7 +111,7 @@ def test_a_file_need_not_have_every_split(write):
 
 
 def test_an_unseen_group_need_not_be_in_every_split_of_the_file(write):
-    # All of eve is in the test part: nothing of it has to leave training.
+    # All of eve is in the test: no observation of eve has to leave training.
     words = np.where(LABELS == "eve", "test", "train")
     words[0] = "test"
     parts = arrays(write(x=NUMBERS, group=LABELS, split=words), unseen_groups=["eve"])
@@ -122,7 +122,7 @@ def test_an_unseen_group_need_not_be_in_every_split_of_the_file(write):
 
 @pytest.mark.parametrize("dtype", [int, float])
 @pytest.mark.parametrize("content", [{}, {"split": SPLIT}], ids=["drawn split", "own split"])
-def test_labels_are_matched_by_how_they_are_written(write, content, dtype):
+def test_labels_match_as_text(write, content, dtype):
     path = write(x=NUMBERS, group=(np.arange(20) % 4).astype(dtype), **content)
     for unseen in ([2], ["2"]):
         parts = arrays(path, unseen_groups=unseen)
@@ -130,14 +130,14 @@ def test_labels_are_matched_by_how_they_are_written(write, content, dtype):
         assert numbers(parts.unseen) == [2, 6, 10, 14, 18]
 
 
-def test_a_part_of_the_file_that_is_unseen_altogether_is_not_there(write):
+def test_a_split_whose_groups_are_all_unseen_is_none(write):
     words = np.where(LABELS == "eve", "test", "train")
     parts = arrays(write(x=NUMBERS, group=LABELS, split=words), unseen_groups=["eve"])
     assert [name for name, _ in parts] == ["train", "unseen"]
     assert numbers(parts.unseen) == list(range(10, 20))
 
 
-def test_images_are_kept_as_bytes_and_given_their_channel(write):
+def test_images_stay_uint8_and_get_a_channel(write):
     images = np.random.default_rng(0).integers(0, 256, (20, 5, 6), dtype=np.uint8)
     train = arrays(write(x=images, group=LABELS), validation=0, test=0).train
     assert train.x.dtype == torch.uint8
@@ -146,16 +146,15 @@ def test_images_are_kept_as_bytes_and_given_their_channel(write):
     assert sorted(train.x.flatten(1).tolist()) == sorted(images.reshape(20, -1).tolist())
 
 
-def test_compressed_files_and_other_arrays_in_them_do_no_harm(tmp_path):
+def test_a_file_may_be_compressed_and_have_other_arrays(tmp_path):
     path = tmp_path / "own.npz"
     np.savez_compressed(path, x=NUMBERS, group=LABELS, split=SPLIT, notes=np.array("hello"))
     assert len(arrays(path).train) == 10
 
 
-def test_a_path_may_be_a_string_and_begin_at_home(write, monkeypatch):
+def test_a_path_may_be_a_string_with_a_tilde(write, monkeypatch):
     path = write(x=NUMBERS, group=LABELS)
     monkeypatch.setenv("HOME", str(path.parent))
-    monkeypatch.setenv("USERPROFILE", str(path.parent))
     assert len(arrays("~/own.npz").train) == len(arrays(str(path)).train) == 16
 
 
@@ -166,14 +165,21 @@ def test_a_path_may_be_a_string_and_begin_at_home(write, monkeypatch):
 def test_both_arrays_are_needed(write, missing):
     content = {"x": NUMBERS, "group": LABELS}
     del content[missing]
-    with pytest.raises(InputError, match=f"must have the arrays x and group, but {missing} is mi"):
+    with pytest.raises(InputError, match=rf"own\.npz.* {missing} "):
         arrays(write(**content))
+
+
+@pytest.mark.parametrize("name", ["splits", "Split", "_split"])
+def test_a_misspelt_split_is_refused(write, name):
+    # It would be ignored, and another split drawn.
+    with pytest.raises(InputError, match=rf"own\.npz .*'{name}'"):
+        arrays(write(x=NUMBERS, group=LABELS, **{name: SPLIT}))
 
 
 def test_pickled_objects_are_refused_and_not_run(write, tmp_path):
     trap = np.array([Trap(tmp_path / "sprung")] * 20, dtype=object)
     path = write(x=NUMBERS, group=trap)
-    with pytest.raises(InputError, match=r"strings, group\.astype.* Object arrays"):
+    with pytest.raises(InputError, match=r"dataset\.root=.*own\.npz.* allow_pickle"):
         arrays(path)
     assert not (tmp_path / "sprung").exists()
 
@@ -181,7 +187,7 @@ def test_pickled_objects_are_refused_and_not_run(write, tmp_path):
 def test_a_bare_pickle_is_refused_and_not_run(tmp_path):
     path = tmp_path / "own.npz"
     path.write_bytes(pickle.dumps(Trap(tmp_path / "sprung")))
-    with pytest.raises(InputError, match=r"must be a file written by numpy.savez.*pickled"):
+    with pytest.raises(InputError, match=r"dataset\.root=.*own\.npz.* pickled"):
         arrays(path)
     assert not (tmp_path / "sprung").exists()
 
@@ -190,17 +196,15 @@ def test_a_bare_pickle_is_refused_and_not_run(tmp_path):
 def test_a_file_of_another_kind_is_refused(tmp_path, content):
     path = tmp_path / "own.npz"
     path.write_bytes(content)
-    with pytest.raises(
-        InputError, match=r"own.npz must be a file written by numpy.savez\(file, x"
-    ):
+    with pytest.raises(InputError, match=r"dataset\.root=.*own\.npz .*numpy\.savez\(file, x"):
         arrays(path)
 
 
 def test_a_truncated_file_is_refused_and_closed(write):
-    # Were it left open, the ResourceWarning would fail this test.
+    # A file that is left open would give a ResourceWarning, which fails the test.
     path = write(x=NUMBERS, group=LABELS)
     path.write_bytes(path.read_bytes()[:200])
-    with pytest.raises(InputError, match=r"must be a file written by numpy.savez.* not a zip"):
+    with pytest.raises(InputError, match=r"dataset\.root=.*own\.npz .* not a zip"):
         arrays(path)
     gc.collect()
 
@@ -215,36 +219,33 @@ def test_a_damaged_compressed_file_is_refused(tmp_path):
     extra = int.from_bytes(content[header + 28 : header + 30], "little")
     content[header + 30 + len("x.npy") + extra] = 0xFF
     path.write_bytes(content)
-    with pytest.raises(InputError, match=r"must be a file written by numpy.savez.*invalid block"):
+    with pytest.raises(InputError, match=r"dataset\.root=.*own\.npz .*invalid block"):
         arrays(path)
 
 
-def test_members_that_are_no_arrays_are_refused(tmp_path):
+def test_a_file_whose_members_are_no_arrays_is_refused(tmp_path):
     path = tmp_path / "own.npz"
     with zipfile.ZipFile(path, "w") as file:
         file.writestr("x", "1 2 3")
         file.writestr("group", "a b c")
-    with pytest.raises(InputError, match=r"x in .*own.npz must be an array, not a file of anoth"):
+    with pytest.raises(InputError, match=r"x in .*own\.npz"):
         arrays(path)
 
 
 def test_a_single_array_is_refused(tmp_path):
     np.save(tmp_path / "own.npy", NUMBERS)
-    with pytest.raises(
-        InputError, match=r"own.npy must be a file written by numpy.savez\(file, x"
-    ):
+    with pytest.raises(InputError, match=r"dataset\.root=.*own\.npy .*numpy\.savez\(file, x"):
         arrays(tmp_path / "own.npy")
 
 
-@pytest.mark.parametrize(("name", "came"), [("none.npz", "No such file"), (".", "directory")])
-def test_a_path_that_is_no_file_is_refused(tmp_path, name, came):
-    # Windows says "Permission denied" of a folder, and has no other word for it.
-    with pytest.raises(InputError, match=f"must be a file written by .*({came}|Permission)"):
+@pytest.mark.parametrize(("name", "reason"), [("none.npz", "No such file"), (".", "directory")])
+def test_a_path_that_is_no_file_is_refused(tmp_path, name, reason):
+    with pytest.raises(InputError, match=rf"dataset\.root=.*{reason}"):
         arrays(tmp_path / Path(name))
 
 
 @pytest.mark.parametrize(
-    ("words", "came"),
+    ("words", "value"),
     [
         (np.where(SPLIT == "test", "tests", SPLIT), r"shape \(20,\) with .*'tests', 'train'"),
         (SPLIT[:7], r"shape \(7,\)"),
@@ -254,10 +255,9 @@ def test_a_path_that_is_no_file_is_refused(tmp_path, name, came):
     ],
     ids=["another word", "too short", "a column", "numbers", "bytes"],
 )
-def test_a_split_must_have_one_of_three_words_for_each_observation(write, words, came):
+def test_a_split_must_have_one_of_three_words_per_observation(write, words, value):
     path = write(x=NUMBERS, group=LABELS, split=words)
-    match = f"one of train, validation, test for each of the 20 observations, not {came}"
-    with pytest.raises(InputError, match=match):
+    with pytest.raises(InputError, match=rf"own\.npz .*train, validation, test .*20.* {value}"):
         arrays(path)
 
 
@@ -270,9 +270,8 @@ def test_a_split_must_have_one_of_three_words_for_each_observation(write, words,
     ],
     ids=["no train", "all of train unseen", "all unseen"],
 )
-def test_a_split_must_leave_something_to_train_on(write, words, unseen):
-    match = "a group that is not in unseen_groups to 'train', not none"
-    with pytest.raises(InputError, match=f"split in .*own.npz must leave at least one .* {match}"):
+def test_a_split_must_leave_an_observation_to_train_on(write, words, unseen):
+    with pytest.raises(InputError, match=r"split in .*own\.npz .*unseen_groups.* 'train'"):
         arrays(write(x=NUMBERS, group=LABELS, split=words), unseen_groups=unseen)
 
 
@@ -280,46 +279,43 @@ def test_a_split_must_leave_something_to_train_on(write, words, unseen):
 @pytest.mark.parametrize(
     ("unseen", "match"),
     [
-        (["eva"], r"must be labels of groups \(ann, bob, eve\), not 'eva'"),
-        ("eve", "must be a list of group labels, not 'eve'"),
-        (None, "must be a list of group labels, not None"),
+        (["eva"], r".*\(ann, bob, eve\), not 'eva'"),
+        ("eve", ".* not 'eve'"),
+        (None, ".* not None"),
     ],
     ids=["unknown", "a string", "None"],
 )
-def test_unseen_groups_must_be_some_of_those_there_are(write, content, unseen, match):
+def test_unseen_groups_must_be_a_list_of_existing_labels(write, content, unseen, match):
     with pytest.raises(InputError, match=f"unseen_groups {match}"):
         arrays(write(x=NUMBERS, group=LABELS, **content), unseen_groups=unseen)
 
 
 def test_all_groups_cannot_be_unseen(write):
-    with pytest.raises(InputError, match="must leave at least one group to train on, not none"):
+    with pytest.raises(InputError, match=r"unseen_groups .*none"):
         arrays(write(x=NUMBERS, group=LABELS), unseen_groups=["ann", "bob", "eve"])
 
 
 @pytest.mark.parametrize(("name", "value"), [("validation", -0.1), ("test", 180)])
-def test_a_part_must_be_a_fraction(write, name, value):
+def test_the_size_of_a_split_must_be_a_fraction(write, name, value):
     path = write(x=NUMBERS, group=LABELS)
-    match = rf"dataset.{name} must be a number in \[0, 1\], not {value!r}"
-    with pytest.raises(InputError, match=match):
+    with pytest.raises(InputError, match=rf"dataset\.{name} .*\[0, 1\], not {value!r}"):
         arrays(path, **{name: value})
 
 
-def test_something_must_be_left_to_train_on(write):
-    with pytest.raises(
-        InputError, match="validation=10 and test=10 must leave something of the 20"
-    ):
+def test_an_observation_must_be_left_to_train_on(write):
+    with pytest.raises(InputError, match=r"validation=10 and test=10 .* 20 "):
         arrays(write(x=NUMBERS, group=LABELS), validation=0.5, test=0.5)
 
 
 @pytest.mark.parametrize(
     ("x", "group", "match"),
     [
-        (NUMBERS[:19], LABELS, "one label for each of the 19 observations, not 20"),
-        (NUMBERS.astype(int), LABELS, "x must be uint8 images or floats, not torch.int64"),
-        (NUMBERS, np.full(20, np.nan), "must name a group for each observation, but some are mi"),
+        (NUMBERS[:19], LABELS, "group .* 19 .* 20"),
+        (NUMBERS.astype(int), LABELS, "x .*int64"),
+        (NUMBERS, np.full(20, np.nan), "group .* missing"),
     ],
     ids=["too few", "integers", "NaN labels"],
 )
-def test_the_arrays_must_be_as_grouped_data_takes_them(write, x, group, match):
+def test_arrays_that_grouped_data_refuses_are_refused(write, x, group, match):
     with pytest.raises(InputError, match=match):
         arrays(write(x=x, group=group))

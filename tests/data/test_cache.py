@@ -1,5 +1,6 @@
-"""The cache: made once, whole or not at all, and never taken for another's."""
+"""The cache: prepared once, whole or not at all, and used for its own settings only."""
 
+import errno
 import json
 import os
 import subprocess
@@ -10,13 +11,14 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from mlvae.data import cache, decoders, faces, journal, prepare
+from mlvae.data import faces
+from mlvae.data.collections import cache, decoders, journal, prepare
 from mlvae.errors import InputError
 
 
 @pytest.fixture
 def opened(tmp_path, monkeypatch):
-    """Opens a collection in this process with a small size, and counts the images decoded."""
+    """Opens a collection with small images in this process; ``decoded`` counts them."""
     monkeypatch.chdir(tmp_path)
     decoded = []
     attempt = decoders.images.attempt
@@ -42,7 +44,7 @@ def pixels(splits):
     return splits.train.batch().x
 
 
-# Made once
+# Prepared once
 
 
 def test_a_collection_is_decoded_once(opened, write, people):
@@ -55,7 +57,7 @@ def test_a_collection_is_decoded_once(opened, write, people):
     assert first.train.group_names == ["ann", "bob", "eve"]
 
 
-def test_what_is_in_the_folder_can_be_read_without_this_library(opened, write, people):
+def test_the_folder_can_be_read_without_this_library(opened, write, people):
     folder = folder_of(opened(write("people.zip", people())))
     assert {path.name for path in folder.iterdir()} == {
         "images.u8",
@@ -73,7 +75,7 @@ def test_what_is_in_the_folder_can_be_read_without_this_library(opened, write, p
     assert lines[0]["file"] == "ann/ann_0000.png" and lines[0]["columns"] == {"identity": "ann"}
 
 
-def test_settings_have_folders_of_their_own(opened, write, people):
+def test_other_settings_give_other_folders(opened, write, people):
     root = write("people", people())
     folders = {
         folder_of(opened(root, **options))
@@ -81,13 +83,13 @@ def test_settings_have_folders_of_their_own(opened, write, people):
     }
     assert len(folders) == 5
     opened(root)
-    assert opened.decoded == 0  # none has pushed another out
-    # What is chosen after decoding is no setting of the cache.
+    assert opened.decoded == 0  # no folder has replaced another
+    # Choices made after decoding are no settings of the cache.
     opened(root, test=0.4, minimum=2, seed=3)
     assert opened.decoded == 0
 
 
-# Made again
+# Prepared again
 
 
 @pytest.mark.parametrize("packed", ["people", "people.zip", "people.tar.gz"])
@@ -101,7 +103,7 @@ def test_changed_sources_are_prepared_again(opened, write, people, packed):
     after = opened(root)
     assert after.train.group_names == ["ann", "bob", "eve", "new"]
     assert folder_of(before) == folder_of(after)
-    assert len(pixels(before)) == 12  # whoever had the old images still has them
+    assert len(pixels(before)) == 12  # open images stay readable
 
 
 def test_a_changed_table_is_another_collection(opened, write, people, tmp_path):
@@ -114,7 +116,7 @@ def test_a_changed_table_is_another_collection(opened, write, people, tmp_path):
 
 @pytest.mark.parametrize("name", ["images.u8", "index.npz", "files.jsonl", "manifest.json"])
 @pytest.mark.parametrize("damage", ["cut", "overwritten", "gone"])
-def test_a_damaged_cache_is_found_and_made_again(opened, write, people, name, damage):
+def test_a_damaged_cache_is_detected_and_prepared_again(opened, write, people, name, damage):
     root = write("people", people())
     whole = pixels(opened(root))
     path = folder_of(opened(root)) / name
@@ -130,14 +132,14 @@ def test_a_damaged_cache_is_found_and_made_again(opened, write, people, name, da
     assert opened.decoded == 0
 
 
-# Ended early
+# Interrupted
 
 
 class Killed(BaseException):
     pass
 
 
-def test_a_preparation_goes_on_where_it_ended(opened, write, people, monkeypatch):
+def test_an_interrupted_preparation_is_continued(opened, write, people, monkeypatch):
     root = write("people", people(images=40))
     monkeypatch.setattr(prepare, "CHUNK_FILES", 10)
     append = journal.Journal.append
@@ -159,7 +161,7 @@ def test_a_preparation_goes_on_where_it_ended(opened, write, people, monkeypatch
 
 
 @pytest.mark.parametrize("name", ["images.u8", "files.jsonl"])
-def test_what_was_half_written_is_done_again(opened, write, people, monkeypatch, name):
+def test_an_incomplete_line_or_image_is_decoded_again(opened, write, people, monkeypatch, name):
     root = write("people", people())
     whole = pixels(opened(root))
     folder = folder_of(opened(root))
@@ -171,10 +173,10 @@ def test_what_was_half_written_is_done_again(opened, write, people, monkeypatch,
         assert 0 < opened.decoded < 12
 
 
-def test_killed_and_started_again_is_the_same(write, people, png, tmp_path):
+def test_a_killed_preparation_gives_the_same_cache_when_continued(write, people, png, tmp_path):
     root = write("people", people(images=300))
     code = (
-        "from mlvae.data import faces, prepare; prepare.CHUNK_FILES = 4\n"
+        "from mlvae.data import faces\nfrom mlvae.data.collections import prepare\nprepare.CHUNK_FILES = 4\n"
         "faces('people', size=8, workers=1, cache='killed')"
     )
     process = subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path)
@@ -197,82 +199,94 @@ def test_killed_and_started_again_is_the_same(write, people, png, tmp_path):
     assert (folder / "images.u8").read_bytes() == (folder_of(whole) / "images.u8").read_bytes()
 
 
-def test_two_may_prepare_at_once(write, people, tmp_path, capsys):
+def test_two_processes_may_prepare_the_same_collection(write, people, tmp_path, capsys):
     root = write("people", people(images=30))
 
     def prepare_it(_):
         return pixels(faces(root, size=8, workers=1, cache=tmp_path / "cache"))
 
-    with ThreadPoolExecutor(2) as threads:  # the lock is of an open file, not of a process
+    with ThreadPoolExecutor(2) as threads:  # the lock belongs to an open file
         first, second = threads.map(prepare_it, range(2))
     assert (first == second).all()
     (folder,) = (tmp_path / "cache").iterdir()
     lines = (folder / "files.jsonl").read_text().splitlines()
     assert len(lines) == 91 and (folder / "images.u8").stat().st_size == 90 * 3 * 64
-    assert "another process is preparing" in capsys.readouterr().out
+    assert f"is preparing {folder}" in capsys.readouterr().out
 
 
-def test_processes_and_this_process_decode_the_same(opened, write, people):
+def test_processes_and_this_process_give_the_same_cache(opened, write, people):
     root = write("people.tar.xz", people(images=30) | {"ann/bad.png": b"no"})
-    here = opened(root)
-    there = opened(root, workers=2, cache="there")
-    assert opened.decoded == 0  # not here
-    assert (pixels(here) == pixels(there)).all()
-    reports = [(folder_of(splits) / "files.jsonl").read_bytes() for splits in (here, there)]
+    local = opened(root)
+    remote = opened(root, workers=2, cache="remote")
+    assert opened.decoded == 0  # not in this process
+    assert (pixels(local) == pixels(remote)).all()
+    reports = [(folder_of(splits) / "files.jsonl").read_bytes() for splits in (local, remote)]
     assert reports[0] == reports[1]
-
-
-DEADLY = """
-import os, pickle, runpy
-load = pickle.load
-def deadly(file):
-    asked = load(file)
-    return os._exit(1) if b"deadly" in asked[0] else asked
-pickle.load = deadly
-runpy.run_path({path!r}, run_name="__main__")
-"""
-
-
-def test_a_file_that_kills_its_decoder_is_named_and_the_others_are_used(
-    png, monkeypatch, tmp_path
-):
-    (tmp_path / "decoder.py").write_text(DEADLY.format(path=decoders.images.__file__))
-    monkeypatch.setattr(decoders.images, "__file__", str(tmp_path / "decoder.py"))
-    options = {"size": 8, "channels": 1, "crop": 1.0}
-    with decoders.Decoders(1, options) as processes:
-        answers = list(processes.attempts([[png(0)], [png(1), b"deadly", png(2)], [png(3)]]))
-    assert [len(answer) for answer in answers] == [1, 3, 1]
-    assert all(a.pixels is not None for a in (*answers[0], *answers[1][::2], *answers[2]))
-    assert answers[1][1].reason == "made its decoder crash"
 
 
 # Bad input
 
 
-def test_a_cache_that_cannot_be_written_is_one_line(opened, write, people, tmp_path):
+def test_a_cache_that_cannot_be_written_gives_one_line(opened, write, people, tmp_path):
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(InputError, match=r"dataset.cache=.*file must be a folder that can be wr"):
+    with pytest.raises(InputError, match=rf"dataset\.cache={tmp_path / 'file'} "):
         opened(write("people", people()), cache=tmp_path / "file")
 
 
-def test_a_full_disk_is_one_line_and_what_is_there_is_kept(opened, write, people, monkeypatch):
-    root = write("people", people())
+def test_a_full_disk_gives_one_line_and_written_images_are_kept(
+    opened, write, people, monkeypatch
+):
+    root = write("people", people(images=40))
+    monkeypatch.setattr(prepare, "CHUNK_FILES", 10)
 
-    def full(self, file, content):
-        try:
-            raise OSError(28, os.strerror(28))
-        except OSError as error:
-            raise InputError(f"{file.name} could not be written ({error.strerror})") from error
+    class FullDisk:
+        """A file that has room for a number of writes."""
+
+        def __init__(self, file, room):
+            self.file, self.room, self.name = file, room, file.name
+
+        def write(self, content):
+            self.room -= 1
+            if self.room < 0:
+                raise OSError(28, os.strerror(28))
+            return self.file.write(content)
+
+        def __getattr__(self, name):
+            return getattr(self.file, name)
+
+    enter = journal.Journal.__enter__
+
+    def enter_full(self):
+        self.images = FullDisk(self.images, 7)
+        return enter(self)
 
     with monkeypatch.context() as patch:
-        patch.setattr(journal.Journal, "_write", full)
-        with pytest.raises(InputError, match="could not be written"):
+        patch.setattr(journal.Journal, "__enter__", enter_full)
+        with pytest.raises(InputError, match=rf"images\.u8 .*{os.strerror(28)}.*dataset\.cache"):
             opened(root)
     opened(root)
-    assert opened.decoded == 12
+    assert opened.decoded == 50  # 70 of 120 were written
 
 
-def test_an_older_format_is_made_again(opened, write, people, monkeypatch):
+def test_a_disk_without_locks_is_used_and_reported(opened, write, people, monkeypatch, capsys):
+    def flock(file, operation):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(cache.fcntl, "flock", flock)
+    assert len(opened(write("people", people())).train) == 12
+    assert "cannot be locked" in capsys.readouterr().out
+
+
+def test_any_other_fault_of_a_lock_gives_one_line(opened, write, people, monkeypatch):
+    def flock(file, operation):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(cache.fcntl, "flock", flock)
+    with pytest.raises(InputError, match=rf"dataset\.cache=.*{os.strerror(errno.EIO)}"):
+        opened(write("people", people()))
+
+
+def test_an_older_format_is_prepared_again(opened, write, people, monkeypatch):
     root = write("people", people())
     opened(root)
     monkeypatch.setattr(cache, "FORMAT", 99)

@@ -1,4 +1,4 @@
-"""The digits that need no download, and opening a dataset by its name."""
+"""The digits of scikit-learn, and opening a dataset by its name."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ from mlvae.errors import InputError
 
 
 def pairs(*parts):
-    """Every image with its label, in an order that does not depend on the split."""
+    """Label and image of each observation, sorted."""
     return sorted(
         (part.group_names[group], tuple(image))
         for part in parts
@@ -73,17 +73,16 @@ def test_a_dataset_opens_by_its_name_with_its_own_options():
 # Bad input
 
 
-def test_more_than_there_is_cannot_be_drawn():
-    with pytest.raises(InputError, match=r"validation=1700 and test=97 .* of the 1797 observ"):
+def test_more_images_than_there_are_cannot_be_drawn():
+    with pytest.raises(InputError, match=r"validation=1700 and test=97 .* 1797 "):
         digits(validation=1700, test=97)
 
 
 def test_an_unknown_digit_is_refused():
-    with pytest.raises(InputError, match=r"\(0, 1, 2, 3, 4, 5, 6, 7, 8, 9\), not '10'"):
+    with pytest.raises(InputError, match=r"unseen_groups .*\(0, 1, .*, 9\), not '10'"):
         digits(unseen_groups=[10])
 
 
-def test_an_unknown_dataset_is_refused_with_the_nearest():
-    match = r"dataset.name must be one of arrays, .* not 'minst' \(did you mean 'mnist'\?\)"
-    with pytest.raises(InputError, match=match):
+def test_an_unknown_dataset_is_refused_with_the_nearest_name():
+    with pytest.raises(InputError, match=r"dataset\.name .*arrays, .* 'minst' .*'mnist'"):
         open_dataset("minst")

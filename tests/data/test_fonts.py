@@ -1,4 +1,4 @@
-"""Every font that is said to have a character really has it."""
+"""Fonts: the characters that each has, and how they are drawn."""
 
 import string
 
@@ -19,19 +19,19 @@ def test_every_font_has_every_letter_and_digit(character):
 
 @pytest.mark.parametrize("font", FONTS)
 def test_no_two_characters_of_a_font_look_the_same(font):
-    # A font that draws a box for what it lacks would draw the same for all.
+    # A font that draws a box for every missing character would give equal images.
     seen = {draw_glyph(character, font).tobytes() for character in CHARACTERS}
     assert len(seen) == len(CHARACTERS)
 
 
 @pytest.mark.parametrize("stroke", [1, 3])
-def test_a_stroke_goes_all_around(stroke):
+def test_a_stroke_widens_a_glyph_on_every_side(stroke):
     thin, thick = draw_glyph("H", "DejaVuSans"), draw_glyph("H", "DejaVuSans", stroke)
     assert (thick.width - thin.width, thick.height - thin.height) == (2 * stroke, 2 * stroke)
     assert np.asarray(thick).sum() > np.asarray(thin).sum()
 
 
-def test_a_glyph_has_a_pixel_to_spare_on_every_side_and_no_more():
+def test_a_glyph_has_a_margin_of_exactly_one_pixel():
     image = np.asarray(draw_glyph("Q", "cmr10"))
     edges = [image[0], image[-1], image[:, 0], image[:, -1]]
     inner = [image[1], image[-2], image[:, 1], image[:, -2]]
@@ -46,7 +46,7 @@ def test_a_glyph_has_a_pixel_to_spare_on_every_side_and_no_more():
     ("character", "has", "lacks"),
     [("{", "cmtt10", "cmr10"), ("é", "STIXGeneral", "cmss10"), ("<", "DejaVuSerif", "cmb10")],
 )
-def test_a_font_with_another_sign_in_its_place_does_not_have_a_character(character, has, lacks):
+def test_a_font_with_another_glyph_in_its_place_lacks_a_character(character, has, lacks):
     names = [FONTS[number] for number in fonts_with(character)]
     assert has in names and lacks not in names
 
@@ -61,28 +61,28 @@ def test_a_choice_of_fonts_keeps_their_numbers():
 @pytest.mark.parametrize(
     ("character", "fonts", "match"),
     [
-        ("\N{HANGUL SYLLABLE GA}", None, "but '가' is in none; leave it out"),
-        ("é", ["cmr10"], "but 'é' is in none"),
-        ("A", [], "but 'A' is in none"),
-        ("A", ["DejaVu"], "dataset.fonts must be one of DejaVuSans, .* not 'DejaVu'"),
-        ("A", "DejaVuSans", "dataset.fonts must be a list of names, not 'DejaVuSans'"),
+        ("\N{HANGUL SYLLABLE GA}", None, r"dataset\.characters .*'가'"),
+        ("é", ["cmr10"], r"dataset\.characters .*'é'"),
+        ("A", [], r"dataset\.characters .*'A'"),
+        ("A", ["DejaVu"], r"dataset\.fonts .*DejaVuSans, .* not 'DejaVu'"),
+        ("A", "DejaVuSans", r"dataset\.fonts .* not 'DejaVuSans'"),
     ],
 )
-def test_fonts_that_are_not_there_are_refused(character, fonts, match):
+def test_missing_fonts_and_characters_are_refused(character, fonts, match):
     with pytest.raises(InputError, match=match):
         fonts_with(character, fonts)
 
 
 def test_a_character_without_ink_is_refused():
-    with pytest.raises(InputError, match="must have ink, but ' ' has none"):
+    with pytest.raises(InputError, match=r"dataset\.characters .*' '"):
         draw_glyph(" ", "DejaVuSans")
 
 
 def test_an_incomplete_matplotlib_is_named(monkeypatch, tmp_path):
     import matplotlib
 
-    from mlvae.data import fonts
+    from mlvae.data.sources import fonts
 
     monkeypatch.setattr(matplotlib, "get_data_path", lambda: str(tmp_path))
-    with pytest.raises(InputError, match=r"cmr10\.ttf must be there, .* leave cmr10 out"):
+    with pytest.raises(InputError, match=r"cmr10\.ttf .*cmr10 out of dataset\.fonts"):
         fonts._path("cmr10")

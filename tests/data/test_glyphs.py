@@ -1,4 +1,4 @@
-"""Glyphs: what is drawn is what the factors say."""
+"""Glyphs: the images agree with their factors."""
 
 import inspect
 import itertools
@@ -47,10 +47,10 @@ def rows(data):
 
 @pytest.mark.parametrize("character", ["A", "g", "5"])
 @pytest.mark.parametrize(("x", "y"), [(0.4, 0.5), (0.5, 0.63), (0.47, 0.38)])
-def test_a_move_moves_the_centroid_as_far(character, x, y):
-    here, there = drawn(character), drawn(character, x=x, y=y)
-    moved = moments(there)[0] - moments(here)[0]
-    assert (moved - 64 * (torch.tensor([x, y]) - 0.5)).abs().max() < 0.05
+def test_a_shift_moves_the_centroid_equally(character, x, y):
+    centred, moved = drawn(character), drawn(character, x=x, y=y)
+    shift = moments(moved)[0] - moments(centred)[0]
+    assert (shift - 64 * (torch.tensor([x, y]) - 0.5)).abs().max() < 0.05
 
 
 @pytest.mark.parametrize("character", ["A", "g", "5"])
@@ -60,8 +60,8 @@ def test_the_ink_grows_with_the_square_of_the_scale(character):
 
 
 @pytest.mark.parametrize("font", [0, 9, 17])
-def test_covariances_turn_and_shear_as_the_factors_say(font):
-    # A point at `right` and `down` goes to rotation (right - shear down, down).
+def test_rotation_and_shear_transform_the_covariance(font):
+    # A point (right, down) is mapped to rotation @ (right - shear * down, down).
     rotation, shear = 0.3, -0.2
     cos, sin = math.cos(rotation), math.sin(rotation)
     turn = torch.tensor([[cos, sin], [-sin, cos]], dtype=torch.float64)
@@ -71,13 +71,13 @@ def test_covariances_turn_and_shear_as_the_factors_say(font):
     assert (changed - matrix @ plain @ matrix.T).abs().max() < 0.02 * plain.max()
 
 
-def test_a_turn_to_the_left_is_positive():
+def test_an_anticlockwise_rotation_is_positive():
     upright, turned = drawn("I"), drawn("I", rotation=0.5)
-    covariance = moments(turned)[1][0, 1]  # of x to the right with y down: the top leans left
+    covariance = moments(turned)[1][0, 1]  # of x and y, y down: the top leans left
     assert abs(moments(upright)[1][0, 1]) < 0.01 < covariance
 
 
-def test_a_weight_adds_its_ems_to_a_stroke():
+def test_a_weight_adds_its_value_in_ems_to_a_stroke():
     # The width of an upright bar at mid-height, in pixels.
     width = [
         float(drawn("l", size=128, weight=weight)[64].sum()) for weight in (0, 2 / 64, 5 / 64)
@@ -87,9 +87,9 @@ def test_a_weight_adds_its_ems_to_a_stroke():
     assert width[2] - width[0] == pytest.approx(5 / 64 * em, abs=0.1)
 
 
-def test_the_defaults_keep_every_character_of_every_font_inside():
-    # Drawing refuses what leaves the image: the widest are drawn at the ends of all ranges.
-    ends = {name: each.default for name, each in inspect.signature(glyphs).parameters.items()}
+def test_the_default_ranges_keep_every_character_inside():
+    # render() raises if a box leaves the image. Try the widest ones at the ends of all ranges.
+    ends = {name: option.default for name, option in inspect.signature(glyphs).parameters.items()}
     thick = round(ends["weight"][1] * EM / 2)
     sizes = {
         (character, number): sum(draw_glyph(character, font, thick).size)
@@ -106,7 +106,7 @@ def test_the_defaults_keep_every_character_of_every_font_inside():
 # Behaviour
 
 
-def test_the_observations_are_the_drawing_of_their_factors():
+def test_rendering_the_factors_gives_the_observations():
     for name, part in glyphs(**SMALL, unseen_groups=["g"]):
         assert part.x.dtype == torch.uint8 and part.shape == (1, 32, 32)
         text = [part.group_names[group] for group in part.groups.index.tolist()]
@@ -114,16 +114,16 @@ def test_the_observations_are_the_drawing_of_their_factors():
         assert torch.equal(part.x, render(text, part.factors, size=32)), name
 
 
-def test_every_image_has_ink_and_none_on_its_border():
+def test_every_image_has_ink_but_not_on_its_border():
     images = glyphs(images=20, validation=0, test=0).train.x[:, 0].double() / 255
     assert images.sum((1, 2)).min() > 8 and images.amax((1, 2)).min() > 0.4
     images[:, 1:-1, 1:-1] = 0
     assert images.max() < 0.05
 
 
-def test_factors_fill_their_ranges_and_weights_are_whole_steps():
+def test_factors_fill_their_ranges_and_weights_are_multiples_of_a_step():
     data = glyphs(characters="ab", images=500, validation=0, test=0).train
-    ends = {name: each.default for name, each in inspect.signature(glyphs).parameters.items()}
+    ends = {name: option.default for name, option in inspect.signature(glyphs).parameters.items()}
     for name in ("scale", "rotation", "shear", "x", "y"):
         (low, high), values = ends[name], data.factors[name]
         assert low - 1e-6 <= values.min() < low + 0.02 * (high - low)
@@ -132,14 +132,14 @@ def test_factors_fill_their_ranges_and_weights_are_whole_steps():
     assert data.factors["font"].unique().tolist() == list(range(len(FONTS)))
 
 
-def test_every_character_is_drawn_as_often_and_ranges_of_one_value_hold_still():
+def test_characters_are_equally_frequent_and_a_range_of_one_value_is_constant():
     data = glyphs(**SMALL | {"validation": 0, "test": 0}, scale=[0.5, 0.5], fonts=["cmr10"]).train
     assert data.group_names == ["7", "A", "B", "g"] and data.groups.sizes.tolist() == [60] * 4
     assert data.factors["scale"].unique().tolist() == [0.5]
     assert data.factors["font"].unique().tolist() == [FONTS.index("cmr10")]
 
 
-def test_unseen_characters_are_nowhere_else_and_complete():
+def test_unseen_characters_are_complete_and_in_no_other_split():
     parts = glyphs(**SMALL, unseen_groups=["g", 7])
     assert (
         parts.unseen.group_names == ["7", "g"] and parts.unseen.groups.sizes.tolist() == [60] * 2
@@ -155,10 +155,12 @@ def test_the_same_seed_gives_the_same_glyphs_and_another_seed_others():
         assert not set(rows(part)) & set(rows(different))
 
 
-def test_it_opens_by_its_name_with_the_defaults_of_its_config():
+def test_the_config_has_the_defaults_and_the_name_opens_the_dataset():
     config = yaml.safe_load(CONFIG.read_text())
     assert config.pop("name") == "glyphs"
-    defaults = {name: each.default for name, each in inspect.signature(glyphs).parameters.items()}
+    defaults = {
+        name: option.default for name, option in inspect.signature(glyphs).parameters.items()
+    }
     assert config == {
         name: list(value) if isinstance(value, tuple) else value
         for name, value in defaults.items()
@@ -172,24 +174,24 @@ def test_it_opens_by_its_name_with_the_defaults_of_its_config():
 @pytest.mark.parametrize(
     ("options", "match"),
     [
-        ({"characters": ""}, "must be a string of characters, not ''"),
-        ({"characters": 123}, "must be a string of characters, not 123; quote digits"),
-        ({"characters": "abca"}, "must differ, but 'a' is there twice"),
-        ({"characters": "a b"}, "must have ink, but ' ' has none"),
-        ({"characters": "a\N{HANGUL SYLLABLE GA}"}, "'가' is in none; leave it out"),
-        ({"images": 0}, "dataset.images must be an integer of at least 1, not 0"),
-        ({"size": 7}, "dataset.size must be an integer of at least 8, not 7"),
-        ({"seed": -1}, "dataset.seed must be an integer of at least 0, not -1"),
-        ({"scale": 0.5}, r"dataset.scale must be a range \[low, high\], not 0.5"),
-        ({"shear": [0.1, -0.1]}, r"must be a range \[low, high\], not \[0.1, -0.1\]"),
-        ({"rotation": ["a", 1]}, "dataset.rotation must be a number that is finite, not 'a'"),
-        ({"scale": [0, 0.5]}, "dataset.scale must be a number above 0, not 0"),
-        ({"x": [0.5, 1.5]}, r"dataset.x must be a number in \[0, 1\], not 1.5"),
-        ({"scale": [2.0, 2.0]}, "box around .* does not; lower dataset.scale"),
-        ({"x": [0.1, 0.1]}, "must lie within the image, but the box"),
-        ({"unseen_groups": ["z"]}, r"unseen_groups must be labels of groups \(7, A, B, g\)"),
+        ({"characters": ""}, r"dataset\.characters .* not ''"),
+        ({"characters": 123}, r"dataset\.characters .* not 123"),
+        ({"characters": "abca"}, r"dataset\.characters .*'a'"),
+        ({"characters": "a b"}, r"dataset\.characters .*' '"),
+        ({"characters": "a\N{HANGUL SYLLABLE GA}"}, r"dataset\.characters .*'가'"),
+        ({"images": 0}, r"dataset\.images .* 1, not 0"),
+        ({"size": 7}, r"dataset\.size .* 8, not 7"),
+        ({"seed": -1}, r"dataset\.seed .* 0, not -1"),
+        ({"scale": 0.5}, r"dataset\.scale .*\[low, high\], not 0\.5"),
+        ({"shear": [0.1, -0.1]}, r"dataset\.shear .*\[low, high\], not \[0\.1, -0\.1\]"),
+        ({"rotation": ["a", 1]}, r"dataset\.rotation .* not 'a'"),
+        ({"scale": [0, 0.5]}, r"dataset\.scale .* 0, not 0"),
+        ({"x": [0.5, 1.5]}, r"dataset\.x .*\[0, 1\], not 1\.5"),
+        ({"scale": [2.0, 2.0]}, r"characters .*dataset\.scale"),
+        ({"x": [0.1, 0.1]}, r"characters .*dataset\.x"),
+        ({"unseen_groups": ["z"]}, r"unseen_groups .*\(7, A, B, g\), not 'z'"),
     ],
 )
-def test_what_cannot_be_drawn_is_refused(options, match):
+def test_options_out_of_range_are_refused(options, match):
     with pytest.raises(InputError, match=match):
         glyphs(**SMALL | options)

@@ -1,4 +1,4 @@
-"""MNIST and Fashion-MNIST from IDX files: small ones made here, and the real ones if given."""
+"""MNIST and Fashion-MNIST from IDX files: small generated ones, and the real ones if given."""
 
 import gzip
 import shutil
@@ -21,7 +21,7 @@ READERS = {"MNIST": mnist, "FashionMNIST": fashion_mnist}
 
 
 def idx(values):
-    """The IDX file of an array of bytes: magic, big-endian dimensions, values."""
+    """The IDX file of a uint8 array: magic number, big-endian dimensions, values."""
     values = np.asarray(values, np.uint8)
     return (
         struct.pack(f">{1 + values.ndim}I", 0x800 + values.ndim, *values.shape) + values.tobytes()
@@ -29,7 +29,7 @@ def idx(values):
 
 
 def small_files():
-    """60 training and 20 test images of 5 x 4, all different; image i shows class i % 10."""
+    """60 training and 20 test images of 5 x 4, all different. Image i has label i % 10."""
     images = np.random.default_rng(0).integers(0, 256, (80, 5, 4), dtype=np.uint8)
     labels = np.arange(80) % 10
     return {
@@ -52,7 +52,7 @@ def write(root, files, *, packed=False, name="MNIST"):
 
 
 def expected_pairs(part):
-    """Every image of the train or the t10k files with its label."""
+    """Label and image of each observation of the train or the t10k files, sorted."""
     files = small_files()
     images = np.frombuffer(files[f"{part}-images-idx3-ubyte"][16:], np.uint8).reshape(-1, 20)
     labels = np.frombuffer(files[f"{part}-labels-idx1-ubyte"][8:], np.uint8)
@@ -60,7 +60,7 @@ def expected_pairs(part):
 
 
 def pairs(*parts):
-    """Every image with its label, in an order that does not depend on the split."""
+    """Label and image of each observation, sorted."""
     return sorted(
         (part.group_names[group], image)
         for part in parts
@@ -70,21 +70,21 @@ def pairs(*parts):
     )
 
 
-def bring(dataset):
-    """What a download leaves of the small files: each as it comes, and unpacked."""
+def fake_download(dataset):
+    """Write the files that a download leaves: each packed and unpacked."""
     for packed in (True, False):
         write(Path(dataset.root), small_files(), packed=packed, name=type(dataset).__name__)
 
 
 def snapshot(folder):
-    """Everything in the folder, with sizes and times of change."""
+    """Size and time of change of the folder and all its files."""
     paths = [folder, *sorted(folder.rglob("*"))]
     return {path: (path.stat().st_size, path.stat().st_mtime_ns) for path in paths}
 
 
 @pytest.fixture(autouse=True)
 def offline(monkeypatch):
-    """No test here reaches the network: a download fails as it does without one."""
+    """Downloads fail as they do without a network."""
 
     def download(self):
         raise RuntimeError("Error downloading train-images-idx3-ubyte.gz:\nTried mirror, got:\n")
@@ -101,7 +101,7 @@ def packed(request):
 
 
 @pytest.mark.parametrize(("name", "packed"), [("MNIST", False), ("FashionMNIST", True)])
-def test_every_image_arrives_once_with_its_label(tmp_path, name, packed):
+def test_every_image_occurs_once_with_its_label(tmp_path, name, packed):
     write(tmp_path, small_files(), packed=packed, name=name)
     parts = READERS[name](tmp_path, validation=10)
     assert pairs(parts.train, parts.validation) == expected_pairs("train")
@@ -119,15 +119,15 @@ def test_the_same_seed_gives_the_same_split_and_another_seed_another(tmp_path):
 
 
 @pytest.mark.parametrize("unseen", [[7, 8, 9], ["0"]])
-def test_unseen_digits_come_from_both_files_whole_and_are_in_no_other_split(tmp_path, unseen):
+def test_unseen_digits_are_complete_from_both_files_and_in_no_other_split(tmp_path, unseen):
     write(tmp_path, small_files())
     parts = mnist(tmp_path, validation=10, unseen_groups=unseen)
-    wanted = [int(label) for label in unseen]
-    everything = expected_pairs("train") + expected_pairs("t10k")
-    assert pairs(parts.unseen) == sorted(pair for pair in everything if pair[0] in wanted)
-    assert pairs(parts.test) == [p for p in expected_pairs("t10k") if p[0] not in wanted]
+    digits = [int(label) for label in unseen]
+    both = expected_pairs("train") + expected_pairs("t10k")
+    assert pairs(parts.unseen) == sorted(pair for pair in both if pair[0] in digits)
+    assert pairs(parts.test) == [p for p in expected_pairs("t10k") if p[0] not in digits]
     for part in (parts.train, parts.validation, parts.test):
-        assert not set(part.group_names) & set(wanted)
+        assert not set(part.group_names) & set(digits)
 
 
 def test_packed_and_unpacked_files_give_the_same(tmp_path):
@@ -139,7 +139,7 @@ def test_packed_and_unpacked_files_give_the_same(tmp_path):
         assert torch.equal(part.groups.index, same.groups.index), name
 
 
-def test_reading_needs_no_permission_to_write_and_changes_nothing(tmp_path, packed):
+def test_reading_works_without_write_permission_and_changes_no_file(tmp_path, packed):
     raw = write(tmp_path, small_files(), packed=packed)
     folders = [tmp_path, raw.parent, raw]
     before = snapshot(tmp_path)
@@ -150,14 +150,14 @@ def test_reading_needs_no_permission_to_write_and_changes_nothing(tmp_path, pack
     finally:
         for folder in folders:
             folder.chmod(0o755)
-    # The administrator may write anyway; that nothing changed holds for everyone.
+    # The superuser can always write; the comparison holds for every user.
     assert snapshot(tmp_path) == before
 
 
 # Behaviour
 
 
-def test_images_are_bytes_with_a_channel(tmp_path):
+def test_images_are_uint8_with_a_channel(tmp_path):
     write(tmp_path, small_files())
     for _, part in mnist(tmp_path, validation=10):
         assert part.x.dtype == torch.uint8
@@ -179,44 +179,41 @@ def test_some_files_may_be_packed_and_others_not(tmp_path):
     assert pairs(parts.train) == expected_pairs("train")
 
 
-def test_a_root_may_be_a_string_and_begin_at_home(tmp_path, monkeypatch):
+def test_a_root_may_be_a_string_with_a_tilde(tmp_path, monkeypatch):
     write(tmp_path / "data", small_files())
     monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setenv("USERPROFILE", str(tmp_path))
     assert len(mnist("~/data", validation=10).train) == 50
 
 
 def test_the_two_datasets_have_folders_of_their_own(tmp_path):
     write(tmp_path, small_files(), name="FashionMNIST")
-    with pytest.raises(InputError, match="must hold the four files of MNIST"):
+    with pytest.raises(InputError, match=r"raw .* MNIST,"):
         mnist(tmp_path, validation=10)
 
 
 @pytest.mark.parametrize(("name", "packed"), [("MNIST", False), ("FashionMNIST", True)])
-def test_missing_files_are_downloaded_and_files_there_are_left_alone(
-    tmp_path, monkeypatch, name, packed
-):
-    # What is there already has other images, to be told from what torchvision brings.
+def test_missing_files_are_downloaded_and_existing_files_stay(tmp_path, monkeypatch, name, packed):
+    # The existing file has other images than the downloaded one.
     own = {IMAGES: idx(np.full((60, 5, 4), 77))}
     (path,) = write(tmp_path, own, packed=packed, name=name).iterdir()
     before = path.stat().st_mtime_ns, path.read_bytes()
 
-    monkeypatch.setattr(datasets.MNIST, "download", bring)
+    monkeypatch.setattr(datasets.MNIST, "download", fake_download)
     parts = READERS[name](tmp_path, validation=10)
     assert (parts.train.x == 77).all()
     assert (path.stat().st_mtime_ns, path.read_bytes()) == before
     assert pairs(parts.test) == expected_pairs("t10k")
 
 
-def test_what_was_downloaded_once_is_read_from_then_on(tmp_path, monkeypatch):
+def test_downloaded_files_are_read_from_then_on(tmp_path, monkeypatch):
     with monkeypatch.context() as online:
-        online.setattr(datasets.MNIST, "download", bring)
+        online.setattr(datasets.MNIST, "download", fake_download)
         first = mnist(tmp_path, validation=10)
     # Offline again.
     assert torch.equal(mnist(tmp_path, validation=10).train.x, first.train.x)
-    # Nothing is left over: the four files alone, packed as they came.
-    left = sorted(path.name for path in (tmp_path / "MNIST" / "raw").iterdir())
-    assert left == sorted(f"{file}.gz" for file in small_files())
+    # No other file is left: only the four files, packed.
+    remaining = sorted(path.name for path in (tmp_path / "MNIST" / "raw").iterdir())
+    assert remaining == sorted(f"{file}.gz" for file in small_files())
 
 
 def test_a_download_cut_short_leaves_no_file_that_looks_whole(tmp_path, monkeypatch):
@@ -225,30 +222,30 @@ def test_a_download_cut_short_leaves_no_file_that_looks_whole(tmp_path, monkeypa
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as full:
-        full.setattr(datasets.MNIST, "download", bring)
+        full.setattr(datasets.MNIST, "download", fake_download)
         full.setattr(shutil, "copyfile", copyfile)
-        with pytest.raises(InputError, match=r"could not be found or downloaded .*No space left"):
+        with pytest.raises(InputError, match=r"raw .* MNIST, .*No space left"):
             mnist(tmp_path, validation=10)
     assert not list(tmp_path.rglob("*.gz"))
-    # With room again, the next attempt succeeds.
-    monkeypatch.setattr(datasets.MNIST, "download", bring)
+    # The next attempt succeeds when there is room.
+    monkeypatch.setattr(datasets.MNIST, "download", fake_download)
     assert len(mnist(tmp_path, validation=10).train) == 50
 
 
 # Bad input
 
 
-def test_files_missing_without_a_network_are_named_with_three_ways_out(tmp_path):
+def test_missing_files_without_a_network_are_named_with_three_remedies(tmp_path):
     with pytest.raises(InputError) as caught:
         fashion_mnist(tmp_path)
     message = str(caught.value)
-    assert "must hold the four files of FashionMNIST" in message
+    assert "FashionMNIST" in message
     for file in small_files():
         assert f"{file}.gz" in message
     assert "(Error downloading train-images-idx3-ubyte.gz)" in message
-    for way_out in ("put them there", "dataset.root or MLVAE_DATA", "dataset=digits"):
-        assert way_out in message
-    # The scripts print it as one line; torchvision's report has more.
+    for remedy in ("dataset.root", "MLVAE_DATA", "dataset=digits"):
+        assert remedy in message
+    # torchvision's own message has several lines.
     assert len(message.splitlines()) == 1
 
 
@@ -261,69 +258,66 @@ def test_files_missing_without_a_network_are_named_with_three_ways_out(tmp_path)
     ],
     ids=lambda value: type(value).__name__,
 )
-def test_a_download_may_fail_in_many_ways(tmp_path, monkeypatch, error, reason):
+def test_every_failure_of_a_download_is_one_error(tmp_path, monkeypatch, error, reason):
     def download(self):
         raise error
 
     monkeypatch.setattr(datasets.MNIST, "download", download)
-    with pytest.raises(InputError, match=rf"could not be found or downloaded \(.*{reason}"):
+    with pytest.raises(InputError, match=rf"raw .*\(.*{reason}.*\)"):
         mnist(tmp_path)
 
 
-def test_only_files_that_are_missing_are_named_and_the_others_stay(tmp_path):
+def test_only_missing_files_are_named_and_the_others_stay(tmp_path):
     files = small_files()
     del files[TEST_LABELS]
     raw = write(tmp_path, files)
     before = snapshot(raw)
-    with pytest.raises(InputError, match=f"but {TEST_LABELS}.gz could not be found or downloaded"):
+    with pytest.raises(InputError, match=rf"MNIST, but {TEST_LABELS}\.gz could"):
         mnist(tmp_path, validation=10)
     assert snapshot(raw) == before
 
 
 @pytest.mark.parametrize("name", [IMAGES, TEST_LABELS])
-def test_a_truncated_file_is_refused_wherever_it_ends(tmp_path, name):
+def test_a_file_truncated_anywhere_is_refused(tmp_path, name):
     path = write(tmp_path, small_files()) / name
     whole = path.read_bytes()
+    start = 16 if name == IMAGES else 8
     for length in range(4):
         path.write_bytes(whole[:length])
-        match = f"{name} must be an IDX file of .*, not 0x{whole[:length].hex()}; delete it to"
-        with pytest.raises(InputError, match=match):
+        with pytest.raises(InputError, match=rf"{name} .* not 0x{whole[:length].hex()};"):
             mnist(tmp_path, validation=10)
     # Within the dimensions, within the values, all but one byte.
     for length in (4, 7, 9, 20, len(whole) - 1):
         path.write_bytes(whole[:length])
-        with pytest.raises(InputError, match=f"{name} must have .* but is truncated or damaged "):
+        with pytest.raises(InputError, match=rf"{name} .* {max(0, length - start)};"):
             mnist(tmp_path, validation=10)
 
 
 @pytest.mark.parametrize("change", [-1, 1])
-def test_a_file_must_have_as_many_bytes_as_its_shape_says(tmp_path, change):
+def test_a_file_must_have_the_number_of_bytes_of_its_shape(tmp_path, change):
     files = small_files()
     files[TEST_IMAGES] = (files[TEST_IMAGES] + b"0")[: 16 + 400 + change]
     write(tmp_path, files)
-    match = (
-        rf"{TEST_IMAGES} must have 400 bytes for its shape \[20, 5, 4\], but is truncated or "
-        f"damaged and has {400 + change}; delete it to have it downloaded again, or replace it"
-    )
-    with pytest.raises(InputError, match=match):
+    with pytest.raises(
+        InputError, match=rf"{TEST_IMAGES} .* 400 .*\[20, 5, 4\], .* {400 + change};"
+    ):
         mnist(tmp_path, validation=10)
 
 
-def test_a_file_of_no_images_is_refused(tmp_path):
+def test_a_file_without_images_is_refused(tmp_path):
     files = small_files() | {IMAGES: idx(np.zeros((0, 5, 4)))}
     write(tmp_path, files)
-    with pytest.raises(InputError, match=rf"{IMAGES} must have 0 bytes for its shape \[0, 5, 4\]"):
+    with pytest.raises(InputError, match=rf"{IMAGES} .* 0 bytes .*\[0, 5, 4\]"):
         mnist(tmp_path, validation=10)
 
 
-def test_a_truncated_gz_is_refused_wherever_it_ends(tmp_path):
+def test_a_gz_truncated_anywhere_is_refused(tmp_path):
     path = write(tmp_path, small_files(), packed=True) / f"{LABELS}.gz"
     whole = path.read_bytes()
     # Within the header, within the values, within the checksum.
     for length in (1, 5, len(whole) // 2, len(whole) - 1):
         path.write_bytes(whole[:length])
-        match = rf"{path.name} must be a whole gzip file \(.*\); delete it to have it downloaded"
-        with pytest.raises(InputError, match=match):
+        with pytest.raises(InputError, match=rf"{path.name} .*gzip.*\(.*\);"):
             mnist(tmp_path, validation=10)
 
 
@@ -331,8 +325,7 @@ def test_a_whole_gz_of_a_truncated_file_is_refused(tmp_path):
     files = small_files()
     files[LABELS] = files[LABELS][:-1]
     write(tmp_path, files, packed=True)
-    match = rf"{LABELS}.gz must have 60 bytes for its shape \[60\], but .* has 59; delete it to"
-    with pytest.raises(InputError, match=match):
+    with pytest.raises(InputError, match=rf"{LABELS}\.gz .* 60 .*\[60\], .* 59;"):
         mnist(tmp_path, validation=10)
 
 
@@ -340,19 +333,21 @@ def test_a_gz_that_is_not_one_is_refused(tmp_path):
     raw = write(tmp_path, small_files(), packed=True)
     # An unpacked file with the name of a packed one.
     (raw / f"{LABELS}.gz").write_bytes(small_files()[LABELS])
-    with pytest.raises(InputError, match=f"{LABELS}.gz must be a whole gzip file .Not a gzipped"):
+    with pytest.raises(InputError, match=rf"{LABELS}\.gz .*Not a gzipped"):
         mnist(tmp_path, validation=10)
 
 
-@pytest.mark.parametrize(("place", "came"), [(10, "invalid block type"), (-8, "CRC check failed")])
-def test_a_damaged_gz_is_refused(tmp_path, place, came):
-    # The first byte after the header, which says how the rest is packed; the checksum.
+@pytest.mark.parametrize(
+    ("place", "reason"), [(10, "invalid block type"), (-8, "CRC check failed")]
+)
+def test_a_damaged_gz_is_refused(tmp_path, place, reason):
+    # The first byte after the header, which is the kind of packing; the checksum.
     raw = write(tmp_path, small_files(), packed=True)
     path = raw / f"{IMAGES}.gz"
     content = bytearray(path.read_bytes())
     content[place] = 0xFF if place > 0 else content[place] ^ 0xFF
     path.write_bytes(content)
-    with pytest.raises(InputError, match=f"{IMAGES}.gz must be a whole gzip file .*{came}"):
+    with pytest.raises(InputError, match=rf"{IMAGES}\.gz .*{reason}"):
         mnist(tmp_path, validation=10)
 
 
@@ -361,21 +356,19 @@ def test_a_damaged_gz_is_refused(tmp_path, place, came):
     ["00000802", "00000d03", "03080000", "3c21444f"],
     ids=["flat images", "floats", "little-endian", "a web page"],
 )
-def test_a_file_that_is_no_idx_file_of_images_is_refused_by_how_it_begins(tmp_path, magic):
+def test_a_file_with_another_magic_number_is_refused(tmp_path, magic):
     files = small_files()
     files[IMAGES] = bytes.fromhex(magic) + files[IMAGES][4:]
     write(tmp_path, files)
-    match = f"{IMAGES} must be an IDX file of images, beginning with 0x00000803, not 0x{magic}; de"
-    with pytest.raises(InputError, match=match):
+    with pytest.raises(InputError, match=rf"{IMAGES} .* 0x00000803, not 0x{magic};"):
         mnist(tmp_path, validation=10)
 
 
-def test_images_and_labels_may_not_change_places(tmp_path, packed):
+def test_swapped_images_and_labels_are_refused(tmp_path, packed):
     files = small_files()
     files[IMAGES], files[LABELS] = files[LABELS], files[IMAGES]
     write(tmp_path, files, packed=packed)
-    match = f"{IMAGES}.* must be an IDX file of images, .* 0x00000803, not 0x00000801; delete it"
-    with pytest.raises(InputError, match=match):
+    with pytest.raises(InputError, match=rf"{IMAGES}.* 0x00000803, not 0x00000801;"):
         mnist(tmp_path, validation=10)
 
 
@@ -383,8 +376,7 @@ def test_labels_must_be_an_idx_file_of_labels(tmp_path):
     files = small_files()
     files[LABELS] = files[IMAGES]
     write(tmp_path, files)
-    match = f"{LABELS} must be an IDX file of labels, beginning with 0x00000801, not 0x00000803;"
-    with pytest.raises(InputError, match=match):
+    with pytest.raises(InputError, match=rf"{LABELS} .* 0x00000801, not 0x00000803;"):
         mnist(tmp_path, validation=10)
 
 
@@ -392,58 +384,55 @@ def test_labels_must_be_an_idx_file_of_labels(tmp_path):
     ("name", "part", "num_images", "num_labels"),
     [(LABELS, "train", 60, 61), (TEST_LABELS, "t10k", 20, 19)],
 )
-def test_there_must_be_a_label_for_each_image(tmp_path, name, part, num_images, num_labels):
+def test_every_image_must_have_a_label(tmp_path, name, part, num_images, num_labels):
     files = small_files()
     files[name] = idx(np.arange(num_labels) % 10)
     write(tmp_path, files)
-    match = f"a label for each image, but {part} has {num_images} images and {num_labels} labels"
-    with pytest.raises(InputError, match=match):
+    with pytest.raises(InputError, match=rf"{part} .*{num_images} images .*{num_labels} labels"):
         mnist(tmp_path, validation=10)
 
 
-def test_a_folder_that_may_not_be_looked_into_is_refused(tmp_path, monkeypatch):
+def test_a_folder_without_permission_is_refused(tmp_path, monkeypatch):
     def is_file(self):
         raise PermissionError(13, "Permission denied")
 
-    # Asked of the path, since the administrator may look into any folder.
+    # By a patched method, because the superuser can list every folder.
     monkeypatch.setattr(Path, "is_file", is_file)
-    with pytest.raises(InputError, match="raw must be a readable folder: Permission denied"):
+    with pytest.raises(InputError, match=r"raw .*Permission denied"):
         mnist(tmp_path)
 
 
-def test_a_file_that_may_not_be_read_is_refused(tmp_path, monkeypatch):
+def test_a_file_without_permission_is_refused(tmp_path, monkeypatch):
     def read_bytes(self):
         raise PermissionError(13, "Permission denied")
 
     write(tmp_path, small_files(), packed=True)
     monkeypatch.setattr(Path, "read_bytes", read_bytes)
-    with pytest.raises(InputError, match=f"{IMAGES}.gz must be readable: Permission denied"):
+    with pytest.raises(InputError, match=rf"{IMAGES}\.gz .*Permission denied"):
         mnist(tmp_path)
 
 
-def test_more_validation_than_there_are_training_images_is_refused(tmp_path):
+def test_a_validation_set_without_training_images_left_is_refused(tmp_path):
     # Test images do not count.
     write(tmp_path, small_files())
-    with pytest.raises(
-        InputError, match=r"validation=60 .* leave something of the 60 observations"
-    ):
+    with pytest.raises(InputError, match=r"validation=60 .* 60 "):
         mnist(tmp_path, validation=60)
 
 
 @pytest.mark.parametrize(
-    ("unseen", "match"),
+    ("unseen", "words"),
     [
-        ([10], r"labels of groups \(0, 1, 2, 3, 4, 5, 6, 7, 8, 9\), not '10'"),
-        (list(range(10)), "must leave at least one group to train on, not none"),
-        ("789", "must be a list of group labels, not '789'"),
-        (0, "must be a list of group labels, not 0"),
-        (None, "must be a list of group labels, not None"),
+        ([10], r"\(0, 1, .*, 9\), not '10'"),
+        (list(range(10)), "none"),
+        ("789", "not '789'"),
+        (0, "not 0"),
+        (None, "not None"),
     ],
     ids=["unknown", "all", "a string", "a number", "None"],
 )
-def test_unseen_digits_must_be_some_of_those_there_are(tmp_path, unseen, match):
+def test_unseen_groups_must_be_a_list_of_existing_digits(tmp_path, unseen, words):
     write(tmp_path, small_files())
-    with pytest.raises(InputError, match=match):
+    with pytest.raises(InputError, match=rf"unseen_groups .*{words}"):
         mnist(tmp_path, validation=10, unseen_groups=unseen)
 
 
@@ -453,7 +442,7 @@ def test_unseen_digits_must_be_some_of_those_there_are(tmp_path, unseen, match):
 @pytest.mark.parametrize(
     ("reader", "counts"),
     [
-        # Known of MNIST's 60,000 training images; Fashion-MNIST has as many of each class.
+        # Published counts of the 60,000 training images; Fashion-MNIST has equal classes.
         (mnist, [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]),
         (fashion_mnist, [6000] * 10),
     ],

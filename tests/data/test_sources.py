@@ -1,4 +1,4 @@
-"""Folders and archives: the same files however they are packed, and nothing unsafe among them."""
+"""Folders and archives: the same files in every format, and no unsafe ones."""
 
 import io
 import os
@@ -8,8 +8,8 @@ import zipfile
 
 import pytest
 
-from mlvae.data import archives, members
-from mlvae.data.collections.members import Member, Refusal
+from mlvae.data.collections import archives, members
+from mlvae.data.collections.members import Member, Refusal, printable
 from mlvae.data.collections.sources import open_source
 from mlvae.errors import InputError
 
@@ -29,7 +29,7 @@ def read(source):
 
 
 def tar(path, *members, mode="w:gz"):
-    """An archive of (name, content, type) as tarfile would never write it."""
+    """An archive of members (name, content, type) that tarfile itself would not write."""
     with tarfile.open(path, mode) as archive:
         for name, content, kind in members:
             info = tarfile.TarInfo(name)
@@ -42,19 +42,19 @@ def tar(path, *members, mode="w:gz"):
 
 
 @pytest.mark.parametrize("name", ["people", "p.zip", "p.tar", "p.tar.gz", "p.tar.xz"])
-def test_however_files_are_packed_they_are_the_same(write, name):
+def test_every_format_gives_the_same_files(write, name):
     source = open_source(write(name, FILES))
     assert read(source) == (FILES, {})
-    assert read(source) == (FILES, {})  # and again
+    assert read(source) == (FILES, {})  # a second time
 
 
-def test_an_archive_is_known_by_its_content_and_not_by_its_name(write, tmp_path):
+def test_the_content_decides_the_kind_of_an_archive(write, tmp_path):
     path = write("p.tar.gz", FILES).rename(tmp_path / "people.zip")
     assert read(open_source(path))[0] == FILES
 
 
 @pytest.mark.parametrize("name", ["people", "p.zip", "p.tar.gz"])
-def test_the_fingerprint_changes_with_the_files_and_only_then(write, name):
+def test_the_fingerprint_changes_exactly_when_the_files_do(write, name):
     path = write(name, FILES)
     first = list(open_source(path).fingerprint())
     assert list(open_source(path).fingerprint()) == first
@@ -78,46 +78,62 @@ def test_links_are_followed_once_and_loops_end(write, tmp_path):
     contents, refused = read(open_source(root))
     linked = {"one.png": b"first", "more/eve/4.png": b"fourth"}
     assert contents == FILES | linked
-    assert refused["a_loop"] == refused["ann/up"] == "is a link to a folder that is read already"
-    assert refused["broken"].startswith("is a broken link (No such file")
-    assert refused["itself"].startswith("is a broken link (Too many levels")
+    assert "link to a folder" in refused["a_loop"] and "link to a folder" in refused["ann/up"]
+    assert "link" in refused["broken"] and "No such file" in refused["broken"]
+    assert "link" in refused["itself"] and "Too many levels" in refused["itself"]
 
 
 def test_pipes_are_never_opened(write):
     root = write("people", FILES)
-    os.mkfifo(root / "pipe")  # to open it would be to wait forever
-    assert read(open_source(root)) == (FILES, {"pipe": "is not a regular file"})
+    os.mkfifo(root / "pipe")  # opening it would block forever
+    contents, refused = read(open_source(root))
+    assert contents == FILES
+    assert list(refused) == ["pipe"] and "regular file" in refused["pipe"]
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-def test_a_folder_that_may_not_be_read_is_named(write):
+def test_a_folder_without_permission_is_refused_by_name(write):
     root = write("people", FILES)
     (root / "bob").chmod(0)
     contents, refused = read(open_source(root))
     (root / "bob").chmod(stat.S_IRWXU)
-    assert "bob/3.png" not in contents and refused["bob"] == "cannot be read (Permission denied)"
+    assert "bob/3.png" not in contents and "Permission denied" in refused["bob"]
 
 
-def test_names_are_made_printable(write):
-    root = write("people", {"a\nb/\x1b[31m.png": b"1"})
+def test_harmful_characters_in_names_are_escaped(write):
+    root = write("people", {"a\nb/\x1b[31m.png": b"1", "c\u202ed.png": b"3"})
     (root / os.fsdecode(b"\xff\xfe.png")).write_bytes(b"2")
     names = set(read(open_source(root))[0])
-    assert names == {r"a\nb/\x1b[31m.png", r"\udcff\udcfe.png"}
+    assert names == {r"a\nb/\x1b[31m.png", r"\udcff\udcfe.png", r"c\u202ed.png"}
 
 
-def test_the_cache_is_no_part_of_the_collection(write):
+@pytest.mark.parametrize("packed", ["people", "p.zip", "p.tar.gz"])
+@pytest.mark.parametrize("space", ["\u3000", "\u202f", "\u00a0", "\u200d", " "])
+def test_spaces_of_any_width_stay_in_a_name(write, packed, space):
+    name = f"佐藤{space}花子/1.png"
+    assert read(open_source(write(packed, {name: b"1"})))[0] == {name: b"1"}
+
+
+@pytest.mark.parametrize("packed", ["people", "p.zip", "p.tar.gz"])
+def test_a_decomposed_accent_is_composed(write, packed):
+    source = open_source(write(packed, {"Jose\u0301/1.png": b"1"}))
+    assert read(source)[0] == {"Jos\u00e9/1.png": b"1"}
+
+
+def test_the_cache_is_left_out_of_the_collection(write):
     root = write("people", FILES | {"cache/x/images.u8": b"pixels"})
     assert read(open_source(root, without=root / "cache"))[0] == FILES
 
 
 # Archives
 
+#: Unsafe paths and a word of the reason.
 UNSAFE = {
-    "../up.png": "has a path that leaves the archive",
-    "ann/../../up.png": "has a path that leaves the archive",
-    "..\\up.png": "has a path that leaves the archive",
-    "/etc/cron.d/x.png": "has an absolute path",
-    "C:\\windows\\x.png": "has an absolute path",
+    "../up.png": "leaves",
+    "ann/../../up.png": "leaves",
+    "..\\up.png": "leaves",
+    "/etc/cron.d/x.png": "absolute",
+    "C:\\windows\\x.png": "absolute",
 }
 
 
@@ -129,7 +145,9 @@ def test_unsafe_paths_are_refused_by_name(tmp_path):
     for name in ("p.tar.gz", "p.zip"):
         contents, refused = read(open_source(tmp_path / name))
         assert not contents
-        assert set(refused.values()) == set(UNSAFE.values()) and len(refused) == len(UNSAFE)
+        assert len(refused) == len(UNSAFE)
+        for path, word in UNSAFE.items():
+            assert word in refused[printable(path)]
 
 
 def test_links_and_devices_in_a_tar_are_refused(tmp_path):
@@ -143,8 +161,8 @@ def test_links_and_devices_in_a_tar_are_refused(tmp_path):
     path = tar(tmp_path / "p.tar.gz", *members, ("good", b"x", tarfile.REGTYPE))
     contents, refused = read(open_source(path))
     assert contents == {"good": b"x"}
-    assert refused["soft"] == refused["hard"] == "is a link, which are not followed in an archive"
-    assert refused["device"] == refused["pipe"] == "is not a regular file"
+    assert "link" in refused["soft"] and "link" in refused["hard"]
+    assert "regular file" in refused["device"] and "regular file" in refused["pipe"]
 
 
 def test_links_and_encrypted_files_in_a_zip_are_refused(tmp_path):
@@ -158,12 +176,11 @@ def test_links_and_encrypted_files_in_a_zip_are_refused(tmp_path):
     content[content.rindex(b"PK\x01\x02") + 8] |= 1  # the flag of encryption, in the directory
     path.write_bytes(content)
     refused = read(open_source(path))[1]
-    assert refused["link"] == "is a link, which are not followed in an archive"
-    assert refused["secret"] == "is encrypted"
+    assert "link" in refused["link"] and "encrypted" in refused["secret"]
 
 
 @pytest.mark.parametrize("name", ["p.tar", "p.tar.gz", "p.tar.xz"])
-def test_what_comes_before_the_damage_is_read(write, name):
+def test_files_before_the_damage_are_read(write, name):
     path = write(name, {f"{i}.bin": os.urandom(20_000) for i in range(10)})
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     names, damage = [], None
@@ -173,7 +190,17 @@ def test_what_comes_before_the_damage_is_read(write, name):
         else:
             names.append(member.name)
     assert names[:3] == ["0.bin", "1.bin", "2.bin"] and len(names) < 10
-    assert damage.name == name and "is damaged after" in damage.reason
+    assert damage.name == name and f"damaged after {len(names)} " in damage.reason
+
+
+@pytest.mark.parametrize("kept", [2, 3])
+def test_a_tar_that_is_cut_between_two_files_is_damaged(write, kept):
+    # Each file has a block for its header and a block for its content.
+    path = write("p.tar", {f"{i}.bin": b"x" for i in range(4)})
+    path.write_bytes(path.read_bytes()[: kept * 1024])
+    contents, refused = read(open_source(path))
+    assert list(contents) == [f"{i}.bin" for i in range(kept)]
+    assert f"damaged after {kept} " in refused["p.tar"]
 
 
 @pytest.mark.parametrize("name", ["p.zip", "p.tar.gz"])
@@ -186,7 +213,7 @@ def test_bombs_are_not_unpacked(write, monkeypatch, tmp_path, name):
         write(name, {"zeros": bytes(2**23), "more": b"x"})
     contents, refused = read_lazily(open_source(tmp_path / name))
     assert "more" not in contents
-    assert "as a bomb does" in refused[name]
+    assert "bomb" in refused[name]
 
 
 def read_lazily(source):
@@ -200,23 +227,23 @@ def read_lazily(source):
 
 
 @pytest.mark.parametrize("name", ["people", "p.zip", "p.tar.gz"])
-def test_no_file_larger_than_a_photograph_is_read(write, monkeypatch, name):
+def test_a_file_beyond_the_limit_is_not_read(write, monkeypatch, name):
     monkeypatch.setattr(members, "MAX_FILE", 1000)
     contents, refused = read(open_source(write(name, FILES)))
     assert "bob/3.png" not in contents
-    assert refused["bob/3.png"] == "has 6,000 bytes, more than the 1,000 of a photo"
+    assert "6,000" in refused["bob/3.png"] and "1,000" in refused["bob/3.png"]
 
 
 @pytest.mark.parametrize("name", ["people", "p.zip", "p.tar.gz"])
-def test_a_name_longer_than_any_is_not_kept(write, name):
+def test_a_name_beyond_the_limit_is_cut(write, name):
     long = "/".join(["folder" * 10] * 10) + "/1.png"
     contents, refused = read(open_source(write(name, FILES | {long: b"x"})))
     assert contents == FILES
-    assert refused == {f"{long[:60]}...": "has a path of 615 characters"}
+    assert list(refused) == [f"{long[:60]}..."] and "615" in refused[f"{long[:60]}..."]
 
 
-def test_a_header_may_not_fill_the_memory(tmp_path, monkeypatch):
-    # An extended header that claims to be large would be read at once.
+def test_a_header_cannot_fill_the_memory(tmp_path, monkeypatch):
+    # tarfile reads an extended header at once, whatever size it claims.
     monkeypatch.setattr(members, "MAX_FILE", 10_000)
     info = tarfile.TarInfo("x" * 20_000)
     with tarfile.open(tmp_path / "p.tar", "w") as archive:
@@ -224,29 +251,29 @@ def test_a_header_may_not_fill_the_memory(tmp_path, monkeypatch):
         archive.addfile(info)
     contents, refused = read(open_source(tmp_path / "p.tar"))
     assert contents == {"good": b""}
-    assert "a header of" in refused["p.tar"]
+    assert "header" in refused["p.tar"]
 
 
 # Bad input
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "message"),
+    ("name", "content", "words"),
     [
-        ("p.zip", b"PK\x03\x04 and no more", "must be a whole archive: File is not a zip file"),
-        ("p.tar.gz", b"\x1f\x8b and no more", "must be a whole archive: "),
-        ("p.tar.xz", b"\xfd7zXZ\0 and no more", "must be a whole archive: "),
-        ("p.tar", b"", "must be a whole archive: "),
-        ("p.rar", b"Rar!", "must be a folder, a .zip, .tar, .tar.gz or .tar.xz archive, or a"),
+        ("p.zip", b"PK\x03\x04 and no more", "archive: .*not a zip file"),
+        ("p.tar.gz", b"\x1f\x8b and no more", "archive: "),
+        ("p.tar.xz", b"\xfd7zXZ\0 and no more", "archive: "),
+        ("p.tar", b"", "archive: "),
+        ("p.rar", b"Rar!", r"\.zip, \.tar, \.tar\.gz or \.tar\.xz "),
     ],
 )
-def test_what_cannot_be_read_at_all_is_one_line(tmp_path, name, content, message):
+def test_a_root_that_cannot_be_read_gives_one_line(tmp_path, name, content, words):
     (tmp_path / name).write_bytes(content)
-    with pytest.raises(InputError, match=f"dataset.root=.*{name} {message}") as error:
+    with pytest.raises(InputError, match=rf"dataset\.root=.*{name} .*{words}") as error:
         open_source(tmp_path / name)
     assert "\n" not in str(error.value)
 
 
-def test_a_root_that_is_not_there_is_one_line(tmp_path):
-    with pytest.raises(InputError, match="none must be a folder, an archive or a table: No such"):
+def test_a_missing_root_gives_one_line(tmp_path):
+    with pytest.raises(InputError, match=r"dataset\.root=.*none .*No such"):
         open_source(tmp_path / "none")

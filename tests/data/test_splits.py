@@ -1,4 +1,4 @@
-"""Splits: nothing lost, nothing twice, and unseen groups nowhere else."""
+"""Splits: every observation in exactly one part, unseen groups in one part only."""
 
 import pytest
 import torch
@@ -12,7 +12,7 @@ LABELS = [name for name, size in SIZES.items() for _ in range(size)]
 
 
 def people():
-    """Forty observations of four people; observation i has the one feature i."""
+    """Forty observations of four people. Observation i has the single feature i."""
     return GroupedData(torch.arange(40.0)[:, None], LABELS)
 
 
@@ -37,7 +37,7 @@ def test_parts_are_disjoint_and_complete(validation, test, unseen):
     assert sorted(visited) == list(range(40))
 
 
-def test_parts_have_the_sizes_asked_for_whatever_is_held_out():
+def test_unseen_groups_do_not_change_the_sizes_of_the_other_parts():
     parts = split(people(), validation=4, test=5, unseen_groups=["eve"])
     assert len(parts.validation) == 4
     assert len(parts.test) == 5
@@ -71,12 +71,12 @@ def test_every_observation_is_drawn_equally_often():
     counts = torch.zeros(40)
     for seed in range(400):
         counts[numbers(split(people(), test=10, seed=seed).test)] += 1
-    # Binomial(400, 1/4): mean 100, standard deviation 8.7; five of them either way.
+    # Binomial(400, 1/4): mean 100, standard deviation 8.7; five of them on each side.
     assert counts.min() > 100 - 5 * 8.7
     assert counts.max() < 100 + 5 * 8.7
 
 
-def test_a_split_leaves_the_global_generator_alone():
+def test_a_split_does_not_change_the_global_generator():
     before = torch.get_rng_state()
     split(people(), validation=4, seed=5)
     assert torch.equal(torch.get_rng_state(), before)
@@ -85,32 +85,32 @@ def test_a_split_leaves_the_global_generator_alone():
 # Behaviour
 
 
-def test_what_is_not_asked_for_is_not_there():
+def test_parts_of_size_zero_are_none():
     parts = split(people())
     assert (parts.validation, parts.test, parts.unseen) == (None, None, None)
     assert sorted(numbers(parts.train)) == list(range(40))
 
 
-def test_splits_give_name_and_data_of_those_there_are_in_order():
+def test_iterating_gives_name_and_data_of_each_part_in_order():
     parts = split(people(), validation=1, test=2, unseen_groups=["joe"])
     assert [name for name, _ in parts] == ["train", "validation", "test", "unseen"]
     assert dict(parts)["test"] is parts.test
     assert [name for name, _ in Splits(parts.train, unseen=parts.unseen)] == ["train", "unseen"]
 
 
-def test_splits_print_as_a_line_for_each():
+def test_splits_print_one_line_per_part():
     parts = split(people(), validation=4, unseen_groups=["joe"])
     lines = str(parts).splitlines()
     assert [line.split(":")[0] for line in lines] == ["train", "validation", "unseen"]
     assert lines[-1] == "unseen: GroupedData(10 observations of shape (1,) in 1 groups)"
 
 
-def test_all_but_one_observation_may_be_given_away():
+def test_one_observation_is_enough_to_train_on():
     assert len(split(people(), validation=30, test=9).train) == 1
 
 
 @pytest.mark.parametrize("unseen", [[2], ["2"], (2, "2")])
-def test_labels_are_matched_by_how_they_are_written(unseen):
+def test_labels_match_as_text(unseen):
     # A config or a command line may give the label 2 as a number or as a word.
     data = GroupedData(torch.zeros(6, 1), [0, 1, 2, 0, 1, 2])
     parts = split(data, unseen_groups=unseen)
@@ -119,23 +119,29 @@ def test_labels_are_matched_by_how_they_are_written(unseen):
 
 
 @pytest.mark.parametrize("unseen", [[1], ["1"]])
-def test_a_whole_float_label_is_written_as_an_integer(unseen):
-    # A table with a gap anywhere gives its integers as floats; a config still says 1.
+def test_a_whole_float_label_matches_an_integer(unseen):
+    # A table with a missing value gives its integers as floats; a config has 1.
     data = GroupedData(torch.zeros(4, 1), [0.0, 1.0, 1.5, 1.0])
     parts = split(data, unseen_groups=unseen)
     assert parts.unseen.group_names == [1.0]
     assert parts.train.group_names == [0.0, 1.5]
 
 
-def test_splits_equal_themselves_alone():
-    # They hold tensors: comparing their values would be ambiguous, and slow.
+def test_labels_match_in_both_unicode_forms():
+    # A name typed as a letter and an accent, or as one character.
+    data = GroupedData(torch.zeros(2, 1), ["Jos\u00e9", "Jose"])
+    assert split(data, unseen_groups=["Jose\u0301"]).unseen.group_names == ["Jos\u00e9"]
+
+
+def test_splits_are_equal_only_to_themselves():
+    # They hold tensors: comparing values would be ambiguous and slow.
     parts, same = split(people()), split(people())
     assert parts == parts
     assert parts != same
     assert len({parts, same}) == 2
 
 
-def test_holding_out_nothing_gives_the_data_back():
+def test_holding_out_no_group_returns_the_same_data():
     data = people()
     rest, unseen = hold_out(data, [])
     assert rest is data
@@ -149,7 +155,7 @@ def test_holding_out_keeps_the_order_of_the_observations():
     assert numbers(rest) == list(range(29, 8, -1))
 
 
-def test_the_data_that_is_split_stays_as_it_was():
+def test_a_split_does_not_change_the_data():
     data = people()
     split(data, validation=10, unseen_groups=["eve"])
     assert numbers(data) == list(range(40))
@@ -161,27 +167,23 @@ def test_the_data_that_is_split_stays_as_it_was():
 
 @pytest.mark.parametrize(("name", "value"), [("validation", -1), ("test", 0.1), ("seed", -1)])
 def test_sizes_and_the_seed_are_whole_numbers(name, value):
-    with pytest.raises(
-        InputError, match=f"{name} must be an integer of at least 0, not {value!r}"
-    ):
+    with pytest.raises(InputError, match=rf"{name} .* 0, not {value!r}"):
         split(people(), **{name: value})
 
 
 @pytest.mark.parametrize(("validation", "test"), [(40, 0), (20, 20)])
-def test_something_must_be_left_to_train_on(validation, test):
-    match = f"validation={validation} and test={test} must leave something of the 40 observations"
-    with pytest.raises(InputError, match=match):
+def test_an_observation_must_be_left_to_train_on(validation, test):
+    with pytest.raises(InputError, match=rf"validation={validation} and test={test} .* 40 "):
         split(people(), validation=validation, test=test)
 
 
-def test_what_is_left_counts_after_the_unseen_groups():
-    with pytest.raises(InputError, match=r"validation=15 and test=5 .* of the 20 observations"):
+def test_sizes_are_checked_without_the_unseen_groups():
+    with pytest.raises(InputError, match=r"validation=15 and test=5 .* 20 "):
         split(people(), validation=15, test=5, unseen_groups=["eve"])
 
 
-def test_an_unknown_unseen_label_is_refused_with_those_there_are():
-    match = r"must be labels of groups \(ann, bob, eve, joe\), not 'eva'"
-    with pytest.raises(InputError, match=match):
+def test_an_unknown_label_is_refused_with_the_known_ones():
+    with pytest.raises(InputError, match=r"unseen_groups .*\(ann, bob, eve, joe\), not 'eva'"):
         split(people(), unseen_groups=["ann", "eva"])
 
 
@@ -192,12 +194,12 @@ def test_of_many_labels_the_message_names_ten():
 
 
 def test_all_groups_cannot_be_unseen():
-    with pytest.raises(InputError, match="must leave at least one group to train on, not none"):
+    with pytest.raises(InputError, match=r"unseen_groups .*none"):
         split(people(), unseen_groups=list(SIZES))
 
 
 @pytest.mark.parametrize("value", ["eve", None, {"eve"}])
 def test_unseen_groups_must_be_a_list(value):
-    # A bare string would otherwise be taken letter by letter.
-    with pytest.raises(InputError, match=f"must be a list of group labels, not {value!r}"):
+    # A string would otherwise be a list of letters.
+    with pytest.raises(InputError, match=rf"unseen_groups .* not {value!r}"):
         split(people(), unseen_groups=value)

@@ -1,8 +1,7 @@
-"""Archives, read as they are.
+"""Zip and tar archives as sources of files, read without unpacking.
 
-Nothing is ever unpacked: the path of a file within an archive is a name, not a place to write to.
-A file that cannot be used comes as a :class:`~mlvae.data.collections.members.Refusal` with its name, and the
-reading goes on.
+No file of an archive is written to the disk; its path within the archive is only a name. A file
+that cannot be used gives a :class:`~mlvae.data.members.Refusal`, and reading continues.
 """
 
 from __future__ import annotations
@@ -15,20 +14,32 @@ import zipfile
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
+from typing import IO, Any, cast
 
-from mlvae.data import members
-from mlvae.data.collections.members import Member, Refusal, member, printable
+from mlvae.data.collections import members
+from mlvae.data.collections.members import (
+    Member,
+    Refusal,
+    first_line,
+    member,
+    printable,
+    read_exactly,
+)
 from mlvae.errors import InputError
 
 __all__ = ["Tar", "Zip"]
 
-#: An archive that unpacks to more than so many times its size, and to more than so many bytes, is
-#: a bomb.
+#: An archive is a bomb if it unpacks to more than BOMB_FACTOR times its size and to more than
+#: BOMB_SIZE bytes.
 BOMB_FACTOR, BOMB_SIZE = 100, 2**30
 
 
 class Zip:
-    """The files in a ``.zip``."""
+    """The files of a ``.zip`` archive.
+
+    Raises:
+        InputError: if the archive's directory cannot be read.
+    """
 
     streamed = True
 
@@ -37,23 +48,23 @@ class Zip:
         try:
             with zipfile.ZipFile(path) as file:
                 self.length = len(file.infolist())
-        except Exception as error:  # a damaged directory fails in a dozen ways
+        except Exception as error:  # zipfile raises many types for a damaged directory
             raise _unreadable(path, error) from error
 
     def __len__(self) -> int:
         return self.length
 
     def fingerprint(self) -> Iterator[str]:
-        """One line, which changes when the archive does."""
-        return _stamp(self.root)
+        """One line, which changes with the archive's name, size or time of change."""
+        return _fingerprint(self.root)
 
     def members(self) -> Iterator[Member | Refusal]:
         """Every file, in the order of the archive's directory."""
         with zipfile.ZipFile(self.root) as file:
             infos = file.infolist()
-            whole = sum(info.file_size for info in infos)
-            if whole > max(BOMB_SIZE, BOMB_FACTOR * self.root.stat().st_size):
-                yield Refusal(self.root.name, f"unpacks to {whole:,} bytes, as a bomb does")
+            total = sum(info.file_size for info in infos)
+            if total > max(BOMB_SIZE, BOMB_FACTOR * self.root.stat().st_size):
+                yield Refusal(self.root.name, f"is a bomb: it unpacks to {total:,} bytes")
                 return
             for info in infos:
                 if not info.is_dir():
@@ -61,9 +72,9 @@ class Zip:
 
     def _member(self, file: zipfile.ZipFile, info: zipfile.ZipInfo) -> Member | Refusal:
         mode = info.external_attr >> 16
-        name, reason = _safe(info.filename)
+        name, reason = _checked_name(info.filename)
         if not reason and stat.S_ISLNK(mode):
-            reason = "is a link, which are not followed in an archive"
+            reason = "is a link in an archive, which is not followed"
         if not reason and info.flag_bits & 1:
             reason = "is encrypted"
         if reason:
@@ -72,51 +83,67 @@ class Zip:
 
 
 class Tar:
-    """The files in a ``.tar``, compressed or not, in one pass from beginning to end."""
+    """The files of a ``.tar`` archive, compressed or not, in one pass.
+
+    Args:
+        path: the archive.
+        unpack: opens the compressed file, as ``gzip.open``; None if it is not compressed.
+
+    Raises:
+        InputError: if the archive does not begin as a tar.
+    """
 
     streamed = True
 
-    def __init__(self, path: Path, unpack: Callable | None) -> None:
+    def __init__(self, path: Path, unpack: Callable[..., Any] | None) -> None:
         self.root, self.unpack = path, unpack
         try:
-            with self._stream() as stream, tarfile.open(fileobj=stream, mode="r:"):
+            with self._stream() as stream, _opened(stream):
                 pass
-        except Exception as error:  # as for a zip
+        except Exception as error:  # tarfile and the decompressors raise many types
             raise _unreadable(path, error) from error
 
     def fingerprint(self) -> Iterator[str]:
-        """One line, which changes when the archive does."""
-        return _stamp(self.root)
+        """One line, which changes with the archive's name, size or time of change."""
+        return _fingerprint(self.root)
 
     def members(self) -> Iterator[Member | Refusal]:
         """Every file, in the order of the archive."""
         count = 0
         try:
-            with self._stream() as stream, tarfile.open(fileobj=stream, mode="r:") as file:
+            with self._stream() as stream, _opened(stream) as file:
                 while (info := file.next()) is not None:
-                    file.members.clear()  # of a million files, only the last is needed
+                    # Bounds the memory: only the last member is needed.
+                    file.members.clear()  # pyright: ignore[reportAttributeAccessIssue] not in stubs
                     count += 1
                     if not info.isdir():
                         yield self._member(file, info)
-                if stream.last != bytes(tarfile.BLOCKSIZE):  # tarfile takes any rubbish for an end
+                # tarfile stops at any block that is no header; a whole archive ends with zeros.
+                if stream.last != bytes(tarfile.BLOCKSIZE):
                     raise EOFError("no end mark")
         except GeneratorExit:
             raise
         except Exception as error:  # truncated and damaged archives, and bombs
-            reason = (str(error).splitlines() or [type(error).__name__])[0]
             yield Refusal(
-                self.root.name, f"is damaged after {count} entries, the rest is lost ({reason})"
+                self.root.name,
+                f"is damaged after {count} entries, the rest is lost ({first_line(error)})",
             )
 
     def _member(self, file: tarfile.TarFile, info: tarfile.TarInfo) -> Member | Refusal:
-        name, reason = _safe(info.name)
+        name, reason = _checked_name(info.name)
         if not reason and (info.issym() or info.islnk()):
-            reason = "is a link, which are not followed in an archive"
+            reason = "is a link in an archive, which is not followed"
         if not reason and (not info.isreg() or info.issparse()):
             reason = "is not a regular file"
         if reason:
             return Refusal(name, reason)
-        return member(name, info.size, lambda: _whole(file.extractfile(info), info.size))
+
+        def read() -> bytes:
+            stream = file.extractfile(info)
+            assert stream is not None  # it is a regular file
+            return read_exactly(stream, info.size)
+
+        return member(name, info.size, read)
 
     def _stream(self) -> _Bounded:
         limit = max(BOMB_SIZE, BOMB_FACTOR * self.root.stat().st_size)
@@ -124,12 +151,12 @@ class Tar:
 
 
 class _Bounded:
-    """A stream that refuses to give more than ``limit`` bytes in all, or very many at once.
+    """A stream that refuses to read beyond ``limit``, or more than ``MAX_FILE`` bytes at once.
 
-    Even the headers of a tar may claim a size that would fill the memory.
+    The second bound is for the headers of a tar, whose size field could claim the whole memory.
     """
 
-    def __init__(self, stream: io.BufferedIOBase, limit: int) -> None:
+    def __init__(self, stream: IO[bytes], limit: int) -> None:
         self.stream, self.limit, self.last = stream, limit, b""
         self.tell = stream.tell
 
@@ -139,9 +166,9 @@ class _Bounded:
     def __exit__(self, *exception: object) -> None:
         self.stream.close()
 
-    def seek(self, place: int) -> int:
-        self._check(place)
-        return self.stream.seek(place)
+    def seek(self, position: int) -> int:
+        self._check(position)
+        return self.stream.seek(position)
 
     def read(self, size: int = -1) -> bytes:
         if size < 0 or size > members.MAX_FILE:
@@ -150,13 +177,18 @@ class _Bounded:
         self.last = self.stream.read(size)
         return self.last
 
-    def _check(self, place: int) -> None:
-        if place > self.limit:
-            raise ValueError(f"it unpacks to more than {self.limit:,} bytes, as a bomb does")
+    def _check(self, position: int) -> None:
+        if position > self.limit:
+            raise ValueError(f"it is a bomb: it unpacks to more than {self.limit:,} bytes")
 
 
-def _safe(name: str) -> tuple[str, str]:
-    """A member's name, made regular, and why it is refused if it is."""
+def _opened(stream: _Bounded) -> tarfile.TarFile:
+    # tarfile calls read, seek and tell only; its annotation requires more methods.
+    return tarfile.open(fileobj=cast("IO[bytes]", stream), mode="r:")
+
+
+def _checked_name(name: str) -> tuple[str, str]:
+    """A member's path without empty parts and dots, and the reason if it is refused, else ""."""
     parts = name.replace("\\", "/").split("/")
     if parts[0] == "" or re.match("[A-Za-z]:", parts[0]):
         return printable(name), "has an absolute path"
@@ -165,18 +197,10 @@ def _safe(name: str) -> tuple[str, str]:
     return printable("/".join(part for part in parts if part not in ("", "."))), ""
 
 
-def _whole(stream: io.BufferedIOBase, size: int) -> bytes:
-    content = stream.read(size)
-    if len(content) != size:
-        raise EOFError(f"{len(content)} of {size} bytes")
-    return content
-
-
-def _stamp(path: Path) -> Iterator[str]:
+def _fingerprint(path: Path) -> Iterator[str]:
     status = path.stat()
     yield f"{path.name}\t{status.st_size}\t{status.st_mtime_ns}"
 
 
 def _unreadable(path: Path, error: Exception) -> InputError:
-    reason = (str(error).splitlines() or [type(error).__name__])[0]
-    return InputError(f"dataset.root={path} must be a whole archive: {reason}")
+    return InputError(f"dataset.root={path} must be a whole archive: {first_line(error)}")

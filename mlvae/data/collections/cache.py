@@ -1,19 +1,20 @@
 """The prepared form of a collection: one folder, made once and read batch by batch.
 
-    images.u8       uint8, N images of (channels, size, size) one after the other
-    index.npz       the columns (identity, known factors, ...) and a checksum for each image
-    files.jsonl     every file of the sources, with its hash and what became of it
+    images.u8       uint8, N images of (channels, size, size), one after the other
+    index.npz       the columns (identity, known factors, ...) and a checksum per image
+    files.jsonl     one line per file of the sources, with its hash and its outcome
     skipped.txt     the files that were not used, by name and with the reason
-    manifest.json   the settings, the state of the sources, counts and hashes; written last
+    manifest.json   settings, state of the sources, counts and hashes; written last
 
-A collection with other settings or from other roots has a folder of its own; one whose sources
-have changed, or whose files are damaged, is prepared again in the same folder.
+Other settings or other roots give another folder. If the sources change or a file of the folder
+is damaged, the collection is prepared again in the same folder.
 
 Shapes: N images.
 """
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import json
@@ -22,6 +23,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -32,6 +34,7 @@ from mlvae.data.collections.prepare import (
     LINES,
     MANIFEST,
     SKIPPED,
+    Header,
     Source,
     hash_of,
     prepare,
@@ -42,11 +45,14 @@ from mlvae.errors import InputError, check_choice
 
 __all__ = ["Cache", "open_cache"]
 
-#: Raised when the layout or the decoding changes, so that no older cache is taken for a new one.
-FORMAT = 1
+#: Raised when the layout, the names or the decoding change, so that an older cache is not used.
+FORMAT = 2
 
-#: So many images, evenly spaced, are compared with their checksums when a cache is opened.
+#: Number of images, evenly spaced, whose checksums are verified when a cache is opened.
 CHECKED = 256
+
+#: Errors of a file system without locks.
+NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL}
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,14 +60,14 @@ class Cache:
     """A finished cache.
 
     Attributes:
-        folder: where it is.
-        manifest: what ``manifest.json`` says.
+        folder: its folder.
+        manifest: content of ``manifest.json``.
         images: the pixels, N images on the disk.
         index: the arrays of ``index.npz``.
     """
 
     folder: Path
-    manifest: dict[str, object]
+    manifest: dict[str, Any]
     images: StoredImages
     index: dict[str, np.ndarray]
 
@@ -69,47 +75,59 @@ class Cache:
         return len(self.images)
 
     def column(self, name: str, option: str) -> np.ndarray:
-        """Values of a column as words, (N,); of ``a+b``, those of both, as ``Greek+07``.
+        """The words of a column, (N,), empty where the value is not known.
 
-        ``option`` is what named it, for an error.
+        The name ``a+b`` joins two columns, as in ``Greek+07``; the joined word is empty where one
+        of both is.
+
+        Args:
+            name: a column, or columns joined by ``+``.
+            option: the option that names it, for error messages.
         """
-        words = self._words(name, option)
-        if len(words) == 1:
-            return words[0]
-        return np.array(["+".join(of) for of in zip(*words, strict=True)])
+        columns = self._columns(name, option)
+        if len(columns) == 1:
+            return columns[0]
+        joined = np.array(["+".join(words) for words in zip(*columns, strict=True)])
+        return np.where(_known(columns), joined, "")
 
     def factor(self, name: str) -> np.ndarray:
-        """A column as numbers, float32 (N,); NaN where it is empty.
+        """A column of numbers, float32 (N,); NaN where it is empty.
 
-        Of ``a+b``, the place of both values among all that there are: a category.
+        The name ``a+b`` gives a category: the position of the pair among all pairs, sorted.
+
+        Raises:
+            InputError: if a word is no finite number, or two integers are equal in float32.
         """
-        words = self._words(name, "dataset.factors")
-        if len(words) > 1:
-            known = np.all([part != "" for part in words], axis=0)
-            places = np.unique(self.column(name, "dataset.factors"), return_inverse=True)[1]
-            return np.where(known, places, np.nan).astype(np.float32)
-        values, codes = np.unique(words[0], return_inverse=True)
+        columns = self._columns(name, "dataset.factors")
+        if len(columns) > 1:
+            joined = ["+".join(words) for words in zip(*columns, strict=True)]
+            positions = np.unique(joined, return_inverse=True)[1]
+            return np.where(_known(columns), positions, np.nan).astype(np.float32)
+        words, codes = np.unique(columns[0], return_inverse=True)
         try:
-            numbers = np.array([float(value or "nan") for value in values.tolist()], np.float32)
+            numbers = np.array([float(word or "nan") for word in words.tolist()])
         except ValueError as error:
             raise InputError(f"dataset.factors={name} must be numbers: {error}") from error
-        return numbers[codes]
+        _check_float32(name, numbers)
+        return numbers.astype(np.float32)[codes]
 
-    def _words(self, name: str, option: str) -> list[np.ndarray]:
-        """The values of each column that a name joins."""
+    def _columns(self, name: str, option: str) -> list[np.ndarray]:
+        """The words (N,) of each column that a name joins."""
         known = [key.removeprefix("values/") for key in self.index if key.startswith("values/")]
-        columns = [name] if name in known else name.split("+")
-        for column in columns:
+        names = [name] if name in known else name.split("+")
+        for column in names:
             check_choice(option, column, sorted(known))
-        return [self.index[f"values/{c}"][self.index[f"codes/{c}"]] for c in columns]
+        return [self.index[f"values/{c}"][self.index[f"codes/{c}"]] for c in names]
 
     def __str__(self) -> str:
         counts = self.manifest
         text = f"{self.folder}: {len(self):,} images"
         if counts["left_out"]:
-            text += f", left out {counts['left_out']:,} as told"
+            text += f", left out {counts['left_out']:,}"
         if counts["skipped"]:
-            text += f", skipped {counts['skipped']:,}: see {self.folder / SKIPPED}"
+            text += f", skipped {counts['skipped']:,}"
+        if counts["left_out"] or counts["skipped"]:
+            text += f": see {self.folder / SKIPPED}"
         return text
 
 
@@ -127,25 +145,25 @@ def open_cache(
     strict: bool,
     workers: int | None,
 ) -> Cache:
-    """The cache of a collection; it is prepared first if there is none that holds.
+    """The cache of a collection, which is prepared first if there is no valid one.
 
-    Two processes may ask at once: one prepares and the other waits for it.
+    If two processes open the same cache, one prepares it and the other waits.
 
     Args:
-        name: what the folder's name begins with.
+        name: beginning of the folder's name.
         roots: folders and archives, joined in this order.
         cache: folder of all caches.
         size: height and width of an image.
         channels: 1 for grey, 3 for colour.
-        crop: as of :func:`mlvae.data.collections.images.decode`.
-        pattern: as of :class:`~mlvae.data.collections.columns.Columns`.
-        table: likewise.
-        limit: prepare no more than so many images; None for all.
+        crop: as of :func:`mlvae.data.images.decode`.
+        pattern: as of :class:`~mlvae.data.columns.Columns`.
+        table: as of :class:`~mlvae.data.columns.Columns`.
+        limit: largest number of images to prepare; None for all.
         strict: fail if a file is skipped.
         workers: as of :class:`~mlvae.data.collections.decoders.Decoders`.
 
     Raises:
-        InputError: if the roots cannot be read, hold no image, or the cache cannot be written.
+        InputError: if the roots cannot be read or hold no image, or the cache cannot be written.
     """
     columns = Columns(pattern, table)
     settings = {"size": size, "channels": channels, "crop": crop, "pattern": pattern}
@@ -157,7 +175,7 @@ def open_cache(
     if (found := _read(folder, header)) is None:
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            with _alone(folder):
+            with _locked(folder):
                 # Another process may have prepared it while this one waited.
                 if (found := _read(folder, header)) is None:
                     print(f"preparing {folder}", flush=True)
@@ -170,7 +188,8 @@ def open_cache(
             ) from error
         if found is None:
             raise InputError(
-                f"{folder} is not as it was written; dataset.cache needs another disk"
+                f"{folder} does not hold what was written to it; choose another disk for "
+                "dataset.cache"
             )
         print(f"prepared {found}", flush=True)
     if strict and found.manifest["skipped"]:
@@ -182,14 +201,36 @@ def open_cache(
     return found
 
 
+def _known(columns: list[np.ndarray]) -> np.ndarray:
+    """Where no column is empty, booleans (N,)."""
+    return np.all([words != "" for words in columns], axis=0)
+
+
+def _check_float32(name: str, numbers: np.ndarray) -> None:
+    """Raise :class:`InputError` if a number is infinite in float32, or two integers are equal."""
+    with np.errstate(over="ignore"):
+        rounded = numbers.astype(np.float32)
+    if (infinite := np.isinf(rounded)).any():
+        raise InputError(
+            f"dataset.factors={name} must be finite in float32, not {numbers[infinite][0]:g}"
+        )
+    whole = np.sort(np.unique(numbers[numbers == np.floor(numbers)]))
+    if (same := np.diff(whole.astype(np.float32)) == 0).any():
+        first, second = whole[int(same.argmax()) :][:2]
+        raise InputError(
+            f"dataset.factors={name} must have integers that differ in float32, as {first:.0f} "
+            f"and {second:.0f} do not; subtract an offset"
+        )
+
+
 def _state(source: Source) -> dict[str, object]:
-    """What a source was like; by the sizes and times of its files, which takes no reading."""
+    """The state of a source by sizes and times of change of its files, without reading them."""
     lines = list(source.fingerprint())
     return {"root": str(source.root), "files": len(lines), "state": _hash(lines)}
 
 
-def _read(folder: Path, header: dict[str, object]) -> Cache | None:
-    """The cache in ``folder`` if it is finished, whole and of this header."""
+def _read(folder: Path, header: Header) -> Cache | None:
+    """The cache in ``folder`` if it is finished, undamaged and has this header, else None."""
     try:
         manifest = json.loads((folder / MANIFEST).read_bytes())
         if {key: manifest.get(key) for key in header} != header:
@@ -205,20 +246,28 @@ def _read(folder: Path, header: dict[str, object]) -> Cache | None:
         return None
     sample = np.unique(np.linspace(0, len(images) - 1, CHECKED).astype(int))
     for row, pixels in zip(sample, images.index_select(0, torch.from_numpy(sample)), strict=True):
-        if zlib.crc32(pixels.numpy()) != index["crc32"][row]:
+        if zlib.crc32(pixels.numpy().tobytes()) != index["crc32"][row]:
             return None
     return Cache(folder, manifest, images, index)
 
 
 @contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Wait until no other process prepares in ``folder``; the system ends it with the process."""
+def _locked(folder: Path) -> Iterator[None]:
+    """Hold the folder's lock; wait while another process holds it.
+
+    The operating system releases the lock when the process ends. Some file systems have no locks:
+    on these, two processes must not prepare the same collection at the same time.
+    """
     with (folder / "lock").open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             print(f"another process is preparing {folder}: waiting for it", flush=True)
             fcntl.flock(file, fcntl.LOCK_EX)
+        except OSError as error:
+            if error.errno not in NO_LOCKS:
+                raise
+            print(f"{folder} cannot be locked: let no other process prepare it", flush=True)
         yield
 
 

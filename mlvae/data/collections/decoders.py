@@ -1,44 +1,57 @@
-"""Many files decoded at once, in processes that a hostile file may bring down without harm."""
+"""Decode many files at once, in processes that a hostile file can crash without harm.
+
+The processes run ``mlvae/data/images.py``, which describes the format of requests and answers.
+This side trusts no answer: it checks mark, dtype, shape and length before it reads the content,
+and it never unpickles. A process that gives a wrong answer is ended.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
-import pickle
 import subprocess
 import sys
 import threading
 import warnings
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Generator, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+from types import TracebackType
+from typing import IO
 
-from mlvae.data import images
-from mlvae.data.collections.images import Attempt
+import numpy as np
 
-__all__ = ["Decoders", "read_content"]
+from mlvae.data.collections import images
+from mlvae.data.collections.images import Attempt, Options
+from mlvae.data.collections.members import first_line, printable, read_exactly
 
-#: A file's bytes, or what reads them, or what reading them has come to.
+__all__ = ["Content", "Decoders", "read_content"]
+
+#: A file's bytes; or a function that reads them; or the result, where reading has failed.
 Content = bytes | Callable[[], bytes] | Attempt
+
+#: Seconds after which a process that has not answered a request is ended.
+PATIENCE = 300.0
 
 
 class Decoders:
     """Processes that decode images. Use it in a ``with``.
 
-    Each is started when it is first needed and fed by a thread of this process, which also reads
-    the file: whatever is started by ``multiprocessing`` would import the caller's script again,
-    and could not be started from one without ``if __name__ == "__main__"``.
+    A thread of this process starts each process at its first chunk, reads the files and sends
+    their bytes. ``multiprocessing`` is not used: it imports the caller's script again, and needs
+    ``if __name__ == "__main__"`` in it.
 
     Args:
-        workers: number of processes; None for one a core, 0 to decode in this process.
-        options: ``size``, ``channels`` and ``crop`` of :func:`mlvae.data.collections.images.decode`.
+        workers: number of processes; None for one per core, 0 to decode in this process.
+        options: ``size``, ``channels`` and ``crop`` of :func:`mlvae.data.images.decode`.
     """
 
-    def __init__(self, workers: int | None, options: dict[str, object]) -> None:
+    def __init__(self, workers: int | None, options: Options) -> None:
         self.workers = _num_cores() if workers is None else workers
         self.options = options
-        self.processes: list[subprocess.Popen] = []
-        self.mine = threading.local()
+        self.processes: list[_Process] = []
+        self.local = threading.local()
         self.warnings = warnings.catch_warnings()
 
     def __enter__(self) -> Decoders:
@@ -47,25 +60,30 @@ class Decoders:
             warnings.simplefilter("ignore")  # as in the processes
         return self
 
-    def __exit__(self, *exception: object) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
         if not self.workers:
-            self.warnings.__exit__(*exception)
+            self.warnings.__exit__(kind, error, traceback)
         for process in self.processes:
-            _end(process)
+            process.end()
 
-    def attempts(self, chunks: Iterable[list[Content]]) -> Iterator[list[Attempt]]:
-        """The attempts at the files of each chunk, in the same order.
+    def attempts(self, chunks: Iterable[list[Content]]) -> Generator[list[Attempt], None, None]:
+        """Decode the files of each chunk; results in the same order.
 
-        Only a few chunks are taken ahead, so that little of a collection is in memory.
+        At most ``2 * workers + 1`` chunks are read ahead, which bounds the memory.
         """
         if not self.workers:
-            yield from map(self._here, chunks)
+            yield from map(self._decode_here, chunks)
             return
         with ThreadPoolExecutor(self.workers) as threads:
-            ahead: deque = deque()
+            ahead: deque[Future[list[Attempt]]] = deque()
             try:
                 for chunk in chunks:
-                    ahead.append(threads.submit(self._there, chunk))
+                    ahead.append(threads.submit(self._decode_there, chunk))
                     if len(ahead) > 2 * self.workers:
                         yield ahead.popleft().result()
                 while ahead:
@@ -73,68 +91,136 @@ class Decoders:
             finally:
                 threads.shutdown(cancel_futures=True)
 
-    def _here(self, chunk: list[Content]) -> list[Attempt]:
+    def _decode_here(self, chunk: list[Content]) -> list[Attempt]:
         return [
             images.attempt(content, **self.options) if isinstance(content, bytes) else content
             for content in map(read_content, chunk)
         ]
 
-    def _there(self, chunk: list[Content]) -> list[Attempt]:
+    def _decode_there(self, chunk: list[Content]) -> list[Attempt]:
         contents = [read_content(content) for content in chunk]
         sound = [content for content in contents if isinstance(content, bytes)]
-        answers = iter(self._ask(sound))
-        return [next(answers) if isinstance(content, bytes) else content for content in contents]
+        results = iter(self._results(sound))
+        return [next(results) if isinstance(content, bytes) else content for content in contents]
 
-    def _ask(self, contents: list[bytes]) -> list[Attempt]:
-        process = getattr(self.mine, "process", None)
+    def _results(self, contents: list[bytes]) -> list[Attempt]:
+        if not contents:
+            return []
+        process: _Process | None = getattr(self.local, "process", None)
         fresh = process is None
-        if fresh:
-            process = self.mine.process = _start()
+        if process is None:
+            process = self.local.process = _Process()
             self.processes.append(process)
         try:
-            pickle.dump((contents, self.options), process.stdin)
-            process.stdin.flush()
-            return [Attempt(*answer) for answer in pickle.load(process.stdout)]
-        except (OSError, EOFError, pickle.UnpicklingError):
-            # The process died, of one of these files: ask a new one about each by itself.
-            self.mine.process = None
-            _end(process)
+            outcomes = process.decode(contents, self.options)
+        except (OSError, EOFError, _WrongAnswer) as error:
+            # One of these files caused it. Send each file alone, to a new process if needed.
+            self.local.process = None
+            process.end()
             if len(contents) > 1 or not fresh:
-                return [answer for content in contents for answer in self._ask([content])]
-            return [Attempt("", None, "made its decoder crash")]
+                return [result for content in contents for result in self._results([content])]
+            outcomes = [(None, process.reason(error))]
+        return [
+            Attempt(hashlib.sha256(content).hexdigest(), *outcome)
+            for content, outcome in zip(contents, outcomes, strict=True)
+        ]
+
+
+class _WrongAnswer(ValueError):
+    """A process has written bytes that are no answer. The message describes them."""
+
+
+class _Process:
+    """A process that runs ``images.py``."""
+
+    def __init__(self) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, images.__file__],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env=os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
+        )
+        assert self.process.stdin is not None and self.process.stdout is not None
+        self.requests, self.answers = self.process.stdin, self.process.stdout
+        self.late = threading.Event()
+
+    def decode(
+        self, contents: list[bytes], options: Options
+    ) -> list[tuple[np.ndarray | None, str]]:
+        """Pixels or a reason for each file.
+
+        Raises:
+            OSError, EOFError: if the process has ended.
+            _WrongAnswer: if it writes something else than one answer per file.
+        """
+        size, channels = options["size"], options["channels"]
+        timer = threading.Timer(PATIENCE, self._stop)
+        timer.daemon = True
+        timer.start()
+        try:
+            self.requests.write(
+                images.REQUEST.pack(images.MARK, size, channels, options["crop"], len(contents))
+            )
+            for content in contents:
+                self.requests.write(images.LENGTH.pack(len(content)))
+                self.requests.write(content)
+            self.requests.flush()
+            return [_outcome(self.answers, (channels, size, size)) for _ in contents]
+        finally:
+            timer.cancel()
+
+    def reason(self, error: Exception) -> str:
+        """Why the only file of a request cannot be used, as a phrase after its name."""
+        if self.late.is_set():
+            return f"kept its decoder busy for more than {PATIENCE:g} seconds"
+        if isinstance(error, _WrongAnswer):
+            return f"made its decoder give a wrong answer ({error})"
+        return "made its decoder crash"
+
+    def end(self) -> None:
+        """Kill the process, if it runs, and close the pipes."""
+        self.process.kill()
+        self.process.wait()
+        self.answers.close()
+        with contextlib.suppress(OSError):  # the unsent rest of a request
+            self.requests.close()
+
+    def _stop(self) -> None:
+        self.late.set()
+        self.process.kill()  # reading and writing then fail
 
 
 def read_content(content: Content) -> bytes | Attempt:
-    """The bytes, or why there are none."""
+    """The bytes, or the result with the reason why they cannot be read."""
     if not callable(content):
         return content
     try:
         return content()
-    except Exception as error:  # a damaged archive fails in a dozen ways, and so do file systems
-        reason = getattr(error, "strerror", None) or (str(error).splitlines() or [""])[0]
-        return Attempt("", None, f"cannot be read ({reason or type(error).__name__})")
+    except Exception as error:  # archives and file systems raise many types
+        reason = getattr(error, "strerror", None) or first_line(error)
+        return Attempt("", None, f"cannot be read ({reason})")
 
 
-def _start() -> subprocess.Popen:
-    return subprocess.Popen(
-        [sys.executable, images.__file__],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        env=os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
-    )
-
-
-def _end(process: subprocess.Popen) -> None:
-    process.kill()
-    process.wait()
-    process.stdout.close()
-    with contextlib.suppress(OSError):  # what it had not read is lost with it
-        process.stdin.close()
+def _outcome(stream: IO[bytes], shape: tuple[int, int, int]) -> tuple[np.ndarray | None, str]:
+    """One answer: pixels (C, S, S) and an empty reason, or None and a reason."""
+    mark, dtype, *dims, length = images.ANSWER.unpack(read_exactly(stream, images.ANSWER.size))
+    if mark != images.MARK:
+        raise _WrongAnswer(f"it begins with {mark!r}, not {images.MARK!r}")
+    if dtype == images.TEXT:
+        if not 0 < length <= images.MAX_REASON:
+            raise _WrongAnswer(f"a reason of {length:,} bytes, not of 1 to {images.MAX_REASON}")
+        return None, printable(read_exactly(stream, length).decode("utf-8", "replace"))
+    if dtype != images.PIXELS or tuple(dims) != shape:
+        raise _WrongAnswer(f"dtype {dtype!r} and shape {tuple(dims)}, not uint8 {shape}")
+    num_bytes = shape[0] * shape[1] * shape[2]
+    if length != num_bytes:
+        raise _WrongAnswer(f"{length:,} bytes of pixels, not {num_bytes:,}")
+    return np.frombuffer(read_exactly(stream, length), np.uint8).reshape(shape), ""
 
 
 def _num_cores() -> int:
-    """The cores this process may use, which may be fewer than the machine has."""
+    """Number of cores that this process may use, which may be less than the machine has."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

@@ -1,50 +1,56 @@
-"""The files of a cache that is being made: what is in them survives any end.
+"""The pixels and lines of a cache while it is prepared, kept through any interruption.
 
-``images.u8`` has the pixels of the images that are used, one after the other. ``files.jsonl`` has
-a line for every file met, in the order of the sources, with its hash and what became of it. A line
-is written after its pixels: lines that are whole and whose pixels are there are never done again.
+``images.u8`` has the pixels of the used images, one after the other. ``files.jsonl`` has one line
+per file of the sources, in their order, with its hash and its outcome. A line is written after its
+pixels. A complete line with its pixels is never computed again.
 """
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from mlvae.errors import InputError
 
-__all__ = ["IMAGES", "LINES", "Journal"]
+__all__ = ["IMAGES", "LINES", "Journal", "Line"]
 
 IMAGES, LINES = "images.u8", "files.jsonl"
+
+#: One file of the sources: ``root``, ``file``, and ``columns``, ``sha256``, ``crc32`` of a used
+#: one; ``skipped`` or ``left_out`` with the reason of another.
+Line = dict[str, Any]
 
 
 class Journal:
     """Pixels and lines, appended together. Use it in a ``with``.
 
     Args:
-        folder: of the cache.
-        header: what is being made from what. What the folder has of another is deleted.
+        folder: folder of the cache.
+        header: settings and state of the sources. Files with another header are deleted.
         row_bytes: size of an image.
 
     Attributes:
-        lines: what has been written so far, without the header.
-        num_images: how many of them have pixels.
+        lines: the lines written so far, without the header.
+        num_images: number of lines with pixels.
     """
 
-    def __init__(self, folder: Path, header: dict[str, object], row_bytes: int) -> None:
+    def __init__(self, folder: Path, header: dict[str, Any], row_bytes: int) -> None:
         self.row_bytes = row_bytes
-        self.lines: list[dict[str, object]] = []
+        self.lines: list[Line] = []
         self.num_images = 0
         images, lines = folder / IMAGES, folder / LINES
         kept = self._recover(images, lines, header)
         if not kept:
-            # Deleted and made anew: whoever has the old pixels open keeps them.
+            # Delete and create anew: a process that has the old pixels open keeps them.
             images.unlink(missing_ok=True)
             lines.unlink(missing_ok=True)
-        # Without buffers: nothing is left to be written when the disk is full.
+        # Without buffers: on a full disk, a write fails at once and nothing is left to flush.
         self.images, self.file = images.open("ab", buffering=0), lines.open("ab", buffering=0)
         self.kept, self.header = kept, header
 
@@ -63,22 +69,23 @@ class Journal:
         self.images.close()
         self.file.close()
 
-    def append(self, lines: list[dict[str, object]], pixels: list[np.ndarray]) -> None:
-        """Add lines, and the pixels of those that are used; their checksum goes to the line."""
+    def append(self, lines: list[Line], pixels: list[np.ndarray]) -> None:
+        """Append lines and the pixels of the used ones, whose checksums are added to the lines."""
         used = [line for line in lines if "skipped" not in line and "left_out" not in line]
-        for line, row in zip(used, pixels, strict=True):
+        rows = [row.tobytes() for row in pixels]
+        for line, row in zip(used, rows, strict=True):
             line["crc32"] = zlib.crc32(row)
-        self._write(self.images, b"".join(row.tobytes() for row in pixels))
+        self._write(self.images, b"".join(rows))
         self._write(self.file, b"".join(map(_line, lines)))
         self.lines += lines
         self.num_images += len(pixels)
 
     def sync(self) -> None:
-        """Return when all is on the disk, whatever happens to the machine."""
+        """Return when everything is on the disk."""
         os.fsync(self.images.fileno())
         os.fsync(self.file.fileno())
 
-    def _write(self, file: object, content: bytes) -> None:
+    def _write(self, file: io.FileIO, content: bytes) -> None:
         rest = memoryview(content)
         try:
             while rest:
@@ -86,11 +93,11 @@ class Journal:
         except OSError as error:
             raise InputError(
                 f"{file.name} could not be written ({error.strerror}); make room, or choose "
-                "another dataset.cache: what is there is kept"
+                "another dataset.cache; what is written is kept"
             ) from error
 
-    def _recover(self, images: Path, lines: Path, header: dict[str, object]) -> int:
-        """Take over what an interrupted preparation left; how many bytes of its lines hold."""
+    def _recover(self, images: Path, lines: Path, header: dict[str, Any]) -> int:
+        """Read the valid lines of an interrupted preparation; their length in bytes."""
         if not (images.is_file() and lines.is_file()):
             return 0
         with images.open("rb") as pixels, lines.open("rb") as file:
@@ -112,12 +119,12 @@ class Journal:
         return kept
 
 
-def _line(content: dict[str, object]) -> bytes:
+def _line(content: dict[str, Any]) -> bytes:
     return json.dumps(content).encode() + b"\n"
 
 
-def _parsed(content: bytes) -> dict[str, object] | None:
-    """The line, or None if it was cut off or damaged."""
+def _parsed(content: bytes) -> Line | None:
+    """The line, or None if it is cut off or damaged."""
     try:
         line = json.loads(content)
     except ValueError:

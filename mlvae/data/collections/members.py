@@ -1,27 +1,57 @@
-"""A file of a collection, or why it is none."""
+"""The files of a source: usable members, refusals with a reason, and the rules for their names."""
 
 from __future__ import annotations
 
+import re
+import unicodedata
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import IO, NamedTuple
 
-__all__ = ["MAX_FILE", "MAX_NAME", "Member", "Refusal", "member", "printable"]
+__all__ = [
+    "MAX_FILE",
+    "MAX_NAME",
+    "Member",
+    "Refusal",
+    "first_line",
+    "is_system_part",
+    "member",
+    "printable",
+    "read_exactly",
+]
 
-#: Larger files are not read: no photograph is that large.
+#: Largest file that is read, in bytes: no photograph is larger.
 MAX_FILE = 64 * 2**20
 
-#: Longer names, in characters, are not kept: one would make a table of names as wide as itself.
+#: Longest name that is kept, in characters: an array of names is as wide as its longest.
 MAX_NAME = 500
+
+#: Files and folders of operating systems and servers, beside those that begin with a dot.
+SYSTEM = {
+    "#recycle",
+    "$recycle.bin",
+    "@eadir",
+    "__macosx",
+    "desktop.ini",
+    "lost+found",
+    "system volume information",
+    "thumbs.db",
+}
+
+#: Characters that can neither be stored as UTF-8 nor shown without harm: control characters, line
+#: and paragraph separators, marks of the writing direction, and halves of surrogate pairs.
+HARMFUL = re.compile(
+    "[\x00-\x1f\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
+)
 
 
 class Member(NamedTuple):
-    """A file of a collection.
+    """A file of a source.
 
     Attributes:
-        name: its path within the source, with slashes.
+        name: path within the source, with slashes, as :func:`printable` gives it.
         size: in bytes.
-        read: gives its bytes; where the source is ``streamed``, only until the next member is
-            asked for.
+        read: returns the bytes. If the source is ``streamed``, it works only until the source
+            gives the next member.
     """
 
     name: str
@@ -30,21 +60,48 @@ class Member(NamedTuple):
 
 
 class Refusal(NamedTuple):
-    """A file that is not used, and why, as a phrase that follows its name."""
+    """A file that is not used, and the reason, a phrase that follows the file's name."""
 
     name: str
     reason: str
 
 
 def member(name: str, size: int, read: Callable[[], bytes]) -> Member | Refusal:
-    """A member, or a refusal if it is larger than any photograph, or its name longer."""
+    """A member, or a refusal if the file or its name is too large."""
     if len(name) > MAX_NAME:
         return Refusal(f"{name[:60]}...", f"has a path of {len(name):,} characters")
     if size > MAX_FILE:
-        return Refusal(name, f"has {size:,} bytes, more than the {MAX_FILE:,} of a photo")
+        return Refusal(name, f"has {size:,} bytes, more than the limit of {MAX_FILE:,}")
     return Member(name, size, read)
 
 
 def printable(name: str) -> str:
-    """A name as it can be shown anywhere: what is no printable character is escaped."""
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in name)
+    """Unicode normal form C of a name, with harmful characters escaped.
+
+    Two spellings of one name (a letter and its accent as one or as two characters) become equal.
+    Spaces of any width stay as they are.
+    """
+    text = unicodedata.normalize("NFC", name)
+    return HARMFUL.sub(lambda match: ascii(match[0])[1:-1], text)
+
+
+def is_system_part(part: str) -> bool:
+    """Whether a part of a path is hidden or belongs to an operating system."""
+    return part.startswith(".") or part.casefold() in SYSTEM
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an exception's message, or the name of its type if it has none."""
+    return (str(error).splitlines() or [""])[0] or type(error).__name__
+
+
+def read_exactly(stream: IO[bytes], size: int) -> bytes:
+    """Read ``size`` bytes, which the caller has bounded.
+
+    Raises:
+        EOFError: if the stream ends before.
+    """
+    content = stream.read(size)
+    if len(content) != size:
+        raise EOFError(f"{len(content)} of {size} bytes")
+    return content

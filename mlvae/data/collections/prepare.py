@@ -1,4 +1,4 @@
-"""From sources to a cache: every image decoded once, every file accounted for."""
+"""Prepare a cache from sources: decode every image once, account for every file."""
 
 from __future__ import annotations
 
@@ -8,40 +8,44 @@ import json
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from tqdm import tqdm
 
 from mlvae.data.collections.archives import Tar, Zip
 from mlvae.data.collections.columns import Columns, without_common_folders
-from mlvae.data.collections.decoders import Decoders, read_content
-from mlvae.data.collections.journal import LINES, Journal
+from mlvae.data.collections.decoders import Content, Decoders, read_content
+from mlvae.data.collections.images import Attempt, Options
+from mlvae.data.collections.journal import LINES, Journal, Line
 from mlvae.data.collections.members import Member, Refusal
 from mlvae.data.collections.sources import Folder
 from mlvae.errors import InputError
 
-__all__ = ["INDEX", "MANIFEST", "SKIPPED", "hash_of", "prepare"]
+__all__ = ["INDEX", "LINES", "MANIFEST", "SKIPPED", "Header", "Source", "hash_of", "prepare"]
 
 INDEX, MANIFEST, SKIPPED = "index.npz", "manifest.json", "skipped.txt"
 
-#: Files and bytes that a decoder is given at once.
+#: Largest number of files, and of bytes, that a decoder receives at once.
 CHUNK_FILES, CHUNK_BYTES = 32, 2**23
 
 Source = Folder | Zip | Tar
 
+#: Settings and state of the sources, as JSON values.
+Header = dict[str, Any]
+
 
 class _File(NamedTuple):
-    """A file on its way.
+    """A file between its source and the journal.
 
     Attributes:
-        line: what is known of it.
-        content: its bytes, or what reads them; None where it is not to be read.
+        line: its line of the journal, not yet complete.
+        content: its bytes, or a function that reads them; None if it is not to be decoded.
         size: in bytes.
     """
 
-    line: dict[str, object]
-    content: object = None
+    line: Line
+    content: Content | None = None
     size: int = 0
 
 
@@ -49,39 +53,39 @@ def prepare(
     folder: Path,
     sources: Sequence[Source],
     columns: Columns,
-    header: dict[str, object],
+    header: Header,
     *,
     strict: bool,
     workers: int | None,
 ) -> None:
-    """Make the cache in ``folder``, or go on where an interrupted preparation was.
+    """Make the cache in ``folder``, or continue an interrupted preparation.
 
-    The manifest is written last, and whole: a folder without one is not finished.
+    The manifest is written last, in one step: a folder without one is not finished.
 
     Args:
-        folder: of the cache; it is there, and nobody else writes to it.
-        sources: where the files are; the order of everything is theirs.
-        columns: what is known of a file.
+        folder: folder of the cache; it exists, and no other process writes to it.
+        sources: the files, in the order in which images are stored.
+        columns: gives the columns of a file.
         header: settings and state of the sources, for the manifest.
-        strict: fail at the first file that must be skipped.
-        workers: as of :class:`~mlvae.data.collections.decoders.Decoders`.
+        strict: fail at the first file that is skipped.
+        workers: as of :class:`~mlvae.data.decoders.Decoders`.
 
     Raises:
-        InputError: if no image can be used, a disk is full, or for ``strict``.
+        InputError: if no image can be used, a disk is full, or ``strict`` forbids a file.
     """
     settings = header["settings"]
-    options = {name: settings[name] for name in ("size", "channels", "crop")}
+    options = Options(size=settings["size"], channels=settings["channels"], crop=settings["crop"])
     row_bytes = settings["channels"] * settings["size"] ** 2
     (folder / MANIFEST).unlink(missing_ok=True)
     with Journal(folder, header, row_bytes) as journal, Decoders(workers, options) as decoders:
-        _fill(journal, decoders, sources, columns, settings["limit"], strict)
+        _fill(journal, decoders, sources, columns, limit=settings["limit"], strict=strict)
         journal.sync()
         lines = journal.lines
     _report(folder / SKIPPED, lines)
     used = [line for line in lines if "crc32" in line]
     if not used:
-        raise InputError(_nothing(sources, lines, folder / SKIPPED))
-    _index(folder / INDEX, used, columns.by_folder)
+        raise InputError(_nothing_used(sources, lines, folder / SKIPPED))
+    _write_index(folder / INDEX, used, columns.by_folder)
     counts = {name: sum(name in line for line in lines) for name in ("skipped", "left_out")}
     manifest = header | {
         "images": len(used),
@@ -96,32 +100,35 @@ def _fill(
     decoders: Decoders,
     sources: Sequence[Source],
     columns: Columns,
+    *,
     limit: int | None,
     strict: bool,
 ) -> None:
-    """Decode what the journal lacks, and append it."""
-    first = {line["sha256"]: line for line in journal.lines if "crc32" in line}
+    """Decode the files that the journal lacks, and append them."""
+    first: dict[str, Line] = {line["sha256"]: line for line in journal.lines if "crc32" in line}
     done = len(journal.lines)
-    # How many files a tar has is known at its end.
-    total = None if any(isinstance(each, Tar) for each in sources) else sum(map(len, sources))
-    chunks: list[list[_File]] = []  # those whose answers are awaited
+    # The number of files in a tar is known at its end only.
+    sizes = [None if isinstance(source, Tar) else len(source) for source in sources]
+    total = None if None in sizes else sum(size or 0 for size in sizes)
+    chunks: list[list[_File]] = []  # sent to the decoders, not yet answered
 
-    def contents() -> Iterator[list[object]]:
+    def contents() -> Iterator[list[Content]]:
         for chunk in _chunks(_files(sources, columns, done)):
             chunks.append(chunk)
             yield [file.content for file in chunk if file.content is not None]
 
     _check_strict(strict, journal.lines)
     bar = tqdm(total=total, initial=done, unit="file", desc="preparing", disable=None)
-    with bar, contextlib.closing(decoders.attempts(contents())) as attempts:
-        for answers in attempts:
-            answers = iter(answers)
-            lines, pixels = [], []
+    with bar, contextlib.closing(decoders.attempts(contents())) as results:
+        for attempts in results:
+            decoded = iter(attempts)
+            lines: list[Line] = []
+            pixels: list[np.ndarray] = []
             for line, content, _ in chunks.pop(0):
                 if limit is not None and journal.num_images + len(pixels) == limit:
                     break
                 if content is not None:
-                    pixels += _settle(line, next(answers), first)
+                    pixels += _complete(line, next(decoded), first)
                 lines.append(line)
             journal.append(lines, pixels)
             _check_strict(strict, lines)
@@ -131,36 +138,47 @@ def _fill(
 
 
 def _files(sources: Sequence[Source], columns: Columns, done: int) -> Iterator[_File]:
-    """Every file of the sources, and those that only the table has; all but the first ``done``."""
+    """Every file of the sources, then those that only the table has, without the first ``done``.
+
+    Columns are looked up for the first ``done`` too: the table counts which lines are taken.
+    """
     number = 0
     for place, source in enumerate(sources):
+        root = str(source.root) if isinstance(source, Folder) else ""
         for member in source.members():
-            line = {"root": place, "file": member.name}
-            # Also of those that are done: the table remembers which of its lines are taken.
-            known = member if isinstance(member, Refusal) else columns.of(member.name)
+            file = _file({"root": place, "file": member.name}, member, source, columns, root)
             if number >= done:
-                yield _file(line, known, member, source.streamed)
+                if source.streamed and callable(file.content):
+                    file = file._replace(content=read_content(file.content))
+                yield file
             number += 1
-    for file in columns.missing():
+    for name in columns.missing():
         if number >= done:
-            yield _File({"root": 0, "file": file, "skipped": "is in the table and nowhere else"})
+            yield _File({"root": 0, "file": name, "skipped": "is in the table and nowhere else"})
         number += 1
 
 
-def _file(line: dict[str, object], known: object, member: Member, streamed: bool) -> _File:
-    if isinstance(known, Refusal):
-        return _File(line | {"skipped": known.reason})
-    if isinstance(known, str):
-        return _File(line | {"skipped": known})
+def _file(
+    line: Line, member: Member | Refusal, source: Source, columns: Columns, root: str
+) -> _File:
+    # A refusal of the whole source, as of a damaged archive, is never left out.
+    whole = isinstance(member, Refusal) and (source.streamed or member.name.startswith("/"))
+    if not whole and columns.is_system(member.name, root):
+        return _File(line | {"left_out": "is hidden, or belongs to an operating system"})
+    if isinstance(member, Refusal):
+        return _File(line | {"skipped": member.reason})
+    known = columns.of(member.name, root)
     if known is None:
         return _File(line | {"left_out": "is not in the table, or does not match the pattern"})
-    content = read_content(member.read) if streamed else member.read
-    return _File(line | {"columns": known}, content, member.size)
+    if isinstance(known, str):
+        return _File(line | {"skipped": known})
+    return _File(line | {"columns": known}, member.read, member.size)
 
 
 def _chunks(files: Iterator[_File]) -> Iterator[list[_File]]:
-    """Files in lists of a few, fewer where they are large."""
-    chunk, size = [], 0
+    """Lists of at most CHUNK_FILES files, fewer if they are large."""
+    chunk: list[_File] = []
+    size = 0
     for file in files:
         chunk.append(file)
         size += file.size
@@ -171,21 +189,21 @@ def _chunks(files: Iterator[_File]) -> Iterator[list[_File]]:
         yield chunk
 
 
-def _settle(line: dict, attempt: object, first: dict[str, dict]) -> list[np.ndarray]:
-    """Complete the line of a file; its pixels, if it is used."""
+def _complete(line: Line, attempt: Attempt, first: dict[str, Line]) -> list[np.ndarray]:
+    """Add the outcome to a file's line; return its pixels if it is used."""
     line["sha256"] = attempt.sha256
     if attempt.pixels is None:
         line["skipped"] = attempt.reason
         return []
     if (same := first.setdefault(attempt.sha256, line)) is line:
         return [attempt.pixels]
-    # Joined collections may overlap; within one, or of two identities, it is a mistake.
+    # Joined collections may overlap. An image twice in one, or of two identities, is a fault.
     overlap = same["root"] != line["root"] and same["columns"] == line["columns"]
     line["left_out" if overlap else "skipped"] = f"is the same as {same['file']}"
     return []
 
 
-def _check_strict(strict: bool, lines: list[dict]) -> None:
+def _check_strict(strict: bool, lines: list[Line]) -> None:
     line = next((line for line in lines if "skipped" in line), None)
     if strict and line is not None:
         raise InputError(
@@ -194,38 +212,40 @@ def _check_strict(strict: bool, lines: list[dict]) -> None:
         )
 
 
-def _report(path: Path, lines: list[dict]) -> None:
-    """Every file that was skipped and why, under the counts."""
+def _report(path: Path, lines: list[Line]) -> None:
+    """Write the counts, then every file that was not used, with the reason."""
     skipped = [line for line in lines if "skipped" in line]
     left_out = [line for line in lines if "left_out" in line]
     used = len(lines) - len(skipped) - len(left_out)
-    text = [f"{used} used, {len(skipped)} skipped, {len(left_out)} left out as told\n"]
+    text = [f"{used} used, {len(skipped)} skipped, {len(left_out)} left out\n"]
     text += [f"skipped: {line['file']} {line['skipped']}\n" for line in skipped]
     text += [f"left out: {line['file']} {line['left_out']}\n" for line in left_out]
     _write_whole(path, "".join(text).encode("utf-8", "backslashreplace"))
 
 
-def _nothing(sources: Sequence[Source], lines: list[dict], report: Path) -> str:
+def _nothing_used(sources: Sequence[Source], lines: list[Line], report: Path) -> str:
     roots = ", ".join(str(source.root) for source in sources)
-    why = next((line for key in ("skipped", "left_out") for line in lines if key in line), None)
-    if why is None:
+    example = next(
+        (line for key in ("skipped", "left_out") for line in lines if key in line), None
+    )
+    if example is None:
         return f"dataset.root={roots} must hold images, <identity>/<image>, but holds no file"
-    reason = why.get("skipped") or why.get("left_out")
+    reason = example.get("skipped") or example.get("left_out")
     return (
         f"dataset.root={roots} must hold images, but none of its {len(lines)} files can be used: "
-        f"{why['file']} {reason}; see {report}"
+        f"{example['file']} {reason}; see {report}"
     )
 
 
-def _index(path: Path, used: list[dict], by_folder: bool) -> None:
-    """Columns as numbers and the distinct values they stand for, and the pixels' checksums."""
+def _write_index(path: Path, used: list[Line], by_folder: bool) -> None:
+    """Write each column as its distinct values and their codes, and the checksums of pixels."""
     if by_folder:
         for root in {line["root"] for line in used}:
-            of_root = [line for line in used if line["root"] == root]
-            paths = without_common_folders([line["columns"]["identity"] for line in of_root])
-            for line, identity in zip(of_root, paths, strict=True):
+            lines = [line for line in used if line["root"] == root]
+            paths = without_common_folders([line["columns"]["identity"] for line in lines])
+            for line, identity in zip(lines, paths, strict=True):
                 line["columns"]["identity"] = identity
-    arrays = {"crc32": np.array([line["crc32"] for line in used], np.uint32)}
+    arrays: dict[str, Any] = {"crc32": np.array([line["crc32"] for line in used], np.uint32)}
     for name in used[0]["columns"]:
         column = [line["columns"][name] for line in used]
         number = {value: place for place, value in enumerate(sorted(set(column)))}
@@ -237,7 +257,7 @@ def _index(path: Path, used: list[dict], by_folder: bool) -> None:
 
 
 def _write_whole(path: Path, content: bytes) -> None:
-    """The file is the old or the new one, whole, at any moment."""
+    """Write a file in one step: at any moment it is the old one or the new one, whole."""
     temporary = path.with_name(path.name + ".tmp")
     with temporary.open("wb") as file:
         file.write(content)

@@ -1,4 +1,4 @@
-"""Where the files of a collection lie: a folder, or an archive."""
+"""Sources of files: a folder or an archive."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from mlvae.errors import InputError
 
 __all__ = ["Folder", "open_source"]
 
-#: How the files that are archives begin. A plain tar has its mark further on.
+#: First bytes of archives. The mark of an uncompressed tar is at byte 257.
 COMPRESSED = {b"\x1f\x8b": gzip.open, b"\xfd7zXZ\0": lzma.open, b"BZh": bz2.open}
 ZIPPED = (b"PK\x03\x04", b"PK\x05\x06", b"PK\x07\x08")
 
@@ -24,12 +24,12 @@ ZIPPED = (b"PK\x03\x04", b"PK\x05\x06", b"PK\x07\x08")
 class Folder:
     """The regular files below a folder.
 
-    Links are followed, those to folders after everything else, and no folder is read twice: a
+    Links are followed. Links to folders are followed last, and no folder is read twice, so that a
     loop of links ends. Devices and pipes are never opened.
 
     Args:
         root: the folder.
-        without: a folder below it that is none of the collection: the cache.
+        without: a folder below it to leave out: the cache.
     """
 
     streamed = False
@@ -43,12 +43,12 @@ class Folder:
         return len(self.entries)
 
     def fingerprint(self) -> Iterator[str]:
-        """A line for each file, which changes when the file does."""
+        """One line per file, which changes with the file's name, size or time of change."""
         for entry in self.entries:
             yield "\t".join(map(str, (entry[0], *entry[2:])))
 
     def members(self) -> Iterator[Member | Refusal]:
-        """Every file, in the order of their names."""
+        """Every file, ordered by name within a folder."""
         for entry in self.entries:
             if isinstance(entry, Refusal):
                 yield entry
@@ -57,13 +57,14 @@ class Folder:
 
     def _walk(self, without: str | None) -> None:
         visited: set[tuple[int, int]] = set()
-        folders, links = [("", str(self.root))], []
+        folders: list[tuple[str, str]] = [("", str(self.root))]
+        links: list[tuple[str, str]] = []
         while folders or links:
             name, path = folders.pop() if folders else links.pop(0)
             try:
                 status = Path(path).stat()
                 if (status.st_dev, status.st_ino) in visited:
-                    self._refuse(name, "is a link to a folder that is read already")
+                    self._refuse(name, "is a link to a folder that has been read")
                     continue
                 visited.add((status.st_dev, status.st_ino))
                 with os.scandir(path) as found:
@@ -71,7 +72,7 @@ class Folder:
             except OSError as error:
                 self._refuse(name or str(self.root), f"cannot be read ({error.strerror})")
                 continue
-            deeper = []
+            deeper: list[tuple[str, str]] = []
             for entry in entries:
                 below = f"{name}/{entry.name}" if name else entry.name
                 if (kind := self._enter(below, entry)) == "file":
@@ -80,19 +81,18 @@ class Folder:
                     (links if kind == "link" else deeper).append((below, entry.path))
             folders += reversed(deeper)
 
-    def _enter(self, name: str, entry: os.DirEntry) -> str:
-        """Note a file; for a folder, say whether it is one or a link to one."""
+    def _enter(self, name: str, entry: os.DirEntry[str]) -> str:
+        """Add a file to the entries; "file", or "folder", or "link" for a link to a folder."""
         try:
             status = entry.stat()
         except OSError as error:
-            what = "is a broken link" if entry.is_symlink() else "cannot be read"
-            self._refuse(name, f"{what} ({error.strerror})")
+            reason = "is a broken link" if entry.is_symlink() else "cannot be read"
+            self._refuse(name, f"{reason} ({error.strerror})")
             return "file"
         if stat.S_ISDIR(status.st_mode):
             return "link" if entry.is_symlink() else "folder"
         if stat.S_ISREG(status.st_mode):
-            place = (printable(name), entry.path, status.st_size, status.st_mtime_ns)
-            self.entries.append(place)
+            self.entries.append((printable(name), entry.path, status.st_size, status.st_mtime_ns))
         else:
             self._refuse(name, "is not a regular file")
         return "file"
@@ -102,10 +102,10 @@ class Folder:
 
 
 def open_source(root: Path, without: Path | None = None) -> Folder | Zip | Tar:
-    """The source at ``root``, by what it is and not by what it is called.
+    """The source at ``root``. Its content decides its kind, not its name.
 
     Raises:
-        InputError: if there is nothing, or nothing that is a folder or an archive.
+        InputError: if ``root`` is neither a folder nor an archive, or cannot be read.
     """
     try:
         if root.is_dir():

@@ -1,4 +1,4 @@
-"""Images that stay on the disk: a collection may be larger than the memory.
+"""Images on the disk, read batch by batch: a collection may be larger than the memory.
 
 Shapes: N observations, ... one observation.
 """
@@ -16,25 +16,25 @@ from mlvae.errors import InputError
 
 __all__ = ["StoredImages"]
 
-#: Images that travel to a device at once, in bytes.
+#: Largest number of bytes that are copied to a device at once.
 PIECE = 2**28
 
 
 class StoredImages:
-    """Rows of a file of uint8 images, with as much of a tensor's face as the data need.
+    """Rows of a file of uint8 images, with those methods of a tensor that the data use.
 
-    Rows are read when a batch asks for them. The system keeps what it has read for as long as it
-    has room, so that a collection that fits into memory is soon read from there; but nothing of
-    it counts as this process's memory, as the pages of a mapped file would: one that is asked for
-    brings its neighbours along, up to megabytes for a row.
+    Each batch reads its rows. The operating system keeps them in its page cache while it has
+    room, so that a collection that fits into memory is soon read from there. The page cache does
+    not count as memory of this process. The pages of a mapped file would, and reading a row of it
+    would load up to megabytes around the row.
 
     Args:
-        path: the file: rows one after the other, no header; ``numpy.memmap`` reads it as well.
-        shape: shape of all that is in it, rows first.
-        rows: which rows are meant, (N,) on the host; None for all.
+        path: the file: rows one after the other, without a header, as ``numpy.memmap`` reads it.
+        shape: shape of the whole file, rows first.
+        rows: the selected rows, (N,) on the host; None for all.
 
     Attributes:
-        device: the host, where the rows come from.
+        device: the host.
 
     Raises:
         InputError: if the file is missing or has another size.
@@ -71,37 +71,37 @@ class StoredImages:
         return StoredImages, (self.path, self.whole, self.rows)
 
     def is_floating_point(self) -> bool:
-        """False: bytes."""
+        """False: the images are uint8."""
         return False
 
     def __getitem__(self, indices: Tensor) -> StoredImages:
-        """The rows at ``indices`` (n,), still on the disk."""
+        """The rows at ``indices`` (n,), not read yet."""
         part = StoredImages.__new__(StoredImages)
         part.__dict__ |= self.__dict__
         part.rows = self._rows(indices)
         return part
 
     def index_select(self, dim: int, indices: Tensor, *, pin: bool = False) -> Tensor:
-        """The rows at ``indices`` (n,) in memory; pinned, they travel while the host goes on."""
+        """Read the rows at ``indices`` (n,); pinned memory allows an asynchronous copy."""
         assert dim == 0
         rows = self._rows(indices)
         x = torch.empty((len(rows), *self.whole[1:]), dtype=torch.uint8, pin_memory=pin)
-        places = self._ask(rows)  # for all at once, not for one after the other
-        memory = memoryview(x.view(-1).numpy())
+        places = self._announce(rows)  # all at once: the disk may reorder them
+        memory = memoryview(x.view(-1).numpy())  # pyright: ignore[reportArgumentType] before 3.12
         for i, place in enumerate(places):
             row = memory[i * self.row_bytes : (i + 1) * self.row_bytes]
             if os.preadv(self.file.number, [row], place) != self.row_bytes:
-                raise InputError(f"{self.path} was cut short while it was in use; prepare it anew")
+                raise InputError(f"{self.path} was cut short during its use; prepare it again")
         return x
 
     def expect(self, indices: Tensor) -> None:
-        """Have the disk read the rows at ``indices`` (n,) while something else is done."""
-        self._ask(self._rows(indices))
+        """Let the system read the rows at ``indices`` (n,) in the background."""
+        self._announce(self._rows(indices))
 
     def to(self, device: torch.device | str) -> StoredImages | Tensor:
-        """All rows on ``device`` if they fill no more than half of what it has free, else self.
+        """All rows on ``device`` if they fill at most half of its free memory, else self.
 
-        The other half is for a model and its activations. On the host they stay on the disk.
+        The other half is for the model and its activations. For the host, the result is self.
         """
         device = torch.device(device)
         if device.type == "cpu":
@@ -114,16 +114,16 @@ class StoredImages:
             x[part[0] : part[-1] + 1] = self.index_select(0, part)
         return x
 
-    def _ask(self, rows: Tensor) -> list[int]:
-        """Ask the disk for rows of the file; where in the file they begin."""
+    def _announce(self, rows: Tensor) -> list[int]:
+        """Announce rows of the file to the system; return their offsets in the file."""
         places = (rows * self.row_bytes).tolist()
-        if hasattr(os, "posix_fadvise"):
+        if hasattr(os, "posix_fadvise"):  # not on macOS
             for place in places:
                 os.posix_fadvise(self.file.number, place, self.row_bytes, os.POSIX_FADV_WILLNEED)
         return places
 
     def _rows(self, indices: Tensor) -> Tensor:
-        """Rows of the file for indices of these images; as of a tensor, they may be negative."""
+        """Rows of the file at ``indices`` of these images, which may be negative."""
         indices = indices.cpu()
         if len(indices) and not -len(self) <= int(indices.min()) <= int(indices.max()) < len(self):
             raise IndexError(f"indices must lie in [-{len(self)}, {len(self)})")
@@ -132,7 +132,7 @@ class StoredImages:
 
 
 class _File:
-    """An open file that closes itself with the last of the data that read from it."""
+    """An open file, closed when the last object that reads from it is deleted."""
 
     def __init__(self, path: Path) -> None:
         self.number = os.open(path, os.O_RDONLY)

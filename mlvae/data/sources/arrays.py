@@ -1,19 +1,22 @@
-"""One's own observations, from a file of NumPy arrays."""
+"""Your own observations, from a file of NumPy arrays."""
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
+from mlvae.data.collections.members import first_line
 from mlvae.data.grouped import GroupedData
 from mlvae.data.splits import Splits, held_rows, hold_out, split
 from mlvae.errors import InputError, check_number
 
 __all__ = ["arrays"]
 
-SPLITS = ("train", "validation", "test")
+#: The words of the array ``split``.
+WORDS = ("train", "validation", "test")
 
 
 def arrays(
@@ -25,19 +28,19 @@ def arrays(
     seed: int = 0,
     kind: str = "auto",
 ) -> Splits:
-    """Observations from a ``.npz`` file, as ``numpy.savez(file, x=x, group=group)`` writes it.
+    """Observations from a ``.npz`` file that ``numpy.savez(file, x=x, group=group)`` has written.
 
     The file has ``x`` of shape (N, ...) and ``group`` of length N, both as
-    :class:`~mlvae.data.GroupedData` takes them, and may have ``split`` of length N with the words
-    train, validation and test. Pickled objects in it are refused.
+    :class:`~mlvae.data.GroupedData` takes them. It may have ``split`` of length N with the words
+    train, validation and test. Pickled objects are refused; arrays of other names are ignored.
 
     Args:
         root: the file.
-        validation: fraction of the observations drawn for validation, if the file has no
-            ``split``.
-        test: fraction drawn for the test, likewise.
-        unseen_groups: labels of groups to keep out of the other splits.
-        seed: of the split.
+        validation: fraction of the observations for validation, drawn at random, if the file has
+            no ``split``.
+        test: fraction of the observations for the test, likewise.
+        unseen_groups: labels of groups to keep out of training, validation and test.
+        seed: seed of the split.
         kind: "image", "array" or "auto", as in :class:`~mlvae.data.GroupedData`.
 
     Raises:
@@ -57,7 +60,7 @@ def arrays(
             seed=seed,
         )
         return Splits(parts.train, parts.validation, parts.test, unseen)
-    return _given(path, data, content["split"], unseen_groups)
+    return _split_by_words(path, data, content["split"], unseen_groups)
 
 
 def _load(path: Path) -> dict[str, np.ndarray]:
@@ -67,13 +70,17 @@ def _load(path: Path) -> dict[str, np.ndarray]:
             if isinstance(file, np.ndarray):
                 raise ValueError("it is a single array")
             with file:
+                names = file.files
                 content = {name: file[name] for name in ("x", "group", "split") if name in file}
-    except Exception as error:  # a damaged archive fails in a dozen ways, none of them ours
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
+    except Exception as error:  # numpy and zipfile raise many types for a damaged file
         raise InputError(
             f"dataset.root={path} must be a file written by numpy.savez(file, x=x, group=group), "
-            f"with arrays of numbers or strings, group.astype(str) for one: {reason}"
+            f"with arrays of numbers or strings, as group.astype(str): {first_line(error)}"
         ) from error
+    if "split" not in content and (close := difflib.get_close_matches("split", names, 1, 0.8)):
+        raise InputError(
+            f"{path} must not have an array {close[0]!r}; call it split, or remove it"
+        )
     for name in ("x", "group"):
         if name not in content:
             raise InputError(f"{path} must have the arrays x and group, but {name} is missing")
@@ -83,23 +90,23 @@ def _load(path: Path) -> dict[str, np.ndarray]:
     return content
 
 
-def _given(
-    path: Path, data: GroupedData, names: np.ndarray, unseen_groups: Sequence[object]
+def _split_by_words(
+    path: Path, data: GroupedData, words: np.ndarray, unseen_groups: Sequence[object]
 ) -> Splits:
-    """The splits that the file itself names."""
-    if names.shape != (len(data),) or not np.isin(names, SPLITS).all():
+    """The splits that the file's array ``split`` names."""
+    if words.shape != (len(data),) or not np.isin(words, WORDS).all():
         raise InputError(
-            f"split in {path} must have one of {', '.join(SPLITS)} for each of the {len(data)} "
-            f"observations, not shape {names.shape} with {sorted(map(str, set(names.flat)))[:5]}"
+            f"split in {path} must have one of {', '.join(WORDS)} for each of the {len(data)} "
+            f"observations, not shape {words.shape} with {sorted(map(str, set(words.flat)))[:5]}"
         )
     seen, unseen = held_rows(data, unseen_groups)
-    parts = {name: seen[names[seen] == name] for name in SPLITS}
+    parts = {word: seen[words[seen] == word] for word in WORDS}
     if len(parts["train"]) == 0:
         raise InputError(
             f"split in {path} must leave at least one observation of a group that is not in "
             "unseen_groups to 'train', not none"
         )
     return Splits(
-        **{name: data.subset(rows) for name, rows in parts.items() if len(rows)},
+        **{word: data.subset(rows) for word, rows in parts.items() if len(rows)},
         unseen=data.subset(unseen) if len(unseen) else None,
     )

@@ -1,4 +1,4 @@
-"""The 1,797 handwritten digits that come with scikit-learn: real data without a download."""
+"""The 1,797 handwritten digits of scikit-learn: real data without a download."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ def digits(
     """8x8 grey images of handwritten digits, grouped by digit.
 
     E. Alpaydin, C. Kaynak: Optical Recognition of Handwritten Digits. UCI Machine Learning
-    Repository, 1998 (its test part, 17 grey levels).
+    Repository, 1998 (the test part, 17 grey levels).
 
     Args:
         validation: number of images drawn for validation.
         test: number of images drawn for the test.
         unseen_groups: digits to keep out of training, validation and test.
-        seed: of the split.
+        seed: seed of the split.
 
     Example:
         >>> digits().train
         GroupedData(1437 observations of shape (1, 8, 8) in 10 groups)
     """
-    from sklearn.datasets import load_digits  # seconds that `import mlvae` need not take
+    from sklearn.datasets import load_digits  # takes seconds, which `import mlvae` saves
 
-    bunch = load_digits()
-    images = (bunch.images / 16).astype(np.float32)
-    data = GroupedData(images, bunch.target, kind="image")
+    pixels, labels = load_digits(return_X_y=True)
+    images = (np.asarray(pixels).reshape(-1, 8, 8) / 16).astype(np.float32)
+    data = GroupedData(images, np.asarray(labels), kind="image")
     return split(data, validation=validation, test=test, unseen_groups=unseen_groups, seed=seed)

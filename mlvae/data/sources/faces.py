@@ -1,26 +1,38 @@
-"""Collections of images in folders, archives and tables: faces by person, characters, anything.
+"""Collections of images in folders, archives and tables, with one group per identity.
 
-One reader; the datasets below it are its arguments.
+:func:`faces` reads any collection. The other datasets call it with their own arguments.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, TypedDict, cast
 
-from mlvae.data.group_splits import Share, large_groups, split_groups, split_named, split_within
+import numpy as np
+import torch
+
+from mlvae.data.group_splits import Held, large_groups, split_groups, split_named, split_within
 from mlvae.data.grouped import GroupedData
 from mlvae.data.splits import Splits
 from mlvae.errors import InputError, check_choice, check_flag, check_integer, check_number
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from mlvae.data.collections.cache import Cache
 
 __all__ = ["celeba", "faces", "lfw", "omniglot", "yale_b"]
 
 Roots = str | Path | Sequence[str | Path]
 
-SPLITS = ("groups", "images", "table")
+#: Choices of ``split``.
+SPLIT_BY = ("groups", "images", "table")
+
+#: Endings of a root that is a table.
 TABLES = (".csv", ".tsv", ".txt")
 
-#: The folders below a root in which a collection is looked for, and its names there.
+#: Names of each collection's folder or archive, without :data:`ARCHIVES`, below a root.
 LFW = ("lfw-deepfunneled", "lfw_funneled", "lfw-funneled", "lfw")
 YALE = ("CroppedYale", "ExtendedYaleB", "yale_b")
 OMNIGLOT = (
@@ -31,6 +43,47 @@ OMNIGLOT = (
 )
 CELEBA = ("img_align_celeba", "Img/img_align_celeba")
 ARCHIVES = ("", ".zip", ".tar", ".tar.gz", ".tgz", ".tar.xz")
+
+
+class _Options(TypedDict, total=False):
+    """Options of :func:`faces` that every dataset passes on."""
+
+    cache: str | Path
+    group: str
+    size: int
+    minimum: int
+    maximum: int | None
+    split: str
+    validation: Held
+    test: Held
+    within: float
+    seed: int
+    limit: int | None
+    strict: bool
+    workers: int | None
+    name: str
+
+
+class _ColourOptions(_Options, total=False):
+    """Options that a dataset of photographs passes on."""
+
+    colour: bool
+    factors: Sequence[str]
+
+
+class _LFWOptions(_ColourOptions, total=False):
+    table: str | Path | None
+
+
+class _CelebAOptions(_ColourOptions, total=False):
+    pattern: str | None
+
+
+class _GreyOptions(_Options, total=False):
+    """Options that a dataset of grey images with known factors passes on."""
+
+    table: str | Path | None
+    crop: float
 
 
 def faces(
@@ -47,8 +100,8 @@ def faces(
     minimum: int = 1,
     maximum: int | None = None,
     split: str = "groups",
-    validation: Share = 0.1,
-    test: Share = 0.1,
+    validation: Held = 0.1,
+    test: Held = 0.1,
     within: float = 0.0,
     seed: int = 0,
     limit: int | None = None,
@@ -56,52 +109,66 @@ def faces(
     workers: int | None = None,
     name: str = "faces",
 ) -> Splits:
-    """Images of identities, from any collection with one folder for each.
+    """Images of identities, from any collection with one folder per identity.
 
-    Every image is decoded once, into a folder of the cache, and read from there batch by batch: a
-    collection may be larger than the memory. Files that cannot be used are left out and named in
-    a report in that folder.
+    Every image is decoded once, into a folder of the cache, and read from there batch by batch.
+    The collection may be larger than the memory. Files that cannot be used are left out and named
+    in ``skipped.txt`` in that folder; so are hidden files and those of operating systems.
 
     Args:
-        root: a folder, a ``.zip``, ``.tar``, ``.tar.gz`` or ``.tar.xz`` of one, or a table whose
-            files lie beside it; a list of these is joined, and identities of one name are one.
-            Without a table or a pattern, an identity is the folder in which an image lies.
-        cache: folder for prepared collections; the same arguments find the same one again.
-        table: a file of file, identity and any columns: see :class:`mlvae.data.collections.columns.Columns`.
-        pattern: a regular expression for the end of a file's path, whose named groups are the
-            columns; files that do not match it are left out.
-        group: the column whose values are the groups; ``a+b`` for those of two columns together.
-        factors: columns of numbers that become known factors; of ``a+b``, each pair of values is
-            a category, and the number only its name.
+        root: a folder; a ``.zip``, ``.tar``, ``.tar.gz`` or ``.tar.xz`` archive of a folder; or a
+            table in the folder of its files. Several, as a list, are joined; an identity of the
+            same name in two of them is one identity. Without a table or a pattern, the identity
+            of an image is the path of its folder.
+        cache: folder for prepared collections. The same arguments find the same collection again.
+        table: a file of file, identity and any columns: see :class:`mlvae.data.columns.Columns`.
+        pattern: a regular expression for the end of a file's path. Its named groups are the
+            columns. Files that do not match are left out.
+        group: the column whose values are the groups; ``a+b`` for pairs of values of two columns.
+            Images whose value is empty are left out, and their number is printed.
+        factors: columns of numbers that become known factors. ``a+b`` gives a category: its
+            number only names a pair of values.
         size: height and width to which images are resized.
         colour: False for grey.
         crop: side of the central square that is kept, as a fraction of an image's shorter side.
         minimum: groups with fewer images are left out.
-        maximum: of groups with more images, so many are drawn; None for all.
+        maximum: number of images that are drawn from a group with more; None for all.
         split: "groups": validation and test have groups of their own, and the test is
-            ``Splits.unseen``; "images": they have images of every group; "table": the table's
-            column ``split`` says.
-        validation: fraction of the groups (of each group's images). Whole groups may also be
-            given as a list of labels, or as a text file with one in each line.
-        test: likewise.
+            ``Splits.unseen``; "images": validation and test have images of every group; "table":
+            the column ``split`` names the split of each image.
+        validation: fraction of the groups, or with split="images" of each group's images. Whole
+            groups may also be given as a list of labels, or as a text file with one label a line.
+        test: as ``validation``.
         within: with split="groups", fraction of the images of each training group that
             ``Splits.test`` has.
-        seed: of what is drawn.
-        limit: prepare only the first so many images, to try something out.
+        seed: seed of all draws.
+        limit: largest number of images to prepare, for a first try; None for all.
         strict: fail at the first file that cannot be used.
-        workers: processes that decode; None for one a core, 0 for none but this one.
-        name: what the folder in the cache begins with.
+        workers: number of processes that decode; None for one per core, 0 to decode in this
+            process.
+        name: beginning of the name of the folder in the cache.
 
     Raises:
         InputError: if arguments are out of range, or the root holds no usable image.
     """
     from mlvae.data.collections.cache import (
-        open_cache,  # Pillow, which `import mlvae` need not load
+        open_cache,  # needs Pillow, which `import mlvae` does not load
     )
 
-    _check(size, crop, minimum, maximum, limit, workers, seed, split, within)
-    check_flag("dataset.colour", colour)
-    check_flag("dataset.strict", strict)
+    _check(
+        size=size,
+        colour=colour,
+        crop=crop,
+        factors=factors,
+        minimum=minimum,
+        maximum=maximum,
+        split=split,
+        within=within,
+        seed=seed,
+        limit=limit,
+        strict=strict,
+        workers=workers,
+    )
     roots, table = _roots(root, table)
     cached = open_cache(
         name,
@@ -116,35 +183,45 @@ def faces(
         strict=strict,
         workers=workers,
     )
+    labels = cached.column(group, "dataset.group")
+    known = _known(cached, labels, group, strict=strict)
     data = GroupedData(
         cached.images,
-        cached.column(group, "dataset.group"),
+        labels,
         {factor: cached.factor(factor) for factor in factors},
     )
+    if len(known) < len(data):
+        data = data.subset(torch.from_numpy(known))
     rows = large_groups(data, minimum=minimum, maximum=maximum, seed=seed)
     data = data.subset(rows)
     if split == "table":
         words = cached.column("split", "dataset.split=table needs a column, which")
-        return split_named(data, words[rows])
+        return split_named(data, words[known][rows])
     if split == "images":
-        return split_within(data, validation=validation, test=test, seed=seed)
+        return split_within(
+            data,
+            validation=cast("float", validation),  # it refuses anything but a fraction
+            test=cast("float", test),
+            seed=seed,
+        )
     return split_groups(data, validation=validation, test=test, within=within, seed=seed)
 
 
-def lfw(root: Roots = "data", *, crop: float = 0.6, **options: object) -> Splits:
+def lfw(root: Roots = "data", *, crop: float = 0.6, **options: Unpack[_LFWOptions]) -> Splits:
     """Labeled Faces in the Wild: press photographs of 5,749 people, grouped by person.
 
     G. B. Huang, M. Ramesh, T. Berg, E. Learned-Miller: Labeled Faces in the Wild. University of
-    Massachusetts, Amherst, Technical Report 07-49, 2007. 13,233 colour images, 250x250, of which
-    ``crop`` keeps the face.
+    Massachusetts, Amherst, Technical Report 07-49, 2007. 13,233 colour images of
+    250x250 pixels, of which ``crop`` keeps the face.
 
     Args:
-        root: the folder or archive, or a folder that has it.
+        root: the folder or archive, or a folder with it.
         crop: as of :func:`faces`.
-        options: all others are those of :func:`faces`.
+        options: the other options of :func:`faces`, except ``pattern``.
     """
     pattern = r"(?P<identity>[^/]+)/(?P=identity)_\d{4}\.jpg"
-    return faces(_found(root, LFW), pattern=pattern, crop=crop, **{"name": "lfw"} | options)
+    options.setdefault("name", "lfw")
+    return faces(_found(root, LFW), pattern=pattern, crop=crop, **options)
 
 
 def yale_b(
@@ -152,24 +229,24 @@ def yale_b(
     *,
     colour: bool = False,
     factors: Sequence[str] = ("azimuth", "elevation"),
-    **options: object,
+    **options: Unpack[_GreyOptions],
 ) -> Splits:
     """The Extended Yale Face Database B, cropped: 38 people under 64 lights, grouped by person.
 
     A. S. Georghiades, P. N. Belhumeur, D. J. Kriegman: From Few to Many. IEEE PAMI, 2001; K. C.
-    Lee, J. Ho, D. Kriegman: Acquiring Linear Subspaces. IEEE PAMI, 2005. 2,414 grey images; the
-    direction of the light in degrees is in their names. Images without a light of their own
-    (``*_Ambient.pgm``) and damaged ones (``*.pgm.bad``) are left out.
+    Lee, J. Ho, D. Kriegman: Acquiring Linear Subspaces. IEEE PAMI, 2005. 2,414 grey images. Their
+    names have the direction of the light in degrees. Images without a directed light
+    (``*_Ambient.pgm``) and damaged images (``*.pgm.bad``) are left out.
 
     Args:
-        root: the folder or archive, or a folder that has it.
+        root: the folder or archive, or a folder with it.
         colour: as of :func:`faces`.
         factors: as of :func:`faces`.
-        options: all others are those of :func:`faces`.
+        options: the other options of :func:`faces`, except ``pattern``.
     """
     pattern = r"(?P<identity>yaleB\d+)_P\d+A(?P<azimuth>[+-]\d+)E(?P<elevation>[+-]\d+)\.pgm"
-    options = {"name": "yale_b", "colour": colour, "factors": factors} | options
-    return faces(_found(root, YALE), pattern=pattern, **options)
+    options.setdefault("name", "yale_b")
+    return faces(_found(root, YALE), pattern=pattern, colour=colour, factors=factors, **options)
 
 
 def omniglot(
@@ -177,25 +254,31 @@ def omniglot(
     *,
     colour: bool = False,
     factors: Sequence[str] = ("alphabet+drawer",),
-    **options: object,
+    **options: Unpack[_GreyOptions],
 ) -> Splits:
     """Omniglot: handwritten characters of many alphabets, grouped by character.
 
     B. M. Lake, R. Salakhutdinov, J. B. Tenenbaum: Human-level concept learning through
-    probabilistic program induction. Science, 2015. Each character is drawn once by 20 people, who
-    drew all of its alphabet and are known by a number; the same number in another alphabet need
-    not be the same person, so whose hand it is, is ``alphabet+drawer``. Of its files, the root may
-    have any: characters that are in two of them are taken once.
+    probabilistic program induction. Science, 2015. 20 people have drawn each character of an
+    alphabet once. A number names the person, but the same number in another alphabet may be
+    another person, so the known factor of the drawer is ``alphabet+drawer``. The root may have
+    any of the published files. A character in two of them is used once.
 
     Args:
-        root: one of its folders or archives, or a folder that has some of them.
+        root: one of the folders or archives, or a folder with some of them.
         colour: as of :func:`faces`.
         factors: as of :func:`faces`.
-        options: all others are those of :func:`faces`.
+        options: the other options of :func:`faces`, except ``pattern``.
     """
     pattern = r"(?P<identity>(?P<alphabet>[^/]+)/character\d+)/\d+_(?P<drawer>\d+)\.png"
-    options = {"name": "omniglot", "colour": colour, "factors": factors} | options
-    return faces(_found(root, OMNIGLOT, all_of_them=True), pattern=pattern, **options)
+    options.setdefault("name", "omniglot")
+    return faces(
+        _found(root, OMNIGLOT, join=True),
+        pattern=pattern,
+        colour=colour,
+        factors=factors,
+        **options,
+    )
 
 
 def celeba(
@@ -203,34 +286,49 @@ def celeba(
     *,
     table: str | Path | None = None,
     crop: float = 0.8,
-    **options: object,
+    **options: Unpack[_CelebAOptions],
 ) -> Splits:
     """CelebA, aligned and cropped: 202,599 images of 10,177 celebrities, grouped by person.
 
     Z. Liu, P. Luo, X. Wang, X. Tang: Deep Learning Face Attributes in the Wild. ICCV, 2015.
 
     Args:
-        root: a folder with ``img_align_celeba`` or its archive, and ``identity_CelebA.txt``, or
-            with a folder ``celeba`` that has both.
+        root: a folder with ``identity_CelebA.txt`` and with ``img_align_celeba`` or its archive;
+            or a folder that has such a folder.
         table: as of :func:`faces`; None for ``identity_CelebA.txt`` in the root.
         crop: as of :func:`faces`.
-        options: all others are those of :func:`faces`.
+        options: the other options of :func:`faces`.
     """
     if table is None:
         names = ("identity_CelebA.txt", "Anno/identity_CelebA.txt")
         table = _found(root, names, endings=("",))[0]
         if not table.is_file():
             raise InputError(f"dataset.root={root} must have {names[0]}; or give dataset.table")
-    options = {"name": "celeba", "crop": crop} | options
-    return faces(_found(root, CELEBA), table=table, **options)
+    options.setdefault("name", "celeba")
+    return faces(_found(root, CELEBA), table=table, crop=crop, **options)
+
+
+def _known(cached: Cache, labels: np.ndarray, group: str, *, strict: bool) -> np.ndarray:
+    """Indices of the images whose group is known. Print the number of the others."""
+    known = np.flatnonzero(labels != "")
+    unknown = len(labels) - len(known)
+    if unknown and (strict or not len(known)):
+        advice = "fill it in, or set dataset.strict=false" if len(known) else "fill it in"
+        raise InputError(
+            f"dataset.group={group} must have a value, but {unknown:,} of {len(labels):,} images "
+            f"have none; {advice}"
+        )
+    if unknown:
+        print(f"{cached.folder}: {unknown:,} images without {group} are left out", flush=True)
+    return known
 
 
 def _roots(root: Roots, table: str | Path | None) -> tuple[list[Path], Path | None]:
-    """Absolute paths of the sources and of the table, which a root itself may be."""
+    """Absolute paths of the sources and of the table. A root that is a table gives its folder."""
     roots = [root] if isinstance(root, str | Path) else list(root)
-    if not roots or not all(isinstance(each, str | Path) for each in roots):
+    if not roots or not all(isinstance(path, str | Path) for path in roots):
         raise InputError(f"dataset.root must be a path or a list of paths, not {root!r}")
-    paths = [Path(each).expanduser().absolute() for each in roots]
+    paths = [Path(path).expanduser().absolute() for path in roots]
     tables = [path for path in paths if path.suffix in TABLES and path.is_file()]
     if len(tables) > 1 or (tables and table is not None):
         raise InputError(f"dataset.root and dataset.table must have one table, not {len(tables)}")
@@ -245,44 +343,53 @@ def _found(
     names: Sequence[str],
     *,
     endings: Sequence[str] = ARCHIVES,
-    all_of_them: bool = False,
+    join: bool = False,
 ) -> list[Path]:
-    """What each root has of ``names``, in it or in a folder of it; else the root itself."""
+    """The first of ``names`` in each root or in a folder of it, or all; else the root itself."""
     found: list[Path] = []
-    for each in [root] if isinstance(root, str | Path) else root:
-        path = Path(each).expanduser()
+    for path in [root] if isinstance(root, str | Path) else root:
+        path = Path(path).expanduser()
         folders = [path, *sorted(folder for folder in path.glob("*") if folder.is_dir())]
-        here = [
-            place
+        candidates = [
+            folder / f"{name}{ending}"
             for folder in (folders if path.is_dir() else ())
             for name in names
-            for place in [folder / f"{name}{ending}" for ending in endings]
-            if place.exists()
+            for ending in endings
         ]
-        found += (here if all_of_them else here[:1]) or [path]
+        existing = [candidate for candidate in candidates if candidate.exists()]
+        found += (existing if join else existing[:1]) or [path]
     return found
 
 
 def _check(
+    *,
     size: int,
+    colour: bool,
     crop: float,
+    factors: Sequence[str],
     minimum: int,
     maximum: int | None,
-    limit: int | None,
-    workers: int | None,
-    seed: int,
     split: str,
     within: float,
+    seed: int,
+    limit: int | None,
+    strict: bool,
+    workers: int | None,
 ) -> None:
+    """Raise :class:`InputError` unless the options of :func:`faces` are in range."""
     check_integer("dataset.size", size, minimum=1)
+    check_flag("dataset.colour", colour)
     check_number("dataset.crop", crop, minimum=0, maximum=1, exclusive=True)
+    if isinstance(factors, str) or not isinstance(factors, Sequence):
+        raise InputError(f"dataset.factors must be a list of columns, not {factors!r}")
     check_integer("dataset.minimum", minimum, minimum=1)
+    check_choice("dataset.split", split, SPLIT_BY)
+    check_number("dataset.within", within, minimum=0, maximum=1)
+    if within and split != "groups":
+        raise InputError(f"dataset.within={within} needs dataset.split=groups, not {split!r}")
     check_integer("dataset.seed", seed, minimum=0)
+    check_flag("dataset.strict", strict)
     optional = {"maximum": (maximum, 1), "limit": (limit, 1), "workers": (workers, 0)}
     for name, (value, least) in optional.items():
         if value is not None:
             check_integer(f"dataset.{name}", value, minimum=least)
-    check_choice("dataset.split", split, SPLITS)
-    check_number("dataset.within", within, minimum=0, maximum=1)
-    if within and split != "groups":
-        raise InputError(f"dataset.within={within} needs dataset.split=groups, not {split!r}")

@@ -1,4 +1,4 @@
-"""The open fonts that come with matplotlib, and the characters that each really has."""
+"""The open fonts of matplotlib, and the characters that each of them has."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["EM", "FONTS", "draw_glyph", "fonts_with"]
 
-#: DejaVu, STIX and Computer Modern, but not their fonts of symbols.
+#: DejaVu, STIX and Computer Modern, without their symbol fonts.
 FONTS = (
     "DejaVuSans",
     "DejaVuSans-Bold",
@@ -41,22 +41,22 @@ FONTS = (
     "cmtt10",
 )
 
-#: Pixels of an em, the size of a font, at which glyphs are drawn.
+#: Size of an em, in pixels, at which glyphs are drawn.
 EM = 128
 
 
 def fonts_with(character: str, fonts: Sequence[str] | None = None) -> list[int]:
-    """Numbers in :data:`FONTS` of the fonts that have the character.
+    """Positions in :data:`FONTS` of the fonts that have a character.
 
-    A font may show another sign in its place: Computer Modern has a dash for the brace. So a font
-    has a character if its glyph is called what DejaVu Sans calls its own.
+    A font may have another glyph at a character's place: Computer Modern has a dash for the
+    brace. So a font has a character if its glyph has the same name as that of DejaVu Sans.
 
     Args:
         character: one character.
-        fonts: names of the fonts to look at; None for all.
+        fonts: names of the fonts to search; None for all.
 
     Raises:
-        InputError: if none of them has it, or a name is unknown.
+        InputError: if no font has the character, or a name is unknown.
 
     Example:
         >>> [FONTS[number] for number in fonts_with("{", ["DejaVuSerif", "cmr10", "cmtt10"])]
@@ -66,33 +66,33 @@ def fonts_with(character: str, fonts: Sequence[str] | None = None) -> list[int]:
         raise InputError(f"dataset.fonts must be a list of names, not {fonts!r}")
     for name in fonts or ():
         check_choice("dataset.fonts", name, FONTS)
-    wanted = _called(character, FONTS[0])
-    having = [
+    glyph = _glyph_name(character, FONTS[0])
+    found = [
         number
         for number, name in enumerate(FONTS)
-        if (fonts is None or name in fonts) and wanted == _called(character, name)
+        if (fonts is None or name in fonts) and glyph == _glyph_name(character, name)
     ]
-    if wanted is None or not having:
+    if glyph is None or not found:
         raise InputError(
-            f"dataset.characters must each be in one of the fonts, but {character!r} is in none; "
+            f"dataset.characters must be in one of the fonts, but {character!r} is in none; "
             "leave it out"
         )
-    return having
+    return found
 
 
 @lru_cache(maxsize=1)
 def draw_glyph(character: str, font: str, stroke: int = 0) -> Image:
-    """A character, white on black, with a pixel to spare on every side.
+    """Draw a character, white on black, with a margin of one pixel on every side.
 
-    The last one is kept: ask for like ones after each other.
+    The last result is cached: draw equal ones after each other.
 
     Args:
         character: one character.
-        font: name of the font, which is drawn with :data:`EM` pixels to the em.
-        stroke: pixels that are added all around the outline.
+        font: name of the font, drawn at :data:`EM` pixels per em.
+        stroke: number of pixels that are added all around the outline.
 
     Returns:
-        A grey image of Pillow's.
+        A grey image.
 
     Raises:
         InputError: if the character has no ink.
@@ -116,8 +116,8 @@ def draw_glyph(character: str, font: str, stroke: int = 0) -> Image:
     return canvas.crop((left - 1, top - 1, right + 1, bottom + 1))
 
 
-def _called(character: str, font: str) -> str | None:
-    """What the font calls its glyph of a character; None if it has none."""
+def _glyph_name(character: str, font: str) -> str | None:
+    """The font's name for its glyph of a character; None if it has none."""
     number = _face(font).get_char_index(ord(character))
     return _face(font).get_glyph_name(number) if number else None
 
@@ -133,17 +133,17 @@ def _face(name: str) -> FT2Font:
 def _font(name: str) -> FreeTypeFont:
     from PIL import ImageFont
 
-    # The other layout is not there on every machine.
+    # The other layout engine is not installed on every machine.
     return ImageFont.truetype(_path(name), EM, layout_engine=ImageFont.Layout.BASIC)
 
 
 def _path(name: str) -> str:
-    import matplotlib  # time that `import mlvae` need not take
+    import matplotlib  # takes time, which `import mlvae` saves
 
     path = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / f"{name}.ttf"
     if not path.is_file():
         raise InputError(
-            f"{path} must be there, as in matplotlib's own package; install that one, or leave "
-            f"{name} out of dataset.fonts"
+            f"{path} must exist, as in matplotlib's package from PyPI; install that package, or "
+            f"leave {name} out of dataset.fonts"
         )
     return str(path)

@@ -1,4 +1,4 @@
-"""Characters of the open fonts that come with matplotlib, drawn in styles that are known.
+"""Characters of the open fonts of matplotlib, drawn with known styles.
 
 Shapes: N observations.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -20,16 +20,16 @@ from mlvae.errors import InputError, check_integer, check_number
 
 __all__ = ["CHARACTERS", "Style", "glyphs", "render"]
 
-#: Capitals, the small letters that are not only smaller, and the digits that are not O and I.
+#: Capitals, small letters that are not smaller capitals, and digits other than 0 and 1.
 CHARACTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabdefghnqrt23456789"
 
-#: Pixels a side at which a style is drawn, before it is averaged to the size of the image.
+#: Least height and width, in pixels, of a drawing before it is averaged to an image.
 FINE = 128
 
 Range = Sequence[float]
 
-#: What the ends of a range must be.
-LIMITS = {
+#: Bounds for the ends of a range, as keyword arguments of ``check_number``.
+LIMITS: dict[str, dict[str, Any]] = {
     "scale": {"minimum": 0, "exclusive": True},
     "weight": {"minimum": 0, "maximum": 0.25},
     "x": {"minimum": 0, "maximum": 1},
@@ -66,35 +66,35 @@ def glyphs(
     size: int = 32,
     seed: int = 0,
 ) -> Splits:
-    """White characters on black, grouped by character; how each is written is its style.
+    """White characters on black, grouped by character. The style is known.
 
     The fonts are DejaVu, STIX and Computer Modern, the same on every machine. Every factor is
-    drawn independently and uniformly; a range [a, a] holds one still. The default characters are
-    the 45 that differ in more than size: small letters that look like their capitals are left
-    out, as in the classes that EMNIST merges (G. Cohen, S. Afshar, J. Tapson, A. van Schaik:
-    EMNIST: an extension of MNIST to handwritten letters. arXiv:1702.05373, 2017), and 0 and 1,
-    which look like O and I.
+    drawn independently and uniformly; a range [a, a] fixes it. The default characters are the 45
+    that differ in more than size. Small letters that look like their capitals are left out, as in
+    the classes that EMNIST merges (G. Cohen, S. Afshar, J. Tapson, A. van Schaik: EMNIST: an
+    extension of MNIST to handwritten letters. arXiv:1702.05373, 2017), and so are 0 and 1, which
+    look like O and I.
 
     Args:
         characters: the characters, as one string.
-        fonts: names of fonts, None for all :data:`~mlvae.data.sources.fonts.FONTS`. A character is drawn
-            in those that have it.
-        images: number of images of each character.
-        scale: of the font's em, in sides of the image.
-        rotation: anticlockwise, in radians.
-        shear: how far right a point moves for each unit that it is up, before the rotation.
-        weight: added to the thickness of strokes, in ems, in steps of 1/64 em.
-        x: centre of the character's box, in sides of the image from the left.
-        y: the same, from the top.
+        fonts: names of fonts; None for all :data:`~mlvae.data.fonts.FONTS`. A character is drawn
+            in the fonts that have it.
+        images: number of images per character.
+        scale: size of the font's em, in sides of the image.
+        rotation: angle anticlockwise, in radians.
+        shear: shift to the right per unit of height, before the rotation.
+        weight: increase of the thickness of strokes, in ems, in steps of 1/64 em.
+        x: centre of the character's box, from the left, in sides of the image.
+        y: centre of the character's box, from the top, in sides of the image.
         validation: number of images drawn for validation.
         test: number of images drawn for the test.
         unseen_groups: characters to keep out of training, validation and test.
         size: height and width of an image, in pixels.
-        seed: of the styles and of the split.
+        seed: seed of the styles and of the split.
 
     Returns:
-        uint8 images (N, 1, size, size). Known factors are ``font``, its number in
-        :data:`~mlvae.data.sources.fonts.FONTS`, and the six above.
+        uint8 images (N, 1, size, size). The known factors are ``font``, a position in
+        :data:`~mlvae.data.fonts.FONTS`, and the six ranges above.
 
     Raises:
         InputError: if an option is out of range, no font has a character, or the box around a
@@ -112,19 +112,19 @@ def glyphs(
     ranges |= {"x": x, "y": y}
     for name, ends in ranges.items():
         _check_range(name, ends)
-    having = [fonts_with(character, fonts) for character in _checked(characters)]
-    text = np.repeat(list(characters), images)
-    factors = _styles(having, images, ranges, np.random.default_rng(seed))
+    choices = [fonts_with(character, fonts) for character in _checked(characters)]
+    text = [character for character in characters for _ in range(images)]
+    factors = _styles(choices, images, ranges, np.random.default_rng(seed))
     data = GroupedData(render(text, factors, size=size), text, factors)
     return split(data, validation=validation, test=test, unseen_groups=unseen_groups, seed=seed)
 
 
 def render(text: Sequence[str], factors: Mapping[str, Tensor], *, size: int) -> Tensor:
-    """Draw one character an observation.
+    """Draw one character per observation.
 
     Args:
         text: the characters, N of them.
-        factors: the seven of :class:`Style`, numbers (N,) each.
+        factors: the seven factors of :class:`Style`, numbers (N,) each.
         size: height and width of an image, in pixels.
 
     Returns:
@@ -148,10 +148,13 @@ def render(text: Sequence[str], factors: Mapping[str, Tensor], *, size: int) -> 
     """
     columns = [torch.as_tensor(factors[name]).tolist() for name in Style._fields]
     styles = [Style(*values) for values in zip(*columns, strict=True)]
-    kinds = [(each, style.font, style.weight) for each, style in zip(text, styles, strict=True)]
+    keys = [
+        (character, style.font, style.weight)
+        for character, style in zip(text, styles, strict=True)
+    ]
     images = np.empty((len(styles), 1, size, size), np.uint8)
-    # Like ones after each other, so that every glyph is drawn once.
-    for row in sorted(range(len(kinds)), key=kinds.__getitem__):
+    # Sorted, so that equal glyphs follow each other and each is drawn once.
+    for row in sorted(range(len(keys)), key=keys.__getitem__):
         images[row, 0] = _image(str(text[row]), styles[row], size)
     return torch.from_numpy(images)
 
@@ -162,8 +165,8 @@ def _image(character: str, style: Style, size: int) -> np.ndarray:
 
     font = FONTS[int(style.font)]
     glyph = draw_glyph(character, font, round(style.weight * EM / 2))
-    times = max(2, FINE // size)
-    side = times * size
+    factor = max(2, FINE // size)
+    side = factor * size
     x, y = style.x * side, style.y * side
     u, v = glyph.width / 2, glyph.height / 2
     a, b, c, d = _matrix(style, style.scale * side / EM)
@@ -175,28 +178,28 @@ def _image(character: str, style: Style, size: int) -> np.ndarray:
         )
     area = a * d - b * c
     a, b, c, d = d / area, -b / area, -c / area, a / area
-    back = (a, b, u - a * x - b * y, c, d, v - c * x - d * y)
-    method, filtered = Image.Transform.AFFINE, Image.Resampling.BILINEAR
-    return np.asarray(glyph.transform((side, side), method, back, filtered).reduce(times))
+    inverse = (a, b, u - a * x - b * y, c, d, v - c * x - d * y)
+    method, resampling = Image.Transform.AFFINE, Image.Resampling.BILINEAR
+    return np.asarray(glyph.transform((side, side), method, inverse, resampling).reduce(factor))
 
 
 def _matrix(style: Style, em: float) -> tuple[float, float, float, float]:
-    """From a point of the glyph to one of the image, both with y down: sheared, then turned."""
+    """The map from the glyph to the image, both with y down: shear, then rotation."""
     cos, sin = em * math.cos(style.rotation), em * math.sin(style.rotation)
     return cos, sin - style.shear * cos, -sin, cos + style.shear * sin
 
 
 def _styles(
-    having: list[list[int]],
+    choices: list[list[int]],
     images: int,
     ranges: Mapping[str, Range],
     generator: np.random.Generator,
 ) -> dict[str, Tensor]:
-    """The factors of ``images`` styles for each character, one after the other."""
-    factors = {"font": np.concatenate([generator.choice(fonts, images) for fonts in having])}
+    """The factors of ``images`` styles per character; ``choices`` are the fonts of each."""
+    factors = {"font": np.concatenate([generator.choice(fonts, images) for fonts in choices])}
     number = len(factors["font"])
     for name, (low, high) in ranges.items():
-        if name == "weight":  # whole pixels around the outline are two to a stroke
+        if name == "weight":  # a pixel all around the outline adds two to a stroke
             steps = round(low * EM / 2), round(high * EM / 2)
             factors[name] = generator.integers(*steps, number, endpoint=True) * 2 / EM
         else:
@@ -205,18 +208,18 @@ def _styles(
 
 
 def _checked(characters: str) -> str:
-    """The characters, or :class:`InputError`."""
+    """The characters. Raise :class:`InputError` unless they are different and some."""
     if not isinstance(characters, str) or not characters:
         raise InputError(
             f"dataset.characters must be a string of characters, not {characters!r}; quote digits"
         )
-    if twice := [each for each in characters if characters.count(each) > 1]:
-        raise InputError(f"dataset.characters must differ, but {twice[0]!r} is there twice")
+    if twice := [one for one in characters if characters.count(one) > 1]:
+        raise InputError(f"dataset.characters must differ, but {twice[0]!r} occurs twice")
     return characters
 
 
 def _check_range(name: str, ends: Range) -> None:
-    """Raise :class:`InputError` unless ``ends`` are the two ends of a range of a factor."""
+    """Raise :class:`InputError` unless ``ends`` are two numbers in ascending order."""
     wrong = f"dataset.{name} must be a range [low, high], not {ends!r}"
     if isinstance(ends, str) or not isinstance(ends, Sequence) or len(ends) != 2:
         raise InputError(wrong)

@@ -1,4 +1,4 @@
-"""Pairs of sprites that differ in a few factors only: weak supervision for groups of two.
+"""Pairs of sprites that differ in few factors: weak supervision by groups of two.
 
 Shapes: P pairs, 5 factors, in the order of :data:`~mlvae.data.sources.sprites.FACTORS`.
 """
@@ -25,31 +25,31 @@ def sprite_pairs(
     size: int = 64,
     seed: int = 0,
 ) -> Splits:
-    """Sprites in groups of two that share all factors but k, which factors is not said.
+    """Sprites in groups of two that share all factors except k unknown ones.
 
     F. Locatello, B. Poole, G. Rätsch, B. Schölkopf, O. Bachem, M. Tschannen: Weakly-Supervised
     Disentanglement Without Compromises. ICML 2020, arXiv:2002.02886. The first sprite of a pair is
     drawn uniformly from all combinations of factors (see :func:`~mlvae.data.sprites`). Then k
-    factors, drawn uniformly, take another value, uniform among the others: never the same. (A
-    square that is turned by a quarter still looks the same.)
+    factors, drawn uniformly, change to a value drawn uniformly from their other values. (A square
+    that turns by a quarter still looks the same.)
 
-    Train with ``batching=grouped batching.members=2``, or pairs are torn apart. The test has
-    other groups than the training, so the evaluation's question of separation cannot be asked;
-    that of the factors can.
+    Train with ``batching=grouped batching.members=2``, which keeps pairs together. The test has
+    other groups than the training, so the evaluation has no answer to its question
+    ``separation``; it answers ``factors``.
 
     Args:
         pairs: number of pairs to train on.
-        changed: k, from 1 to 5; None draws it for each pair, uniform from 1 to 4.
+        changed: k, from 1 to 5; None to draw it for each pair, uniform from 1 to 4.
         validation: number of pairs for validation.
         test: number of single sprites for the test, all different, drawn uniformly from the
-            combinations and apart from the pairs, which may have the same ones.
+            combinations and independently of the pairs, which may contain the same sprites.
         size: height and width of an image, in pixels.
-        seed: of all draws; those of one split do not depend on the size of another.
+        seed: seed of all draws. The draws of one split do not depend on the size of another.
 
     Returns:
-        Pairs for training and validation, whose label is the number of the pair, counted through
-        both; single sprites for the test, grouped by the name of their shape. The five values of
-        each sprite are its known factors, as metrics need them.
+        Pairs for training and validation, whose labels are the numbers of the pairs, continued
+        from one to the other; single sprites for the test, grouped by the name of their shape.
+        The known factors of each sprite are its five values, for the metrics.
 
     Raises:
         InputError: if an option is out of range.
@@ -66,38 +66,35 @@ def sprite_pairs(
         check_integer("dataset.changed", changed, minimum=1)
         if changed > len(COUNTS):
             raise InputError(
-                f"dataset.changed must be at most {len(COUNTS)}, the factors of a sprite, not "
+                f"dataset.changed must be at most {len(COUNTS)}, the number of factors, not "
                 f"{changed}"
             )
-    of_train, of_validation, of_test = (np.random.default_rng([seed, part]) for part in range(3))
+    generators = [np.random.default_rng([seed, part]) for part in range(3)]
+    held = range(pairs, pairs + validation)
     return Splits(
-        train=_paired(pairs, 0, changed, size, of_train),
-        validation=_paired(validation, pairs, changed, size, of_validation),
-        test=_single(test, size, of_test),
+        train=_pairs(range(pairs), changed, size, generators[0]),
+        validation=_pairs(held, changed, size, generators[1]) if validation else None,
+        test=_singles(test, size, generators[2]) if test else None,
     )
 
 
-def _paired(
-    pairs: int, first: int, changed: int | None, size: int, generator: np.random.Generator
-) -> GroupedData | None:
-    """Pairs, numbered from ``first``."""
-    if pairs == 0:
-        return None
-    one = generator.integers(COUNTS, size=(pairs, len(COUNTS)))
-    k = generator.integers(1, len(COUNTS), (pairs, 1)) if changed is None else changed
-    # The ranks of independent uniform numbers are a uniform permutation: its first k change.
+def _pairs(
+    numbers: range, changed: int | None, size: int, generator: np.random.Generator
+) -> GroupedData:
+    """Pairs with these numbers."""
+    one = generator.integers(COUNTS, size=(len(numbers), len(COUNTS)))
+    k = generator.integers(1, len(COUNTS), (len(numbers), 1)) if changed is None else changed
+    # The ranks of independent uniform numbers are a uniform permutation. The first k change.
     rank = generator.random(one.shape).argsort(1).argsort(1)
     step = generator.integers(1, COUNTS, size=one.shape)
     other = np.where(rank < k, (one + step) % COUNTS, one)
     factors = values_of(np.stack((one, other), 1).reshape(-1, len(COUNTS)))
-    label = torch.arange(first, first + pairs).repeat_interleave(2)
+    label = torch.arange(numbers.start, numbers.stop).repeat_interleave(2)
     return GroupedData(render(factors, size=size), label, factors)
 
 
-def _single(number: int, size: int, generator: np.random.Generator) -> GroupedData | None:
+def _singles(number: int, size: int, generator: np.random.Generator) -> GroupedData:
     """Different sprites, grouped by shape."""
-    if number == 0:
-        return None
     levels = combinations(number, generator, "dataset.test")
     factors = values_of(levels)
     return GroupedData(render(factors, size=size), np.array(SHAPES)[levels[:, 0]], factors)

@@ -1,6 +1,6 @@
-"""White shapes on black of which every factor is known, drawn by the library.
+"""White shapes on black with known factors, drawn by the library.
 
-Shapes: N observations, F samples of a shape a side.
+Shapes: N observations, F samples along each side of a shape.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from mlvae.errors import InputError, check_choice, check_integer
 
 __all__ = ["COUNTS", "FACTORS", "SHAPES", "combinations", "render", "sprites", "values_of"]
 
-#: The shapes, by the number that the factor ``shape`` has.
+#: The shapes; the factor ``shape`` is the position here.
 SHAPES = ("square", "ellipse", "heart")
 
-#: The values of every factor, in the order of the grid: 3 * 6 * 40 * 32 * 32 = 737,280 sprites.
+#: The values of each factor, in the order of the grid: 3 * 6 * 40 * 32 * 32 = 737,280 sprites.
 FACTORS: dict[str, np.ndarray] = {
     "shape": np.arange(3, dtype=np.float32),
     "scale": np.linspace(0.5, 1, 6, dtype=np.float32),
@@ -31,16 +31,16 @@ FACTORS: dict[str, np.ndarray] = {
     "y": np.linspace(0, 1, 32, dtype=np.float32),
 }
 
-#: Numbers of values, in the same order.
+#: Number of values of each factor, in the same order.
 COUNTS = tuple(map(len, FACTORS.values()))
 
-#: Samples a side of a pixel, at scale 1, in images of up to 128 pixels.
+#: Samples along each side of a pixel, at scale 1, in images of up to 128 pixels.
 SAMPLES = 16
 
-#: Pixels that are drawn at once, so that memory is bounded.
+#: Largest number of pixels that are drawn at once; it bounds the memory.
 CHUNK = 2**22
 
-#: Of the heart, along both sides of its square: from the square's middle to the centroid.
+#: Distance from the middle of the heart's square to its centroid, along both sides.
 SHIFT = (math.pi / 2 + 2 / 3) / (4 + math.pi)
 
 
@@ -54,29 +54,29 @@ def sprites(
     size: int = 64,
     seed: int = 0,
 ) -> Splits:
-    """Squares, ellipses and hearts of known scale, orientation and position, after dSprites.
+    """Squares, ellipses and hearts with known scale, orientation and position, as in dSprites.
 
     The factors are those of L. Matthey, I. Higgins, D. Hassabis, A. Lerchner: dSprites,
     Disentanglement testing Sprites dataset, 2017: 3 shapes, 6 scales in [0.5, 1], 40 orientations
     and 32 by 32 positions in [0, 1]. Two things differ: the images are drawn here, with grey
-    edges (see :func:`render`), and orientations stop short of a full turn, which would be none.
-    No two observations have the same factors, but a square looks the same after a quarter of a
-    turn, and an ellipse after half a turn.
+    edges (see :func:`render`), and orientations do not include a full turn, which equals none.
+    No two observations have the same factors, but a square looks the same after a quarter turn,
+    and an ellipse after half a turn.
 
     Args:
-        images: number of combinations of factors, drawn without replacement; None is all 737,280
-            of them, which take 3 GB at 64 by 64, and twice that while they are split.
-        group_by: the factor that a group shares, or a list of factors: a group is a combination
-            of their values. Labels are the name of the shape and the number of any other value,
-            counted from 0: heart, 5, or heart-5 for a list.
+        images: number of combinations of factors, drawn without replacement; None for all
+            737,280, which take 3 GB at 64 by 64, and twice that during the split.
+        group_by: the factor that a group shares; or a list of factors, whose combinations are the
+            groups. The label of a shape is its name, the label of another value its number from
+            0, as in heart, 5, or heart-5 for a list.
         validation: number of images drawn for validation.
         test: number of images drawn for the test.
         unseen_groups: labels of groups to keep out of training, validation and test.
         size: height and width of an image, in pixels.
-        seed: of the combinations and of the split.
+        seed: seed of the combinations and of the split.
 
     Returns:
-        uint8 images (N, 1, size, size), with the five values of each as known factors.
+        uint8 images (N, 1, size, size) with their five values as known factors.
 
     Raises:
         InputError: if an option is out of range.
@@ -95,14 +95,19 @@ def sprites(
     return split(data, validation=validation, test=test, unseen_groups=unseen_groups, seed=seed)
 
 
-def combinations(number: int | None, generator: np.random.Generator, what: str) -> np.ndarray:
-    """Different combinations of factors, None for all, in the order of the grid.
+def combinations(number: int | None, generator: np.random.Generator, option: str) -> np.ndarray:
+    """Different combinations of factors, in the order of the grid.
+
+    Args:
+        number: number of combinations, N; None for all.
+        generator: source of the draw.
+        option: the option of ``number``, for error messages.
 
     Returns:
         The numbers of their values, integers (N, 5).
 
     Raises:
-        InputError: beginning with ``what``, if there are fewer.
+        InputError: if there are fewer combinations.
     """
     total = math.prod(COUNTS)
     if number is None:
@@ -111,13 +116,13 @@ def combinations(number: int | None, generator: np.random.Generator, what: str) 
         chosen = np.sort(generator.choice(total, number, replace=False, shuffle=False))
     else:
         raise InputError(
-            f"{what} must be at most {total}, the combinations there are, not {number}"
+            f"{option} must be at most {total}, the number of combinations, not {number}"
         )
     return np.stack(np.unravel_index(chosen, COUNTS), 1)
 
 
 def values_of(levels: np.ndarray) -> dict[str, Tensor]:
-    """The factors, float32 (N,) each, of the numbers of their values: integers (N, 5)."""
+    """The factors, float32 (N,) each, from the numbers of their values, integers (N, 5)."""
     return {
         name: torch.from_numpy(values[levels[:, column]])
         for column, (name, values) in enumerate(FACTORS.items())
@@ -125,19 +130,19 @@ def values_of(levels: np.ndarray) -> dict[str, Tensor]:
 
 
 def render(factors: Mapping[str, Tensor], *, size: int) -> Tensor:
-    r"""Draw one sprite an observation.
+    r"""Draw one sprite per observation.
 
-    At scale 1 a shape touches the circle around its centroid that has a quarter of the image's
-    side as radius. The centroid is at :math:`1/4 + x/2` of the side from the left and at
+    At scale 1 a shape touches the circle around its centroid whose radius is a quarter of the
+    image's side. The centroid is at :math:`1/4 + x/2` of the side from the left and at
     :math:`1/4 + y/2` from the top, so no shape is cut off. Orientation is anticlockwise.
 
-    A pixel is the share of it that the shape covers. The shape is sampled once at F by F points
-    and summed to an integral image, whose differences between a pixel's corners are that share:
-    scale and position are exact, whatever the pixels.
+    The value of a pixel is the fraction of it that the shape covers. The shape is sampled once at
+    F by F points and summed to an integral image. Its differences between a pixel's corners are
+    that fraction, so scale and position need not be whole pixels.
 
     Args:
         factors: ``shape`` (0 square, 1 ellipse, 2 heart), ``scale``, ``orientation`` in radians,
-            ``x`` and ``y``: numbers (N,) each, on the grid of :data:`FACTORS` or off it.
+            ``x`` and ``y``: numbers (N,) each, not necessarily on the grid :data:`FACTORS`.
         size: height and width of an image, in pixels; at least 8.
 
     Returns:
@@ -164,8 +169,8 @@ def render(factors: Mapping[str, Tensor], *, size: int) -> Tensor:
     order, ends = sort.argsort(stable=True), torch.bincount(sort).tolist()
     for (shape, orientation), rows in zip(sorts.tolist(), order.split(ends), strict=True):
         integral = _integral(int(shape), orientation, SAMPLES * min(size, 128) // 2)
-        for some in rows.split(max(1, CHUNK // size**2)):
-            images[some, 0] = _draw(integral, scale[some], x[some], y[some], size)
+        for chunk in rows.split(max(1, CHUNK // size**2)):
+            images[chunk, 0] = _draw(integral, scale[chunk], x[chunk], y[chunk], size)
     return images
 
 
@@ -177,8 +182,8 @@ def _draw(integral: Tensor, scale: Tensor, x: Tensor, y: Tensor, size: int) -> T
         for position in (x, y)
     )
     corners = torch.broadcast_tensors(across[:, None, :], down[:, :, None])
-    # One row of corners after the other: the integral need not be copied for each image. Beyond
-    # its border the integral stays what it is there.
+    # All rows of corners form one image, so that the integral is not copied for each sprite.
+    # Beyond its border the integral is constant.
     sums = functional.grid_sample(
         integral,
         torch.stack(corners, 3).flatten(0, 1)[None],
@@ -192,15 +197,15 @@ def _draw(integral: Tensor, scale: Tensor, x: Tensor, y: Tensor, size: int) -> T
 
 
 def _integral(shape: int, orientation: float, fine: int) -> Tensor:
-    """How many samples above and left of each corner are in the shape.
+    """Number of samples in the shape above and left of each corner: (1, 1, F + 1, F + 1).
 
-    F by F samples of the square around the unit circle: shape (1, 1, F + 1, F + 1).
+    The F by F samples fill the square around the unit circle.
     """
     ticks = (2 * torch.arange(fine, dtype=torch.float64) + 1) / fine - 1
     right, up = ticks, -ticks[:, None]
     cos, sin = math.cos(orientation), math.sin(orientation)
     inside = INSIDE[SHAPES[shape]](cos * right + sin * up, cos * up - sin * right)
-    sums = inside.cumsum(0).cumsum(1).float()  # below 2^24, so exact
+    sums = inside.cumsum(0).cumsum(1).float()  # exact: below 2^24
     return functional.pad(sums, (1, 0, 1, 0))[None, None]
 
 
@@ -213,20 +218,20 @@ def _ellipse(u: Tensor, v: Tensor) -> Tensor:
 
 
 def _heart(u: Tensor, v: Tensor) -> Tensor:
-    """A square of side 2 on its corner, with a disc around the middle of both upper sides."""
-    right, left = (SHIFT + (1 + SHIFT) * along for along in (v + u, v - u))
+    """A square of side 2 on its corner, with a disc around the middle of each upper side."""
+    right, left = (SHIFT + (1 + SHIFT) * side for side in (v + u, v - u))
     square = torch.maximum(right.abs(), left.abs()) <= 1
     discs = [(right - 1) ** 2 + left**2 <= 1, right**2 + (left - 1) ** 2 <= 1]
     return square | discs[0] | discs[1]
 
 
-#: Whether points lie in a shape: u to its right and v up, both from its centroid, in units of the
-#: distance to its farthest point.
+#: Tests whether points lie in a shape. From the centroid, u is to the right and v up, in units of
+#: the distance to the farthest point.
 INSIDE = {"square": _square, "ellipse": _ellipse, "heart": _heart}
 
 
 def _checked(group_by: str | Sequence[str]) -> list[str]:
-    """The factors to group by, or :class:`InputError`."""
+    """The names of the factors to group by. Raise :class:`InputError` for others."""
     names = [group_by] if isinstance(group_by, str) else group_by
     if not isinstance(names, Sequence) or not names:
         raise InputError(
