@@ -1,6 +1,7 @@
-"""Decode a collection once and for all: python scripts/prepare.py dataset=lfw.
+"""Decode a collection into the cache: python scripts/prepare.py dataset=lfw.
 
-A training does this by itself where it has not been done. Interrupted, it goes on where it was.
+A training does the same if the cache has no such collection. An interrupted preparation continues
+where it stopped.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from mlvae.data import StoredImages, open_dataset
 
 @hydra.main(version_base="1.3", config_path="../configs", config_name="prepare")
 def main(cfg: DictConfig) -> None:
-    """Prepare as configured; print what there is, and where the report is."""
+    """Prepare the configured dataset; print its splits and the path of the report."""
     with cli.one_line_errors():
         config = cli.plain(cfg)["dataset"]
         splits = open_dataset(**cli.with_absolute_paths(config))
