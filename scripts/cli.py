@@ -1,4 +1,7 @@
-"""What every script does with an error: one clear line for what a user can mend, else all."""
+"""Errors, options and paths of the scripts.
+
+An error that the user can correct ends a script with one line, any other error with its traceback.
+"""
 
 from __future__ import annotations
 
@@ -9,10 +12,10 @@ import sys
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.override_parser.overrides_parser import OverrideParseException
-from hydra.errors import HydraException
+from hydra.errors import HydraException, OverrideParseException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -20,6 +23,7 @@ from omegaconf.errors import OmegaConfBaseException
 from mlvae.errors import Diverged, InputError, RankLost, check_choice
 
 __all__ = [
+    "Config",
     "JobFailed",
     "check_options",
     "job_of_sweep",
@@ -28,27 +32,31 @@ __all__ = [
     "with_absolute_paths",
 ]
 
+#: Options by name, as plain values: what a config file or a checkpoint holds.
+Config = dict[str, Any]
+
 CONFIGS = Path(__file__).parent.parent / "configs"
 
-# Anything that is not the user's to mend comes with its whole traceback.
+# Hydra must not shorten the traceback of an error in the code.
 os.environ.setdefault("HYDRA_FULL_ERROR", "1")
 
-# A job that a launcher starts, on a cluster for one, is no script: it has to find this module.
-HERE = str(Path(__file__).parent)
-os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (HERE, os.environ.get("PYTHONPATH"))))
+# A launcher, such as that of a cluster, imports this module in a process that no script started.
+FOLDER = str(Path(__file__).parent)
+os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (FOLDER, os.environ.get("PYTHONPATH"))))
 
 
 class JobFailed(Exception):
-    """A job of a sweep has said why it failed; the others go on."""
+    """A job of a sweep failed and has printed its error; the other jobs continue."""
 
 
 @contextmanager
 def one_line_errors(job: str | None = None) -> Iterator[None]:
-    """End the process with one line on standard error where the user is to act.
+    """End the process with one line on standard error if the user can correct the error.
 
     Args:
-        job: name of a job of a sweep, whose line begins with it. It raises :class:`JobFailed`
-            instead, for a process may have other jobs to do; the sweep fails when all have ended.
+        job: name of a job of a sweep. The line begins with it, and :class:`JobFailed` is raised
+            instead of ending the process, which may run further jobs. The sweep fails after all
+            jobs have ended.
     """
     try:
         yield
@@ -56,69 +64,74 @@ def one_line_errors(job: str | None = None) -> Iterator[None]:
         line = str(error)
     except (HydraException, OmegaConfBaseException) as error:
         line = _one_line(error)
-    except ValueError as error:  # Hydra's own, of model=null for one
+    except ValueError as error:  # raised by Hydra, for instance for model=null
         if not str(error).startswith("Config group override"):
             raise
         line = f"{error}: name a file of the group, as model=mlvae"
     except KeyboardInterrupt:
         if job is not None:
             raise
-        line = "interrupted"  # a training saves first, so do the jobs of a sweep
+        line = "interrupted"  # a training and the jobs of a sweep save before they end
     else:
         return
     if job is None:
         sys.exit(f"error: {line}")
     print(f"error: {job}: {line}", file=sys.stderr, flush=True)
-    raise JobFailed("not all jobs of the sweep came to their end")
+    raise JobFailed("not all jobs of the sweep finished")
 
 
 def job_of_sweep() -> str | None:
-    """What tells this job of a sweep from the others, or None if there is no sweep."""
+    """Number and overrides of this job of a sweep; None outside a sweep."""
     hydra = HydraConfig.get()
     if hydra.mode != RunMode.MULTIRUN:
         return None
     return f"job {hydra.job.num} ({' '.join(hydra.overrides.task)})"
 
 
-def plain(cfg: DictConfig) -> dict[str, object]:
-    """The configuration as resolved plain values, none of them missing."""
+def plain(cfg: DictConfig) -> Config:
+    """The configuration as resolved plain values; a missing value is an :class:`InputError`."""
     if missing := OmegaConf.missing_keys(cfg):
         name = min(missing)
         raise InputError(f"{name} has no default: give it on the command line, {name}=...")
-    return OmegaConf.to_container(cfg, resolve=True)
+    return dict_of(cfg, resolve=True)
 
 
-def check_options(
-    config: dict[str, object], sections: Collection[str], others: Collection[str]
-) -> None:
-    """Raise :class:`InputError` unless a configuration has its sections and no other options.
+def dict_of(cfg: DictConfig, *, resolve: bool = False) -> Config:
+    """The options as a plain dictionary."""
+    config = OmegaConf.to_container(cfg, resolve=resolve)
+    assert isinstance(config, dict)
+    return {str(name): value for name, value in config.items()}
 
-    A ``+`` on the command line adds any option, a ``~`` takes any away, and null is a value.
+
+def check_options(config: Config, sections: Collection[str], others: Collection[str]) -> None:
+    """Raise :class:`InputError` unless a configuration has all its options and no further ones.
+
+    On the command line ``+`` adds any option, ``~`` removes any option, and null is a value.
 
     Args:
         config: plain values by name.
-        sections: names whose values are options by name.
-        others: names of its other options.
+        sections: names of the options whose values are dictionaries of options.
+        others: names of the other options.
     """
     for name in config:
         check_choice("an option", name, [*sections, *others])
     for name in sections:
         if not isinstance(config.get(name), dict):
             raise InputError(
-                f"{name} must be options by name, as a file of configs/{name} has them, not "
+                f"{name} must be options by name, as in a file of configs/{name}, not "
                 f"{config.get(name)!r}"
             )
     for name in others:
         if name not in config:
-            raise InputError(f"the option {name} must not be taken away")
+            raise InputError(f"the option {name} must not be removed")
 
 
-def with_absolute_paths(dataset: dict[str, object]) -> dict[str, object]:
-    """A dataset's options that mean the same wherever a run is continued from."""
+def with_absolute_paths(dataset: Config) -> Config:
+    """The options of a dataset with absolute paths, valid in every working directory."""
 
-    def absolute(path: object) -> object:
+    def absolute(path: Any) -> Any:
         if isinstance(path, list):
-            return [absolute(each) for each in path]
+            return [absolute(part) for part in path]
         return path if path is None else str(Path(path).expanduser().absolute())
 
     paths = {key: absolute(dataset[key]) for key in ("root", "cache", "table") if key in dataset}
@@ -126,17 +139,17 @@ def with_absolute_paths(dataset: dict[str, object]) -> dict[str, object]:
 
 
 def _one_line(error: Exception) -> str:
-    """What Hydra says of a wrong override, with the option or choice that was probably meant."""
+    """Hydra's error about an override as one line, with the most similar option or choice."""
     if isinstance(error, OverrideParseException):
         return f"the override {error.override!r} cannot be read; write option=value"
     message = " ".join(str(error).split())
     if match := re.search(r"Could not override '([^']+)'", message):
         close = difflib.get_close_matches(match[1], _option_names(), n=1)
         hint = f"did you mean {close[0]}? " if close else ""
-        if close == [match[1]]:  # of another choice of its group
+        if close == [match[1]]:  # another choice of the group has it
             return (
                 f"there is no option {match[1]} in this choice of {match[1].split('.')[0]}; "
-                f"choose another, or to resume a run that has one write +{match[1]}=..."
+                f"choose another, or write +{match[1]}=... to resume a run that has the option"
             )
         return f"there is no option {match[1]}; {hint}`--cfg job` lists all options"
     if match := re.search(r"Could not (?:find|load) '([^']+)/([^/']+)'", message):
@@ -147,7 +160,7 @@ def _one_line(error: Exception) -> str:
 
 def _option_names() -> list[str]:
     """Dotted names of the options in the config files, for a hint."""
-    # Of the top-level files, a script has the one of its own name.
+    # A script uses the top-level config file that has its name.
     paths = [path for path in CONFIGS.glob("*/*.yaml") if path.parent.name != "tables"]
     paths.append(CONFIGS / f"{Path(sys.argv[0]).stem}.yaml")
     names = {path.parent.name for path in paths if path.parent != CONFIGS}
@@ -160,6 +173,7 @@ def _option_names() -> list[str]:
 
 
 def _dotted(config: object, prefix: str) -> list[str]:
+    """Dotted names of the options in ``config``."""
     if not isinstance(config, dict):
         return [prefix]
     names = []

@@ -1,6 +1,6 @@
 """Run the experiment behind a table: python scripts/reproduce.py table=mnist_quantitative.
 
-What is done is kept and not done again; after an interruption, the same command goes on.
+Finished runs are kept and not repeated. After an interruption the same command continues.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import contextlib
 import json
 import multiprocessing
 import os
+from collections.abc import Collection
 from concurrent.futures import ProcessPoolExecutor
 from copy import deepcopy
 from pathlib import Path
@@ -18,26 +19,27 @@ import figures
 import hydra
 import tables
 import torch
+from cli import Config
 from evaluate import evaluate_by
 from hydra import compose
 from omegaconf import DictConfig
 from table_checks import check_asked
-from train import train_by
+from train import optimizer_of, train_by
 
 from mlvae.errors import InputError, check_flag, check_integer
+from mlvae.parts import from_config, plain
+from mlvae.training import Speed, Warmup
 from mlvae.training.checkpoint import read_checkpoint
+from mlvae.training.settings import renamed_options
 
-#: Of a run's configuration, what does not decide its result.
+#: Options that do not change the result of a run.
 FREE = ("run", "device", "resume")
-FREE_OF_DATASET = ("cache", "workers")  # and the root, which only says where they lie,
-OWN = ("arrays", "faces")  # but for these, which are whatever lies there
-FREE_OF_TRAINER = (
-    "log_every",
-    "validate_every",
-    "pictures_every",
-    "checkpoint_seconds",
-    "steps_per_graph",
-)
+#: Likewise, of the dataset.
+FREE_OF_DATASET = ("cache", "workers")
+#: Likewise, of the trainer's speed.
+FREE_OF_SPEED = ("steps_per_graph",)
+#: Datasets whose content depends on the root. The root of any other dataset is free.
+OWN = ("arrays", "faces")
 
 
 @hydra.main(version_base="1.3", config_path="../configs", config_name="reproduce")
@@ -54,7 +56,7 @@ def main(cfg: DictConfig) -> None:
         experiments = {name: tables.read(name) for name in names}
         failed = [name for name, table in experiments.items() if not tried(name, table, config)]
         if failed:
-            raise InputError(f"not reproduced: {', '.join(failed)}; the reasons stand above")
+            raise InputError(f"not reproduced: {', '.join(failed)}; the reasons are above")
 
 
 def check_seeds(seeds: object) -> None:
@@ -69,8 +71,8 @@ def check_seeds(seeds: object) -> None:
         raise InputError(f"seeds must be different, not {seeds}")
 
 
-def tried(name: str, table: dict, config: dict[str, object]) -> bool:
-    """Reproduce a table; of all, one whose data is not there keeps no other from being done."""
+def tried(name: str, table: Config, config: Config) -> bool:
+    """Reproduce a table. With ``table=all``, print an error, continue and return False."""
     try:
         reproduce(name, table, config)
     except InputError as error:
@@ -81,10 +83,10 @@ def tried(name: str, table: dict, config: dict[str, object]) -> bool:
     return True
 
 
-def reproduce(name: str, table: dict, config: dict[str, object]) -> None:
-    """Run what is missing of one table, then print it and keep it as a file."""
+def reproduce(name: str, table: Config, config: Config) -> None:
+    """Do the missing runs of a table, print the table and write it to ``table.md``."""
     if config["fast"] and "fast" not in table:
-        raise InputError(f"table={name} has no small version: leave out fast, or write its `fast`")
+        raise InputError(f"table={name} has no small version: leave out fast, or add `fast` to it")
     folder = Path(name).stem + ("-fast" if config["fast"] else "")
     folder = Path(config["folder"]).expanduser() / folder
     seeds = config["seeds"] or (table["fast"] if config["fast"] else table)["seeds"]
@@ -110,27 +112,30 @@ def reproduce(name: str, table: dict, config: dict[str, object]) -> None:
         for variant in table["variants"]
         for seed in seeds
     }
-    for figure, of in table.get("figures", {}).items():
-        figures.draw(folder / f"{figure}.png", of, table, results)
+    for file, figure in table.get("figures", {}).items():
+        figures.draw(folder / f"{file}.png", figure, table, results)
     text = tables.render(name, table, results, fast=config["fast"])
     (folder / "table.md").write_text(text)
     print(text, flush=True)
 
 
-def plan(
-    table: dict, variant: str, seed: int, folder: Path, config: dict[str, object]
-) -> dict[str, object]:
-    """What one run of a table takes: how to train and evaluate it, and whether that is done."""
+def plan(table: Config, variant: str, seed: int, folder: Path, config: Config) -> Config:
+    """The configurations of a run's training and evaluation, and whether the run is done.
+
+    Returns:
+        ``train`` and ``evaluation``: configurations. ``asked``: the options that change the
+        result, which are written beside a finished run. ``done``: whether such a run exists.
+    """
     run = folder / f"{variant}-seed{seed}"
     fast = table["fast"] if config["fast"] else {}
-    train = [*table["variants"][variant], *fast.get("train", ()), f"seed={seed}", f"run={run}"]
-    evaluation = [*table["evaluation"], *fast.get("evaluation", ()), f"run={run}"]
-    for overrides in (train, evaluation):
-        overrides.append(f"device={config['device']}")
-    train, evaluation = compose("train", train), compose("evaluate", evaluation)
-    if config["root"] is not None and "root" in train.dataset:  # some are drawn, and lie nowhere
-        train.dataset.root = config["root"]
-    train, evaluation = cli.plain(train), cli.plain(evaluation)
+    common = [f"run={run}", f"device={config['device']}"]
+    overrides = [*table["variants"][variant], *fast.get("train", ()), f"seed={seed}", *common]
+    training = compose("train", overrides)
+    if config["root"] is not None and "root" in training.dataset:  # drawn datasets have none
+        training.dataset.root = config["root"]
+    train = cli.plain(training)
+    overrides = [*table["evaluation"], *fast.get("evaluation", ()), *common]
+    evaluation = cli.plain(compose("evaluate", overrides))
     train["dataset"] = cli.with_absolute_paths(train["dataset"])
     evaluation["root"] = train["dataset"].get("root")
     asked = {
@@ -138,19 +143,19 @@ def plan(
         "evaluation": deepcopy(evaluation["evaluation"]),
         "of": {name: evaluation[name] for name in ("best", "vae")},
     }
-    if "fidelity" in evaluation["evaluation"]:  # one classifier reads all runs of a table
+    if "fidelity" in evaluation["evaluation"]:  # all runs of a table share its classifiers
         evaluation["evaluation"]["fidelity"]["keep"] = str(folder / "classifiers")
     record = run / "reproduced.json"
     done = record.is_file() and json.loads(record.read_text()) == asked
     return {"train": train, "evaluation": evaluation, "asked": asked, "done": done}
 
 
-def work(job: dict[str, object], *, progress: bool = True) -> None:
-    """Train, or go on training, and evaluate one run."""
+def work(job: Config, *, progress: bool = True) -> None:
+    """Train a run, or resume it, and evaluate it."""
     run, trained = Path(job["train"]["run"]), False
     resume = (run / "checkpoint.pt").is_file()
     if resume:
-        checkpoint = read_checkpoint(run / "checkpoint.pt")
+        checkpoint: Config = read_checkpoint(run / "checkpoint.pt")
         if deciding(checkpoint["config"]) != job["asked"]["train"]:
             raise InputError(
                 f"{run} holds a run with other options than this table's; delete it, or choose "
@@ -164,18 +169,28 @@ def work(job: dict[str, object], *, progress: bool = True) -> None:
     (run / "reproduced.json").write_text(json.dumps(job["asked"]))
 
 
-def deciding(config: dict[str, object]) -> dict[str, object]:
-    """The part of a run's configuration that decides its result."""
-    kept = {key: value for key, value in config.items() if key not in FREE}
+def deciding(config: Config) -> Config:
+    """The options of a run that change its result."""
+    kept = _without(config, FREE)
     free = FREE_OF_DATASET if kept["dataset"]["name"] in OWN else (*FREE_OF_DATASET, "root")
-    kept["dataset"] = {key: of for key, of in kept["dataset"].items() if key not in free}
-    trainer = kept["trainer"].items()
-    kept["trainer"] = {key: of for key, of in trainer if key not in FREE_OF_TRAINER}
+    kept["dataset"] = _without(kept["dataset"], free)
+    # Runs of older versions have other names, and lack options that are newer than they are.
+    trainer = renamed_options(kept["trainer"])
+    speed = _without(
+        plain(from_config(trainer.get("speed", {}), (Speed,), "speed")), FREE_OF_SPEED
+    )
+    warmup = plain(from_config(trainer.get("warmup", {}), (Warmup,), "warmup"))
+    kept["trainer"] = {**_without(trainer, ("reports",)), "speed": speed, "warmup": warmup}
+    kept["optimizer"] = plain(optimizer_of(kept["optimizer"]))
     return kept
 
 
-def at_once(jobs: list[dict[str, object]], number: int) -> None:
-    """Do several jobs at a time, each in a process that writes its output beside its run."""
+def _without(options: Config, names: Collection[str]) -> Config:
+    return {name: value for name, value in options.items() if name not in names}
+
+
+def at_once(jobs: list[Config], number: int) -> None:
+    """Do ``number`` jobs at a time; the process of a job writes its output beside its run."""
     cores = max(1, (os.cpu_count() or 1) // number)
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(number, context, _few_threads, (cores,)) as pool:
@@ -189,8 +204,8 @@ def _few_threads(number: int) -> None:
     torch.set_num_threads(number)
 
 
-def _logged(job: dict[str, object]) -> None:
-    """Do one job, with what it prints in a file."""
+def _logged(job: Config) -> None:
+    """Do one job and write its output to a file."""
     run = Path(job["train"]["run"])
     run.parent.mkdir(parents=True, exist_ok=True)
     with run.with_suffix(".log").open("a") as log, contextlib.redirect_stdout(log):

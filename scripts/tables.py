@@ -1,4 +1,4 @@
-"""Tables of published experiments: read from configs, filled from the metrics of runs."""
+"""Tables of published experiments: read from configs, filled with the metrics of runs."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import platform
 from datetime import date
 from pathlib import Path
 
+import cli
 import torch
 import yaml
-from cli import CONFIGS
 from omegaconf import DictConfig, OmegaConf
 from table_checks import checked
 
@@ -18,41 +18,49 @@ from mlvae.version import __version__
 
 __all__ = ["Results", "measured", "names", "read", "render"]
 
-#: Keys of a cell or an axis that say what to take and how to show it; all others must be equal in
-#: the record it is taken from.
-TAKING = ("variant", "from", "take", "times", "digits", "label", "better")
+CONFIGS = cli.CONFIGS
+
+#: Keys of a cell or an axis that select and format a value. All other keys are conditions: a
+#: record must have the same values.
+SELECTION = ("variant", "from", "take", "times", "digits", "label", "better")
 
 #: The metrics of a run by its variant and seed.
-Results = dict[tuple[str, int], dict]
+Results = dict[tuple[str, int], cli.Config]
 
 
 def names() -> list[str]:
-    """All tables there are."""
+    """Names of the tables in ``configs/tables``."""
     return sorted(path.stem for path in (CONFIGS / "tables").glob("*.yaml"))
 
 
-def read(name: str) -> dict:
-    """The config of a table: one of :func:`names`, or a file of yours.
+def read(name: str) -> cli.Config:
+    """Read the config of a table.
 
-    One that is ``of`` another has all that the other has, with its own keys in their place. What
-    stands in ``with`` is appended to what every variant trains and is evaluated with.
+    A table with the key ``of`` inherits from the table that ``of`` names; its own keys replace
+    inherited ones. The overrides in ``with`` are appended to the training and to the evaluation of
+    every variant.
+
+    Args:
+        name: one of :func:`names`, or the path of a YAML file.
 
     Raises:
-        InputError: if there is no such table, or it lacks what a table has.
+        InputError: if there is no such table, or if a required key is missing.
     """
-    config = OmegaConf.to_container(_config(name), resolve=True)
+    config = cli.dict_of(_config(name), resolve=True)
     checked(config, name)
     return config
 
 
 def _config(name: str) -> DictConfig:
+    """The table with inherited keys and with the overrides in ``with``."""
     table = _loaded(name)
     more = table.pop("with", {})
     if "of" in table:
         table = OmegaConf.merge(_config(table.pop("of")), table)
+        assert isinstance(table, DictConfig)
     if not more:
         return table
-    checked(OmegaConf.to_container(table, resolve=True), name)
+    checked(cli.dict_of(table, resolve=True), name)
     table.variants = {
         variant: [*overrides, *more.get("train", ())]
         for variant, overrides in table.variants.items()
@@ -62,6 +70,7 @@ def _config(name: str) -> DictConfig:
 
 
 def _loaded(name: str) -> DictConfig:
+    """The content of a table's file."""
     path = Path(name).expanduser()
     if path.suffix != ".yaml":
         check_choice("table", name, [*names(), "all", "a .yaml file"])
@@ -71,20 +80,26 @@ def _loaded(name: str) -> DictConfig:
     except OSError as error:
         raise InputError(f"table={name} must be a file: {error.strerror}") from error
     except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1
+        line = 0 if error.problem_mark is None else error.problem_mark.line + 1
         raise InputError(
             f"{path} must be a YAML file, but line {line} cannot be read: {error.problem}"
         ) from error
     if not isinstance(table, DictConfig):
-        raise InputError(f"{path} must be a table, a mapping of title, seeds and so on")
+        raise InputError(f"{path} must be a table: a mapping with title, seeds and further keys")
     return table
 
 
-def render(name: str, table: dict, results: Results, *, fast: bool) -> str:
-    """The table as Markdown: mean and standard error over seeds, beside what is reported.
+def render(name: str, table: cli.Config, results: Results, *, fast: bool) -> str:
+    """The table as Markdown: mean and standard error over seeds, beside reported values.
 
-    A column without a number, of what no run was asked for, is left out; of a panel without one
-    it is said. Figures are named as they lie beside it.
+    A column without a measured value is left out. A panel without a measured value is replaced by
+    a sentence. Figures are linked by file name, relative to the table.
+
+    Args:
+        name: name of the table, as on the command line.
+        table: config of the table.
+        results: metrics of the runs.
+        fast: whether the runs are those of the small version.
     """
     seeds = sorted({seed for _, seed in results})
     lines = [f"## {table['title']}", ""]
@@ -99,26 +114,27 @@ def render(name: str, table: dict, results: Results, *, fast: bool) -> str:
     ]
     for panel in table["panels"]:
         lines += _panel(panel, table, results)
-    for figure, of in table.get("figures", {}).items():
-        lines += [f"![{of['title']}]({figure}.png)", "", f"{of['title']}.", ""]
+    for file, figure in table.get("figures", {}).items():
+        lines += [f"![{figure['title']}]({file}.png)", "", f"{figure['title']}.", ""]
     return "\n".join(lines)
 
 
 def _machine(results: Results) -> str:
-    """Where the runs were evaluated."""
-    machines = {found["facts"]["evaluated"].split(", ")[-1] for found in results.values()}
+    """The machines that evaluated the runs."""
+    machines = {metrics["facts"]["evaluated"].split(", ")[-1] for metrics in results.values()}
     return f"{' and '.join(sorted(machines))}, Python {platform.python_version()}"
 
 
-def _panel(panel: dict, table: dict, results: Results) -> list[str]:
-    wanted = {
-        (row, column): {**panel["cells"], **of_row, **of_column}
-        for row, of_row in panel["rows"].items()
-        for column, of_column in panel["columns"].items()
+def _panel(panel: cli.Config, table: cli.Config, results: Results) -> list[str]:
+    """Title, rows and sources of a panel, as lines of Markdown."""
+    cells = {
+        (row, column): {**panel["cells"], **row_keys, **column_keys}
+        for row, row_keys in panel["rows"].items()
+        for column, column_keys in panel["columns"].items()
     }
-    found = {place: measured(of, table, results) for place, of in wanted.items()}
-    reported = {(of["row"], of["column"]): of for of in panel.get("reported", ())}
-    filled = {column for (_, column), value in found.items() if value is not None}
+    values = {place: measured(cell, table, results) for place, cell in cells.items()}
+    reported = {(entry["row"], entry["column"]): entry for entry in panel.get("reported", ())}
+    filled = {column for (_, column), value in values.items() if value is not None}
     columns = [column for column in panel["columns"] if column in filled]
     if not columns:
         return [f"{panel['title']}: no run has such numbers.", ""]
@@ -130,67 +146,67 @@ def _panel(panel: dict, table: dict, results: Results) -> list[str]:
         "|---" * (len(columns) + 1) + "|",
     ]
     for row in panel["rows"]:
-        cells = []
+        texts = []
         for place in ((row, column) for column in columns):
-            cell = _cell(wanted[place], found[place])
+            text = _cell(cells[place], values[place])
             if place in reported:
-                cell += _as_reported(reported[place], sources)
-            cells.append(cell)
-        lines.append(f"| {row} | {' | '.join(cells)} |")
+                text += _as_reported(reported[place], sources)
+            texts.append(text)
+        lines.append(f"| {row} | {' | '.join(texts)} |")
     notes = [f"[{number}] {source}." for number, source in enumerate(sources, 1)]
     return [*lines, "", *notes, *[""] * bool(notes)]
 
 
-def _cell(wanted: dict, over_seeds: Estimate | None) -> str:
-    """One number; "-" where the experiment has none."""
-    if over_seeds is None:
+def _cell(cell: cli.Config, value: Estimate | None) -> str:
+    """The text of a value; "-" if there is none."""
+    if value is None:
         return "-"
-    return over_seeds.text(wanted.get("digits", 1), scale=wanted.get("times", 1))
+    return value.text(cell.get("digits", 1), scale=cell.get("times", 1))
 
 
-def _as_reported(of: dict, sources: list[str]) -> str:
-    """What was reported elsewhere, with the number of its source, which is noted once."""
-    if of["source"] not in sources:
-        sources.append(of["source"])
-    return f" (reported: {of['value']} [{sources.index(of['source']) + 1}])"
+def _as_reported(entry: cli.Config, sources: list[str]) -> str:
+    """The text of a reported value; its source is appended to ``sources`` if it is new."""
+    if entry["source"] not in sources:
+        sources.append(entry["source"])
+    return f" (reported: {entry['value']} [{sources.index(entry['source']) + 1}])"
 
 
-def measured(wanted: dict, table: dict, results: Results) -> Estimate | None:
-    """What a cell or an axis wants, over seeds; None where the runs were not asked for it."""
-    wanted_of = wanted.get("variant", next(iter(table["variants"])))
-    of_seeds = [
-        _value(wanted, found) for (variant, _), found in results.items() if variant == wanted_of
-    ]
-    return None if None in of_seeds else estimate(of_seeds)
+def measured(cell: cli.Config, table: cli.Config, results: Results) -> Estimate | None:
+    """The value of a cell or an axis over seeds; None if a run lacks it."""
+    variant = cell.get("variant", next(iter(table["variants"])))
+    values = [_value(cell, metrics) for (name, _), metrics in results.items() if name == variant]
+    numbers = [value for value in values if value is not None]
+    return None if len(numbers) < len(values) else estimate(numbers)
 
 
-def _taken(found: object, take: str) -> object:
-    if not isinstance(found, dict) or take not in found:
-        has = ", ".join(found) if isinstance(found, dict) else repr(found)
-        raise InputError(f"a table wants to take {take}, but what was measured has {has}")
-    return found[take]
+def _taken(record: object, key: str) -> object:
+    """``record[key]``, or an :class:`InputError` that lists the keys."""
+    if not isinstance(record, dict) or key not in record:
+        content = ", ".join(record) if isinstance(record, dict) else repr(record)
+        raise InputError(f"a table takes {key}, but the measured record has {content}")
+    return record[key]
 
 
-def _value(wanted: dict, metrics: dict) -> float | None:
-    """The number that a cell wants of one run, or None if the run was not asked for it."""
-    found: object = metrics
-    for key in wanted["from"].split("."):
-        if not isinstance(found, dict) or key not in found:
-            raise InputError(f"a table wants {wanted['from']}, but the evaluation has no {key}")
-        found = found[key]
-    if isinstance(found, list):
-        conditions = {key: value for key, value in wanted.items() if key not in TAKING}
-        known = {key for record in found for key in record}
-        for key in conditions if found else ():
-            check_choice(f"a condition on {wanted['from']}", key, sorted(known))
-        matching = [record for record in found if conditions.items() <= record.items()]
+def _value(cell: cli.Config, metrics: cli.Config) -> float | None:
+    """The value of a cell in the metrics of one run; None if no record matches."""
+    record: object = metrics
+    for key in cell["from"].split("."):
+        if not isinstance(record, dict) or key not in record:
+            raise InputError(f"a table needs {cell['from']}, but the evaluation has no {key}")
+        record = record[key]
+    if isinstance(record, list):
+        conditions = {key: value for key, value in cell.items() if key not in SELECTION}
+        known = {key for candidate in record for key in candidate}
+        for key in conditions if record else ():
+            check_choice(f"a condition on {cell['from']}", key, sorted(known))
+        matching = [candidate for candidate in record if conditions.items() <= candidate.items()]
         if len(matching) > 1:
-            raise InputError(f"a table wants one record of {conditions}, but there are several")
+            raise InputError(f"a table needs one record of {conditions}, but there are several")
         if not matching:
             return None
-        found = matching[0]
-    value = _taken(found, wanted["take"])
+        record = matching[0]
+    value = _taken(record, cell["take"])
     value = _taken(value, "mean") if isinstance(value, dict) else value
     if value is not None and not isinstance(value, int | float):
-        raise InputError(f"a table wants a number as {wanted['take']}, not {value!r}")
+        raise InputError(f"a table takes a number as {cell['take']}, not {value!r}")
     return value

@@ -4,6 +4,7 @@ import importlib
 import json
 import math
 import mmap
+import re
 import sys
 from pathlib import Path
 
@@ -17,13 +18,13 @@ SMALL = ["--rounds", 1, "--seconds", 0.1, "--images", 12, "--gigabytes", 0.02, "
 
 @pytest.fixture(autouse=True)
 def path(monkeypatch):
-    """Modules of scripts/ are found as when a script is run."""
+    """Makes the modules of scripts/ importable."""
     monkeypatch.syspath_prepend(str(SCRIPTS))
 
 
 @pytest.fixture
 def benchmark(monkeypatch, tmp_path, capsys):
-    """Runs the script in ``tmp_path``; returns what it printed, and its rows by measurement."""
+    """A function that runs the script in ``tmp_path``; returns its output and its result."""
 
     def run(*arguments):
         monkeypatch.chdir(tmp_path)
@@ -37,7 +38,7 @@ def benchmark(monkeypatch, tmp_path, capsys):
 
 
 def test_all_measurements_of_data_print_tables_and_write_json(benchmark, monkeypatch):
-    # One process instead of three: each takes seconds to import torch.
+    # One collection instead of three: every process needs seconds to import torch.
     monkeypatch.setattr("benchmarks.memory.TIMES", (16,))
     out, result = benchmark("data", *SMALL)
     assert {"device", "threads", "torch", "python", "date"} < result.keys()
@@ -55,12 +56,12 @@ def test_all_measurements_of_data_print_tables_and_write_json(benchmark, monkeyp
         assert len(row["images_per_second"]) == 1 and row["images_per_second"][0] > 0
     for row in result["grouping"]:
         assert row["images"] == 198 and min(row["plan_grouped"] + row["accumulate"]) > 0
-    # What is in memory asks the disk for nothing.
+    # A collection in memory does not read the disk.
     (share,) = result["batches"][0]["share_from_the_disk"]
-    assert share == 0 or math.isnan(share)  # where the system does not tell
+    assert share == 0 or math.isnan(share)  # NaN if the system does not count reads
 
 
-def test_a_collection_of_ones_own_is_prepared(benchmark, tmp_path, tmp_path_factory):
+def test_a_given_collection_is_prepared(benchmark, tmp_path, tmp_path_factory):
     root = tmp_path_factory.mktemp("people")
     for i in range(6):
         (root / f"person{i % 2}").mkdir(exist_ok=True)
@@ -71,9 +72,7 @@ def test_a_collection_of_ones_own_is_prepared(benchmark, tmp_path, tmp_path_fact
     assert "batches" not in result
 
 
-def test_memory_is_measured_at_three_sizes_the_largest_being_the_one_asked_for(
-    monkeypatch, tmp_path
-):
+def test_memory_is_measured_at_three_sizes_up_to_the_requested_size(monkeypatch, tmp_path):
     from benchmarks import memory
 
     monkeypatch.setattr(memory, "_in_a_process", lambda path, count: (100.0, 101.0))
@@ -94,16 +93,16 @@ def test_a_table_shows_the_median_and_the_range():
     ]
 
 
-def test_resident_memory_counts_what_is_held():
+def test_resident_memory_includes_mapped_pages():
     from benchmarks.memory import resident
 
-    before = resident()  # pages from the kernel: a tensor may lie in memory freed by another test
+    before = resident()  # mmap gets new pages; a tensor may reuse freed memory
     with mmap.mmap(-1, 64 * 2**20, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS) as held:
         held[:: mmap.PAGESIZE] = b"1" * (len(held) // mmap.PAGESIZE)
         assert 60 < resident() - before < 80
 
 
-def test_everybody_has_an_image_and_the_groups_are_ragged():
+def test_every_identity_has_an_image_and_the_groups_are_ragged():
     from benchmarks.grouping import ragged
 
     sizes = np.bincount(ragged(20_000, 1000), minlength=1000)
@@ -113,19 +112,21 @@ def test_everybody_has_an_image_and_the_groups_are_ragged():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["data", "--device", "cuda"], "--device=cuda is for training; data is measured on cpu"),
-        (["disk", "--gigabytes", 0], "--gigabytes must be a number above 0"),
-        (["disk", "--gigabytes", 1e9], "choose another with --folder"),
-        (["grouping", "--identities", 3], "--identities must be an integer of at least 10"),
-        (["prepare", "--rounds", 0], "--rounds must be an integer of at least 1"),
-        (["prepare", "--root", "nowhere"], "nowhere must be a folder, an archive or a table"),
-        (["batches", "--folder", "nowhere"], "--folder=nowhere must be a folder that is there"),
+        (["data", "--device", "cuda"], "--device=cuda"),
+        (["disk", "--gigabytes", 0], "--gigabytes .*, not 0"),
+        (["disk", "--gigabytes", 1e9], "--gigabytes=1e[+]09 .*--folder"),
+        (["grouping", "--identities", 3], "--identities .* 10, not 3"),
+        (["prepare", "--rounds", 0], "--rounds .* 1, not 0"),
+        (["prepare", "--root", "nowhere"], "nowhere"),
+        (["batches", "--folder", "nowhere"], "--folder=nowhere"),
     ],
 )
-def test_what_cannot_be_measured_is_one_line(monkeypatch, tmp_path, arguments, message):
+def test_bad_input_is_reported_in_one_line_and_leaves_no_files(
+    monkeypatch, tmp_path, arguments, message
+):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["benchmark.py", *map(str, arguments)])
     with pytest.raises(SystemExit, match=r"^error: ") as end:
         importlib.import_module("benchmark").main()
-    assert message in end.value.code and "\n" not in end.value.code
+    assert re.search(message, end.value.code) and "\n" not in end.value.code
     assert list(tmp_path.iterdir()) == []

@@ -3,6 +3,7 @@
 import doctest
 import importlib
 import json
+import re
 import sys
 import time
 from dataclasses import replace
@@ -21,7 +22,7 @@ CPU = torch.device("cpu")
 
 @pytest.fixture(autouse=True)
 def path(monkeypatch):
-    """Modules of scripts/ are found as when a script is run; threads are as before."""
+    """Makes the modules of scripts/ importable, and restores the number of threads."""
     threads = torch.get_num_threads()
     monkeypatch.syspath_prepend(str(SCRIPTS))
     yield
@@ -30,7 +31,7 @@ def path(monkeypatch):
 
 @pytest.fixture
 def benchmark(monkeypatch, tmp_path, capsys):
-    """Runs the script in ``tmp_path``; returns what it printed, and its result."""
+    """A function that runs the script in ``tmp_path``; returns its output and its result."""
 
     def run(*arguments):
         monkeypatch.chdir(tmp_path)
@@ -43,7 +44,7 @@ def benchmark(monkeypatch, tmp_path, capsys):
 
 
 def tiny(number):
-    """A tiny model of a recipe, and its data."""
+    """The tiny version of a recipe, and its data."""
     from benchmarks.recipes import RECIPES, small
 
     recipe = small(RECIPES[number])
@@ -61,7 +62,7 @@ def test_the_operations_of_an_mlp_step_are_those_of_the_closed_form(precision):
     recipe = replace(AUTHOR, images=300)
     layers = [(784, 500), (500, 2 * (10 + 10)), (10 + 10, 500), (500, 2 * 784)]
     forward = sum(2 * 256 * inputs * outputs for inputs, outputs in layers)
-    # Each layer twice more, for the gradients of weight and input; nobody asks for that of pixels.
+    # Two more products per layer, for the gradients of weight and input; pixels need no gradient.
     expected = 3 * forward - 2 * 256 * 784 * 500
     products = step_products(recipe, recipe.data()[0], precision)
     assert operations(products) == expected
@@ -71,7 +72,7 @@ def test_the_operations_of_an_mlp_step_are_those_of_the_closed_form(precision):
 
 
 @pytest.mark.parametrize("number", [0, 3])
-def test_the_operations_are_those_that_pytorch_counts_and_the_common_way_has_as_many(number):
+def test_the_operations_equal_pytorchs_count_and_those_of_the_common_way(number):
     from benchmarks.common import CommonModel
     from benchmarks.floor import operations, step_products
     from benchmarks.products import products_of
@@ -89,7 +90,7 @@ def test_the_operations_are_those_that_pytorch_counts_and_the_common_way_has_as_
     ) == operations(products)
 
 
-def test_a_product_is_measured_as_the_step_has_it():
+def test_a_product_is_measured_in_the_form_of_the_step():
     from benchmarks.floor import step_products
     from benchmarks.products import Like, products_of
 
@@ -109,7 +110,7 @@ def test_a_product_is_measured_as_the_step_has_it():
         assert likes == others  # shape, stride and precision
 
 
-def test_a_like_tensor_has_shape_strides_and_type_also_where_it_is_spread():
+def test_a_like_tensor_has_the_shape_strides_and_type_of_transposed_and_expanded_tensors():
     from benchmarks.products import Like
 
     for tensor in (torch.ones(3, 4).t(), torch.ones(1, 5).bfloat16().expand(7, 5)):
@@ -118,7 +119,7 @@ def test_a_like_tensor_has_shape_strides_and_type_also_where_it_is_spread():
         assert made.dtype == tensor.dtype
 
 
-def test_traffic_is_what_adam_reads_and_writes_and_the_batch_twice():
+def test_traffic_is_that_of_adam_and_of_the_batch():
     from benchmarks.floor import traffic
 
     recipe, data = tiny(0)
@@ -138,7 +139,7 @@ def test_traffic_is_what_adam_reads_and_writes_and_the_batch_twice():
 
 @pytest.mark.parametrize(("images", "groups"), [(100, 1), (100, 100), (1000, 37), (12_345, 100)])
 @pytest.mark.parametrize("exponent", [0.0, 0.5, 1.0, 2.0])
-def test_sizes_add_up_fall_and_have_nobody_left_out(images, groups, exponent):
+def test_zipf_sizes_are_positive_decrease_and_add_up(images, groups, exponent):
     from benchmarks.growth import zipf_sizes
 
     sizes = zipf_sizes(images, groups, exponent)
@@ -169,7 +170,7 @@ def test_a_time_is_the_mean_of_calls_without_the_first_two():
 
 
 @pytest.mark.parametrize("module", ["products", "floor", "growth"])
-def test_the_examples_are_true(module):
+def test_the_doctests_of_the_benchmarks_pass(module):
     failures, examples = doctest.testmod(importlib.import_module(f"benchmarks.{module}"))
     assert examples > 0 and failures == 0
 
@@ -190,24 +191,25 @@ def test_a_setting_ends_with_its_block():
 
 
 def test_all_measurements_of_speed_print_tables_and_write_json_and_a_figure(benchmark, tmp_path):
-    # One process instead of four: each takes seconds to import torch.
+    # One call instead of four.
     out, result = benchmark("all", "--quick", "--threads", 1, "--figure", "growth.png")
     assert (tmp_path / "growth.png").read_bytes().startswith(b"\x89PNG")
     assert list(result) == ["training", "limit", "growth", "kernels"]
-    for each in result.values():
-        assert {"device", "bf16_instructions", "threads", "torch", "python", "date"} < each.keys()
+    for measurement in result.values():
+        facts = {"device", "bf16_instructions", "threads", "torch", "python", "date"}
+        assert facts < measurement.keys()
     for words in ("times the common way", "part of the floor", "times the first", "calls a step"):
         assert words in out
     assert min(map(min, result["training"]["images_per_second"].values())) > 0
-    check_limit(result["limit"])
-    check_growth(result["growth"])
-    for each in result["kernels"]["profiles"]:
-        parts = [row["part_of_all"] for row in each["rows"]]
+    assert_limit(result["limit"])
+    assert_growth(result["growth"])
+    for profile in result["kernels"]["profiles"]:
+        parts = [row["part_of_all"] for row in profile["rows"]]
         assert sum(parts) == pytest.approx(1) and parts[:-1] == sorted(parts[:-1], reverse=True)
 
 
-def check_limit(result):
-    """Four recipes in three ways; ratios are of what they say."""
+def assert_limit(result):
+    """Four recipes have three variants each; ratios equal the quotients of their columns."""
     rows = result["rows"]
     assert len(rows) == 4 * 3 and len({row["configuration"] for row in rows}) == 4
     for row in rows:
@@ -228,14 +230,14 @@ def check_limit(result):
         ("bfloat16", 1),
     }
     for recipe in {row["configuration"] for row in rows}:
-        mine = [row for row in result["products"] if row["configuration"] == recipe]
+        products = [row for row in result["products"] if row["configuration"] == recipe]
         for way in ("float32", "bfloat16"):
-            parts = [row["part_of_the_operations"] for row in mine if row["way"] == way]
+            parts = [row["part_of_the_operations"] for row in products if row["way"] == way]
             assert sum(parts) == pytest.approx(1)
 
 
-def check_growth(result):
-    """Every curve begins at one, and says how its operations grow."""
+def assert_growth(result):
+    """Every curve begins at one and has the growth of its operations."""
     assert list(result["curves"]) == [
         "batch",
         "groups",
@@ -247,7 +249,7 @@ def check_growth(result):
     for rows in result["curves"].values():
         assert len(rows) == 2 and rows[0]["times_the_first"] == [1]
         assert min(row["nanoseconds_per_image"][0] for row in rows) > 0
-    for name in ("batch", "groups", "raggedness"):  # an image's products do not depend on these
+    for name in ("batch", "groups", "raggedness"):  # these do not change the products of an image
         growths = [row["operations_times_the_first"] for row in result["curves"][name]]
         assert growths == pytest.approx([1, 1])
     assert result["curves"]["content"][1]["operations_times_the_first"] > 1
@@ -266,7 +268,7 @@ def test_a_cpu_is_measured_with_one_thread_and_with_all():
     assert torch.get_num_threads() == 2
 
 
-def test_the_curves_in_earnest_reach_a_hundred_thousand_groups_and_a_million_images():
+def test_the_full_curves_reach_a_hundred_thousand_groups_and_a_million_images():
     from benchmarks.growth import CURVES, MANY
 
     assert max(CURVES["groups"].values) == MANY == 100_000 and min(CURVES["groups"].values) == 1
@@ -279,23 +281,23 @@ def test_the_curves_in_earnest_reach_a_hundred_thousand_groups_and_a_million_ima
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["limit", "--rounds", 0], "--rounds must be an integer of at least 1"),
-        (["growth", "--seconds", -1], "--seconds must be a number of at least 0"),
-        (["limit", "--threads", 0], "--threads must be an integer of at least 1"),
-        (["limit", "--figure", "a.png"], "--figure draws what growth or all measures, not limit"),
-        (["grouping", "--quick"], "--quick is for measurements of speed, not for grouping"),
+        (["limit", "--rounds", 0], "--rounds .* 1, not 0"),
+        (["growth", "--seconds", -1], "--seconds .* 0, not -1"),
+        (["limit", "--threads", 0], "--threads .* 1, not 0"),
+        (["limit", "--figure", "a.png"], "--figure .*growth or all, not limit"),
+        (["grouping", "--quick"], "--quick .*grouping"),
         pytest.param(
             ["all", "--device", "cuda"],
-            "needs a CUDA device",
+            "(?i)cuda",
             marks=pytest.mark.skipif(torch.cuda.is_available(), reason="there is one"),
         ),
         (["training", "--root", "nowhere"], "nowhere"),
     ],
 )
-def test_what_cannot_be_measured_is_one_line(monkeypatch, tmp_path, arguments, message):
+def test_bad_input_is_reported_in_one_line(monkeypatch, tmp_path, arguments, message):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
     monkeypatch.setattr(sys, "argv", ["benchmark.py", *map(str, arguments)])
     with pytest.raises(SystemExit, match=r"^error: ") as end:
         importlib.import_module("benchmark").main()
-    assert message in end.value.code and "\n" not in end.value.code
+    assert re.search(message, end.value.code) and "\n" not in end.value.code

@@ -1,4 +1,4 @@
-"""Every config composes and builds, and what is not in a config is refused."""
+"""Every config composes and builds, and unknown options are refused."""
 
 from pathlib import Path
 
@@ -62,7 +62,7 @@ def test_the_defaults_of_configs_are_the_defaults_of_the_library():
     assert model.config == config["model"]
 
 
-def test_the_options_of_other_choices_are_the_defaults_of_the_library_too():
+def test_the_options_of_other_choices_are_the_defaults_of_the_library():
     for override, part in [
         ("network=conv", Conv()),
         ("likelihood=learned_gaussian", LearnedGaussian()),
@@ -106,7 +106,7 @@ def test_unknown_keys_and_choices_fail(override):
         composed(override)
 
 
-def test_the_data_root_is_the_environments_unless_it_is_given(monkeypatch):
+def test_the_data_root_is_mlvae_data_unless_it_is_given(monkeypatch):
     monkeypatch.delenv("MLVAE_DATA", raising=False)
     assert composed("dataset=mnist")["dataset"]["root"] == "data"
     monkeypatch.setenv("MLVAE_DATA", "elsewhere")
@@ -114,8 +114,7 @@ def test_the_data_root_is_the_environments_unless_it_is_given(monkeypatch):
     assert composed("dataset=mnist", "dataset.root=here")["dataset"]["root"] == "here"
 
 
-def test_every_option_is_explained_or_plain():
-    # A config is what users read first: nothing but plain YAML, without anchors or tabs.
+def test_every_config_is_plain_yaml_without_tabs():
     for path in CONFIGS.rglob("*.yaml"):
         assert yaml.safe_load(path.read_text()) is not None, path
         assert "\t" not in path.read_text()

@@ -1,4 +1,4 @@
-"""What the README shows works as it stands there."""
+"""The examples of the README work as printed."""
 
 import re
 from pathlib import Path
@@ -16,7 +16,7 @@ BLOCKS = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """A folder in which the README's first command has been run, but for its length."""
+    """A folder with a short version of the run that the README's first command makes."""
     monkeypatch.chdir(tmp_path)
     mpl.use("Agg")
     digits = mlvae.data.digits()
@@ -36,14 +36,14 @@ def test_a_cell_of_five_lines_loads_a_run_and_shows_a_swap(folder):
     plt.close("all")
 
 
-def test_a_cell_of_five_lines_trains_on_ones_own_arrays(folder):
+def test_a_cell_of_five_lines_trains_on_arrays(folder):
     assert len(BLOCKS[1].splitlines()) == 5
     names = {}
     exec(BLOCKS[1], names)
     again = mlvae.load("runs/mine")
     x = torch.as_tensor(names["x"])
     assert torch.equal(again.infer_content(x).mean, names["model"].infer_content(x).mean)
-    # And the line on evidence that arrives one observation at a time.
+    # The line on evidence that arrives one observation at a time.
     evidence = mlvae.Evidence.of(again.infer_content(x[:1]))
     line = re.search(r"`(evidence = evidence \+ .*?)`", README)[1]
     scope = {"evidence": evidence, "mlvae": mlvae, "model": again, "x_new": x[1:2]}
@@ -52,7 +52,7 @@ def test_a_cell_of_five_lines_trains_on_ones_own_arrays(folder):
     torch.testing.assert_close(scope["evidence"].posterior().mean, pooled.mean)
 
 
-def test_a_model_of_ones_own_trains_to_the_maximum_of_its_likelihood(folder):
+def test_the_example_model_trains_to_the_maximum_of_its_likelihood(folder):
     scope = {"mlvae": mlvae, "torch": torch}
     exec(BLOCKS[2], scope)
     x = 3 * torch.randn(400, 5)
@@ -67,11 +67,11 @@ def test_a_model_of_ones_own_trains_to_the_maximum_of_its_likelihood(folder):
     torch.testing.assert_close(model.log_variance.detach().exp(), within, rtol=1e-3, atol=0)
 
 
-def test_there_are_no_other_cells():
+def test_the_readme_has_three_python_cells():
     assert len(BLOCKS) == 3
 
 
-def test_the_first_screen_has_the_two_commands_that_are_run_in_ci():
+def test_the_first_screen_has_the_two_commands_of_ci():
     commands = re.findall(r"^pip install.*", README, flags=re.MULTILINE)
     assert commands == [
         "pip install -e . && python scripts/train.py run=runs/first",
@@ -80,12 +80,12 @@ def test_the_first_screen_has_the_two_commands_that_are_run_in_ci():
     assert README.index(commands[1]) < len("x" * 99) * 24
 
 
-def test_the_calls_it_lists_exist():
+def test_the_listed_calls_exist():
     for name in re.findall(r"`model\.(\w+)\(", README):
         assert callable(getattr(mlvae.models.MLVAE, name))
 
 
-def test_the_rooms_it_draws_are_there():
+def test_the_listed_rooms_exist():
     drawing = README.split("## How it is built")[1].split("Data flows")[0]
     drawn = set(re.findall(r"^      ([\w/]+(?:\.py)?) ", drawing, flags=re.MULTILINE))
     there = {p.name + "/" * p.is_dir() for p in (ROOT / "mlvae").iterdir()}

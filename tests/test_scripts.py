@@ -1,4 +1,4 @@
-"""The commands as a user runs them, in processes of their own."""
+"""The scripts, run as a user runs them."""
 
 import json
 import os
@@ -25,7 +25,7 @@ FAST = ["trainer.epochs=2", "model.network.hidden=[16]", "device=cpu"]
 
 
 def start(script, *arguments, cwd):
-    """The script in a process of its own."""
+    """Start a script in a new process."""
     return subprocess.Popen(
         [sys.executable, str(SCRIPTS / f"{script}.py"), *map(str, arguments)],
         cwd=cwd,
@@ -37,7 +37,7 @@ def start(script, *arguments, cwd):
 
 
 def finish(process):
-    """What the process printed, once it has ended as it should."""
+    """Standard output of a process, which must succeed."""
     out, err = process.communicate(timeout=300)
     assert process.returncode == 0 and err == "", err
     return out
@@ -45,9 +45,10 @@ def finish(process):
 
 @pytest.fixture
 def call(monkeypatch, tmp_path, capsys):
-    """Runs a script as `python scripts/<script>.py` does, in this process: it starts in no time.
+    """A function that runs a script like `python scripts/<script>.py`, but in this process.
 
-    Returns the exit status, standard output and standard error; works in ``tmp_path``.
+    It works in ``tmp_path`` and returns exit status, standard output and standard error. A new
+    process would need seconds to start.
     """
 
     def run_script(script, *arguments, cwd=tmp_path, **environment):
@@ -71,7 +72,7 @@ def call(monkeypatch, tmp_path, capsys):
 
 
 def tensors(path):
-    """All tensors of a checkpoint, however deep, by their place in it."""
+    """All tensors of a checkpoint by their path in it."""
     found, rest = {}, [("", read_checkpoint(path))]
     while rest:
         name, value = rest.pop()
@@ -91,7 +92,7 @@ def assert_same_tensors(a, b):
 
 
 def wait_for(condition):
-    """Until ``condition()``, but not forever."""
+    """Wait until ``condition()``, two minutes at most."""
     deadline = time.monotonic() + 120
     while not condition() and time.monotonic() < deadline:
         time.sleep(0.01)
@@ -100,22 +101,22 @@ def wait_for(condition):
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    """A run that training with hardly any option has left, and what was printed."""
+    """The run folder and the output of a training with few options."""
     folder = tmp_path_factory.mktemp("work")
     out = finish(start("train", *FAST, cwd=folder))
     return next((folder / "runs" / "digits").iterdir()), out
 
 
-def test_training_prints_its_configuration_and_where_the_run_is(run):
+def test_training_prints_its_configuration_and_the_run_folder(run):
     folder, out = run
     assert re.fullmatch(r"\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d-seed0", folder.name)
     assert "content_dim: 10" in out and "the run is in runs/digits/" in out
     assert out.endswith(f"scripts/evaluate.py run=runs/digits/{folder.name}\n")
-    assert [path.name for path in folder.parents[2].iterdir()] == ["runs"]  # and nothing else
+    assert [path.name for path in folder.parents[2].iterdir()] == ["runs"]
     assert isinstance(mlvae.load(folder), mlvae.models.MLVAE)
 
 
-def test_a_run_is_resumed_by_its_folder_alone_and_may_be_made_longer(call, tmp_path):
+def test_a_run_is_resumed_by_its_folder_and_can_be_extended(call, tmp_path):
     call("train", *FAST[1:], "trainer.epochs=4", "run=long")
     call("train", *FAST, "run=short")
     code, out, _ = call("train", "resume=short", "trainer.epochs=4")
@@ -124,20 +125,20 @@ def test_a_run_is_resumed_by_its_folder_alone_and_may_be_made_longer(call, tmp_p
         assert_same_tensors(tmp_path / "long" / name, tmp_path / "short" / name)
 
 
-def test_a_run_whose_data_have_moved_is_told_where(call, tmp_path):
+def test_a_run_is_resumed_with_data_in_a_new_place(call, tmp_path):
     x, group = np.random.default_rng(0).random((40, 3)), np.repeat(["ann", "bob"], 20)
     np.savez(tmp_path / "mine.npz", x=x, group=group)
     call("train", "dataset=arrays", "dataset.root=mine.npz", *FAST, "run=run")
     (tmp_path / "mine.npz").rename(tmp_path / "moved.npz")
     code, _, err = call("train", "resume=run", "dataset.root=moved.npz")
-    assert code == 1 and err.count("\n") == 1 and "write +dataset.root=..." in err
+    assert code == 1 and err.count("\n") == 1 and "+dataset.root=..." in err
     code, out, err = call("train", "resume=run", "+dataset.root=moved.npz", "trainer.epochs=3")
     assert code == 0 and "changed: dataset.root was" in out, err
     code, _, err = call("train", "resume=run", "+dataset.size=9")
-    assert code == 1 and err.count("\n") == 1 and "dataset.size cannot change" in err
+    assert code == 1 and err.count("\n") == 1 and "dataset.size" in err
 
 
-def test_killed_at_random_moments_and_resumed_is_the_same_bit_for_bit(call, tmp_path):
+def test_a_run_killed_at_random_moments_and_resumed_is_the_same_bit_for_bit(call, tmp_path):
     arguments = [*FAST[1:], "trainer.epochs=60", "trainer.checkpoint_seconds=0.05"]
     code, _, err = call("train", *arguments, "run=whole")
     assert code == 0, err
@@ -159,7 +160,7 @@ def test_killed_at_random_moments_and_resumed_is_the_same_bit_for_bit(call, tmp_
         assert_same_tensors(tmp_path / "whole" / name, tmp_path / "killed" / name)
 
 
-def test_a_signal_saves_and_says_how_to_go_on(tmp_path):
+def test_a_signal_saves_the_run_and_prints_the_command_to_resume_it(tmp_path):
     process = start("train", *FAST[1:], "trainer.epochs=100000", "run=run", cwd=tmp_path)
     metrics = tmp_path / "run" / "metrics.jsonl"
     wait_for(metrics.exists)
@@ -170,7 +171,7 @@ def test_a_signal_saves_and_says_how_to_go_on(tmp_path):
     assert read_checkpoint(tmp_path / "run" / "checkpoint.pt")["step"] > 0
 
 
-def test_ones_own_arrays_train(call, tmp_path):
+def test_training_on_arrays_from_a_file(call, tmp_path):
     generator = np.random.default_rng(0)
     group = np.repeat(["ann", "bob", "eve"], 40)
     np.savez(tmp_path / "mine.npz", x=generator.random((120, 1, 6, 7)), group=group)
@@ -178,7 +179,7 @@ def test_ones_own_arrays_train(call, tmp_path):
     code, _, err = call("train", *arguments)
     assert code == 0, err
     assert mlvae.load(tmp_path / "run").shape == (1, 6, 7)
-    # The run remembers where the data was, wherever it is resumed from.
+    # A run can be resumed in another working directory.
     longer = [f"resume={tmp_path / 'run'}", "trainer.epochs=3"]
     code, _, err = call("train", *longer, cwd=tmp_path.parent)
     assert code == 0, err
@@ -186,7 +187,7 @@ def test_ones_own_arrays_train(call, tmp_path):
 
 @pytest.fixture
 def people(tmp_path):
-    """A folder of ten people with six grey images each, and one file that is no image."""
+    """A folder of ten people with six grey images each, and one text file."""
     generator = np.random.default_rng(0)
     for person in range(10):
         folder = tmp_path / "people" / f"person{person}"
@@ -197,7 +198,7 @@ def people(tmp_path):
     (tmp_path / "people" / "person0" / "notes.txt").write_text("hello")
 
 
-def test_a_folder_of_people_trains_with_two_overrides_and_goes_on_from_anywhere(
+def test_a_run_on_a_folder_of_people_is_resumed_in_another_working_directory(
     call, people, tmp_path
 ):
     arguments = ["dataset=faces", "dataset.root=people", "dataset.size=8", *FAST, "run=run"]
@@ -208,10 +209,10 @@ def test_a_folder_of_people_trains_with_two_overrides_and_goes_on_from_anywhere(
     longer = [f"resume={tmp_path / 'run'}", "trainer.epochs=3"]
     code, out, err = call("train", *longer, cwd=tmp_path.parent)
     assert code == 0, err
-    assert "prepared" not in out  # the cache is where it was
+    assert "prepared" not in out  # the cache is found
 
 
-def test_a_collection_may_be_prepared_beforehand(call, people, tmp_path):
+def test_a_collection_can_be_prepared_before_training(call, people, tmp_path):
     arguments = ["dataset=faces", "dataset.root=[people]", "dataset.size=8"]
     for _ in range(2):
         code, out, err = call("prepare", *arguments, MLVAE_CACHE="elsewhere")
@@ -226,7 +227,7 @@ def test_a_collection_may_be_prepared_beforehand(call, people, tmp_path):
     assert code == 1 and err.startswith("error: You must specify 'dataset'")
 
 
-def test_a_sweep_trains_once_for_each_value(call, tmp_path):
+def test_a_sweep_trains_one_run_per_value(call, tmp_path):
     code, _, err = call("train", "-m", "seed=0,1", *FAST)
     assert code == 0, err
     runs = sorted((tmp_path / "runs" / "digits").iterdir())
@@ -234,66 +235,59 @@ def test_a_sweep_trains_once_for_each_value(call, tmp_path):
     assert {path.name for path in tmp_path.iterdir()} == {"runs"}
 
 
-def test_mnist_trains_from_the_environments_folder(call, data_root):
+def test_mnist_is_read_from_the_folder_in_mlvae_data(call, data_root):
     arguments = ["dataset=mnist", "trainer.epochs=1", "batching.batch_size=5000", "run=run"]
     code, out, err = call("train", *arguments, MLVAE_DATA=str(data_root))
     assert code == 0, err
     assert "step 10/10, validation" in out
 
 
+#: Arguments, and a regular expression of the names and values that the error must contain.
 BAD = [
-    (["trainer.epoch=3"], "there is no option trainer.epoch; did you mean trainer.epochs?"),
-    (["datset=mnist"], "there is no option datset; did you mean dataset?"),
-    (["network.hiden=3"], "there is no option network.hiden"),
-    (
-        ["dataset=mnits"],
-        "dataset must be one of arrays, celeba, digits, faces, fashion",
-    ),
-    (["trainer.epochs=["], "the override 'trainer.epochs=[' cannot be read"),
-    (["dataset=arrays"], "dataset.root has no default: give it on the command line"),
-    (["dataset=faces"], "dataset.root has no default: give it on the command line"),
-    (["dataset=faces", "dataset.root=nowhere"], "nowhere must be a folder, an archive or a table"),
-    (["trainer.epochs=0"], "trainer.epochs must be an integer of at least 1, not 0"),
-    (["+model.foo=3"], "an option of model MLVAE must be one of content_dim"),
-    (["+trainer.foo=1"], "an option of trainer must be one of epochs, kl_warmup_steps"),
-    (["+dataset.foo=1"], "an option of dataset digits must be one of validation, test, unseen"),
-    (["dataset=lfw", "+dataset.sise=1"], "did you mean 'size'"),
-    (["+foo=1"], "an option must be one of dataset, model, batching, optimizer, trainer"),
-    (["~trainer"], "trainer must be options by name, as a file of configs/trainer has them"),
-    (["~seed"], "the option seed must not be taken away"),
-    (["model=null"], "name a file of the group, as model=mlvae"),
-    (["model.network=null"], "network must be options by name, its name among them, not None"),
-    (["trainer.cuda_graphs=maybe"], "trainer.cuda_graphs must be true or false, not 'maybe'"),
-    (
-        ["dataset=faces", "dataset.root=.", "dataset.strict=maybe"],
-        "dataset.strict must be true or",
-    ),
-    (["run="], "run must name a folder, or be None for a new one, not be empty"),
-    (["model=ada", "run=run"], "AdaVAE is trained on groups of two"),
-    (["resume=nowhere"], "nowhere must be a run folder with a checkpoint.pt"),
-    (
-        ["dataset=mnist", "dataset.root=nowhere"],
-        "nowhere/MNIST/raw must hold the four files of MNIST",
-    ),
+    (["trainer.epoch=3"], r"trainer\.epoch\b.* trainer\.epochs"),
+    (["datset=mnist"], r"datset\b.* dataset"),
+    (["network.hiden=3"], r"network\.hiden\b"),
+    (["dataset=mnits"], r"dataset .*arrays, celeba, digits, faces, fashion_mnist.*'mnits'"),
+    (["trainer.epochs=["], r"'trainer\.epochs=\['"),
+    (["dataset=arrays"], r"dataset\.root\b.* dataset\.root="),
+    (["dataset=faces"], r"dataset\.root\b.* dataset\.root="),
+    (["dataset=faces", "dataset.root=nowhere"], r"nowhere\b"),
+    (["trainer.epochs=0"], r"trainer\.epochs\b.*\b0$"),
+    (["+model.foo=3"], r"model MLVAE .*content_dim.*'foo'"),
+    (["+trainer.foo=1"], r"trainer .*epochs.*'foo'"),
+    (["+dataset.foo=1"], r"dataset digits .*validation, test, unseen_groups.*'foo'"),
+    (["dataset=lfw", "+dataset.sise=1"], r"'sise'.* 'size'"),
+    (["+foo=1"], r"dataset, model, batching, optimizer, trainer.*'foo'"),
+    (["~trainer"], r"trainer .*configs/trainer.*None"),
+    (["~seed"], r"\bseed\b"),
+    (["model=null"], r"model=mlvae"),
+    (["model.network=null"], r"network .*None"),
+    (["trainer.cuda_graphs=maybe"], r"cuda_graphs .*'maybe'"),
+    (["dataset=faces", "dataset.root=.", "dataset.strict=maybe"], r"dataset\.strict .*'maybe'"),
+    (["run="], r"\brun\b"),
+    (["model=ada", "run=run"], r"AdaVAE\b"),
+    (["resume=nowhere"], r"nowhere .*checkpoint\.pt"),
+    (["dataset=mnist", "dataset.root=nowhere"], r"nowhere/MNIST/raw .*MNIST"),
 ]
 
 
 @pytest.mark.parametrize(("arguments", "message"), BAD)
-def test_bad_input_is_one_line_and_leaves_nothing(call, tmp_path, arguments, message):
-    # A proxy that is not there: no download, whatever the machine could reach.
+def test_bad_input_is_reported_in_one_line_and_leaves_no_files(call, tmp_path, arguments, message):
+    # No server listens at this proxy: nothing can be downloaded.
     nowhere = dict.fromkeys(("http_proxy", "https_proxy"), "http://127.0.0.1:9")
     code, _, err = call("train", *arguments, **nowhere)
     assert code == 1
-    assert err.startswith("error: ") and message in err and err.count("\n") == 1
+    assert err.startswith("error: ") and err.count("\n") == 1
+    assert re.search(message, err.rstrip()), err
     assert list(tmp_path.iterdir()) == []
 
 
-def test_only_what_a_resumed_run_allows_may_change(call, run):
+def test_a_resumed_run_refuses_changes_of_other_options(call, run):
     code, _, err = call("train", f"resume={run[0]}", "model.content_dim=3")
-    assert code == 1 and "so model.content_dim cannot change; only trainer.*" in err
+    assert code == 1 and re.search(r"model\.content_dim\b.*trainer\.\*", err), err
 
 
-def test_a_loss_that_is_not_finite_is_one_line_with_the_step_and_the_term(call, tmp_path):
+def test_a_loss_that_is_not_finite_is_reported_with_the_step_and_the_term(call, tmp_path):
     arguments = [*FAST, "optimizer.learning_rate=1e18", "run=run"]
     code, _, err = call("train", *arguments)
     assert code == 1 and err.count("\n") == 1
@@ -324,7 +318,7 @@ EVALUATE = [
 ]
 
 
-def test_a_run_is_evaluated_beside_a_vae_that_is_trained_once(call, tmp_path):
+def test_a_run_is_evaluated_beside_a_plain_vae_that_is_trained_once(call, tmp_path):
     call("train", *FAST, "run=run", "dataset.unseen_groups=[8,9]")
     code, out, err = call("evaluate", "run=run", *EVALUATE)
     assert code == 0, err
@@ -349,7 +343,7 @@ def test_a_run_is_evaluated_beside_a_vae_that_is_trained_once(call, tmp_path):
     assert control["model_config"]["latent_dim"] == 20 and control["step"] == trained["step"]
     code, out, err = call("evaluate", "run=run", "evaluation=[likelihood]", *EVALUATE[4:])
     assert code == 0 and "training the plain VAE" not in out, err
-    # A run made longer has its control made longer too.
+    # After an extension of the run the control is extended as well.
     call("train", "resume=run", "trainer.epochs=3")
     code, out, err = call("evaluate", "run=run", "evaluation=[likelihood]", *EVALUATE[4:])
     assert code == 0, err
@@ -357,7 +351,7 @@ def test_a_run_is_evaluated_beside_a_vae_that_is_trained_once(call, tmp_path):
     assert control["step"] == read_checkpoint(tmp_path / "run" / "checkpoint.pt")["step"]
 
 
-def test_an_evaluation_that_is_terminated_leaves_nothing(call, run, tmp_path, monkeypatch):
+def test_a_terminated_evaluation_leaves_no_files(call, run, tmp_path, monkeypatch):
     def killed(*arguments):
         os.kill(os.getpid(), signal.SIGTERM)
         time.sleep(60)
@@ -371,7 +365,7 @@ def test_an_evaluation_that_is_terminated_leaves_nothing(call, run, tmp_path, mo
     assert not (tmp_path / "run" / "evaluation").exists()
 
 
-def test_a_vae_is_evaluated_as_well(call):
+def test_a_plain_vae_is_evaluated(call):
     call("train", *FAST, "model=vae", "run=run")
     code, out, err = call("evaluate", "run=run", "best=true", *EVALUATE)
     assert code == 0 and "training" not in out, err
@@ -380,7 +374,9 @@ def test_a_vae_is_evaluated_as_well(call):
     assert codes == {"latent", "untrained", "raw"}
 
 
-def test_bad_input_to_the_evaluation_is_one_line_and_leaves_nothing(call, run, tmp_path):
+def test_bad_input_to_the_evaluation_is_reported_in_one_line_and_leaves_no_files(
+    call, run, tmp_path
+):
     (tmp_path / "empty").mkdir()
     shutil.copytree(run[0], tmp_path / "old")
     state = torch.load(tmp_path / "old" / "checkpoint.pt", weights_only=True)
@@ -398,28 +394,25 @@ def test_bad_input_to_the_evaluation_is_one_line_and_leaves_nothing(call, run, t
     good = f"run={run[0]}"
     before = {path: sorted(path.rglob("*")) for path in (run[0], *tmp_path.iterdir())}
     for arguments, message in (
-        ([], "run has no default: give it on the command line"),
-        (["run=nowhere"], "nowhere must be a run folder with a checkpoint.pt"),
-        (["run=empty"], "empty must be a run folder with a checkpoint.pt"),
-        (["run=old"], "has checkpoint format 0, this version reads 1; open it with mlvae 0.0.1"),
-        (["run=gone"], "gone.npz"),
-        ([good, "root=elsewhere"], "digits lies in no folder that could have moved"),
-        (["run=python"], "was trained from Python; evaluate it with mlvae.evaluation.evaluate"),
-        ([good, "evaluation.separation.k=[1,99]", "vae=null"], "k=99 must not exceed"),
-        (
-            [good, "evaluation=[nothing]"],
-            "evaluation must be one of disentanglement, embedding, factors, fidelity",
-        ),
-        ([good, "evaluation=[]"], "must name at least one question"),
-        ([good, "vae=nowhere"], "nowhere must be a run folder"),
-        ([good, f"vae={run[0]}"], "must be the run of a plain VAE, not of MLVAE"),
-        ([good, "best=maybe"], "best must be true or false, not 'maybe'"),
-        ([good, "evaluation.separation.k=1"], "evaluation.separation.k must be a list, not 1"),
-        ([good, "+foo=1"], "an option must be one of evaluation, run, best, vae"),
+        ([], r"\brun\b"),
+        (["run=nowhere"], r"nowhere .*checkpoint\.pt"),
+        (["run=empty"], r"empty .*checkpoint\.pt"),
+        (["run=old"], r"format 0\b.* 1\b.* 0\.0\.1"),
+        (["run=gone"], r"gone\.npz"),
+        ([good, "root=elsewhere"], r"digits\b.*root"),
+        (["run=python"], r"mlvae\.evaluation\.evaluate"),
+        ([good, "evaluation.separation.k=[1,99]", "vae=null"], r"k=99\b"),
+        ([good, "evaluation=[nothing]"], r"disentanglement, embedding, factors.*'nothing'"),
+        ([good, "evaluation=[]"], r"evaluation=\[separation\]"),
+        ([good, "vae=nowhere"], r"nowhere .*checkpoint\.pt"),
+        ([good, f"vae={run[0]}"], r"vae=.* MLVAE"),
+        ([good, "best=maybe"], r"best .*'maybe'"),
+        ([good, "evaluation.separation.k=1"], r"separation\.k .*\b1$"),
+        ([good, "+foo=1"], r"evaluation, run, best, vae.*'foo'"),
     ):
         code, _, err = call("evaluate", *arguments)
         assert code == 1 and err.count("\n") == 1, err
-        assert err.startswith("error: ") and message in err
+        assert err.startswith("error: ") and re.search(message, err.rstrip()), err
     assert before == {path: sorted(path.rglob("*")) for path in before}
 
 
@@ -447,7 +440,7 @@ def small_table(tmp_path_factory):
     return f"table={path}"
 
 
-def test_a_table_is_reproduced_and_what_is_done_is_not_done_again(call, tmp_path, small_table):
+def test_a_table_is_reproduced_without_repeating_finished_runs(call, tmp_path, small_table):
     code, out, err = call("reproduce", small_table, "fast=true", "device=cpu")
     assert code == 0, err
     assert "**A small version, not the experiment itself: one epoch.**" in out
@@ -457,15 +450,15 @@ def test_a_table_is_reproduced_and_what_is_done_is_not_done_again(call, tmp_path
     code, out, err = call("reproduce", small_table, "fast=true", "device=cpu")
     assert code == 0 and "2 runs are done, 0 to do" in out, err
     table = Path(small_table.removeprefix("table="))
-    table.write_text(TABLE.replace("vae=null,", "vae=null, best=true,"))  # to be asked otherwise
+    table.write_text(TABLE.replace("vae=null,", "vae=null, best=true,"))  # another evaluation
     code, out, err = call("reproduce", small_table, "fast=true", "device=cpu")
     assert code == 0 and "0 runs are done, 2 to do" in out, err
-    (folder / "plain-seed0" / "reproduced.json").unlink()  # as if it had been killed before
+    (folder / "plain-seed0" / "reproduced.json").unlink()  # as after a kill
     code, out, err = call("reproduce", small_table, "fast=true", "device=cpu")
     assert code == 0 and "1 runs are done, 1 to do" in out, err
 
 
-def test_of_all_tables_one_without_its_data_keeps_no_other_from_being_done(
+def test_missing_data_of_one_table_do_not_stop_the_other_tables(
     call, tmp_path, small_table, monkeypatch
 ):
     monkeypatch.syspath_prepend(str(SCRIPTS))
@@ -475,12 +468,12 @@ def test_of_all_tables_one_without_its_data_keeps_no_other_from_being_done(
     monkeypatch.setenv("MLVAE_DATA", "nowhere")
     nowhere = dict.fromkeys(("http_proxy", "https_proxy"), "http://127.0.0.1:9")
     code, out, err = call("reproduce", "table=all", "fast=true", "device=cpu", **nowhere)
-    assert code == 1 and err == "error: not reproduced: recipes; the reasons stand above\n"
-    assert "recipes: " in out and "nowhere/MNIST/raw must hold the four files" in out
+    assert code == 1 and re.fullmatch(r"error: .*: recipes\b.*\n", err), err
+    assert re.search(r"^recipes: .*nowhere/MNIST/raw", out, flags=re.MULTILINE)
     assert (tmp_path / "runs/reproduce/small-fast/table.md").exists()
 
 
-def test_runs_of_a_table_go_side_by_side_to_the_same_numbers(call, tmp_path, small_table):
+def test_parallel_runs_of_a_table_give_the_same_numbers(call, tmp_path, small_table):
     options, tables = ["seeds=[0,1]", "device=cpu", "fast=true"], []
     code, _, err = call("reproduce", small_table, *options, "folder=by1")
     assert code == 0, err
@@ -491,7 +484,7 @@ def test_runs_of_a_table_go_side_by_side_to_the_same_numbers(call, tmp_path, sma
     assert tables[0] == tables[1] and "±" in tables[0][1]
 
 
-def test_whose_data_lie_in_a_file_is_trained_anew_on_another_file(call, tmp_path, small_table):
+def test_a_run_on_another_file_is_not_taken_for_a_finished_run(call, tmp_path, small_table):
     table = Path(small_table.removeprefix("table="))
     rng = np.random.default_rng(0)
     for name in ("one", "two"):
@@ -502,52 +495,45 @@ def test_whose_data_lie_in_a_file_is_trained_anew_on_another_file(call, tmp_path
     assert call("reproduce", *options)[0] == 0
     table.write_text(text.replace("one.npz", "two.npz"))
     code, _, err = call("reproduce", *options)
-    assert code == 1 and "holds a run with other options than this table's" in err
+    assert code == 1 and "plain-seed0" in err and "folder=" in err
 
 
-def test_bad_input_to_a_reproduction_is_one_line(call, tmp_path, small_table):
+def test_bad_input_to_a_reproduction_is_reported_in_one_line(call, tmp_path, small_table):
     for arguments, message in (
-        ([], "table has no default"),
-        (["table=mnist_quantitive"], "did you mean 'mnist_quantitative'?"),
-        (["table=none.yaml"], "table=none.yaml must be a file: No such file"),
-        ([small_table, "jobs=0"], "jobs must be an integer of at least 1"),
-        ([small_table, "seeds=3"], "seeds must be a list, as seeds=[0,1,2], not 3"),
-        ([small_table, "seeds=[0,0]"], "seeds must be different, not [0, 0]"),
-        ([small_table, "seeds=[a]"], "seeds must be an integer of at least 0, not 'a'"),
-        ([small_table, "fast=maybe"], "fast must be true or false, not 'maybe'"),
-        ([small_table, "seed=1"], "there is no option seed; did you mean seeds?"),
+        ([], r"\btable\b"),
+        (["table=mnist_quantitive"], r"'mnist_quantitive'.* 'mnist_quantitative'"),
+        (["table=none.yaml"], r"table=none\.yaml\b"),
+        ([small_table, "jobs=0"], r"jobs .*\b0$"),
+        ([small_table, "seeds=3"], r"seeds .*\b3$"),
+        ([small_table, "seeds=[0,0]"], r"seeds .*\[0, 0\]$"),
+        ([small_table, "seeds=[a]"], r"seeds .*'a'"),
+        ([small_table, "fast=maybe"], r"fast .*'maybe'"),
+        ([small_table, "seed=1"], r"\bseed\b.*\bseeds\b"),
     ):
         code, _, err = call("reproduce", *arguments)
-        assert code == 1 and err.count("\n") == 1 and message in err, err
+        assert code == 1 and err.count("\n") == 1 and re.search(message, err.rstrip()), err
     table = Path(small_table.removeprefix("table="))
-    table.write_text("title: [")
-    code, _, err = call("reproduce", small_table)
-    assert code == 1 and err.count("\n") == 1 and "must be a YAML file, but line 1" in err
-    table.write_text(TABLE.replace("fast: ", "slow: "))
-    code, _, err = call("reproduce", small_table, "fast=true")
-    assert code == 1 and err.count("\n") == 1 and "has no small version: leave out fast" in err
-    for wrong, message in (
+    for text, message in (
+        ("title: [", r"small\.yaml .*\bline 1\b"),
+        (TABLE.replace("fast: ", "slow: "), r"small\.yaml .*`fast`"),
+        (TABLE.replace("digits: 2", "digits: x"), r"digits of cell 'plain', 'all' .*'x'"),
+        (TABLE.replace("digits: 2", "times: x"), r"times of cell .*'x'"),
         (
-            "digits: x",
-            "digits of cell 'plain', 'all' of panel 1 of .* must be an integer of .*, not 'x'",
+            TABLE.replace("from: likelihood", "from: fidelity"),
+            r"fidelity\.bound\.test\b.*likelihood",
         ),
-        ("times: x", "times of cell .* must be a number that is finite, not 'x'"),
     ):
-        table.write_text(TABLE.replace("digits: 2", wrong))
-        code, _, err = call("reproduce", small_table)
+        table.write_text(text)
+        code, _, err = call("reproduce", small_table, "fast=true")
         assert code == 1 and err.count("\n") == 1 and re.search(message, err), err
-    table.write_text(TABLE.replace("from: likelihood", "from: fidelity"))
-    code, _, err = call("reproduce", small_table)
-    assert code == 1 and "from fidelity.bound.test, but the table's evaluation asks only" in err
     table.write_text(TABLE)
     assert list(tmp_path.iterdir()) == []
     call("train", *FAST, "run=runs/reproduce/small-fast/plain-seed0")
     code, _, err = call("reproduce", small_table, "fast=true", "device=cpu")
-    assert code == 1 and "holds a run with other options" in err
+    assert code == 1 and "plain-seed0" in err and "folder=" in err
 
 
 def test_the_library_and_the_benchmark_need_no_hydra():
-    # A machine that lacks it can still import, train and benchmark.
     block = "import sys; sys.modules.update(hydra=None, omegaconf=None); "
     code = "import mlvae, mlvae.training; import benchmark"
     subprocess.run([sys.executable, "-c", block + code], cwd=SCRIPTS, check=True)

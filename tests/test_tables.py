@@ -1,4 +1,4 @@
-"""Every table of configs/tables can be run and filled, and no figure in it lacks its source."""
+"""Every table of configs/tables can be run and filled, and every reported value has a source."""
 
 import re
 import sys
@@ -19,7 +19,7 @@ TABLES = sorted(path.stem for path in (CONFIGS / "tables").glob("*.yaml"))
 
 @pytest.fixture
 def tables(monkeypatch):
-    """The module that reads and renders them."""
+    """The module that reads and renders tables."""
     monkeypatch.syspath_prepend(str(ROOT / "scripts"))
     import tables
 
@@ -43,7 +43,7 @@ def test_every_variant_and_its_evaluation_compose_and_build(tables, name):
                 from_config(question, QUESTIONS, "evaluation")
 
 
-def test_the_table_that_the_readme_shows_is_one(tables, tmp_path):
+def test_the_table_in_the_readme_is_valid(tables, tmp_path):
     (text,) = re.findall(r"```yaml\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.DOTALL)
     (tmp_path / "mine.yaml").write_text(text)
     table = tables.read(str(tmp_path / "mine.yaml"))
@@ -54,14 +54,14 @@ def test_the_table_that_the_readme_shows_is_one(tables, tmp_path):
 
 
 @pytest.mark.parametrize("name", TABLES)
-def test_every_reported_figure_has_its_place_and_source(tables, name):
+def test_every_reported_value_has_a_cell_and_a_source(tables, name):
     for panel in tables.read(name)["panels"]:
         for reported in panel.get("reported", []):
             assert reported["row"] in panel["rows"] and reported["column"] in panel["columns"]
             assert len(reported["source"]) > 20
 
 
-def test_cells_are_means_over_seeds_of_what_the_runs_measured(tables):
+def test_cells_are_means_over_seeds(tables):
     def metrics(x):
         records = [
             {"code": "a", "k": k, "accuracy": {"mean": x * k, "standard_error": 9}} for k in (1, 2)
@@ -100,14 +100,14 @@ def test_cells_are_means_over_seeds_of_what_the_runs_measured(tables):
     assert "P: no run has such numbers.\n" in tables.render("t", table, results, fast=False)
     table["panels"][0]["cells"]["code"] = "a"
     table["panels"][0]["cells"]["from"] = "question.record"
-    with pytest.raises(ValueError, match="the evaluation has no record"):
+    with pytest.raises(ValueError, match=r"question\.record\b"):
         tables.render("t", table, results, fast=False)
     table["panels"][0]["cells"] |= {"from": "question.records", "take": "accuray"}
     table["panels"][0]["cells"]["kode"] = "a"
-    with pytest.raises(ValueError, match=r"a condition on question\.records must be one"):
+    with pytest.raises(ValueError, match=r"question\.records .*kode"):
         tables.render("t", table, results, fast=False)
     del table["panels"][0]["cells"]["kode"]
-    with pytest.raises(ValueError, match=r"to take accuray, but .* has code, k, accuracy"):
+    with pytest.raises(ValueError, match=r"accuray\b.* code, k, accuracy"):
         tables.render("t", table, results, fast=False)
 
 
@@ -131,30 +131,28 @@ WHOLE = {
 @pytest.mark.parametrize(
     ("place", "value", "message"),
     [
-        ("title", None, "must have words as its title, not nothing"),
-        ("seeds", 3, "must have a list as its seeds, not 3"),
-        ("seeds", [-1], "a seed of .* must be an integer of at least 0, not -1"),
-        ("variants", {}, "must have a mapping as its variants"),
-        ("variants.one", "trainer.epochs=2", r"variants.one of .* must be a list of options"),
-        ("evaluation", None, "evaluation of .* must be a list of options .*, not nothing"),
-        ("fast.note", None, "fast of .* must have words as its note"),
-        ("fast.train", [1], "fast.train of .* must be a list of options"),
-        ("panels", [3], "panel 1 of .* must have a title, cells, rows and columns, not be 3"),
-        ("panels.0.cells.take", None, "cell 'first', 'all' of panel 1 .* words as its take"),
-        ("panels.0.rows.first.variant", "two", "the variant of cell .* must be one of one, not"),
-        ("panels.0.columns.all", None, "columns of panel 1 .* must be mappings, .*, not None"),
-        ("panels.0.reported", [{"row": "first"}], "reported in panel 1 .* must have a column"),
+        ("title", None, r"\btitle\b"),
+        ("seeds", 3, r"\bseeds\b.* 3$"),
+        ("seeds", [-1], r"\bseed\b.* -1$"),
+        ("variants", {}, r"\bvariants\b.* {}$"),
+        ("variants.one", "trainer.epochs=2", r"variants\.one .*'trainer\.epochs=2'"),
+        ("evaluation", None, r"^evaluation\b"),
+        ("fast.note", None, r"^fast .*\bnote\b"),
+        ("fast.train", [1], r"^fast\.train .*\[1\]"),
+        ("panels", [3], r"^panel 1 .* 3$"),
+        ("panels.0.cells.take", None, r"^cell 'first', 'all' of panel 1 .*\btake\b"),
+        ("panels.0.rows.first.variant", "two", r"variant of cell .*\bone\b.*'two'"),
+        ("panels.0.columns.all", None, r"columns of panel 1 .*None$"),
+        ("panels.0.reported", [{"row": "first"}], r"panel 1 .*\bcolumn\b.*{'row': 'first'}"),
         (
             "panels.0.reported",
             [{"row": "fist", "column": "all", "value": 1, "source": "Somebody"}],
-            "did you mean 'first'",
+            r"panel 1 .*'fist'.* 'first'",
         ),
-        ("figures", {"f": {"title": "F", "rows": {"a": {}}}}, "figure f .* a mapping as its x"),
+        ("figures", {"f": {"title": "F", "rows": {"a": {}}}}, r"^figure f .*\bx\b"),
     ],
 )
-def test_a_table_that_is_not_whole_is_refused_before_anything_is_trained(
-    tables, tmp_path, place, value, message
-):
+def test_an_invalid_table_is_refused_before_any_training(tables, tmp_path, place, value, message):
     path, table = tmp_path / "mine.yaml", OmegaConf.create(WHOLE)
     OmegaConf.save(table, path)
     assert tables.read(str(path)) == WHOLE
@@ -176,7 +174,7 @@ with: {train: [dataset=digits], evaluation: ["evaluation.separation.k=[1]"]}
 """
 
 
-def test_a_table_of_another_has_its_variants_on_other_data(tables, monkeypatch, tmp_path):
+def test_a_table_that_inherits_has_the_same_variants_on_other_data(tables, monkeypatch, tmp_path):
     (tmp_path / "tables").mkdir()
     (tmp_path / "tables" / "other.yaml").write_text(OF)
     base = (CONFIGS / "tables" / "leaderboard.yaml").read_text()
@@ -193,20 +191,20 @@ def test_a_table_of_another_has_its_variants_on_other_data(tables, monkeypatch, 
     assert asked.evaluation.separation.k == [1]
 
 
-def test_points_that_no_other_beats_are_those_a_search_finds(tables):
+def test_points_that_are_not_dominated_are_those_of_a_search(tables):
     import figures
 
     points = [(x, (7 * x) % 5) for x in range(10)] + [(9, 3), (9, 3)]
 
-    def beaten(p):
+    def dominated(p):
         return any(q != p and q[0] >= p[0] and q[1] >= p[1] for q in points)
 
-    wanted = [i for i, p in enumerate(points) if not beaten(p)]
-    assert figures.not_dominated(points) == wanted and 0 < len(wanted) < len(points)
+    expected = [i for i, p in enumerate(points) if not dominated(p)]
+    assert figures.not_dominated(points) == expected and 0 < len(expected) < len(points)
     assert figures.not_dominated([]) == []
 
 
-def test_a_figure_has_the_rows_with_both_numbers_in_units_of_its_axes(tables, tmp_path):
+def test_a_figure_has_the_rows_with_both_values_in_the_units_of_its_axes(tables, tmp_path):
     import figures
 
     results = {
@@ -228,5 +226,5 @@ def test_a_figure_has_the_rows_with_both_numbers_in_units_of_its_axes(tables, tm
     figures.draw(tmp_path / "f.png", figure, table, results)
     assert (tmp_path / "f.png").read_bytes().startswith(b"\x89PNG")
     figure["y"]["better"] = "less"
-    with pytest.raises(ValueError, match="better must be one of higher, lower"):
+    with pytest.raises(ValueError, match=r"better .*higher, lower.*'less'"):
         figures.draw(tmp_path / "f.png", figure, table, results)

@@ -1,1 +1,1 @@
-"""What `python scripts/benchmark.py` measures, one file per question."""
+"""The measurements of `python scripts/benchmark.py`, one file per measurement."""

@@ -1,7 +1,7 @@
-"""A training step as most people write it: the reference that every user knows.
+"""The reference of the benchmark: a training step as it is commonly written.
 
-A DataLoader with a transform for each image, a layer for each head, a Python loop over the groups,
-everything eager and in float32.
+A DataLoader with a transform per image, one layer per head, a Python loop over the groups, eager
+execution in float32.
 """
 
 from __future__ import annotations
@@ -17,14 +17,16 @@ from torchvision.transforms import ToTensor
 
 from benchmarks.recipes import Recipe
 from mlvae.data import GroupedData
+from mlvae.networks import Encoder
 
 __all__ = ["CommonModel", "common_steps"]
 
 
 class Images(Dataset):
-    """Images as torchvision's datasets give them: one at a time, through PIL and a transform."""
+    """Images as torchvision's datasets return them: one at a time, through PIL and a transform."""
 
     def __init__(self, data: GroupedData) -> None:
+        assert isinstance(data.x, Tensor), "the images must be in memory"
         self.images, self.labels = data.x.cpu(), data.groups.index.cpu()
         self.transform = ToTensor()
 
@@ -38,13 +40,14 @@ class Images(Dataset):
 
 
 class CommonModel(nn.Module):
-    """The recipe's layers, with a head for each mean and each log-variance."""
+    """The layers of a recipe, with one head for each mean and each log-variance."""
 
     def __init__(self, recipe: Recipe) -> None:
         super().__init__()
         content, style, network = recipe.content_dim, recipe.style_dim, recipe.network
         encoder = network.encoder(recipe.shape, (1,))
         decoder, other = (network.decoder(content + style, recipe.shape, 1) for _ in range(2))
+        assert isinstance(encoder, Encoder)
         self.content_dim = content
         self.encode, self.decode = encoder.trunk, decoder.trunk
         width = encoder.heads.in_features
@@ -55,7 +58,7 @@ class CommonModel(nn.Module):
         self.pixel_mean, self.pixel_log_variance = decoder.head, other.head
 
     def forward(self, x: Tensor, labels: Tensor) -> Tensor:
-        """The loss: minus the mean of the group bounds."""
+        """The loss: the negative mean of the group bounds."""
         h = self.encode(x)
         style_mean, style_log_variance = self.style_mean(h), self.style_log_variance(h)
         content, content_kl, num_groups = self._content(h, labels)
@@ -68,10 +71,10 @@ class CommonModel(nn.Module):
         return (content_kl + style_kl - log_likelihood) / num_groups
 
     def _content(self, h: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, int]:
-        """A draw of the content for each image, the content KL in nats, the number of groups."""
+        """A sample of the content for each image, the content KL in nats, the number of groups."""
         mean, log_variance = self.content_mean(h), self.content_log_variance(h)
         content = torch.empty(len(h), self.content_dim, device=h.device)
-        content_kl = 0.0
+        content_kl = torch.zeros((), device=h.device)
         groups = labels.unique()
         for group in groups:
             members = (labels == group).nonzero()[:, 0]
@@ -86,7 +89,7 @@ class CommonModel(nn.Module):
 
 
 def common_steps(recipe: Recipe, data: GroupedData) -> Iterator[int]:
-    """Train the common way: DataLoader, loop over groups, Adam; yield images after each step."""
+    """Train with DataLoader, loop over groups and Adam; yield the images of each step."""
     model = CommonModel(recipe).to(data.device)
     adam = torch.optim.Adam(model.parameters(), lr=1e-3)
     while True:

@@ -1,6 +1,6 @@
-"""The measurements of data: which there are, in what order, and their tables.
+"""The measurements of data: names, order and tables.
 
-A measurement takes a folder for what it writes, and returns the rows of a table.
+A measurement writes its files to a given folder and returns the rows of a table.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from mlvae.errors import InputError, check_integer, check_number
 
 __all__ = ["MEASUREMENTS", "run"]
 
-#: By the name on the command line: the heading, and from folder and options to rows.
+#: By the name on the command line: the heading, and the function of folder and options that
+#: returns the rows.
 MEASUREMENTS: dict[str, tuple[str, Callable[[Path, argparse.Namespace], Rows]]] = {
     "prepare": (
         "Preparing: images decoded to 64x64 in colour and written to the cache",
@@ -49,9 +50,9 @@ MEASUREMENTS: dict[str, tuple[str, Callable[[Path, argparse.Namespace], Rows]]] 
 
 
 def run(args: argparse.Namespace) -> dict[str, Rows]:
-    """Make the measurements that ``args.what`` names, each table shown as soon as it is there."""
+    """Make the measurements that ``args.what`` names, and print each table when it is complete."""
     _check(args)
-    names = MEASUREMENTS if args.what == "data" else [args.what]
+    names = list(MEASUREMENTS) if args.what == "data" else [args.what]
     results: dict[str, Rows] = {}
     with tempfile.TemporaryDirectory(prefix="mlvae-benchmark-", dir=args.folder) as folder:
         _check_room(Path(folder), args, names)
@@ -63,9 +64,11 @@ def run(args: argparse.Namespace) -> dict[str, Rows]:
 
 
 def _check(args: argparse.Namespace) -> None:
-    """Raise :class:`~mlvae.InputError` for an option that no measurement can use."""
+    """Raise :class:`~mlvae.InputError` for an option outside its range."""
     if args.device != "cpu":
-        raise InputError(f"--device={args.device} is for training; {args.what} is measured on cpu")
+        raise InputError(
+            f"--device={args.device} applies to training; {args.what} is measured on cpu"
+        )
     check_integer("--rounds", args.rounds, minimum=1)
     check_number("--seconds", args.seconds, minimum=0)
     check_number("--gigabytes", args.gigabytes, minimum=0, exclusive=True)
@@ -73,11 +76,14 @@ def _check(args: argparse.Namespace) -> None:
     if args.images is not None:
         check_integer("--images", args.images, minimum=1)
     if args.folder is not None and not Path(args.folder).is_dir():
-        raise InputError(f"--folder={args.folder} must be a folder that is there")
+        raise InputError(f"--folder={args.folder} must be an existing folder")
 
 
 def _check_room(folder: Path, args: argparse.Namespace, names: list[str]) -> None:
-    """A third more than the collection: the smaller ones stand beside it."""
+    """Raise :class:`~mlvae.InputError` if the disk has no room for all collections.
+
+    The smaller collections, which exist beside the largest one, take a third of its size.
+    """
     needed, free = 1.4 * args.gigabytes, shutil.disk_usage(folder).free / 1e9
     if {"batches", "disk", "memory"} & set(names) and needed > free:
         raise InputError(

@@ -1,15 +1,16 @@
-r"""The time that a training step cannot do without, as measured on this machine just now.
+r"""A lower limit ("floor") of the time of a training step, measured on this machine.
 
 .. math:: \text{floor} = \sum_p n_p \, t_p + t_{\text{traffic}}
 
-over the step's own products p, which occur :math:`n_p` times and take :math:`t_p` each; and the
-time to move what no product moves (:func:`traffic`). It is a sum, for an update needs the whole
-gradient and so waits for the products. Tanh, exponentials, random numbers and sums over pixels are
-no part of it: they could hide behind a product.
+where product p of the step occurs :math:`n_p` times and takes :math:`t_p`. The second term is the
+time to move the data that no product moves (:func:`traffic`). The terms are added because an
+update needs the whole gradient, and therefore waits for the products. Hyperbolic tangents,
+exponentials, random numbers and sums over pixels are left out, because they can overlap with a
+product.
 
-"Peak" is the same with the rate of a large product in place of the step's own,
-:math:`\text{operations} / \text{peak rate} + \text{bytes} / \text{bandwidth}`: what a better
-matrix library might still gain.
+"Peak" uses the rate of a large product instead of the rates of the step's own products,
+:math:`\text{operations} / \text{peak rate} + \text{bytes} / \text{bandwidth}`. The difference
+from the floor is the possible gain of a better matrix library.
 """
 
 from __future__ import annotations
@@ -24,23 +25,24 @@ from benchmarks.machine import timed
 from benchmarks.products import CAPTURED, Product, products_of, time_of
 from benchmarks.recipes import Recipe
 from mlvae.data import GroupedData
-from mlvae.training import Adam
-from mlvae.training.step import TrainingStep
+from mlvae.training import Adam, Speed
+from mlvae.training.loop import training_step
+from mlvae.training.step import StepParts
 
 __all__ = ["Floor", "Machine", "machine_of", "measure", "operations", "step_products", "traffic"]
 
-#: Times that Adam moves each parameter: it reads the parameter, its gradient and two moments, and
-#: writes all but the gradient.
+#: Numbers that Adam moves per parameter: it reads the parameter, the gradient and two moments, and
+#: writes the parameter and two moments.
 MOVES = 7
 
 
 @dataclass(frozen=True)
 class Machine:
-    """What this machine does at its best.
+    """The best rates of this machine.
 
     Attributes:
-        rate: floating-point operations a second of a large square matrix product.
-        bandwidth: bytes a second of a large copy, those read and those written.
+        rate: floating-point operations per second of a large square matrix product.
+        bandwidth: bytes per second of a large copy, read and written bytes together.
     """
 
     rate: float
@@ -52,9 +54,9 @@ class Floor:
     """The floor of a step, in seconds.
 
     Attributes:
-        products: of its own matrix products.
-        traffic: of what must be moved besides.
-        peak: of both, at the machine's best rates.
+        products: time of the step's own matrix products.
+        traffic: time to move the data that no product moves.
+        peak: time of both at the best rates of the machine.
     """
 
     products: float
@@ -68,11 +70,15 @@ class Floor:
 
 
 def traffic(num_parameters: int, pixels: int) -> int:
-    r"""Bytes that a step moves at least, without those of its products: :math:`28 P + 5 X`.
+    r"""Bytes that a step must move outside its products: :math:`28 P + 5 X`.
 
-    Adam in float32 moves 7 numbers of 4 bytes for each of P parameters; a batch of X pixels in all
-    is read as bytes and written as float32. That products read parameters and write gradients is
-    in their own time.
+    Adam in float32 moves 7 numbers of 4 bytes for each of P parameters. The X pixels of a batch
+    are read as bytes and written as float32. The time of a product includes reading its factors
+    and writing its result.
+
+    Args:
+        num_parameters: P.
+        pixels: X.
 
     Example:
         >>> traffic(num_parameters=1000, pixels=200)
@@ -82,22 +88,26 @@ def traffic(num_parameters: int, pixels: int) -> int:
 
 
 def operations(products: Counter[Product]) -> int:
-    """Floating-point operations of the products."""
+    """Floating-point operations of all products."""
     return sum(product.operations * times for product, times in products.items())
 
 
 def step_products(recipe: Recipe, data: GroupedData, precision: str) -> Counter[Product]:
     """The products of a training step on a whole batch of ``data``."""
     model = recipe.model().to(data.device)
-    step = TrainingStep(model, Adam().build(model.parameters()), precision=precision)
-    plan = recipe.batching.plan(data, torch.Generator(data.device).manual_seed(0))
-    return products_of(lambda: step(plan[0], 0))
+    parts = StepParts(model, Adam(), speed=Speed(precision))
+    generator = torch.Generator(data.device).manual_seed(0)
+    plan = recipe.batching.plan(data, generator)
+    return products_of(lambda: training_step(parts, plan[0], generator))
 
 
 def machine_of(
     device: torch.device, precision: str, *, seconds: float, small: bool = False
 ) -> Machine:
-    """Measure the best rates, each for about ``seconds``; ``small`` ones are no such thing."""
+    """Measure the best rates, each for about ``seconds``.
+
+    With ``small`` the product and the copy are too small to reach them: for tests.
+    """
     size, megabytes = (64, 1) if small else (4096 if device.type == "cuda" else 2048, 256)
     dtype = torch.bfloat16 if precision == "bfloat16" else torch.float32
     a, b = torch.randn(2, size, size, device=device).to(dtype)
@@ -115,14 +125,17 @@ def measure(
     *,
     seconds: float,
 ) -> tuple[Floor, dict[Product, float]]:
-    """The floor of a recipe's step, and the seconds of each product, in about ``seconds``."""
+    """The floor of a recipe's step and the seconds of each product.
+
+    The measurement takes about ``seconds``.
+    """
     parameters = sum(p.numel() for p in recipe.model().parameters())
     moved = traffic(parameters, recipe.batch_size * torch.Size(recipe.shape).numel())
     share = seconds / (len(products) + 1)
     times = {product: time_of(product, device, share) for product in products}
     floor = Floor(
         products=sum(times[product] * count for product, count in products.items()),
-        # A copy of as many bytes: what fits into a cache is faster than the bandwidth of memory.
+        # Measured as a copy of as many bytes: data in a cache move faster than data in memory.
         traffic=_copy(moved, device, share),
         peak=operations(products) / best.rate + moved / best.bandwidth,
     )
@@ -130,7 +143,7 @@ def measure(
 
 
 def _copy(moved: int, device: torch.device, seconds: float) -> float:
-    """Seconds of a copy that moves so many bytes, half of them read and half written."""
+    """Seconds of a copy that reads ``moved / 2`` bytes and writes as many."""
     source = torch.ones(max(1, moved // 2), dtype=torch.uint8, device=device)
     target = torch.zeros_like(source)
     return _seconds(lambda: target.copy_(source), device, seconds)

@@ -1,4 +1,4 @@
-"""What grouping costs, against the number of identities."""
+"""The cost of grouping, against the number of identities."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from mlvae.data import Grouped, GroupedData, Shuffled
 
 __all__ = ["measure", "ragged"]
 
-#: Images to each identity where there are most of them.
-IMAGES_EACH = 2
+#: Images per identity at the largest number of identities.
+IMAGES_PER_IDENTITY = 2
 
 #: Dimensions of the content whose evidence is accumulated.
 CONTENT = 10
@@ -23,19 +23,19 @@ CONTENT = 10
 def measure(identities: int, *, rounds: int) -> list[dict[str, object]]:
     """Nanoseconds per image of planning and of accumulating, for 10, 100, ... identities.
 
-    All have the same number of images, twice the largest number of identities.
+    The number of images is constant: twice the largest number of identities.
     """
-    images = IMAGES_EACH * identities
+    images = IMAGES_PER_IDENTITY * identities
     powers = [10**power for power in range(1, len(str(identities)))]
     return [_row(images, number, rounds) for number in sorted({*powers, identities})]
 
 
 def ragged(images: int, identities: int) -> np.ndarray:
-    """Labels (images,) in random order: everybody has an image, and a few have very many."""
+    """Labels (images,) in random order: every identity has an image, a few have very many."""
     generator = np.random.default_rng(0)
     weights = generator.lognormal(sigma=1.5, size=identities)
-    more = generator.choice(identities, images - identities, p=weights / weights.sum())
-    labels = np.concatenate((np.arange(identities), more))
+    further = generator.choice(identities, images - identities, p=weights / weights.sum())
+    labels = np.concatenate((np.arange(identities), further))
     generator.shuffle(labels)
     return labels
 

@@ -1,13 +1,14 @@
-"""How the cost of an image grows: with the batch, the groups, the content, the images.
+"""The cost of an image against batch size, groups, content dimensions and images.
 
-A curve varies one thing and keeps the rest. Its settings take turns, round after round, and each
-is compared with the first of its round.
+A curve varies one quantity. Its settings take turns, round after round; the ratio of a setting
+refers to the first setting of the same round.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -22,25 +23,27 @@ from mlvae.data import Grouped, GroupedData, Shuffled
 from mlvae.groups import Groups
 from mlvae.networks import MLP
 from mlvae.training import Adam
-from mlvae.training.step import TrainingStep
+from mlvae.training.loop import training_step
+from mlvae.training.speed.capture import Recorder
+from mlvae.training.step import StepParts
 
 __all__ = ["CURVES", "growth", "report", "zipf_sizes"]
 
-#: Images in the batches of the group curves: in earnest, and to see that all runs.
+#: Images in the batches of the group curves: measured, and in a quick check.
 MANY, FEW = 100_000, 500
 
-#: So small that the grouping counts: the least favourable case for many groups.
+#: A network so small that grouping takes a large part of the time: the worst case for many groups.
 SMALL = Recipe("64-128-20 and back", shape=(64,), network=MLP((128,)))
 
 
 @dataclass(frozen=True)
 class Work:
-    """Something to measure.
+    """A function to measure.
 
     Attributes:
-        run: what is measured.
-        images: how many images it handles.
-        operations: floating-point operations of its matrix products; 0 where it has none.
+        run: the function.
+        images: number of images that a call handles.
+        operations: floating-point operations of its matrix products; 0 if it has none.
     """
 
     run: Callable[[], object]
@@ -50,27 +53,27 @@ class Work:
 
 @dataclass(frozen=True)
 class Curve:
-    """One thing that varies.
+    """A quantity that varies.
 
     Attributes:
-        title: what the table and the figure say above it; {images} are those of a batch that does
-            not vary.
-        column: what varies.
-        values: its settings; ``quick`` ones are to see that all runs.
-        quick: see ``values``.
-        work: makes the work of a setting on a device; a batch that does not vary has as many
-            images as the third argument says.
+        title: heading of table and figure; {images} is replaced by the images of a batch whose
+            size is constant.
+        column: name of the quantity.
+        values: its settings.
+        quick: its settings in a quick check.
+        work: function of setting, device and number of images of a batch whose size is constant;
+            returns the work to measure.
     """
 
     title: str
     column: str
     values: Sequence[float]
     quick: Sequence[float]
-    work: Callable[[float, torch.device, int], Work]
+    work: Callable[[Any, torch.device, int], Work]
 
 
 def zipf_sizes(images: int, groups: int, exponent: float) -> Tensor:
-    r"""Sizes (groups,) that add up to ``images``: each has one, the rest fall as rank^-exponent.
+    r"""Group sizes (groups,) with sum ``images``: one image each, the rest as rank^-exponent.
 
     Example:
         >>> zipf_sizes(12, 3, 1.0)
@@ -79,8 +82,8 @@ def zipf_sizes(images: int, groups: int, exponent: float) -> Tensor:
     weights = torch.arange(1, groups + 1, dtype=torch.float64) ** -exponent
     shares = (images - groups) * weights / weights.sum()
     sizes = shares.long()
-    left = images - groups - int(sizes.sum())
-    sizes[(shares - sizes).argsort(descending=True, stable=True)[:left]] += 1
+    rest = images - groups - int(sizes.sum())
+    sizes[(shares - sizes).argsort(descending=True, stable=True)[:rest]] += 1
     return sizes + 1
 
 
@@ -93,23 +96,22 @@ def training(recipe: Recipe, sizes: Tensor, device: torch.device) -> Work:
     x = torch.rand(images, *recipe.shape, generator=generator)
     batch = Batch(x.to(device), Groups.unchecked(index.to(device), sizes.to(device)))
     model = recipe.model().to(device)
-    adam = Adam().build(model.parameters())
-    step = TrainingStep(model, adam, graphs=True)
+    parts = StepParts(model, Adam())
+    recorder = Recorder(enabled=device.type == "cuda")
     noise = torch.Generator(device)
 
     def run() -> None:
-        step(batch, 0, noise.manual_seed(0))
+        noise.manual_seed(0)
+        recorder(batch, lambda batch: training_step(parts, batch, noise), [noise])
 
-    eager = TrainingStep(model, adam)
-    products = products_of(lambda: eager(batch, 0))
-    adam.found_inf = step.sums.failed  # an optimiser asks one step whether all is finite
-    for _ in range(4):  # from the fourth on it is a CUDA graph
+    products = products_of(lambda: training_step(parts, batch, noise))
+    for _ in range(4):  # the fourth call captures the CUDA graph
         run()
     return Work(run, images, operations(products))
 
 
 def epoch(batching: Shuffled | Grouped, images: int, device: torch.device) -> Work:
-    """An epoch planned and all its batches drawn, of 16x16 images, 50 to a group on average."""
+    """Plan an epoch and draw all its batches; 16x16 images, on average 50 per group."""
     generator = torch.Generator().manual_seed(0)
     x = torch.randint(256, (images, 1, 16, 16), dtype=torch.uint8, generator=generator)
     labels = torch.randint(-(-images // 50), (images,), generator=generator)
@@ -124,6 +126,7 @@ def epoch(batching: Shuffled | Grouped, images: int, device: torch.device) -> Wo
 
 
 def _equal(images: int, groups: int) -> Tensor:
+    """Group sizes that differ by one at most."""
     return zipf_sizes(images, groups, 0.0)
 
 
@@ -143,7 +146,7 @@ CURVES = {
         lambda n, device, images: training(SMALL, _equal(images, n), device),
     ),
     "raggedness": Curve(
-        SMALL.name + ", {images:,} images, 100 to a group on average, sizes as rank^-a",
+        SMALL.name + ", {images:,} images, on average 100 per group, sizes as rank^-a",
         "a",
         (0.0, 0.5, 1.0, 1.5, 2.0),
         (0.0, 2.0),
@@ -159,14 +162,14 @@ CURVES = {
         ),
     ),
     "images": Curve(
-        "an epoch of Shuffled(256) planned and drawn, against the images of the data",
+        "planning and drawing an epoch of Shuffled(256), against the images of the data",
         "images_in_the_data",
         (1000, 10_000, 100_000, 1_000_000),
         (1000, 2000),
         lambda n, device, images: epoch(Shuffled(256), n, device),
     ),
     "images_grouped": Curve(
-        "the same of Grouped(16, 16, small_groups='keep')",
+        "the same for Grouped(16, 16, small_groups='keep')",
         "images_in_the_data",
         (1000, 10_000, 100_000, 1_000_000),
         (1000, 2000),
@@ -177,14 +180,14 @@ CURVES = {
 
 def growth(
     device: torch.device, *, rounds: int = 3, seconds: float = 0.3, quick: bool = False
-) -> dict[str, object]:
+) -> dict[str, Any]:
     """Measure every curve on ``device``.
 
     Args:
         device: a CPU or a CUDA device.
         rounds: turns of each setting, at least 1.
-        seconds: length of a turn, and at least one step.
-        quick: take fewer and smaller settings, to see that all runs.
+        seconds: length of a turn; a turn has at least one step.
+        quick: use fewer and smaller settings, for a quick check.
     """
     torch.manual_seed(0)
     curves = {
@@ -199,17 +202,18 @@ def growth(
 def _rows(
     curve: Curve, device: torch.device, rounds: int, seconds: float, quick: bool
 ) -> Iterator[dict[str, object]]:
+    """The rows of a curve's table."""
     values = curve.quick if quick else curve.values
     works = [curve.work(value, device, FEW if quick else MANY) for value in values]
     costs: list[list[float]] = [[] for _ in works]
     for _ in range(rounds):
-        for work, mine in zip(works, costs, strict=True):
-            mine.append(1e9 * timed(work.run, device, seconds=seconds) / work.images)
-    for value, work, mine in zip(values, works, costs, strict=True):
-        row = {
+        for work, measured in zip(works, costs, strict=True):
+            measured.append(1e9 * timed(work.run, device, seconds=seconds) / work.images)
+    for value, work, measured in zip(values, works, costs, strict=True):
+        row: dict[str, object] = {
             curve.column: value,
-            "nanoseconds_per_image": mine,
-            "times_the_first": [a / b for a, b in zip(mine, costs[0], strict=True)],
+            "nanoseconds_per_image": measured,
+            "times_the_first": [a / b for a, b in zip(measured, costs[0], strict=True)],
         }
         if work.operations:
             first = works[0].operations / works[0].images
@@ -217,8 +221,8 @@ def _rows(
         yield row
 
 
-def report(result: dict[str, object]) -> str:
-    """The result as a table for each curve."""
+def report(result: dict[str, Any]) -> str:
+    """The result as one table per curve."""
     parts = ["Cost per image", line(result)]
     curves: dict[str, Rows] = result["curves"]
     for name, rows in curves.items():

@@ -1,4 +1,4 @@
-"""The curves of :mod:`benchmarks.growth` as one picture."""
+"""The curves of :mod:`benchmarks.growth` in one figure."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import statistics
 import textwrap
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from benchmarks.growth import CURVES
 from benchmarks.machine import line
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 __all__ = ["draw"]
 
 
-def draw(result: Mapping[str, object], path: Path) -> None:
-    """Write the cost per image, times that of the first setting, as a PNG: a panel for each curve.
+def draw(result: Mapping[str, Any], path: Path) -> None:
+    """Write the cost per image as a PNG, relative to the first setting, one panel per curve.
 
-    Bars are the range over rounds. Where a curve has matrix products, a dashed line shows how
-    their operations per image grow.
+    Bars are the range over rounds. If a curve has matrix products, a dashed line shows their
+    operations per image, relative to the first setting.
     """
     from matplotlib.figure import Figure
 
@@ -36,15 +36,16 @@ def draw(result: Mapping[str, object], path: Path) -> None:
 
 
 def _panel(ax: Axes, column: str, rows: Rows) -> None:
+    """Draw one curve."""
     values = [row[column] for row in rows]
     ratios = [row["times_the_first"] for row in rows]
-    middle = [statistics.median(each) for each in ratios]
-    low = [m - min(each) for m, each in zip(middle, ratios, strict=True)]
-    high = [max(each) - m for m, each in zip(middle, ratios, strict=True)]
+    middle = [statistics.median(rounds) for rounds in ratios]
+    low = [m - min(rounds) for m, rounds in zip(middle, ratios, strict=True)]
+    high = [max(rounds) - m for m, rounds in zip(middle, ratios, strict=True)]
     ax.errorbar(values, middle, [low, high], color="black", marker="o", capsize=2, label="time")
     if "operations_times_the_first" in rows[0]:
-        more = [row["operations_times_the_first"] for row in rows]
-        ax.plot(values, more, "--", color="#d55e00", label="operations of the products")
+        operations = [row["operations_times_the_first"] for row in rows]
+        ax.plot(values, operations, "--", color="#d55e00", label="operations of the products")
     if min(values) > 0:
         ax.set_xscale("log")
     ax.set_ylim(bottom=0)

@@ -1,15 +1,18 @@
-"""What the time of a training step goes into, by kernel on a CUDA device, by operation on a CPU.
+"""The time of a training step by kernel (CUDA device) or by operation (CPU).
 
-It shows what stands between a step and its floor. The step runs eagerly, for a CUDA graph hides
-whose kernel is whose; the kernels are the same.
+The profile explains the difference between a step and its floor. The step runs eagerly, because a
+CUDA graph hides the operation that a kernel belongs to; the kernels are the same.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import torch
-from torch.autograd import DeviceType
+from torch.autograd import (
+    DeviceType,  # pyright: ignore[reportPrivateImportUsage] (torch exports it without __all__)
+)
 from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.machine import PRECISIONS, facts, line, setting, wait
@@ -19,20 +22,20 @@ from benchmarks.training import compilable, library_steps
 
 __all__ = ["kernels", "report"]
 
-#: Steps that are profiled, after as many that are not.
+#: Profiled steps; as many run before them.
 STEPS = 5
 
-#: Kernels in a table, the rest being one line; and letters of their names.
-MOST, LETTERS = 12, 60
+#: Kernels in a table, where one line is the sum of the rest; letters of their names.
+LARGEST, LETTERS = 12, 60
 
-#: The recipe that is quoted, and one so large that latency is no excuse.
+#: The recipe that the README quotes, and one whose steps are not limited by latency.
 PROFILED = (AUTHOR, RECIPES[2])
 
 
 def kernels(
     device: torch.device, *, recipes: Sequence[Recipe] = PROFILED, quick: bool = False
-) -> dict[str, object]:
-    """Profile ``recipes`` on ``device`` in every precision; ``quick`` takes a tiny model."""
+) -> dict[str, Any]:
+    """Profile ``recipes`` on ``device`` in every precision; ``quick`` profiles a tiny model."""
     recipes = [small(recipes[0])] if quick else recipes
     tables = [
         {"configuration": recipe.name, "precision": precision, "rows": rows}
@@ -43,6 +46,7 @@ def kernels(
 
 
 def _profiles(recipe: Recipe, device: torch.device) -> Iterator[tuple[str, Rows]]:
+    """The rows of every precision, and of its compiled step on a CUDA device."""
     data = recipe.data()[0].to(device)
     for precision in PRECISIONS[device.type]:
         with setting(precision=precision):
@@ -54,6 +58,7 @@ def _profiles(recipe: Recipe, device: torch.device) -> Iterator[tuple[str, Rows]
 
 
 def _rows(steps: Iterator[int], device: torch.device) -> Rows:
+    """The kernels of ``steps`` with the largest times, in descending order."""
     cuda = device.type == "cuda"
     for _ in range(STEPS):
         next(steps)
@@ -63,17 +68,17 @@ def _rows(steps: Iterator[int], device: torch.device) -> Rows:
         for _ in range(STEPS):
             next(steps)
         wait(device)
-    wanted = DeviceType.CUDA if cuda else DeviceType.CPU
+    kind = DeviceType.CUDA if cuda else DeviceType.CPU
     spent = [
         (e.self_device_time_total if cuda else e.self_cpu_time_total, e.count, e.key[:LETTERS])
         for e in record.key_averages()
-        # On a CUDA device an annotation is the sum of kernels that are listed besides.
-        if e.device_type == wanted and not (cuda and getattr(e, "is_user_annotation", False))
+        # On a CUDA device an annotation is the sum of kernels that are also listed.
+        if e.device_type == kind and not (cuda and getattr(e, "is_user_annotation", False))
     ]
-    spent = sorted((each for each in spent if each[0] > 0), reverse=True)
-    if rest := spent[MOST:]:
-        spent[MOST:] = [(sum(e[0] for e in rest), sum(e[1] for e in rest), "all others")]
-    total = sum(each[0] for each in spent)
+    spent = sorted((entry for entry in spent if entry[0] > 0), reverse=True)
+    if rest := spent[LARGEST:]:
+        spent[LARGEST:] = [(sum(e[0] for e in rest), sum(e[1] for e in rest), "all others")]
+    total = sum(entry[0] for entry in spent)
     return [
         {
             "kernel" if cuda else "operation": name,
@@ -85,10 +90,10 @@ def _rows(steps: Iterator[int], device: torch.device) -> Rows:
     ]
 
 
-def report(result: dict[str, object]) -> str:
-    """The result as a table for each recipe and precision."""
-    parts = ["What a training step spends its time on", line(result)]
-    for each in result["profiles"]:
-        rows = table(each["rows"]) if each["rows"] else "the driver let nobody look"
-        parts += ["", f"{each['configuration']}, {each['precision']}", "", rows]
+def report(result: dict[str, Any]) -> str:
+    """The result as one table per recipe and precision."""
+    parts = ["The time of a training step by kernel or operation", line(result)]
+    for entry in result["profiles"]:
+        rows = table(entry["rows"]) if entry["rows"] else "the driver does not permit profiling"
+        parts += ["", f"{entry['configuration']}, {entry['precision']}", "", rows]
     return "\n".join(parts)

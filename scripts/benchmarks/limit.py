@@ -1,8 +1,8 @@
-"""How near a training step comes to its floor, and how far it is from the common way.
+"""The time of a training step beside its floor and beside the common way.
 
-For every recipe, precision and number of threads: what :mod:`benchmarks.floor` says the step
-cannot do without, and the step itself, measured one after the other; then the same recipe the
-common way. All take turns, round after round; a ratio is of one round.
+For every recipe, precision and number of threads, the floor of the step (:mod:`benchmarks.floor`)
+and the step are measured one after the other, then the same recipe in the common way. All variants
+take turns, round after round; a ratio compares values of one round.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import statistics
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 
@@ -30,9 +31,9 @@ COMMON = "common way"
 
 @dataclass
 class _Way:
-    """A recipe trained in one way with so many threads, and its measurements round by round.
+    """A variant of training a recipe, and its measurements, one per round.
 
-    Products are those of the way that gives its precision a floor; the others have none.
+    Only the first variant of a precision has products, which determine the floor of the precision.
     """
 
     recipe: Recipe
@@ -57,18 +58,18 @@ def limit(
     quick: bool = False,
     compile: bool = True,
     recipes: Sequence[Recipe] = RECIPES,
-) -> dict[str, object]:
+) -> dict[str, Any]:
     """Measure ``recipes`` on ``device``.
 
     Args:
         device: a CPU or a CUDA device.
-        root: folder of MNIST; None is random bytes.
-        threads: of a CPU; None is one, and as many as PyTorch uses.
-        rounds: turns of each, at least 1.
+        root: folder of MNIST; None: random bytes.
+        threads: CPU threads; None: one, and PyTorch's own choice.
+        rounds: turns of each variant, at least 1.
         seconds: length of a turn; the floor takes as long again.
-        quick: measure tiny models, to see that all runs.
-        compile: also compiled, where that can be; each takes up to a minute.
-        recipes: what is trained.
+        quick: measure tiny models, for a quick check.
+        compile: also measure compiled variants, where possible; compiling takes up to a minute.
+        recipes: the recipes to train.
     """
     recipes = [small(recipe) for recipe in recipes] if quick else recipes
     counts = sorted({1, torch.get_num_threads()}) if threads is None else [threads]
@@ -107,6 +108,7 @@ def _ways(
     counts: Sequence[int],
     compile: bool,
 ) -> Iterator[_Way]:
+    """All variants of a recipe."""
     data: GroupedData = recipe.data(root)[0].to(device)
     for count in counts:
         for precision in PRECISIONS[device.type]:
@@ -122,8 +124,8 @@ def _ways(
 
 def _further_ways(
     recipe: Recipe, data: GroupedData, *, compile: bool
-) -> Iterator[tuple[str, dict[str, object]]]:
-    """How else a precision is trained, and the options of that."""
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Further variants of a precision: names and options."""
     compile = compile and compilable(recipe)
     block = of_a_graph(recipe, data)
     if data.device.type == "cpu":
@@ -142,6 +144,7 @@ def _round(
     seconds: float,
     quick: bool,
 ) -> None:
+    """Measure every variant once."""
     now: dict[tuple[int, str], Machine] = {}
     for way in ways:
         with setting(threads=way.threads, precision=way.precision):
@@ -157,9 +160,9 @@ def _round(
 
 
 def _row(way: _Way, ways: list[_Way]) -> dict[str, object]:
-    """What was measured, in microseconds a step where nothing else is said."""
+    """The measurements of a variant; times are in microseconds per step."""
     alike = {w.way: w for w in ways if (w.recipe, w.threads) == (way.recipe, way.threads)}
-    floors = alike[way.precision].floors  # that of the precision, of the common way too
+    floors = alike[way.precision].floors  # the floor of the precision, which the common way shares
     steps = [way.recipe.batch_size / rate for rate in way.rates]
     return {
         "configuration": way.recipe.name,
@@ -178,6 +181,7 @@ def _row(way: _Way, ways: list[_Way]) -> dict[str, object]:
 
 
 def _product_rows(way: _Way) -> Rows:
+    """The measurements of every product of a step."""
     total = operations(way.products)
     return [
         {
@@ -198,26 +202,27 @@ def _ratios(above: Sequence[float], below: Sequence[float]) -> list[float]:
     return [a / b for a, b in zip(above, below, strict=True)]
 
 
-#: What the table leaves out, and of what it shows the median alone.
+#: Columns that the table leaves out, and columns of which it shows only the median.
 HIDDEN = ("floor_at_peak", "part_of_the_products")
 MIDDLE = ("step", "floor", "of_it_products", "part_of_the_peak")
 
 
-def report(result: dict[str, object]) -> str:
-    """The result as tables: medians, and the range over rounds where ratios are."""
+def report(result: dict[str, Any]) -> str:
+    """The result as tables: medians, with the range over rounds for ratios."""
     rows = [
         {k: statistics.median(v) if k in MIDDLE else v for k, v in row.items() if k not in HIDDEN}
         for row in result["rows"]
     ]
     return "\n".join(
         (
-            "A training step beside its floor: its own matrix products, and the traffic of Adam",
-            "and the batch. Microseconds a step; the common way beside the floor of float32.",
+            "A training step beside its floor: the time of its own matrix products and of the",
+            "traffic of Adam and the batch, in microseconds per step. The floor of the common way",
+            "is that of float32.",
             line(result),
             "",
             table(rows),
             "",
-            "The machine at its best: a large product, a large copy",
+            "The best rates of the machine: a large product, a large copy",
             "",
             table(result["best"]),
         )

@@ -1,4 +1,4 @@
-"""The machine that is measured: what it is, how it is set, and how long it takes for a thing."""
+"""The measured machine: its properties, its settings, and the time of a function."""
 
 from __future__ import annotations
 
@@ -6,19 +6,20 @@ import contextlib
 import math
 import platform
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 
 __all__ = ["PRECISIONS", "facts", "line", "setting", "timed", "wait"]
 
-#: Of matrix products, by device. TF32 rounds the factors of a float32 product to 10 bits.
+#: Precisions of matrix products. TF32 rounds the factors of a float32 product to 10 bits.
 PRECISIONS = {"cpu": ("float32", "bfloat16"), "cuda": ("float32", "tf32", "bfloat16")}
 
 
-def facts(device: torch.device) -> dict[str, object]:
-    """What the figures depend on beside the code."""
+def facts(device: torch.device) -> dict[str, Any]:
+    """The machine, the versions and the date, on which the figures depend."""
     cuda = device.type == "cuda"
     return {
         "device": torch.cuda.get_device_name() if cuda else _processor("model name"),
@@ -30,7 +31,7 @@ def facts(device: torch.device) -> dict[str, object]:
     }
 
 
-def line(result: dict[str, object]) -> str:
+def line(result: Mapping[str, Any]) -> str:
     """The facts in one line."""
     return (
         f"{result['device']}, {'with' if result['bf16_instructions'] else 'without'} bf16 "
@@ -40,16 +41,16 @@ def line(result: dict[str, object]) -> str:
 
 
 def wait(device: torch.device) -> None:
-    """Until ``device`` has done what it was told."""
+    """Wait until ``device`` has finished all operations."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
 
 @contextlib.contextmanager
 def setting(*, threads: int | None = None, precision: str = "float32") -> Iterator[None]:
-    """CPU threads, and whether a float32 product may be computed in TF32.
+    """Set the CPU threads, and whether float32 products and convolutions are computed in TF32.
 
-    Without it PyTorch keeps matrix products in float32 but leaves convolutions to TF32.
+    PyTorch's default is float32 for matrix products and TF32 for convolutions.
     """
     cudnn = torch.backends.cudnn
     before = torch.get_num_threads(), torch.get_float32_matmul_precision(), cudnn.allow_tf32
@@ -71,22 +72,23 @@ def timed(
     seconds: float,
     captured: int = 0,
 ) -> float:
-    """Mean seconds of a call over about ``seconds``, and at least one call after the first two.
+    """Mean seconds of a call. Two calls precede the measurement, which has at least one.
 
     Args:
-        function: what is called; it must not wait for the device.
-        device: where it runs.
-        seconds: how long to go on, at least 0.
-        captured: on a CUDA device, so many calls become one graph, so that what is measured is
-            the device and not the launching; 0 calls it as it is.
+        function: function to call; it must not wait for the device.
+        device: device on which it runs.
+        seconds: approximate duration of the measurement, at least 0.
+        captured: on a CUDA device, number of calls in one graph, which excludes the time of
+            launching kernels; 0 calls the function itself.
     """
-    call, each = function, 1
+    call: Callable[[], object] = function
+    repeated = 1
     function()
     if captured and device.type == "cuda":
-        call, each = _graph(function, captured), captured
+        call, repeated = _graph(function, captured), captured
     once = _total(call, device, 1)
     calls = max(1, math.ceil(seconds / once))
-    return _total(call, device, calls) / (calls * each)
+    return _total(call, device, calls) / (calls * repeated)
 
 
 def _total(call: Callable[[], object], device: torch.device, calls: int) -> float:
@@ -95,7 +97,7 @@ def _total(call: Callable[[], object], device: torch.device, calls: int) -> floa
     for _ in range(calls):
         call()
     wait(device)
-    return max(time.perf_counter() - start, 1e-9)  # a clock may not see the shortest
+    return max(time.perf_counter() - start, 1e-9)  # 0 on a coarse clock
 
 
 def _graph(function: Callable[[], object], calls: int) -> Callable[[], None]:
@@ -104,7 +106,7 @@ def _graph(function: Callable[[], object], calls: int) -> Callable[[], None]:
     with torch.cuda.graph(graph):
         for _ in range(calls):
             function()
-    graph.replay()  # the first one uploads it
+    graph.replay()  # the first replay uploads the graph
     return graph.replay
 
 
@@ -115,7 +117,7 @@ def _computes_in_bf16() -> bool:
 
 
 def _processor(*fields: str) -> str:
-    """What the system tells of its processor; if nothing, the name that Python has for it."""
+    """The first of these fields in /proc/cpuinfo; without one, Python's name of the processor."""
     info = Path("/proc/cpuinfo")
     for text in info.read_text().splitlines() if info.exists() else []:
         name, _, value = text.partition(":")

@@ -1,7 +1,7 @@
-"""How much memory a training takes that reads from the disk, against the size of the collection.
+"""The memory of a training that reads from the disk, against the size of the collection.
 
-Each collection is trained on in a process of its own: python -m benchmarks.memory FILE IMAGES
-THREADS, which prints one line of JSON.
+Each training runs in a separate process, ``python -m benchmarks.memory FILE IMAGES THREADS``,
+which prints one line of JSON.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ from mlvae.groups import Groups
 
 __all__ = ["measure", "resident"]
 
-#: Sizes of the collections; the largest is the one that the command line asks for.
+#: Relative sizes of the collections; --gigabytes gives the size of the largest.
 TIMES = (1, 4, 16)
 
-#: So many steps are trained; the rest of the epoch is only drawn, which touches every image.
+#: Training steps. The other batches of the epoch are only drawn, so that every image is read.
 STEPS = 20
 
 SCRIPTS = Path(__file__).parent.parent
 
 
 def measure(folder: Path, gigabytes: float) -> list[dict[str, object]]:
-    """Resident megabytes of the model in training, and what the collection adds to them."""
-    resident()  # before any work
+    """Resident megabytes of a model in training, and the addition of the collection."""
+    resident()  # raises an error before any work
     rows = []
     for times in TIMES:
         count = num_images(gigabytes * times / TIMES[-1])
@@ -53,16 +53,17 @@ def measure(folder: Path, gigabytes: float) -> list[dict[str, object]]:
 
 
 def resident() -> float:
-    """Memory of this process in megabytes: its own, and the pages of files it has mapped."""
+    """Resident memory of this process in megabytes: anonymous and file-mapped pages."""
     try:
         status = Path("/proc/self/status").read_text()
     except OSError as error:
-        raise InputError("resident memory is read from /proc, which this system lacks") from error
+        raise InputError("resident memory needs /proc, which this system lacks") from error
     kilobytes = re.findall(r"^Rss(?:Anon|File):\s+(\d+) kB", status, flags=re.MULTILINE)
     return sum(map(int, kilobytes)) * 1024 / 1e6
 
 
 def _in_a_process(path: Path, count: int) -> tuple[float, float]:
+    """:func:`peaks` in a new process."""
     command = [sys.executable, "-m", "benchmarks.memory", str(path), str(count)]
     places = [str(SCRIPTS), str(SCRIPTS.parent), os.environ.get("PYTHONPATH", "")]
     done = subprocess.run(
@@ -71,11 +72,12 @@ def _in_a_process(path: Path, count: int) -> tuple[float, float]:
         check=True,
         stdout=subprocess.PIPE,
     )
-    return tuple(json.loads(done.stdout))
+    model, peak = json.loads(done.stdout)
+    return model, peak
 
 
 def peaks(path: Path, count: int) -> tuple[float, float]:
-    """Largest resident memory while training on one batch, and on the collection."""
+    """Largest resident megabytes while training on one batch, and on the collection."""
     work = training(SHAPE)
     batch = Batch(torch.rand(BATCH, *SHAPE), Groups(torch.arange(BATCH) // 20))
     model = 0.0

@@ -1,4 +1,4 @@
-"""How fast a collection is prepared: images per second, and per second of one core's time."""
+"""The speed of preparing a collection: images per second, and per second of processor time."""
 
 from __future__ import annotations
 
@@ -17,27 +17,29 @@ from mlvae.data.collections.decoders import Decoders
 
 __all__ = ["measure"]
 
-#: Height and width of the images it makes: those of Labeled Faces in the Wild.
+#: Height and width of the generated images, as in Labeled Faces in the Wild.
 SIZE = 250
 
-#: So many images of each format are made, if the command line does not say.
+#: Generated images per format, unless --images gives another number.
 IMAGES = 1000
 
 
 def measure(
     folder: Path, *, root: str | None, images: int | None, rounds: int
 ) -> list[dict[str, object]]:
-    """Prepare JPEGs and PNGs, or what is in ``root``, with one process and with one a core."""
-    collections = {root: root}
-    if root is None:
-        kinds = {"JPEG": "jpg", "PNG": "png"}
+    """Prepare JPEGs and PNGs, or ``root``, with one process and with one process per core."""
+    kinds = {"JPEG": "jpg", "PNG": "png"}
+    collections: dict[str, str | Path]
+    if root is not None:
+        collections = {root: root}
+    else:
         collections = {
             f"{kind}, {SIZE}x{SIZE}": make(folder / ending, ending, images or IMAGES)
             for kind, ending in kinds.items()
         }
     cores = Decoders(None, {}).workers
     settings = [(name, workers) for name in collections for workers in sorted({1, cores})]
-    rates: dict[tuple[str, int], list[tuple[float, float]]] = {each: [] for each in settings}
+    rates: dict[tuple[str, int], list[tuple[float, float]]] = {key: [] for key in settings}
     for _ in range(rounds):
         for name, workers in settings:
             rates[name, workers].append(_rates(folder, collections[name], images, workers))
@@ -53,7 +55,7 @@ def measure(
 
 
 def make(folder: Path, ending: str, images: int) -> Path:
-    """A collection of smooth, slightly noisy images, 20 of each identity; no two are the same."""
+    """Make a collection of smooth, slightly noisy images, all different, 20 per identity."""
     generator = np.random.default_rng(0)
     for i in range(images):
         coarse = Image.fromarray(generator.integers(0, 256, (12, 12, 3), dtype=np.uint8))
@@ -66,7 +68,7 @@ def make(folder: Path, ending: str, images: int) -> Path:
 
 
 def _rates(folder: Path, root: str | Path, limit: int | None, workers: int) -> tuple[float, float]:
-    """Images per second, and per second of processor time of this process and the decoders."""
+    """Images per second, and per second of processor time of this process and of the decoders."""
     cache = folder / "cache"
     start, busy = time.perf_counter(), _processor_time()
     with contextlib.redirect_stdout(io.StringIO()):
@@ -77,5 +79,5 @@ def _rates(folder: Path, root: str | Path, limit: int | None, workers: int) -> t
 
 
 def _processor_time() -> float:
-    """Of this process and of the children that have ended, in seconds."""
+    """Seconds of processor time of this process and of its finished children."""
     return sum(os.times()[:4])

@@ -1,7 +1,7 @@
-"""The matrix products and convolutions of a training step: how many operations, how much time.
+"""The matrix products and convolutions of a training step: operations and time.
 
-A product of (256, 784) by (784, 500) does not reach the rate of one of 4,096 by 4,096, so each is
-measured in the shapes, strides and precision in which the step has it.
+A product of (256, 784) by (784, 500) does not reach the rate of a product of 4,096 by 4,096.
+Therefore each product is measured in the shapes, strides and precision of the step.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from benchmarks.machine import timed
 
 __all__ = ["Like", "Product", "products_of", "time_of"]
 
-#: Products that can write into memory that is there already.
+#: Products that can write into existing memory.
 INTO = (torch.ops.aten.mm, torch.ops.aten.addmm, torch.ops.aten.bmm, torch.ops.aten.baddbmm)
 
 #: Calls in one CUDA graph.
@@ -28,14 +28,14 @@ CAPTURED = 10
 
 @dataclass(frozen=True)
 class Like:
-    """A tensor without its values."""
+    """Shape, strides and type of a tensor."""
 
     shape: tuple[int, ...]
     stride: tuple[int, ...]
     dtype: torch.dtype
 
     def make(self, device: torch.device) -> Tensor:
-        """Such a tensor of normal numbers."""
+        """A tensor of this form with normal random numbers."""
         reach = sum((n - 1) * s for n, s in zip(self.shape, self.stride, strict=True)) + 1
         values = torch.randn(reach, device=device).to(self.dtype)
         return values.as_strided(self.shape, self.stride)
@@ -43,13 +43,13 @@ class Like:
 
 @dataclass(frozen=True)
 class Product:
-    """A matrix product or convolution, with the bias it adds.
+    """A matrix product or convolution, including the addition of a bias.
 
     Attributes:
-        function: PyTorch's own; "convolution_backward" is both products of a convolution's
-            backward pass.
-        arguments: plain values, and :class:`Like` in place of tensors.
-        operations: floating-point operations, an addition and a multiplication being two.
+        function: PyTorch's operator; "convolution_backward" is both products of the backward pass
+            of a convolution.
+        arguments: plain values, and :class:`Like` instead of tensors.
+        operations: floating-point operations; an addition and a multiplication are two.
     """
 
     function: torch._ops.OpOverload
@@ -58,13 +58,13 @@ class Product:
 
     @property
     def name(self) -> str:
-        """The function and the shapes of its tensors."""
+        """The operator and the shapes of its tensors."""
         shapes = [a.shape for a in self.arguments if isinstance(a, Like)]
         words = " ".join("x".join(map(str, shape)) for shape in shapes)
         return f"{self.function.overloadpacket.__name__} {words}"
 
     def call(self, device: torch.device) -> Callable[[], object]:
-        """What computes it anew at every call, on numbers of its own."""
+        """A function that computes the product at every call, on random numbers."""
         values = [a.make(device) if isinstance(a, Like) else a for a in self.arguments]
         packet = self.function.overloadpacket
         if packet not in INTO:
@@ -74,7 +74,7 @@ class Product:
 
 
 class _Recorder(TorchDispatchMode):
-    """Notes every product that is computed while it is entered."""
+    """Records every product that is computed inside its ``with`` block."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -96,16 +96,17 @@ class _Recorder(TorchDispatchMode):
 
 
 def _plain(value: object) -> object:
+    """A hashable form of an argument."""
     if isinstance(value, Tensor):
         return Like(tuple(value.shape), value.stride(), value.dtype)
     return tuple(value) if isinstance(value, list) else value
 
 
 def products_of(work: Callable[[], object]) -> Counter[Product]:
-    """The products that ``work`` computes, forward and backward, and how often it does each.
+    """The products that ``work`` computes, forward and backward, and the number of each.
 
     Args:
-        work: must compute without CUDA graphs.
+        work: function that must not use CUDA graphs.
 
     Example:
         >>> work = lambda: torch.rand(3, 4) @ torch.rand(4, 5)
@@ -119,9 +120,9 @@ def products_of(work: Callable[[], object]) -> Counter[Product]:
 
 @torch.no_grad()
 def time_of(product: Product, device: torch.device, seconds: float) -> float:
-    """Seconds that the product takes, measured for about ``seconds``.
+    """Seconds of the product, measured for about ``seconds``.
 
-    It meets the same numbers at every call, and so finds them in a cache that is large enough: a
-    step has them there at best.
+    Every call reads the same numbers, which therefore lie in the cache if it is large enough. That
+    is the best case of a step.
     """
     return timed(product.call(device), device, seconds=seconds, captured=CAPTURED)

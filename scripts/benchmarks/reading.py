@@ -1,6 +1,6 @@
-"""How fast images come from the disk, beside those in memory: drawn only, or trained on.
+"""The speed of reading images from the disk and from memory, without and with training.
 
-The ways take turns, round after round, so that a busy machine slows all alike.
+The variants take turns, round after round, so that other load slows all of them alike.
 """
 
 from __future__ import annotations
@@ -19,22 +19,23 @@ from mlvae.batch import Batch
 from mlvae.data import GroupedData, Shuffled, StoredImages
 from mlvae.data.batching import Plan
 from mlvae.training import Adam
-from mlvae.training.step import TrainingStep
+from mlvae.training.loop import training_step
+from mlvae.training.step import StepParts
 
 __all__ = ["BATCH", "collection", "measure", "num_images", "stored", "training"]
 
-#: Images in a batch, and the shape of one.
+#: Images in a batch, and the shape of an image.
 BATCH, SHAPE = 256, (3, 64, 64)
 ROW_BYTES = 3 * 64 * 64
 
-#: The collection in memory is the first so many bytes of the one on the disk.
+#: Largest size in bytes of the collection in memory, which is the start of the one on the disk.
 HELD = 10**9
 
 
 def measure(
     folder: Path, gigabytes: float, *, rounds: int, seconds: float, train: bool
 ) -> list[dict[str, object]]:
-    """Images per second of each way, and how much of them the disk was asked for."""
+    """Images per second of each variant, and the share of their bytes that the disk delivered."""
     count = num_images(gigabytes)
     path = collection(folder, count)
     pixels = np.fromfile(path, np.uint8, min(count, HELD // ROW_BYTES) * ROW_BYTES)
@@ -66,12 +67,12 @@ def measure(
 
 
 def num_images(gigabytes: float) -> int:
-    """How many images fill so many gigabytes; at least a batch."""
+    """Number of images in ``gigabytes``, at least a batch."""
     return max(BATCH, round(gigabytes * 1e9 / ROW_BYTES))
 
 
 def collection(folder: Path, count: int) -> Path:
-    """A file of ``count`` images of random bytes, as a cache has it; made if it is not there."""
+    """A file of ``count`` images of random bytes in the format of the cache, made if missing."""
     path = folder / f"{count}.u8"
     if not path.exists():
         generator = np.random.default_rng(0)
@@ -79,22 +80,22 @@ def collection(folder: Path, count: int) -> Path:
             for start in range(0, count, 4096):
                 file.write(generator.bytes(min(4096, count - start) * ROW_BYTES))
             file.flush()
-            os.fsync(file.fileno())  # pages that are not written yet cannot be dropped
+            os.fsync(file.fileno())  # only pages that are on the disk can be dropped
     return path
 
 
 def stored(path: Path, count: int) -> GroupedData:
-    """The collection in this file, 20 images to a group, on the disk."""
+    """The collection in a file, read from the disk, 20 images per group."""
     return GroupedData(StoredImages(path, (count, *SHAPE)), _labels(count))
 
 
 def training(shape: tuple[int, ...]) -> Callable[[Batch], None]:
-    """Steps of a network so small that the reading counts."""
+    """Training steps of a small network, so that reading takes a large part of the time."""
     torch.manual_seed(0)
     model = mlvae.models.MLVAE(shape, network=mlvae.networks.MLP(hidden=(64,)))
-    step = TrainingStep(model, Adam().build(model.parameters()))
+    parts = StepParts(model, Adam())
     noise = torch.Generator().manual_seed(0)
-    return lambda batch: step(batch, 0, noise)
+    return lambda batch: training_step(parts, batch, noise)
 
 
 def _labels(count: int) -> np.ndarray:
@@ -102,9 +103,9 @@ def _labels(count: int) -> np.ndarray:
 
 
 def _turn(plan: Plan, work: Callable[[Batch], None], seconds: float) -> tuple[float, float]:
-    """Images per second, and the share of them that was read from the disk.
+    """Images per second, and the share of their bytes that was read from the disk.
 
-    A turn ends with the epoch at the latest: until then no image is asked for twice.
+    A turn ends with the epoch at the latest, so that no image is read twice.
     """
     images, read, start = 0, _bytes_read(), time.perf_counter()
     for batch in plan:
@@ -116,24 +117,26 @@ def _turn(plan: Plan, work: Callable[[Batch], None], seconds: float) -> tuple[fl
 
 
 def _keep(path: Path) -> None:
-    """Have the system keep the file's pages, as far as it has room: read it once."""
+    """Read the file once, so that its pages are in the page cache as far as it has room."""
     with path.open("rb", buffering=0) as file:
         while file.read(2**24):
             pass
 
 
 def _drop(path: Path) -> None:
-    """Ask the system to forget the file's pages."""
+    """Drop the pages of the file from the page cache."""
     with path.open("rb") as file:
         os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
 def _bytes_read() -> float:
-    """What this process has had the disk read so far; not a number where the system does not tell.
+    """Bytes that the disk has read for this process; NaN if the system does not count them.
 
-    A memory file system has no disk: its pages cannot be dropped, and nothing is read for them.
+    The pages of a memory file system cannot be dropped, and reading them does not count.
     """
     try:
-        return int(re.search(r"^read_bytes: (\d+)", Path("/proc/self/io").read_text(), re.M)[1])
-    except (OSError, TypeError):
+        counts = Path("/proc/self/io").read_text()
+    except OSError:
         return float("nan")
+    match = re.search(r"^read_bytes: (\d+)", counts, re.MULTILINE)
+    return float("nan") if match is None else int(match[1])

@@ -1,4 +1,4 @@
-"""What is trained in the measurements of speed: models, batch sizes, data."""
+"""Models, batch sizes and data of the measurements of speed."""
 
 from __future__ import annotations
 
@@ -12,23 +12,24 @@ from mlvae.networks import MLP, Conv
 
 __all__ = ["AUTHOR", "LABELS", "RECIPES", "Recipe", "small"]
 
-#: Of the data. So few that a batch has all of them nearly always: a CUDA graph serves one number.
+#: Groups of the random data. A CUDA graph is valid for one number of groups; with ten, nearly
+#: every batch contains all groups.
 LABELS = 10
 
-
+#: The network of the first author's MNIST code.
 MLP_OF_AUTHOR = MLP(hidden=(500,), activation="tanh", init="lecun")
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """A model and the batches it is trained on; by default that of the first author's MNIST code.
+    """A model and its batches; the defaults are those of the first author's MNIST code.
 
     Args:
-        name: what the tables call it.
+        name: name in the tables.
         batch_size: observations in a batch.
-        network: of encoders and decoder.
-        shape: of an observation.
-        images: in the data, where they are random bytes.
+        network: network of encoders and decoder.
+        shape: shape of an observation.
+        images: number of images of random data.
         content_dim: dimensions of the content.
         style_dim: dimensions of the style.
     """
@@ -53,13 +54,13 @@ class Recipe:
 
     @property
     def batching(self) -> Shuffled:
-        """Random observations."""
+        """Batches of random observations."""
         return Shuffled(self.batch_size)
 
     def data(self, root: str | None = None) -> tuple[GroupedData, str]:
-        """MNIST's training images from ``root``, or random bytes with ten labels; and their name.
+        """MNIST's training images from ``root``, or random bytes with ten labels; and a name.
 
-        MNIST is for recipes of its shape only.
+        A recipe of another shape than MNIST's uses random bytes in any case.
         """
         if root is not None and self.shape == (1, 28, 28):
             return mlvae.data.mnist(root).train, "MNIST, 50,000 images"
@@ -71,7 +72,7 @@ class Recipe:
         return GroupedData(x, labels), f"random bytes, {self.images:,} images of {size}"
 
 
-#: configs/experiment/mnist_author.yaml in Python.
+#: The recipe of configs/experiment/mnist_author.yaml.
 AUTHOR = Recipe("author's recipe, batch 256")
 
 RECIPES = (
@@ -83,7 +84,7 @@ RECIPES = (
 
 
 def small(recipe: Recipe) -> Recipe:
-    """The same in little: to see that all runs. Its figures mean nothing."""
+    """A tiny version for a quick check; its figures have no meaning."""
     mlp = isinstance(recipe.network, MLP)
     network = MLP((16,), "tanh") if mlp else Conv((4, 8), activation="tanh")
     return replace(

@@ -1,20 +1,21 @@
 """Measurements as a table of text.
 
-A measurement returns rows: dictionaries with the same keys, the columns. A list holds one value
-for each round, and is shown as its median and range.
+A measurement returns rows: dictionaries with the same keys, which are the columns. A list holds
+one value per round; the table shows its median and range.
 """
 
 from __future__ import annotations
 
 import statistics
+from typing import Any
 
 __all__ = ["Rows", "table"]
 
-Rows = list[dict[str, object]]
+Rows = list[dict[str, Any]]
 
 
 def table(rows: Rows) -> str:
-    """Rows under the names of their columns, words to the left and numbers to the right."""
+    """Rows below the names of their columns; words are aligned left, numbers right."""
     cells = [[key.replace("_", " ") for key in rows[0]]]
     cells += [[_shown(value) for value in row.values()] for row in rows]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
@@ -29,6 +30,7 @@ def table(rows: Rows) -> str:
 
 
 def _shown(value: object) -> str:
+    """A cell as text."""
     if isinstance(value, list):
         middle, low, high = (_shown(f(value)) for f in (statistics.median, min, max))
         return middle if len(value) == 1 else f"{middle} ({low} to {high})"

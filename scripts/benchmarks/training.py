@@ -1,10 +1,11 @@
-"""How fast training is, beside the same step written the common way."""
+"""The speed of training, beside the same step written the common way."""
 
 from __future__ import annotations
 
 import statistics
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 
@@ -25,12 +26,12 @@ __all__ = ["compilable", "library_steps", "measure", "of_a_graph", "rate", "repo
 
 COMMON = "common way float32"
 
-#: Steps in one CUDA graph at most: of longer graphs the launching takes longer, also by step.
+#: Largest number of steps in one CUDA graph; launching a longer graph takes longer per step.
 A_GRAPH = 16
 
 
 def of_a_graph(recipe: Recipe, data: GroupedData) -> int:
-    """Steps in one CUDA graph, of the ways that have several, so that no whole batch is left."""
+    """Steps per CUDA graph: a divisor of the number of whole batches of an epoch."""
     whole = len(data) // recipe.batch_size
     return max((n for n in range(1, A_GRAPH + 1) if whole % n == 0), default=1)
 
@@ -76,12 +77,12 @@ def rate(steps: Iterator[int], seconds: float, device: torch.device) -> float:
 
 
 def warm(steps: Iterator[int], data: GroupedData, seconds: float) -> None:
-    """Train for a while before what is measured: on a GPU until every form of batch has its graph.
+    """Train before the measurement: on a GPU until every form of batch has been captured.
 
-    A form is captured at its fourth time, and the last batch of an epoch has one of its own.
+    A form is captured at its fourth occurrence; the last batch of an epoch has a different form.
     """
     least = 5 * len(data) if data.device.type == "cuda" else 0
-    images = next(steps)  # compiles, where that is the way
+    images = next(steps)  # compiles the step, if it is compiled
     start = time.perf_counter()
     while images < least or time.perf_counter() - start < seconds:
         images += next(steps)
@@ -89,7 +90,10 @@ def warm(steps: Iterator[int], data: GroupedData, seconds: float) -> None:
 
 
 def compilable(recipe: Recipe) -> bool:
-    """Whether ``recipe`` is compiled here: convolutions take minutes, and on a CPU lose by it."""
+    """Whether ``recipe`` is measured compiled.
+
+    Compiling convolutions takes minutes, and makes them slower on a CPU.
+    """
     try:
         check_compile(True)
     except mlvae.InputError:
@@ -105,8 +109,8 @@ def measure(
     seconds: float,
     recipe: Recipe = AUTHOR,
     compile: bool = True,
-) -> dict[str, object]:
-    """All rounds of all ways, in turn; with ``compile`` also compiled, where that can be."""
+) -> dict[str, Any]:
+    """Measure all variants in turn; with ``compile`` also compiled ones, where possible."""
     data, name = recipe.data(root)
     data = data.to(device)
     block = of_a_graph(recipe, data)
@@ -138,7 +142,7 @@ def measure(
             rates[way].append(rate(steps, seconds, device))
     common = rates[COMMON]
     ratios = {
-        way: [a / b for a, b in zip(mine, common, strict=True)] for way, mine in rates.items()
+        way: [a / b for a, b in zip(values, common, strict=True)] for way, values in rates.items()
     }
     return {
         "recipe": "experiment=mnist_author, batch 256" if recipe is AUTHOR else recipe.name,
@@ -149,7 +153,7 @@ def measure(
     }
 
 
-def report(result: dict[str, object]) -> str:
+def report(result: dict[str, Any]) -> str:
     """The result as a table of medians, with the range over rounds."""
     width = 2 + max(map(len, result["images_per_second"]))
     lines = [
