@@ -21,6 +21,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from mlvae.errors import Diverged, InputError, RankLost, check_choice
+from mlvae.training.settings import RENAMED
 
 __all__ = [
     "Config",
@@ -144,6 +145,9 @@ def _one_line(error: Exception) -> str:
         return f"the override {error.override!r} cannot be read; write option=value"
     message = " ".join(str(error).split())
     if match := re.search(r"Could not override '([^']+)'", message):
+        group, _, name = match[1].partition(".")
+        if group == "trainer" and name in RENAMED:
+            return f"the option {match[1]} is now trainer.{RENAMED[name]}"
         close = difflib.get_close_matches(match[1], _option_names(), n=1)
         hint = f"did you mean {close[0]}? " if close else ""
         if close == [match[1]]:  # another choice of the group has it
