@@ -20,6 +20,7 @@ from mlvae.data.collections import members
 from mlvae.errors import InputError
 
 CONFIGS = Path(__file__).parents[2] / "configs" / "dataset"
+QUIET = mlvae.Reports(progress=False)
 SMALL = {"size": 8, "colour": False, "workers": 0}
 ALL = {"validation": 0, "test": 0}
 
@@ -131,7 +132,7 @@ def test_hostile_files_are_named_and_the_others_train(
         assert reason in reasons[name], name
     assert len(splits.train) == len(good) and splits.train.group_names == ["ann", "bob"]
     model = mlvae.models.MLVAE(splits.train.shape, network=mlvae.networks.MLP(hidden=(8,)))
-    mlvae.train(model, splits.train, run=tmp_path / "run", epochs=1, progress=False)
+    mlvae.train(model, splits.train, run=tmp_path / "run", epochs=1, reports=QUIET)
     # Only the cache and the run were written.
     assert {path.name for path in tmp_path.iterdir()} == {packed, "cache", "run"}
     first = next(iter(reasons))
@@ -167,7 +168,7 @@ def test_a_folder_of_people_trains_with_few_options(write, png, tmp_path):
     assert not seen & set(splits.unseen.group_names) and len(splits.unseen.group_names) == 3
     model = mlvae.models.MLVAE(splits.train.shape, network=mlvae.networks.MLP(hidden=(8,)))
     result = mlvae.train(
-        model, splits.train, validation=splits.validation, run="run", epochs=1, progress=False
+        model, splits.train, validation=splits.validation, run="run", epochs=1, reports=QUIET
     )
     assert np.isfinite(result.metrics["validation/loss"])
 
@@ -385,7 +386,7 @@ def test_the_configs_have_the_defaults_of_the_functions(dataset):
 
 
 def test_the_typed_options_are_those_of_faces():
-    module = importlib.import_module("mlvae.data.faces")
+    module = importlib.import_module("mlvae.data.sources.faces")
     for dataset, record in (
         (lfw, module._LFWOptions),
         (yale_b, module._GreyOptions),

@@ -12,6 +12,7 @@ import mlvae
 from mlvae.data import Grouped, GroupedData, Shuffled, StoredImages
 from mlvae.errors import InputError
 
+QUIET = mlvae.Reports(progress=False)
 SHAPE = (30, 3, 5, 4)
 LABELS = np.arange(30) % 7
 
@@ -94,7 +95,7 @@ def test_training_from_the_disk_equals_training_from_memory_bit_for_bit(path, im
         torch.manual_seed(0)
         model = mlvae.models.MLVAE(SHAPE[1:], network=mlvae.networks.MLP(hidden=(8,)))
         data = GroupedData(x, LABELS)
-        options = {"epochs": 2, "batching": Shuffled(10), "progress": False, "device": "cpu"}
+        options = {"epochs": 2, "batching": Shuffled(10), "reports": QUIET, "device": "cpu"}
         mlvae.train(model, data, validation=data, run=tmp_path / name, **options)
         weights.append(model.state_dict())
     assert all(torch.equal(weights[0][key], weights[1][key]) for key in weights[0])
