@@ -72,8 +72,8 @@ class Subject:
     def untrained(self) -> Any:
         """The model with its initial weights, or None if its config does not describe it.
 
-        The weights are those of ``scripts/train.py`` with the same seed. None also for a model with
-        codes that are looked up from given values: without training these codes separate the
+        The weights are those of ``scripts/train.py`` with the same seed. None also for a model
+        with codes that are looked up from given values: without training these codes separate the
         groups already.
         """
         stated = traits(self.model)

@@ -34,7 +34,8 @@ MOST_MEMBERSHIP_TESTS = 2**18
 def applies(mean: Tensor, groups: Groups) -> bool:
     """Return whether a compiled model uses this kernel for ``mean`` (N, C) of ``groups``.
 
-    It does not replace the sums of :class:`mlvae.groups.shares.Share`, which may be sums over ranks.
+    It does not replace the sums of :class:`mlvae.groups.shares.Share`, which may be sums over
+    ranks.
     """
     return (
         torch.compiler.is_compiling()

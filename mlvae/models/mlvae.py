@@ -94,9 +94,9 @@ class MLVAE(nn.Module):
         p(x_G, c, s) = p(c) \prod_{i \in G} p(s_i) \, p(x_i \mid c, s_i), \qquad
         q(c, s \mid x_G) = q(c \mid x_G) \prod_{i \in G} q(s_i \mid x_i)
 
-    with standard normal priors. :math:`q(c \mid x_G)` accumulates the evidence of all members. D. Bouchacourt, R. Tomioka, S. Nowozin: Multi-Level Variational
-    Autoencoder: Learning Disentangled Representations from Grouped Observations. AAAI 2018,
-    arXiv:1705.08841.
+    with standard normal priors. :math:`q(c \mid x_G)` accumulates the evidence of all members.
+    D. Bouchacourt, R. Tomioka, S. Nowozin: Multi-Level Variational Autoencoder: Learning
+    Disentangled Representations from Grouped Observations. AAAI 2018, arXiv:1705.08841.
 
     Args:
         shape: shape of one observation; images (channels, height, width).
@@ -299,7 +299,8 @@ class MLVAE(nn.Module):
                 None: every observation is a group of one.
 
         Returns:
-            Gaussians, or a :class:`mlvae.posteriors.mixture.GroupMixture` under the rule "mixture".
+            Gaussians, or a :class:`mlvae.posteriors.mixture.GroupMixture` under the rule
+            "mixture".
         """
         x = as_observations(x, self.shape, self)
         groups = Groups.singletons(len(x)) if groups is None else Groups.of(groups)

@@ -47,7 +47,7 @@ class GroupFamily(Protocol):
     def sample_members(
         self, groups: Groups, *, generator: torch.Generator | None = None
     ) -> Tensor:
-        """For each of N observations one differentiable sample of its group's posterior, (N, D)."""
+        """Differentiable samples of the posterior of each observation's group, (N, D)."""
         ...
 
 

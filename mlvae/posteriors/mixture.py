@@ -25,8 +25,8 @@ class GroupMixture:
 
     (A mixture of experts with equal weights: Y. Shi, N. Siddharth, B. Paige, P. Torr: Variational
     Mixture-of-Experts Autoencoders for Multi-Modal Deep Generative Models. NeurIPS 2019,
-    arXiv:1911.03393.) One member is chosen for all C dimensions together, so the dimensions are not
-    independent given the group. A group without members has the prior N(0, I).
+    arXiv:1911.03393.) One member is chosen for all C dimensions together, so the dimensions are
+    not independent given the group. A group without members has the prior N(0, I).
 
     Args:
         components: q(c | x_i) of each observation, (N, C).

@@ -13,8 +13,8 @@ __all__ = ["Interrupt"]
 class Interrupt:
     """Context in which SIGINT and SIGTERM only set ``requested``.
 
-    A second signal has its usual effect. Outside the main thread Python allows no handlers, and the
-    context does nothing.
+    A second signal has its usual effect. Outside the main thread Python allows no handlers, and
+    the context does nothing.
 
     Args:
         repeatedly: let a second signal set ``requested`` too. A launcher of processes forwards

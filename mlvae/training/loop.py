@@ -85,9 +85,9 @@ def train(
 
     The folder has ``config.yaml``, ``metrics.jsonl``, TensorBoard events, ``figures/``,
     ``checkpoint.pt`` (the last state) and ``best.pt`` (the lowest validation loss). Ctrl-C and
-    SIGTERM save and return. A resumed run continues from its last checkpoint, however it ended. Its
-    end is bit for bit that of an uninterrupted run, on a CPU with the same number of threads (with
-    one thread if compiled). On CUDA, PyTorch's own conditions for determinism apply.
+    SIGTERM save and return. A resumed run continues from its last checkpoint, however it ended.
+    Its end is bit for bit that of an uninterrupted run, on a CPU with the same number of threads
+    (with one thread if compiled). On CUDA, PyTorch's own conditions for determinism apply.
 
     With torchrun, several processes train together; the result is that of one process up to
     rounding, and rank 0 writes the run. See :mod:`mlvae.training.ranks`.

@@ -134,8 +134,8 @@ def players_of(model: nn.Module, recipe: Recipe | Mapping[str, Recipe]) -> list[
         players.append(Player(name, own, [names[p] for p in own], recipes[name]))
     if left := [name for parameter, name in names.items() if parameter not in owner]:
         raise InputError(
-            f"every parameter of {type(model).__name__} must be of one player, but {left[0]} is of "
-            "none"
+            f"every parameter of {type(model).__name__} must be of one player, but {left[0]} is "
+            "of none"
         )
     return players
 

@@ -12,8 +12,8 @@ ranks and any shares. The noise is also the same (:mod:`mlvae.noise`). A checkpo
 on the ranks. Two things differ from one process: each rank draws its own dropout, and batch
 normalisation uses the statistics of each rank's share (its running averages are means over ranks).
 Memory and time are divided between groups, or with ``batching.span_ranks`` between observations
-(:class:`mlvae.groups.shares.SpanningShare`). In the first case, ranks beyond the number of groups of a
-batch are idle.
+(:class:`mlvae.groups.shares.SpanningShare`). In the first case, ranks beyond the number of groups
+of a batch are idle.
 
 Rank 0 writes the run. Every rank reads the data, and the run that is resumed, so their folders
 must be visible on all machines.
@@ -219,8 +219,8 @@ def check_shared(model: nn.Module, ranks: Ranks, *, span: bool) -> None:
     if ranks.several and span and not traits(model).spans_ranks:
         raise InputError(
             "batching.span_ranks needs a model that adds the evidence of all members: MLVAE with "
-            f"evidence_from=all and accumulation={', '.join(SUM_RULES[:-1])} or {SUM_RULES[-1]}; set it to "
-            "false"
+            f"evidence_from=all and accumulation={', '.join(SUM_RULES[:-1])} or {SUM_RULES[-1]}; "
+            "set it to false"
         )
 
 

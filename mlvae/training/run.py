@@ -66,8 +66,8 @@ def load(
             model = build(checkpoint["shape"], checkpoint["model_config"])
         except InputError as error:
             raise InputError(
-                f"{path} is of a model that this library cannot build ({error}); build it and pass "
-                "it: load(run, model=)"
+                f"{path} is of a model that this library cannot build ({error}); build it and "
+                "pass it: load(run, model=)"
             ) from error
     restore(model, checkpoint["model"], path)
     try:

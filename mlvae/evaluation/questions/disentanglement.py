@@ -1,7 +1,7 @@
 """Question: does each dimension of the latent represent one known factor?
 
-The metrics of :mod:`mlvae.evaluation.measures.metrics` are applied to all codes of an observation, the
-concatenation of content and style. A model of groups is trained to put a factor into the right
+The metrics of :mod:`mlvae.evaluation.measures.metrics` are applied to all codes of an observation,
+the concatenation of content and style. A model of groups is trained to put a factor into the right
 code, not into a separate dimension, so the metrics require more than the objective. Compare with
 the controls rather than with 1.
 """

@@ -93,8 +93,8 @@ class Fidelity:
         )
         rows = [[LABELS[record["read"]], _percent(record["accuracy"])] for record in records]
         table = Table(
-            "Predictions of a classifier of real observations, in percent; mean and standard error "
-            f"over {self.seeds} classifiers.",
+            "Predictions of a classifier of real observations, in percent; mean and standard "
+            f"error over {self.seeds} classifiers.",
             ["input: predicted group", "percent"],
             rows,
         )

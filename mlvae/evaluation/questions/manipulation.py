@@ -71,8 +71,8 @@ class Manipulation:
         return Answer(
             title,
             [
-                "All images are decoded from posterior means, unless the caption states otherwise. "
-                "None was used in training."
+                "All images are decoded from posterior means, unless the caption states "
+                "otherwise. None was used in training."
             ],
             figures=figures,
         )

@@ -2,13 +2,13 @@
 
 The model itself does not change: parameters, names, checkpoints and other callers, such as
 validation, see the eager model. A training step calls one compiled function, from the encoder to
-the sums of the terms, or runs eagerly. The numbers of observations and of groups may differ between
-batches. On a CPU one piece of code serves all sizes, and a second one batches of a single group. On
-a CUDA device, code for all sizes is slower and cannot be captured as a graph. There only batches of
-one size are compiled: the size of the first of the largest batches, which is mostly that of all
-batches but the last of an epoch. A batch of one observation runs eagerly, because PyTorch 2.14
-computes wrong strides for its images. Noise comes from the generator, as in the eager model. A few
-operations are opaque to the compiler, because compiled code of them is slower: see
+the sums of the terms, or runs eagerly. The numbers of observations and of groups may differ
+between batches. On a CPU one piece of code serves all sizes, and a second one batches of a single
+group. On a CUDA device, code for all sizes is slower and cannot be captured as a graph. There only
+batches of one size are compiled: the size of the first of the largest batches, which is mostly
+that of all batches but the last of an epoch. A batch of one observation runs eagerly, because
+PyTorch 2.14 computes wrong strides for its images. Noise comes from the generator, as in the eager
+model. A few operations are opaque to the compiler, because compiled code of them is slower: see
 :mod:`mlvae.kernels`.
 """
 
@@ -57,8 +57,9 @@ def check_compile(compile: bool, ranks: Ranks = Ranks()) -> None:
     compiler = os.environ.get("CXX", "g++")
     if shutil.which(compiler) is None:
         raise InputError(
-            f"trainer.speed.compile needs a C++ compiler, but {compiler} is not installed; install "
-            "one (on Debian: apt install g++), set CXX, or set trainer.speed.compile to false"
+            f"trainer.speed.compile needs a C++ compiler, but {compiler} is not installed; "
+            "install one (on Debian: apt install g++), set CXX, or set trainer.speed.compile to "
+            "false"
         )
 
 
