@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from mlvae.errors import InputError, check_integer
 
-__all__ = ["as_floats", "as_observations", "as_tensor", "check_shape"]
+__all__ = ["as_floats", "as_observations", "as_tensor", "check_float32", "check_shape"]
 
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
@@ -24,6 +24,26 @@ def check_shape(shape: object) -> tuple[int, ...]:
     for length in shape:
         check_integer("shape", length, minimum=1)
     return tuple(map(int, shape))
+
+
+def check_float32(name: str, numbers: np.ndarray) -> None:
+    """Raise :class:`InputError` if a number is infinite in float32, or two integers are equal.
+
+    NaN is allowed.
+    """
+    with np.errstate(over="ignore"):
+        infinite = np.isinf(numbers.astype(np.float32))
+    if infinite.any():
+        raise InputError(f"{name} must be finite in float32, not {numbers[infinite][0]:g}")
+    # All integers below 2^24 differ in float32.
+    large = numbers[np.abs(numbers.astype(np.float64)) >= 2**24]
+    whole = np.unique(large[large == np.floor(large)])
+    if (same := np.diff(whole.astype(np.float32)) == 0).any():
+        first, second = map(int, whole[int(same.argmax()) :][:2])
+        raise InputError(
+            f"{name} must have integers that differ in float32, as {first} and {second} do not; "
+            "subtract an offset"
+        )
 
 
 def as_tensor(x: object) -> Tensor:

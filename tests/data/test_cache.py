@@ -176,7 +176,9 @@ def test_an_incomplete_line_or_image_is_decoded_again(opened, write, people, mon
 def test_a_killed_preparation_gives_the_same_cache_when_continued(write, people, png, tmp_path):
     root = write("people", people(images=300))
     code = (
-        "from mlvae.data import faces\nfrom mlvae.data.collections import prepare\nprepare.CHUNK_FILES = 4\n"
+        "from mlvae.data import faces\n"
+        "from mlvae.data.collections import prepare\n"
+        "prepare.CHUNK_FILES = 4\n"
         "faces('people', size=8, workers=1, cache='killed')"
     )
     process = subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, TypedDict, cast
+from typing import TYPE_CHECKING, TypedDict, Unpack, cast
 
 import numpy as np
 import torch
@@ -18,8 +18,6 @@ from mlvae.data.splits import Splits
 from mlvae.errors import InputError, check_choice, check_flag, check_integer, check_number
 
 if TYPE_CHECKING:
-    from typing_extensions import Unpack
-
     from mlvae.data.collections.cache import Cache
 
 __all__ = ["celeba", "faces", "lfw", "omniglot", "yale_b"]
