@@ -94,7 +94,8 @@ def _held_draw(
     ticket: Tensor, kind: str, shape: Sequence[int], dtype: torch.dtype, device: torch.device
 ) -> Tensor:
     generator = _HELD[int(ticket)].generator
-    return getattr(torch, kind)(shape, generator=generator, dtype=dtype, device=device)
+    draw = torch.randn if kind == "randn" else torch.rand
+    return draw(shape, generator=generator, dtype=dtype, device=device)
 
 
 @_held_draw.register_fake
@@ -157,7 +158,8 @@ def _draw(
         dtype = torch.get_default_dtype() if dtype is None else dtype
         device = torch.device("cpu") if device is None else device
         return _held_draw(generator.ticket, kind, shape, dtype, device)
-    draw, options = getattr(torch, kind), {"dtype": dtype, "device": device}
+    draw = torch.randn if kind == "randn" else torch.rand
+    options = {"dtype": dtype, "device": device}
     if not isinstance(generator, ShareGenerator):
         return draw(shape, generator=generator, **options)
     if shape[axis] != len(generator.rows):

@@ -23,7 +23,7 @@ Part = TypeVar("Part")
 
 def to_config(part: Any) -> dict[str, Any]:
     """The dictionary of ``part``: tuples as lists, nested parts as dictionaries."""
-    fields = {field.name: getattr(part, field.name) for field in dataclasses.fields(part)}
+    fields = {field.name: vars(part)[field.name] for field in dataclasses.fields(part)}
     return {"name": type(part).__name__, **plain(fields)}
 
 
@@ -53,7 +53,7 @@ def take_lists(part: object, prefix: str, *names: str) -> None:
         InputError: if a field is neither a list nor a tuple.
     """
     for name in names:
-        value = getattr(part, name)
+        value = vars(part)[name]
         if not isinstance(value, list | tuple):
             raise InputError(f"{prefix}.{name} must be a list, not {value!r}")
         object.__setattr__(part, name, tuple(value))

@@ -100,21 +100,21 @@ class ConditionalVAE(nn.Module):
     def __init__(self, shape: Sequence[int], **options: Any) -> None:
         super().__init__()
         self.shape = check_shape(shape)
-        self.options = options = ConditionalVAEOptions(**options)
-        self.group_names = list(options.group_names)
-        self.content_dim, self.style_dim = options.content_dim, options.style_dim
-        self.likelihood = options.likelihood
-        self.content = nn.Embedding(len(self.group_names), options.content_dim)
-        self.encoder = options.network.conditional_encoder(
-            self.shape, options.style_dim, options.content_dim
+        chosen = self.options = ConditionalVAEOptions(**options)
+        self.group_names = list(chosen.group_names)
+        self.content_dim, self.style_dim = chosen.content_dim, chosen.style_dim
+        self.likelihood = chosen.likelihood
+        self.content = nn.Embedding(len(self.group_names), chosen.content_dim)
+        self.encoder = chosen.network.conditional_encoder(
+            self.shape, chosen.style_dim, chosen.content_dim
         )
         self.decoder = build_decoder(
-            options.network,
-            options.content_dim + options.style_dim,
+            chosen.network,
+            chosen.content_dim + chosen.style_dim,
             self.shape,
-            options.likelihood,
+            chosen.likelihood,
         )
-        self.objective = GroupELBO(style_kl_weight=options.style_kl_weight)
+        self.objective = GroupELBO(style_kl_weight=chosen.style_kl_weight)
 
     @property
     def config(self) -> dict[str, Any]:

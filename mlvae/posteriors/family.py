@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from mlvae.groups import Groups
-from mlvae.posteriors.gaussian import DiagonalGaussian
+from mlvae.posteriors.gaussian import DiagonalGaussian, Rows
 
 __all__ = ["Family", "GroupFamily", "Head"]
 
@@ -28,7 +28,7 @@ class GroupFamily(Protocol):
 
     def __len__(self) -> int: ...
 
-    def __getitem__(self, rows: object) -> Family:
+    def __getitem__(self, rows: Rows) -> Family:
         """The posteriors at ``rows``, one for each."""
         ...
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from mlvae.errors import InputError
 from mlvae.groups import Groups
 from mlvae.noise import per_group
-from mlvae.posteriors.gaussian import DiagonalGaussian
+from mlvae.posteriors.gaussian import DiagonalGaussian, Rows
 
 __all__ = ["GroupMixture"]
 
@@ -59,7 +59,7 @@ class GroupMixture:
     def __len__(self) -> int:
         return self.groups.num_groups
 
-    def __getitem__(self, rows: object) -> DiagonalGaussian:
+    def __getitem__(self, rows: Rows) -> DiagonalGaussian:
         """The Gaussians with the moments of the groups at ``rows``."""
         return self.moments()[rows]
 

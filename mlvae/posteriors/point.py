@@ -13,7 +13,7 @@ from torch import Tensor
 
 from mlvae.errors import InputError
 from mlvae.groups import Groups
-from mlvae.posteriors.gaussian import DiagonalGaussian
+from mlvae.posteriors.gaussian import DiagonalGaussian, Rows
 
 __all__ = ["Point"]
 
@@ -63,7 +63,7 @@ class Point:
     def __len__(self) -> int:
         return len(self.mean)
 
-    def __getitem__(self, rows: object) -> Point:
+    def __getitem__(self, rows: Rows) -> Point:
         """The points at ``rows``; an index tensor may repeat rows."""
         return Point(self.mean[rows])
 

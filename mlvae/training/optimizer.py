@@ -228,8 +228,11 @@ class Torch(Scheduled):
     ) -> None:
         Scheduled.__init__(self, **scheduled)
         kind = torch.optim.__dict__.get(optimizer) if isinstance(optimizer, str) else optimizer
-        usable = inspect.isclass(kind) and issubclass(kind, torch.optim.Optimizer)
-        if not usable or kind is torch.optim.Optimizer or kind.__name__ in NEED_A_CLOSURE:
+        if (
+            not (isinstance(kind, type) and issubclass(kind, torch.optim.Optimizer))
+            or kind is torch.optim.Optimizer
+            or kind.__name__ in NEED_A_CLOSURE
+        ):
             raise InputError(
                 "optimizer.optimizer must be a class of torch.optim or its name, such as SGD, "
                 f"and not one that needs a closure, not {optimizer!r}"

@@ -55,13 +55,13 @@ class Ranks:
     With one process, every method returns its argument, and torch.distributed is not used.
 
     Attributes:
-        device: device of this process; None where it is not needed.
+        device: device of this process.
         rank: number of this process, in [0, count).
         count: number of processes.
         local: number of this process on its machine.
     """
 
-    device: torch.device | None = None
+    device: torch.device = torch.device("cpu")
     rank: int = 0
     count: int = 1
     local: int = 0

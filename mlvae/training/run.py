@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
-from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -53,28 +53,33 @@ def load(
     check_flag("best", best)
     if str(device).startswith("cuda"):
         resolve_device("cuda")  # raises if there is none
-    if isinstance(model, type):
+    if inspect.isclass(model):
         raise InputError(f"model must be built, as {model.__name__}(...), not the class")
     path = Path(run).expanduser() / ("best.pt" if best else "checkpoint.pt")
     checkpoint = read_checkpoint(path)
     if model is None:
-        if checkpoint["model_config"] is None:
-            raise InputError(
-                f"{path} is of a model without a `config`; build it and pass it: load(run, model=)"
-            )
-        try:
-            model = build(checkpoint["shape"], checkpoint["model_config"])
-        except InputError as error:
-            raise InputError(
-                f"{path} is of a model that this library cannot build ({error}); build it and "
-                "pass it: load(run, model=)"
-            ) from error
+        model = _built(checkpoint, path)
     restore(model, checkpoint["model"], path)
     try:
         return model.to(device).eval()
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
         raise InputError(f"device={device} cannot be used here: {reason}") from error
+
+
+def _built(checkpoint: Mapping[str, Any], path: Path) -> nn.Module:
+    """The model that a checkpoint describes, with initial weights, or :class:`InputError`."""
+    if checkpoint["model_config"] is None:
+        raise InputError(
+            f"{path} is of a model without a `config`; build it and pass it: load(run, model=)"
+        )
+    try:
+        return build(checkpoint["shape"], checkpoint["model_config"])
+    except InputError as error:
+        raise InputError(
+            f"{path} is of a model that this library cannot build ({error}); build it and pass "
+            "it: load(run, model=)"
+        ) from error
 
 
 def restore(model: nn.Module, weights: Mapping[str, torch.Tensor], path: Path) -> None:
@@ -113,13 +118,14 @@ def claim(folder: Path) -> Path:
     """
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        for number in count(1):
-            path = folder if number == 1 else folder.with_name(f"{folder.name}-{number}")
+        number, path = 1, folder
+        while True:
             try:
                 path.mkdir()
+                return path
             except FileExistsError:
-                continue
-            return path
+                number += 1
+                path = folder.with_name(f"{folder.name}-{number}")
     except OSError as error:
         raise _not_writable(folder, error) from error
 

@@ -195,4 +195,4 @@ def accumulate_sets(
     rule = product if accumulation is None else ACCUMULATIONS[accumulation]
     index = torch.arange(len(sets), device=sets.device).repeat_interleave(sets.shape[1])
     members = Groups.unchecked(index, torch.full_like(sets[:, 0], sets.shape[1]))
-    return rule(posterior[sets.flatten()], members)
+    return rule(posterior[sets.flatten()].moments(), members)

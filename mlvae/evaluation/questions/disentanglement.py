@@ -62,13 +62,13 @@ class Disentanglement:
             check_choice(f"{where}.metrics", metric, METRICS)
         check_choice(f"{where}.trees", self.trees, TREES)
         for name, minimum in (("bins", 2), ("factor_bins", 2), ("seeds", 1), ("most", FEWEST)):
-            check_integer(f"{where}.{name}", getattr(self, name), minimum=minimum)
+            check_integer(f"{where}.{name}", vars(self)[name], minimum=minimum)
 
     def ask(self, subject: Subject) -> Answer:
         """Compute every metric for the model and its controls."""
         title = "Does each dimension of the latent represent one known factor?"
         name = "test" if subject.splits.unseen is None else "unseen"
-        data, factors = self._known(getattr(subject.splits, name))
+        data, factors = self._known(vars(subject.splits)[name])
         if data is None:
             return Answer(title, ["Not evaluated: this dataset has no known factors to test on."])
         labels, records, figures = {}, [], []

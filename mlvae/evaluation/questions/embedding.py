@@ -48,7 +48,7 @@ class Embedding:
         """Encode and embed the test split, and unseen groups if there are any."""
         figures, embeddings = [], {}
         for name in ("test", "unseen"):
-            data = getattr(subject.splits, name)
+            data = vars(subject.splits)[name]
             if data is None:
                 continue
             few = _some(data, self.points)

@@ -55,7 +55,7 @@ class Factors:
         """Predict every factor from every code."""
         title = "Are the known factors in the content or in the style?"
         name = "test" if subject.splits.unseen is None else "unseen"
-        train, test = subject.splits.train, getattr(subject.splits, name)
+        train, test = subject.splits.train, vars(subject.splits)[name]
         if not train.factors or test is None:
             return Answer(title, ["Not evaluated: this dataset has no known factors to test on."])
         records = []

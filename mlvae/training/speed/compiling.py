@@ -155,13 +155,13 @@ def _with_dense_layers(
 
     from mlvae.kernels.layers import with_dense_layers
 
-    compile = _dynamo.lookup_backend(backend)
+    inner: Callable[..., Any] = _dynamo.lookup_backend(backend)
     if options:
-        compile = partial(compile, config_patches=options)
-    return lambda graph, inputs: compile(with_dense_layers(graph, half=half), inputs)
+        inner = partial(inner, config_patches=options)
+    return lambda graph, inputs: inner(with_dense_layers(graph, half=half), inputs)
 
 
-def compiled_alone(function: FunctionType, **options: object) -> Callable[..., Any]:
+def compiled_alone(function: FunctionType, **options: Any) -> Callable[..., Any]:
     """``function`` compiled in one piece, with a code object of its own.
 
     PyTorch compiles a code object a limited number of times, for all functions that share it. With

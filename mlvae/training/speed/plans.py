@@ -79,7 +79,7 @@ class Plans:
         if not self.ahead:
             return
         with nullcontext() if self.stream is None else torch.cuda.stream(self.stream):
-            if self.stream is not None:
+            if self.stream is not None and self.released is not None:
                 self.stream.wait_event(self.released)
             self.expected = epoch, self._made(epoch)
 
