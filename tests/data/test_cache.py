@@ -235,6 +235,21 @@ def test_a_cache_that_cannot_be_written_gives_one_line(opened, write, people, tm
         opened(write("people", people()), cache=tmp_path / "file")
 
 
+def test_a_full_disk_at_the_first_line_leaves_no_file_open(tmp_path, monkeypatch):
+    fail = InputError("no room")
+    monkeypatch.setattr(journal.Journal, "_write", lambda *arguments: (_ for _ in ()).throw(fail))
+    record = journal.Journal(tmp_path, {"format": 1}, 12)
+    with pytest.raises(InputError, match="no room"), record:
+        pass
+    assert record.images.closed and record.file.closed
+
+
+def test_a_disk_that_loses_what_was_written_gives_one_line(opened, write, people, monkeypatch):
+    monkeypatch.setattr(cache, "_read", lambda *arguments: None)
+    with pytest.raises(InputError, match=r"dataset\.cache"):
+        opened(write("people", people()))
+
+
 def test_a_full_disk_gives_one_line_and_written_images_are_kept(
     opened, write, people, monkeypatch
 ):

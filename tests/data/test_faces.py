@@ -149,6 +149,30 @@ def test_without_a_usable_image_the_error_has_the_first_reason(write):
         faces("empty", **SMALL)
 
 
+def test_a_file_without_an_identity_is_named(write, people):
+    splits = faces(
+        write("people", people() | {"lonely.png": people()["ann/ann_0000.png"]}), **SMALL
+    )
+    assert report(splits).keys() == {"lonely.png"}
+
+
+@pytest.mark.parametrize("root", [[], [3], [None, "people"]], ids=str)
+def test_the_root_is_a_path_or_several(root):
+    with pytest.raises(InputError, match=rf"dataset\.root .* not {re.escape(str(root))}"):
+        faces(root)
+
+
+def test_a_table_is_given_once(write, people, tmp_path):
+    root = write("people", people())
+    tables = [root / "a.csv", root / "b.csv"]
+    for table in tables:
+        table.write_text("file,identity\nann/ann_0000.png,ann\n")
+    with pytest.raises(InputError, match=r"dataset\.root and dataset\.table .* not 2"):
+        faces(tables, **SMALL)
+    with pytest.raises(InputError, match=r"dataset\.root and dataset\.table"):
+        faces(tables[0], table=tables[1], **SMALL)
+
+
 def test_strict_accepts_a_sound_collection(write, people):
     assert len(faces(write("people", people()), strict=True, **SMALL, **ALL).train) == 12
 
