@@ -5,7 +5,7 @@ import pytest
 import torch
 
 import mlvae
-from mlvae import Adam, GroupedData, InputError
+from mlvae import Adam, GroupedData, InputError, Reports
 from mlvae.data import BATCHINGS, Grouped, GroupWarp, Shuffled
 from mlvae.likelihoods import LIKELIHOODS, DiscretisedLogistic, LearnedGaussian
 from mlvae.models import MLVAE, build
@@ -48,7 +48,7 @@ def test_parts_may_hold_parts():
         ({"name": "Shuffled", "batch_size": 0}, BATCHINGS, "at least 1, not 0"),
     ],
 )
-def test_what_no_part_is_described_by_is_refused(config, choices, message):
+def test_an_invalid_config_of_a_part_is_refused(config, choices, message):
     before = dict(config)
     with pytest.raises(InputError, match=message):
         from_config(config, choices, "part")
@@ -65,7 +65,7 @@ def test_a_missing_field_is_named():
     assert from_config({"name": "Shuffled"}, BATCHINGS, "part") == Shuffled()
 
 
-def test_lists_and_numpys_numbers_are_as_good_as_tuples_and_pythons():
+def test_lists_become_tuples_and_numpy_numbers_become_python_numbers():
     part = MLP(hidden=[np.int64(7), 3])
     assert part == MLP(hidden=(7, 3)) and hash(part) == hash(MLP(hidden=(7, 3)))
     assert Conv(widths=[8, 9]) == Conv(widths=(8, 9))
@@ -82,7 +82,7 @@ def test_plain_values_are_plain_at_any_depth():
 
 
 @pytest.mark.parametrize("config", [None, "MLP", ["MLP"]])
-def test_what_is_no_dictionary_is_refused(config):
+def test_a_config_that_is_not_a_dictionary_is_refused(config):
     with pytest.raises(InputError, match="part must be options by name, its name among them, not"):
         from_config(config, (MLP,), "part")
     with pytest.raises(InputError, match="model must be options by name"):
@@ -101,17 +101,17 @@ def test_what_is_no_dictionary_is_refused(config):
     ],
 )
 @pytest.mark.parametrize("flag", ["no", "maybe", 1, None])
-def test_true_and_false_are_no_words(make, flag):
+def test_a_flag_is_true_or_false_and_nothing_else(make, flag):
     make(True)
     with pytest.raises(InputError, match="must be true or false, not"):
         make(flag)
 
 
-def test_numpys_numbers_make_a_model_that_trains_and_comes_back(tmp_path):
+def test_a_model_with_numpy_numbers_is_trained_and_loaded(tmp_path):
     data = GroupedData(np.random.default_rng(0).random((40, 6)), np.repeat([0, 1], 20))
     model = MLVAE(np.array(data.shape), content_dim=np.int64(2), content_kl_weight=np.float32(0.5))
     options = {"epochs": np.int64(2), "seed": np.int64(1), "optimizer": Adam(np.float64(1e-3))}
-    mlvae.train(model, data, run=tmp_path, progress=False, **options)
+    mlvae.train(model, data, run=tmp_path, reports=Reports(progress=False), **options)
     back = mlvae.load(tmp_path)
     assert back.config == model.config
     torch.testing.assert_close(back.infer_content(data.x).mean, model.infer_content(data.x).mean)

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import mlvae
-from mlvae import Batch, DiagonalGaussian, Groups, InputError
+from mlvae import Batch, DiagonalGaussian, Groups, InputError, Reports
 from mlvae.likelihoods import (
     LIKELIHOODS,
     Bernoulli,
@@ -26,7 +26,7 @@ LABELS = torch.tensor([2, 0, 1, 0, 2, 2, 2])
 
 
 class FixedNoise:
-    """Stands in for torch.randn: the noise of a test, in the order the model asks for it."""
+    """A replacement of torch.randn: returns the noise of a test, in the order of the draws."""
 
     def __init__(self, monkeypatch, *noise):
         self.noise = list(noise)
@@ -39,7 +39,7 @@ class FixedNoise:
 
 
 def independent_bound(model, batch, content_noise, style_noise):
-    """The group bounds of the paper, written once more: loops, variances, plain formulas."""
+    """The group bounds of the paper by loops, variances and plain formulas."""
     encoder, decoder = model.encoder, model.decoder
     layer, heads = encoder.trunk[1], encoder.heads
     hidden = torch.tanh(batch.x.flatten(1) @ layer.weight.T + layer.bias)
@@ -81,9 +81,9 @@ def test_the_objective_agrees_with_an_independent_evaluation(small_model, monkey
     torch.testing.assert_close(objective.elbo, expected)
     torch.testing.assert_close(objective.loss, -expected.mean())
     # The gradients of both are the same, for every parameter.
-    mine = torch.autograd.grad(objective.loss, list(model.parameters()))
+    ours = torch.autograd.grad(objective.loss, list(model.parameters()))
     theirs = torch.autograd.grad(-expected.mean(), list(model.parameters()))
-    for a, b in zip(mine, theirs, strict=True):
+    for a, b in zip(ours, theirs, strict=True):
         torch.testing.assert_close(a, b)
 
 
@@ -92,14 +92,14 @@ def test_the_objective_agrees_with_an_independent_evaluation(small_model, monkey
 @pytest.mark.parametrize("likelihood", [choice() for choice in LIKELIHOODS])
 @pytest.mark.parametrize("network", [MLP(hidden=(16,)), Conv(widths=(8, 16))])
 def test_every_parameter_receives_gradient(draw, shared, likelihood, network):
-    # The most copied port detaches the content heads from the accumulation: they never learn.
+    # A widely copied port detaches the content heads from the accumulation, so they never learn.
     network = dataclasses.replace(network, shared=shared)
     model = MLVAE((1, 8, 8), network=network, likelihood=likelihood, content_draw=draw).double()
     model(batch_of(LABELS)).loss.backward()
     for name, parameter in model.named_parameters():
         assert parameter.grad is not None and parameter.grad.any(), name
     heads = model.encoder.heads if shared else model.encoder.encoders[0].heads
-    assert heads.weight.grad[:20].abs().sum(1).all(), "some row of the content head learns nothing"
+    assert heads.weight.grad[:20].abs().sum(1).all(), "a row of the content head has no gradient"
 
 
 def test_groups_in_any_order_in_the_batch_give_the_same_loss(small_model, monkeypatch):
@@ -107,7 +107,7 @@ def test_groups_in_any_order_in_the_batch_give_the_same_loss(small_model, monkey
     batch = batch_of(LABELS)
     content_noise, style_noise = torch.randn(7, 3).double(), torch.randn(7, 2).double()
     order = torch.randperm(7)
-    renamed = torch.tensor([1, 2, 0])[batch.groups.index]  # and groups may be numbered anyhow
+    renamed = torch.tensor([1, 2, 0])[batch.groups.index]  # another numbering of the groups
     FixedNoise(monkeypatch, content_noise, style_noise, content_noise[order], style_noise[order])
     loss = model(batch).loss
     other = model(Batch(batch.x[order], Groups(renamed[order]))).loss
@@ -170,7 +170,8 @@ def test_autocast_keeps_posteriors_and_terms_in_float32(small_model):
     with torch.autocast("cpu", dtype=torch.bfloat16):
         objective = model(batch, generator=torch.Generator().manual_seed(0))
     exact = model(batch, generator=torch.Generator().manual_seed(0))
-    assert {term.dtype for term in objective.terms.values()} == {torch.float32}
+    terms = {**objective.per_observation, **objective.per_group}
+    assert {term.dtype for term in terms.values()} == {torch.float32} and len(terms) == 3
     torch.testing.assert_close(objective.loss, exact.loss, rtol=0.02, atol=0)
 
 
@@ -183,18 +184,18 @@ def test_noise_comes_from_the_generator_alone(small_model):
     assert losses[0] == losses[1] != losses[2]
 
 
-# What a notebook calls.
+# Methods for notebooks.
 
 
 def test_content_is_inferred_for_each_group_and_without_groups_for_each_observation(small_model):
     model, x = small_model(), torch.rand(4, 1, 8, 8)
-    alone = model.infer_content(x)
-    assert alone.mean.shape == (4, 3)
+    single = model.infer_content(x)
+    assert single.mean.shape == (4, 3)
     labels = ["b", "a", "b", "a"]
     pooled = model.infer_content(x, labels)
     assert pooled.mean.shape == (2, 3)
     # "a" sorts first: observations 1 and 3, by the product of normals.
-    a = DiagonalGaussian(alone.mean[[1, 3]], alone.log_variance[[1, 3]])
+    a = DiagonalGaussian(single.mean[[1, 3]], single.log_variance[[1, 3]])
     torch.testing.assert_close(1 / pooled.variance[0], (1 / a.variance).sum(0))
     for groups in (Groups.of(labels), np.array(labels)):
         assert torch.equal(model.infer_content(x, groups).mean, pooled.mean)
@@ -255,7 +256,8 @@ def test_a_model_is_rebuilt_from_its_config(network, likelihood):
         style_kl_weight=2.0,
     )
     again = build((3, 5, 4), model.config)
-    assert again.config == model.config and set(again.config) - {"name"} == set(MLVAE.OPTIONS)
+    names = {field.name for field in dataclasses.fields(MLVAE.Options)}
+    assert again.config == model.config and set(again.config) - {"name"} == names
     again.load_state_dict(model.state_dict())
     x = torch.rand(2, 3, 5, 4)
     assert torch.equal(again.reconstruct(x), model.reconstruct(x))
@@ -269,7 +271,7 @@ def test_any_shape_of_observation_is_taken(shape):
     assert model.reconstruct(torch.rand(2, *shape)).shape == (2, *shape)
 
 
-def test_what_a_person_has_at_hand_serves(small_model):
+def test_observations_of_many_types_are_accepted(small_model):
     model, x = small_model().eval(), torch.rand(4, 1, 8, 8)
     expected = model.infer_content(x).mean
     for same in (x.numpy(), x.double(), x[:, 0], x.numpy().astype(">f4"), x.numpy()[::-1][::-1]):
@@ -303,7 +305,7 @@ def test_what_a_person_has_at_hand_serves(small_model):
         (lambda m, x: m.decode(["a"], torch.zeros(2, 2)), r"content must be numbers \(N, 3\) or"),
     ],
 )
-def test_what_does_not_fit_is_refused(small_model, call, message):
+def test_arguments_of_wrong_shape_or_type_are_refused(small_model, call, message):
     with pytest.raises(InputError, match=message):
         call(small_model(), torch.rand(4, 1, 8, 8))
 
@@ -321,13 +323,13 @@ def test_what_does_not_fit_is_refused(small_model, call, message):
         ({"name": "MLVAE", "likelihood": {"name": "Gauss"}}, "did you mean 'Gaussian'"),
     ],
 )
-def test_a_config_of_no_model_is_refused(config, message):
+def test_an_invalid_config_is_refused(config, message):
     with pytest.raises(InputError, match=message):
         build((1, 8, 8), config)
 
 
 @pytest.mark.parametrize("shape", [(), (1, 0, 8), (1, 8.0, 8)])
-def test_a_shape_of_no_observation_is_refused(shape):
+def test_an_invalid_shape_is_refused(shape):
     with pytest.raises(InputError, match="shape must"):
         MLVAE(shape)
 
@@ -342,7 +344,7 @@ def test_a_shape_of_no_observation_is_refused(shape):
         ({"separation": None}, r"separation must be Separation\(...\), not None"),
     ],
 )
-def test_parts_are_no_names_and_no_classes(options, message):
+def test_parts_are_objects_not_names_or_classes(options, message):
     with pytest.raises(InputError, match=message):
         MLVAE((4,), **options)
     for shape in (28, None, "abc", ()):
@@ -362,16 +364,16 @@ def test_latents_of_other_types_are_decoded(small_model):
 
 
 class Doubled(MLVAE):
-    """A class of one's own that is a library's model but for what it decodes."""
+    """A subclass that differs from its parent in `decode`."""
 
     def decode(self, content, style):
         return 2 * super().decode(content, style)
 
 
-def test_a_model_of_a_class_of_ones_own_is_not_taken_for_its_parent(digits, tmp_path):
+def test_a_subclass_is_not_loaded_as_its_parent(digits, tmp_path):
     model = Doubled((1, 8, 8), network=MLP((8,)))
-    mlvae.train(model, digits.test, run=tmp_path, epochs=1, progress=False)
-    with pytest.raises(InputError, match=r"built otherwise .*; build it and pass it: load"):
+    mlvae.train(model, digits.test, run=tmp_path, epochs=1, reports=Reports(progress=False))
+    with pytest.raises(InputError, match=r"Doubled.*load\(run, model=\)"):
         mlvae.load(tmp_path)
     again = mlvae.load(tmp_path, model=Doubled((1, 8, 8), network=MLP((8,))))
     x = digits.test.x[:3]
