@@ -1,4 +1,6 @@
-from dataclasses import dataclass
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 import pytest
@@ -6,9 +8,11 @@ import torch
 
 import mlvae
 from mlvae import Adam, GroupedData, InputError, Reports
+from mlvae.costs import Separation
 from mlvae.data import BATCHINGS, Grouped, GroupWarp, Shuffled
 from mlvae.likelihoods import LIKELIHOODS, DiscretisedLogistic, LearnedGaussian
-from mlvae.models import MLVAE, build
+from mlvae.models import MLVAE, MODELS, build
+from mlvae.models.protocol import config_of, takes_options
 from mlvae.networks import MLP, Conv, ConvMLP
 from mlvae.parts import from_config, plain, to_config
 
@@ -31,12 +35,78 @@ def test_a_part_is_the_same_after_a_round_trip_through_plain_values(part):
     assert from_config(config, (type(part),), "part") == part
 
 
-def test_parts_may_hold_parts():
-    @dataclass(frozen=True)
-    class Outer:
-        inner: MLP
+@dataclass(frozen=True)
+class Nested:
+    """A part with further parts as a field, in tuples and in dictionaries."""
 
-    assert to_config(Outer(MLP()))["inner"]["hidden"] == [500]
+    one: MLP | Conv = MLP()
+    several: tuple[MLP | Conv, ...] = ()
+    named: Mapping[str, MLP] = field(default_factory=dict)
+    optional: tuple[Conv, ...] | None = None
+    deep: Mapping[str, tuple[MLP, ...]] | None = None
+    free: Mapping[str, object] = field(default_factory=dict)
+
+
+NESTED = Nested(
+    one=Conv(widths=(8, 9)),
+    several=(MLP((3,)), Conv(widths=(4, 8)), MLP(())),
+    named={"age": MLP((2,)), "sex": MLP((1, 1))},
+    optional=(Conv(widths=(5,)),),
+    deep={"a": (MLP((7,)), MLP((8,)))},
+    free={"momentum": 0.9, "name": "any"},
+)
+
+
+def test_the_config_of_a_part_has_plain_values_at_any_depth(tmp_path):
+    config = to_config(NESTED)
+    assert config["several"][0] == to_config(MLP((3,)))
+    assert config["named"]["sex"]["hidden"] == [1, 1]
+    assert config["deep"]["a"][1]["name"] == "MLP"
+    assert json.loads(json.dumps(config)) == config
+    torch.save(config, tmp_path / "config.pt")
+    assert torch.load(tmp_path / "config.pt", weights_only=True) == config
+
+
+def test_parts_in_tuples_and_dictionaries_are_rebuilt():
+    assert from_config(to_config(NESTED), (Nested,), "part") == NESTED
+    assert from_config(to_config(Nested()), (Nested,), "part") == Nested()
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("several", [{"name": "MPL"}], "several.*did you mean 'MLP'"),
+        ("several", [{"name": "MLP", "hiden": [3]}], "several.*did you mean 'hidden'"),
+        ("named", {"age": {"hiden": [3]}}, "named.age.*did you mean 'hidden'"),
+    ],
+)
+def test_an_invalid_nested_part_is_refused_by_the_name_of_its_field(field, value, message):
+    with pytest.raises(InputError, match=message):
+        from_config({"name": "Nested", field: value}, (Nested,), "part")
+
+
+@takes_options(Nested)
+class Model(torch.nn.Module):
+    """A model with nested parts among its options."""
+
+    def __init__(self, shape, **options):
+        super().__init__()
+        self.shape, self.options = shape, Nested(**options)
+
+    @property
+    def config(self):
+        return config_of(self, self.options)
+
+
+def test_a_model_with_nested_parts_is_rebuilt_from_its_config(monkeypatch):
+    monkeypatch.setitem(MODELS, "Model", Model)
+    config = json.loads(json.dumps(Model((3,), **vars(NESTED)).config))
+    again = build((3,), config)
+    assert type(again) is Model and again.options == NESTED and again.config == config
+    separation = Separation(swap=0.5, content_critic=2.0, width=7)
+    model = MLVAE((3,), network=MLP((4,)), separation=separation)
+    again = build((3,), json.loads(json.dumps(model.config)))
+    assert again.options == model.options and again.options.separation == separation
 
 
 @pytest.mark.parametrize(
