@@ -363,6 +363,20 @@ def test_latents_of_other_types_are_decoded(small_model):
         assert half.swap(x, x).shape == x.shape
 
 
+@pytest.mark.parametrize("conditional", [False, True])
+@pytest.mark.parametrize("rule", ["product", "mixture"])
+def test_the_style_given_the_posterior_of_a_group_is_refused_with_the_fix(
+    small_model, rule, conditional
+):
+    model = small_model(style_given_content=conditional, accumulation=rule)
+    x, groups = torch.rand(4, 1, 8, 8), Groups.of([1, 0, 1, 1])
+    content = model.infer_content(x, groups)
+    for wrong in (content, content.mean):
+        with pytest.raises(InputError, match=r"content .*4 .*2.* content\[groups.index\]"):
+            model.infer_style(x, wrong)
+    assert model.infer_style(x, content[groups.index]).mean.shape == (4, 2)
+
+
 class Doubled(MLVAE):
     """A subclass that differs from its parent in `decode`."""
 
