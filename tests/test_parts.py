@@ -1,4 +1,5 @@
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -113,9 +114,9 @@ def test_a_model_with_nested_parts_is_rebuilt_from_its_config(monkeypatch):
     ("config", "choices", "message"),
     [
         ({"name": "Bernouli"}, LIKELIHOODS, "did you mean 'Bernoulli'"),
-        ({}, LIKELIHOODS, "part.name must be one of Bernoulli, Gaussian, LearnedGaussian"),
+        ({}, LIKELIHOODS, "part.name .*Bernoulli, Gaussian, LearnedGaussian"),
         ({"name": "Shuffled", "batchsize": 3}, BATCHINGS, "did you mean 'batch_size'"),
-        ({"name": "Shuffled", "batch_size": 0}, BATCHINGS, "at least 1, not 0"),
+        ({"name": "Shuffled", "batch_size": 0}, BATCHINGS, "batch_size .*1.*0"),
     ],
 )
 def test_an_invalid_config_of_a_part_is_refused(config, choices, message):
@@ -153,9 +154,9 @@ def test_plain_values_are_plain_at_any_depth():
 
 @pytest.mark.parametrize("config", [None, "MLP", ["MLP"]])
 def test_a_config_that_is_not_a_dictionary_is_refused(config):
-    with pytest.raises(InputError, match="part must be options by name, its name among them, not"):
+    with pytest.raises(InputError, match=r"part .*name"):
         from_config(config, (MLP,), "part")
-    with pytest.raises(InputError, match="model must be options by name"):
+    with pytest.raises(InputError, match=r"model .*name"):
         build((2,), config)
 
 
@@ -173,7 +174,7 @@ def test_a_config_that_is_not_a_dictionary_is_refused(config):
 @pytest.mark.parametrize("flag", ["no", "maybe", 1, None])
 def test_a_flag_is_true_or_false_and_nothing_else(make, flag):
     make(True)
-    with pytest.raises(InputError, match="must be true or false, not"):
+    with pytest.raises(InputError, match=re.escape(repr(flag))):
         make(flag)
 
 

@@ -235,9 +235,9 @@ def test_group_sizes_on_another_device_are_checked_once_per_epoch_instead_of_per
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"average": "products"}, "did you mean 'product'"),
-        ({"latent_dim": 0}, "latent_dim must be an integer of at least 1"),
-        ({"kl_weight": -1.0}, "kl_weight must be a number of at least 0"),
+        ({"average": "products"}, "average .*'product'"),
+        ({"latent_dim": 0}, r"latent_dim .*1.*0"),
+        ({"kl_weight": -1.0}, r"kl_weight .*0.*-1"),
     ],
 )
 def test_options_out_of_range_are_refused(options, message):

@@ -115,7 +115,7 @@ def test_labels_have_the_same_content_in_data_with_fewer_groups():
 
 
 def test_labels_have_the_same_content_in_data_with_another_order_of_groups():
-    # The data number 2, 10 and 30 as integers, and "10", "2" and "30" as strings.
+    # Strings are sorted as "10", "2", "30" by the data, and in another order by the model.
     model = small(group_names=["30", "2", "10"])
     labels = ["2", "10", "30", "2"]
     texts = data(labels, names=model.group_names)
@@ -132,7 +132,7 @@ def test_the_model_keeps_no_reference_to_the_data_that_it_sees(tmp_path):
     def state(model):
         return {name: id(value) for name, value in vars(model).items()}
 
-    model, before = small(), None
+    model = small()
     before = state(model)
     references = []
     for _ in range(3):
@@ -232,7 +232,7 @@ def test_a_batch_without_labels_is_refused(method):
 
 @pytest.mark.parametrize("names", [None, [], "ann", ["ann", "ann"]])
 def test_group_names_must_be_different_labels(names):
-    with pytest.raises(InputError, match=r"model.group_names must be the different labels"):
+    with pytest.raises(InputError, match=r"model.group_names .*data.group_names"):
         small(group_names=names)
-    with pytest.raises(InputError, match=r"model.group_names must be the different labels"):
+    with pytest.raises(InputError, match=r"model.group_names .*data.group_names"):
         build((1, 8, 8), {"name": "ConditionalVAE"}, group_names=names)

@@ -293,16 +293,16 @@ def test_observations_of_many_types_are_accepted(small_model):
         (lambda m, x: m.infer_style(x[:, :, :4]), r"\(N, 1, 8, 8\), not \(4, 1, 4, 8\)"),
         (lambda m, x: m.infer_style(x.repeat(1, 3, 1, 1)), r"not \(4, 3, 8, 8\)"),
         (lambda m, x: m.infer_style(x[0, 0]), r"not \(8, 8\)"),
-        (lambda m, x: m.infer_style((255 * x).long()), "uint8 images or floats, not torch.int64"),
-        (lambda m, x: m.infer_content((255 * x).numpy().astype(object)), "floats, not object"),
-        (lambda m, x: m.infer_content(255 * x), r"scale \[0, 1\], but these lie in \["),
-        (lambda m, x: m.infer_content(x / 0), "x must be finite, but has NaN or an inf"),
-        (lambda m, x: m.infer_content([[1.0], [2.0, 3.0]]), "not ragged"),
-        (lambda m, x: m.infer_content(x, [0, 1]), "each of the 4 observations, not of 2"),
-        (lambda m, x: m.decode(torch.zeros(4, 2), torch.zeros(4, 2)), r"content must be \(N, 3\)"),
-        (lambda m, x: m.decode(torch.zeros(4, 3), torch.zeros(2)), r"style must be \(N, 2\)"),
-        (lambda m, x: m.decode(torch.zeros(4, 3), torch.zeros(2, 2)), "not 4 and 2"),
-        (lambda m, x: m.decode(["a"], torch.zeros(2, 2)), r"content must be numbers \(N, 3\) or"),
+        (lambda m, x: m.infer_style((255 * x).long()), "torch.int64"),
+        (lambda m, x: m.infer_content((255 * x).numpy().astype(object)), "object"),
+        (lambda m, x: m.infer_content(255 * x), r"\[0, 1\]"),
+        (lambda m, x: m.infer_content(x / 0), "x .*NaN"),
+        (lambda m, x: m.infer_content([[1.0], [2.0, 3.0]]), "ragged"),
+        (lambda m, x: m.infer_content(x, [0, 1]), "4 .*2"),
+        (lambda m, x: m.decode(torch.zeros(4, 2), torch.zeros(4, 2)), r"content .*\(N, 3\)"),
+        (lambda m, x: m.decode(torch.zeros(4, 3), torch.zeros(2)), r"style .*\(N, 2\)"),
+        (lambda m, x: m.decode(torch.zeros(4, 3), torch.zeros(2, 2)), "4 and 2"),
+        (lambda m, x: m.decode(["a"], torch.zeros(2, 2)), r"content .*\(N, 3\)"),
     ],
 )
 def test_arguments_of_wrong_shape_or_type_are_refused(small_model, call, message):
@@ -313,14 +313,14 @@ def test_arguments_of_wrong_shape_or_type_are_refused(small_model, call, message
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        ({"name": "MLVEA"}, "did you mean 'MLVAE'"),
-        ({"name": "MLVAE", "content": 3}, "did you mean 'content_dim'"),
-        ({"name": "MLVAE", "content_dim": 0}, "content_dim must be an integer of at least 1"),
-        ({"name": "MLVAE", "style_dim": 2.5}, "style_dim must be an integer"),
-        ({"name": "MLVAE", "accumulation": "sum"}, "accumulation must be one of product"),
-        ({"name": "MLVAE", "content_draw": "batch"}, "one of observation, group"),
-        ({"name": "MLVAE", "network": {"name": "CNN"}}, "network.name must be one of MLP"),
-        ({"name": "MLVAE", "likelihood": {"name": "Gauss"}}, "did you mean 'Gaussian'"),
+        ({"name": "MLVEA"}, "MLVEA.*'MLVAE'"),
+        ({"name": "MLVAE", "content": 3}, "'content_dim'"),
+        ({"name": "MLVAE", "content_dim": 0}, r"content_dim .*1.*0"),
+        ({"name": "MLVAE", "style_dim": 2.5}, r"style_dim .*2\.5"),
+        ({"name": "MLVAE", "accumulation": "sum"}, r"accumulation .*product.*sum"),
+        ({"name": "MLVAE", "content_draw": "batch"}, r"content_draw .*observation, group.*batch"),
+        ({"name": "MLVAE", "network": {"name": "CNN"}}, r"network.name .*MLP.*CNN"),
+        ({"name": "MLVAE", "likelihood": {"name": "Gauss"}}, r"likelihood.name .*'Gaussian'"),
     ],
 )
 def test_an_invalid_config_is_refused(config, message):
@@ -330,25 +330,25 @@ def test_an_invalid_config_is_refused(config, message):
 
 @pytest.mark.parametrize("shape", [(), (1, 0, 8), (1, 8.0, 8)])
 def test_an_invalid_shape_is_refused(shape):
-    with pytest.raises(InputError, match="shape must"):
+    with pytest.raises(InputError, match="shape"):
         MLVAE(shape)
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"network": "mlp"}, r"network must be MLP\(...\) or .*, not 'mlp'"),
-        ({"network": MLP}, "network must be MLP"),
-        ({"likelihood": "gaussian"}, "likelihood must be Bernoulli"),
-        ({"likelihood": Gaussian}, "likelihood must be Bernoulli"),
-        ({"separation": None}, r"separation must be Separation\(...\), not None"),
+        ({"network": "mlp"}, r"network .*MLP.*'mlp'"),
+        ({"network": MLP}, r"network .*MLP"),
+        ({"likelihood": "gaussian"}, r"likelihood .*Bernoulli.*'gaussian'"),
+        ({"likelihood": Gaussian}, r"likelihood .*Bernoulli"),
+        ({"separation": None}, r"separation .*None"),
     ],
 )
 def test_parts_are_objects_not_names_or_classes(options, message):
     with pytest.raises(InputError, match=message):
         MLVAE((4,), **options)
     for shape in (28, None, "abc", ()):
-        with pytest.raises(InputError, match=r"shape must be that of one observation, as \(1, 28"):
+        with pytest.raises(InputError, match=r"shape .*\(1, 28"):
             MLVAE(shape)
 
 

@@ -48,5 +48,5 @@ def test_a_model_is_rebuilt_from_its_config():
 
 
 def test_options_out_of_range_are_refused():
-    with pytest.raises(InputError, match="latent_dim must be an integer of at least 1"):
+    with pytest.raises(InputError, match=r"latent_dim .*1.*0"):
         VAE((1, 8, 8), latent_dim=0)

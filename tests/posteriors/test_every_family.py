@@ -61,7 +61,7 @@ def one_dimension(case):
     grid = torch.linspace(-40, 40, 200_001, dtype=torch.float64)
     if isinstance(q, GroupMixture):
         parts = torch.stack([q.components[i].log_prob(grid[:, None]) for i in range(len(LABELS))])
-        masks = [group == LABELS for group in range(len(q))]
+        masks = [torch.eq(LABELS, group) for group in range(len(q))]
         rows = [parts[mask].logsumexp(0) - math.log(mask.sum()) for mask in masks]
     else:
         rows = [q[[i]].log_prob(grid[:, None]) for i in range(len(q))]
@@ -295,5 +295,5 @@ def test_a_point_has_no_density():
         lambda: q.log_prob(q.mean),
         lambda: Point.prior(N, D, like=q.mean),
     ):
-        with pytest.raises(InputError, match=r"points?"):
+        with pytest.raises(InputError, match="point"):
             call()
