@@ -114,7 +114,8 @@ class Scheduled:
     def rates(self, step: int, total_steps: int) -> list[float]:
         """Learning rate of each parameter group at step ``step`` (from 0) of ``total_steps``."""
         largest = [self.learning_rate, *self.learning_rates.values()]
-        return [self._rate(rate, step, total_steps) for rate in largest]
+        # torch.load reads no NumPy numbers.
+        return [float(self._rate(rate, step, total_steps)) for rate in largest]
 
     def _rate(self, largest: float, step: int, total_steps: int) -> float:
         if step < self.warmup_steps:
