@@ -101,11 +101,23 @@ def _built(value: Any, annotation: object, what: str) -> Any:
     if isinstance(value, Mapping) and (choices := _parts_of(annotation)):
         return from_config(value, choices, what)
     if isinstance(value, Mapping):
-        return dict(value)
+        items = _items_of(annotation, Mapping)
+        return {key: _built(item, items, f"{what}.{key}") for key, item in value.items()}
     if isinstance(value, list):
-        inner = next(iter(get_args(annotation)), None)
-        return tuple(_built(item, inner, what) for item in value)
+        items = _items_of(annotation, Sequence)
+        return tuple(_built(item, items, what) for item in value)
     return value
+
+
+def _items_of(annotation: object, kind: type) -> object:
+    """The annotation of the items of a ``kind``, Sequence or Mapping; None if there is none."""
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin in (Union, types.UnionType):
+        found = (_items_of(choice, kind) for choice in arguments)
+        return next((items for items in found if items is not None), None)
+    if not (arguments and isinstance(origin, type) and issubclass(origin, kind)):
+        return None
+    return arguments[-1] if kind is Mapping else arguments[0]
 
 
 def _parts_of(annotation: object) -> list[type]:

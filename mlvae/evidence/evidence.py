@@ -90,7 +90,8 @@ class Evidence:
 
     def posterior_of(self, groups: Groups) -> DiagonalGaussian:
         """Return ``accumulate(groups).posterior()``, (G, C), in fewer operations."""
-        if kernel.applies(self.mean, groups):
+        local = type(groups) is Groups  # the sums of a share of a batch may be over ranks
+        if local and kernel.applies(self.mean, groups.num_groups):
             index, num_groups = groups.index, groups.num_groups
             log_variance, mean = kernel.accumulated(
                 -self.log_precision, self.mean, index, num_groups

@@ -23,25 +23,15 @@ import torch
 from torch import Tensor
 from torch.autograd.function import FunctionCtx
 
-from mlvae.groups import Groups
-
 __all__ = ["accumulated", "applies", "worthwhile"]
 
 #: Largest number of comparisons of members with groups, G N C. A segment sum is faster above it.
 MOST_MEMBERSHIP_TESTS = 2**18
 
 
-def applies(mean: Tensor, groups: Groups) -> bool:
-    """Return whether a compiled model uses this kernel for ``mean`` (N, C) of ``groups``.
-
-    It does not replace the sums of :class:`mlvae.groups.shares.Share`, which may be sums over
-    ranks.
-    """
-    return (
-        torch.compiler.is_compiling()
-        and type(groups) is Groups
-        and worthwhile(mean, groups.num_groups)
-    )
+def applies(mean: Tensor, num_groups: int) -> bool:
+    """Return whether a compiled model uses this kernel for ``mean`` (N, C)."""
+    return torch.compiler.is_compiling() and worthwhile(mean, num_groups)
 
 
 def worthwhile(mean: Tensor, num_groups: int) -> bool:

@@ -16,6 +16,9 @@ from mlvae.posteriors.family import Family, Head
 
 __all__ = ["ACTIVATIONS", "ConditionalEncoder", "Decoder", "Encoder", "SeparateEncoders"]
 
+#: Units of the layer that joins features and context.
+JOIN = 256
+
 ACTIVATIONS = {
     "tanh": nn.Tanh,
     "relu": nn.ReLU,

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from mlvae.errors import InputError, check_choice, check_flag, check_integer, check_number
 from mlvae.networks.coders import (
     ACTIVATIONS,
+    JOIN,
     ConditionalEncoder,
     Decoder,
     Encoder,
@@ -28,7 +29,6 @@ from mlvae.posteriors.family import Head
 
 __all__ = ["Conv", "Halving", "Residual"]
 
-JOIN = 256  # units of the layer that joins features and context
 CHANNELS_PER_GROUP = 8  # smallest number of channels that a group norm normalises together
 
 Module = TypeVar("Module", bound=nn.Module)

@@ -13,6 +13,7 @@ from torch import nn
 from mlvae.errors import check_choice, check_flag, check_integer
 from mlvae.networks.coders import (
     ACTIVATIONS,
+    JOIN,
     ConditionalEncoder,
     Decoder,
     Encoder,
@@ -25,7 +26,6 @@ from mlvae.posteriors.family import Head
 __all__ = ["MLP"]
 
 INITS = ("torch", "lecun")
-JOIN = 256  # units of the layer that joins features and context
 
 
 @dataclass(frozen=True)

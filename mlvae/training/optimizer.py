@@ -114,7 +114,8 @@ class Scheduled:
     def rates(self, step: int, total_steps: int) -> list[float]:
         """Learning rate of each parameter group at step ``step`` (from 0) of ``total_steps``."""
         largest = [self.learning_rate, *self.learning_rates.values()]
-        return [self._rate(rate, step, total_steps) for rate in largest]
+        # torch.load reads no NumPy numbers.
+        return [float(self._rate(rate, step, total_steps)) for rate in largest]
 
     def _rate(self, largest: float, step: int, total_steps: int) -> float:
         if step < self.warmup_steps:
@@ -136,19 +137,13 @@ class Adam(Scheduled):
     """Adam (Kingma and Ba 2015) with decoupled weight decay (Loshchilov and Hutter 2019).
 
     Args:
-        learning_rate: largest learning rate; this and the following fields without description
-            are those of :class:`Scheduled`.
-        schedule: "constant", "cosine" or "step".
-        warmup_steps: steps of linear increase.
-        decay_steps: steps between two decays of the schedule "step".
-        decay_factor: factor of each decay.
-        gradient_clip: largest norm of the gradient.
-        learning_rates: learning rates of parameter groups.
         betas: decay of the averages of the gradient and of the squared gradient.
         eps: added to the denominator.
         weight_decay: decoupled, as in AdamW; 0 is plain Adam.
         amsgrad: divide by the largest average so far of the squared gradient (S. Reddi, S. Kale,
             S. Kumar: On the Convergence of Adam and Beyond. ICLR 2018).
+
+    The other arguments are those of :class:`Scheduled`.
 
     Example:
         >>> Adam(schedule="step", decay_steps=10, decay_factor=0.5).rates(25, 100)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import inspect
 import json
 import os
@@ -185,16 +186,12 @@ def held(run: Path, resume: bool) -> Iterator[None]:
 
 def _lock(folder: int, run: Path) -> None:
     try:
-        import fcntl  # not on every system; nor does every file system have locks
-    except ImportError:
-        return
-    try:
         fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
         raise InputError(
             f"{run} is locked by a training that is running; choose another folder"
         ) from error
-    except OSError:
+    except OSError:  # a file system without locks
         return
 
 

@@ -11,9 +11,12 @@ import gc
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 import torch
+
+from mlvae.batch import Batch
+from mlvae.data.batching import Block
 
 __all__ = ["Recorder", "capturing", "nothing_collected"]
 
@@ -21,24 +24,7 @@ WARMUP = 3  # eager runs of a form before its capture: libraries allocate memory
 MOST_FORMS = 8  # largest number of graphs
 
 
-class Input(Protocol):
-    """The input of a graph: :class:`~mlvae.Batch` or :class:`~mlvae.data.batching.Block`."""
-
-    @property
-    def form(self) -> tuple:
-        """Inputs of equal form fit the memory of one another."""
-        ...
-
-    def clone(self) -> Any:
-        """A copy in memory of its own."""
-        ...
-
-    def copy_(self, other: Any) -> None:
-        """Copy the values of an input of equal form into this memory."""
-        ...
-
-
-Recorded = TypeVar("Recorded", bound=Input)
+Recorded = TypeVar("Recorded", Batch, Block)
 
 
 class Recorder:
