@@ -60,7 +60,9 @@ def assert_as_eager(model, forward, all_labels):
 )
 def test_one_compiled_piece_for_all_sizes_equals_the_eager_model(small_model, options):
     model = small_model(**options).train()
-    forward = compiled(model, backend="aot_eager")  # all of the compilation except for machine code
+    forward = compiled(
+        model, backend="aot_eager"
+    )  # all of the compilation except for machine code
     assert_as_eager(model, forward, LABELS)
     assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 1
     assert not torch._dynamo.utils.counters["graph_break"]
@@ -218,16 +220,16 @@ def test_any_number_of_functions_is_compiled():
 
 def test_without_a_compiler_nothing_is_written(monkeypatch, tmp_path, small_model):
     monkeypatch.setenv("CXX", "no-such-compiler")
-    with pytest.raises(mlvae.InputError, match="trainer.speed.compile .*no-such-compiler"):
+    with pytest.raises(mlvae.InputError, match=r"trainer.speed.compile .*no-such-compiler"):
         data, speed = mlvae.data.digits().test, Speed(compile=True)
         mlvae.train(small_model(), data, run=tmp_path / "run", speed=speed)
     assert not any(tmp_path.iterdir())
 
 
 def test_compilation_with_several_ranks_and_other_values_are_refused():
-    with pytest.raises(mlvae.InputError, match="trainer.speed.compile .*2 ranks"):
+    with pytest.raises(mlvae.InputError, match=r"trainer.speed.compile .*2 ranks"):
         check_compile(True, Ranks(count=2))
-    with pytest.raises(mlvae.InputError, match="trainer.speed.compile .*'yes'"):
+    with pytest.raises(mlvae.InputError, match=r"trainer.speed.compile .*'yes'"):
         Speed(compile="yes")
     check_compile(False, Ranks(count=2))
 
@@ -238,5 +240,5 @@ def test_a_model_that_cannot_be_compiled_in_one_piece_is_an_error():
             return batch.x.sum() if batch.x.sum().item() > 0 else batch.x.mean()
 
     batch = Batch(torch.rand(2, 1, 2, 2), Groups.of([0, 1]))
-    with pytest.raises(mlvae.InputError, match="Looks .*trainer.speed.compile"):
+    with pytest.raises(mlvae.InputError, match=r"Looks .*trainer.speed.compile"):
         compiled(Looks(), backend="eager")(batch)

@@ -514,24 +514,24 @@ def test_a_run_of_another_model_seed_or_data_is_not_resumed(small_model, digits,
         assert options["batching"].num_batches(data) == 15  # or the error would name it
         with pytest.raises(InputError, match=option):
             mlvae.train(small_model(), data, run=tmp_path, resume=True, **options)
-    with pytest.raises(InputError, match="seed 0 and 15 .*seed 1 and 15"):
+    with pytest.raises(InputError, match=r"seed 0 and 15 .*seed 1 and 15"):
         fit(small_model(), digits, tmp_path, resume=True, seed=1)
-    with pytest.raises(InputError, match="seed 0 and 15 .*seed 0 and 8"):
+    with pytest.raises(InputError, match=r"seed 0 and 15 .*seed 0 and 8"):
         fit(small_model(), digits, tmp_path, resume=True, batching=Shuffled(200))
     assert (tmp_path / "checkpoint.pt").read_bytes() == before
 
 
 def test_a_run_cannot_be_resumed_with_fewer_epochs_than_it_has(small_model, digits, tmp_path):
     fit(small_model(), digits, tmp_path, epochs=2)
-    with pytest.raises(InputError, match="2 epochs, .*1; .*trainer.epochs"):
+    with pytest.raises(InputError, match=r"2 epochs, .*1; .*trainer.epochs"):
         fit(small_model(), digits, tmp_path, resume=True, epochs=1)
 
 
 def test_the_folder_of_a_run_must_have_a_name(small_model, digits, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(InputError, match="^run .*None"):
+    with pytest.raises(InputError, match=r"^run .*None"):
         fit(small_model(), digits, None, resume=True)
-    with pytest.raises(InputError, match="^run .*empty"):
+    with pytest.raises(InputError, match=r"^run .*empty"):
         fit(small_model(), digits, " ")
     assert not list(tmp_path.iterdir())
 

@@ -1,4 +1,4 @@
-"""Blocks of training steps: a CPU runs them eagerly, by the code that a CUDA graph is made of."""
+"""Blocks of training steps: a CPU runs them eagerly, with the code that a CUDA graph records."""
 
 import gc
 import json
@@ -7,49 +7,61 @@ import math
 import os
 import signal
 import weakref
+from dataclasses import replace
 
 import pytest
 import torch
-from mlvae.training.graphs import nothing_collected
+from torch import nn
+from torch.nn import functional
 
 import mlvae
-from mlvae import Adam, Diverged, InputError
+from mlvae import Adam, Diverged, InputError, Reports, Speed, Warmup
 from mlvae.data import Grouped, GroupWarp, Shuffled, StoredImages
+from mlvae.data.batching import Block
 from mlvae.observations import as_floats
-from mlvae.training import blocks
 from mlvae.training.checkpoint import read_checkpoint
+from mlvae.training.speed.capture import Recorder, nothing_collected
+from mlvae.training.speed.stepper import Stepper
 
 RECIPE = {
     "batching": Shuffled(100),  # 15 batches an epoch, the last of them smaller
     "optimizer": Adam(schedule="cosine", warmup_steps=7, gradient_clip=10.0),
-    "kl_warmup_steps": 20,
-    "content_first_steps": 33,
+    "warmup": Warmup(kl_steps=20, content_first_steps=33),
     "epochs": 3,
 }
 
 
 @pytest.fixture
-def runs(monkeypatch):
-    """The first step and the length of every block that was run."""
-    found, run = [], blocks.Blocks.__call__
+def blocks(monkeypatch):
+    """The first step and the length of every call of several steps."""
+    found, call = [], Stepper.__call__
 
-    def call(self, plan, batch, step):
-        done = run(self, plan, batch, step)
-        if done:
-            found.append((step, self.length))
-        return done
+    def recorded(self, plan, position, number, *, most):
+        steps = call(self, plan, position, number, most=most)
+        if steps > 1:
+            found.append((number, steps))
+        return steps
 
-    monkeypatch.setattr(blocks.Blocks, "__call__", call)
+    monkeypatch.setattr(Stepper, "__call__", recorded)
     return found
 
 
-def fit(model, digits, run, **options):
-    options = {"batching": Shuffled(100), "progress": False, "device": "cpu"} | options
-    return mlvae.train(model, digits.train, validation=digits.validation, run=run, **options)
+def fit(model, digits, run, *, steps_per_graph=1, precision="float32", log_every=None, **options):
+    return mlvae.train(
+        model,
+        digits.train,
+        validation=digits.validation,
+        run=run,
+        speed=Speed(precision, steps_per_graph=steps_per_graph),
+        reports=Reports(log_every=log_every, progress=False),
+        device="cpu",
+        config={"seed": 0},  # the default has the length of blocks
+        **{"batching": Shuffled(100), **options},
+    )
 
 
 def lines(run):
-    """What was reported, without the one thing that two runs need not share."""
+    """The reports of a run without the speed."""
     found = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     return [{k: v for k, v in line.items() if k != "steps_per_second"} for line in found]
 
@@ -64,7 +76,7 @@ def same(a, b):
 
 
 def assert_equal_runs(one, other):
-    """Equal to the last bit: all that is saved, and all that was reported."""
+    """Checkpoints and reports are equal to the last bit."""
     for name in ("checkpoint.pt", "best.pt"):
         assert same(*(read_checkpoint(run / name) for run in (one, other)))
     assert lines(one) == lines(other)
@@ -79,33 +91,33 @@ def assert_equal_runs(one, other):
         {},
         {"batching": Grouped(groups=4, members=16)},
         {"log_every": 7},
-        {"precision": "bfloat16", "content_first_steps": 0, "optimizer": Adam()},
+        {"precision": "bfloat16", "warmup": Warmup(kl_steps=20), "optimizer": Adam()},
     ],
 )
 def test_blocks_of_steps_are_the_single_steps_bit_for_bit(
-    small_model, digits, tmp_path, runs, options
+    small_model, digits, tmp_path, blocks, options
 ):
     options = RECIPE | options
     fit(small_model(), digits, tmp_path / "single", **options)
-    assert not runs
+    assert not blocks
     fit(small_model(), digits, tmp_path / "blocks", steps_per_graph=5, **options)
     assert_equal_runs(tmp_path / "single", tmp_path / "blocks")
-    assert runs
+    assert blocks
 
 
-def test_uint8_images_are_gathered_as_a_plan_does(digits):
+def test_a_block_gathers_uint8_images_as_a_plan_does(digits):
     data = mlvae.GroupedData((digits.train.x * 255).to(torch.uint8), digits.train.groups.index)
     plan = Shuffled(100).plan(data, torch.Generator().manual_seed(0))
     block = plan.block(2, 3)
     for i in range(3):
-        mine, single = block.batch(i, data), plan.kept(2 + i)
-        assert mine.x.dtype == torch.uint8 and torch.equal(mine.x, single.x)
-        assert torch.equal(as_floats(mine.x), plan[2 + i].x)
-        assert torch.equal(mine.groups.index, single.groups.index)
-        assert torch.equal(mine.groups.sizes, single.groups.sizes)
+        gathered, single = block.batch(i, data), plan.kept(2 + i)
+        assert gathered.x.dtype == torch.uint8 and torch.equal(gathered.x, single.x)
+        assert torch.equal(as_floats(gathered.x), plan[2 + i].x)
+        assert torch.equal(gathered.groups.index, single.groups.index)
+        assert torch.equal(gathered.groups.sizes, single.groups.sizes)
 
 
-def test_garbage_is_collected_before_a_capture_and_not_within_it():
+def test_garbage_is_collected_before_a_capture_and_not_during_it():
     class Cycle:
         def __init__(self):
             self.itself = self
@@ -121,54 +133,120 @@ def test_garbage_is_collected_before_a_capture_and_not_within_it():
     assert gc.isenabled()
 
 
+class Replayed:
+    """A CUDA graph on a CPU: a replay does the same operations on the same tensors again."""
+
+    def __init__(self, run, static):
+        self.run, self.static = run, static
+
+    def replay(self):
+        self.run(self.static)
+
+
+@pytest.fixture
+def captured(monkeypatch):
+    """Recorders that capture on a CPU: length and number of runs of each captured input."""
+    found, init = [], Recorder.__init__
+
+    def enabled(self, *, enabled):
+        init(self, enabled=True)
+
+    def capture(self, form, inputs, run, generators):
+        static = inputs.clone()
+        for values in vars(static).values():
+            values.zero_()  # a replay must not depend on the values of the capture
+        self.graphs[form] = Replayed(run, static), static
+        found.append((len(inputs), self.seen[form]))
+
+    monkeypatch.setattr(Recorder, "__init__", enabled)
+    monkeypatch.setattr(Recorder, "_capture", capture)
+    return found
+
+
 def test_what_a_graph_reads_is_there_before_each_replay(
-    small_model, digits, tmp_path, runs, monkeypatch
+    small_model, digits, tmp_path, captured, blocks
 ):
-    class Replayed:
-        """To a block it is what a CUDA graph is: it does the same again, on the same tensors."""
-
-        def __init__(self, replay):
-            self.replay = replay
-
-    def capture(self, form, block):
-        static = blocks.Block(*(torch.zeros_like(tensor) for tensor in block))
-        self.graphs[form] = Replayed(lambda: self._run(static)), static
-        return True
-
-    fit(small_model(), digits, tmp_path / "single", **RECIPE)
-    init = blocks.Blocks.__init__
-
-    def captured(self, *args, **options):
-        init(self, *args, **options)
-        self.captured = True
-
-    monkeypatch.setattr(blocks.Blocks, "__init__", captured)
-    monkeypatch.setattr(blocks.Blocks, "_capture", capture)
     fit(small_model(), digits, tmp_path / "blocks", steps_per_graph=4, **RECIPE)
-    assert_equal_runs(tmp_path / "single", tmp_path / "blocks")
-    # Three single steps first; from the fourth on, a form is captured.
-    assert runs[:4] == [(3, 4), (7, 4), (15, 4), (19, 4)]
+    # An epoch has blocks at 0, 4 and 8, and steps at 12, 13 and 14, the last one smaller.
+    assert blocks == [(15 * epoch + i, 4) for epoch in range(3) for i in (0, 4, 8)]
+    # Three runs of a form are eager; from the fourth on, it is captured.
+    assert captured == [(4, 4), (1, 4)]
+
+
+def test_replayed_steps_are_the_eager_ones_bit_for_bit(
+    small_model, digits, tmp_path, monkeypatch, request
+):
+    fit(small_model(), digits, tmp_path / "eager", **RECIPE)
+    assert request.getfixturevalue("captured") == []
+    for steps in (1, 4):
+        fit(small_model(), digits, tmp_path / str(steps), steps_per_graph=steps, **RECIPE)
+        assert_equal_runs(tmp_path / "eager", tmp_path / str(steps))
+    assert len(request.getfixturevalue("captured")) >= 3
+
+
+class Steps:
+    """Calls of a recorder: inputs of two forms, of which one cannot be captured."""
+
+    def __init__(self):
+        self.recorder, self.sums = Recorder(enabled=True), []
+
+    def __call__(self, n):
+        block = Block(*(torch.full((n, 2), i) for i in range(5)))
+        self.recorder(block, lambda block: self.sums.append(int(block.sizes.sum())), [])
+
+
+def test_a_failed_capture_is_logged_once_and_everything_runs_eagerly(monkeypatch, caplog):
+    def fails(*arguments, **options):
+        raise RuntimeError("not permitted\nwhen the stream is capturing")
+
+    monkeypatch.setattr("mlvae.training.speed.capture.capturing", fails)
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", lambda: None)
+    steps = Steps()
+    for number in range(12):
+        steps(1 + number % 2)
+    assert steps.sums == [2 * 2, 4 * 2] * 6 and not steps.recorder.enabled
+    (message,) = [record.getMessage() for record in caplog.records if record.name == "mlvae"]
+    assert "(not permitted)" in message
+
+
+def test_graphs_are_recorded_for_a_limited_number_of_forms(captured):
+    steps = Steps()
+    for n in range(1, 12):
+        for _ in range(5):
+            steps(n)
+    assert captured == [(n, 4) for n in range(1, 9)]
+    assert len(steps.sums) == 11 * 5
 
 
 # Behaviour
 
 
 def test_a_block_ends_before_a_report_and_has_batches_of_one_form(
-    small_model, digits, tmp_path, runs
+    small_model, digits, tmp_path, blocks
 ):
     # Every batch has all ten digits, so the form is the number of observations.
     fit(small_model(), digits, tmp_path / "a", epochs=2, steps_per_graph=4)
-    assert runs == [(0, 4), (4, 4), (8, 4), (15, 4), (19, 4), (23, 4)]
-    runs.clear()
+    assert blocks == [(0, 4), (4, 4), (8, 4), (15, 4), (19, 4), (23, 4)]
+    blocks.clear()
     fit(small_model(), digits, tmp_path / "b", epochs=1, steps_per_graph=4, log_every=6)
-    assert runs == [(0, 4), (6, 4)]
+    assert blocks == [(0, 4), (6, 4)]
 
 
-def test_stopped_and_resumed_in_the_middle_of_a_block_is_the_same(
-    small_model, digits, tmp_path, runs
+def test_the_last_report_of_an_epoch_counts_single_steps_too(
+    small_model, digits, tmp_path, blocks
+):
+    fit(small_model(), digits, tmp_path, epochs=2, steps_per_graph=4, log_every=4)
+    steps = [line["step"] for line in lines(tmp_path) if line["split"] == "train"]
+    assert steps == [*range(4, 30, 4), 30]
+    # Steps 12 to 14 end an epoch; 15 is the last one before the report at 16.
+    assert blocks == [(0, 4), (4, 4), (8, 4), (16, 4), (20, 4), (24, 4)]
+
+
+def test_a_run_stopped_and_resumed_inside_a_block_is_the_same(
+    small_model, digits, tmp_path, blocks
 ):
     fit(small_model(), digits, tmp_path / "whole", steps_per_graph=5, **RECIPE)
-    assert (20, 5) in runs
+    assert (20, 5) in blocks
     # Single steps of a run that a signal ends after step 22, then blocks from there on.
     model, run, calls = small_model(), tmp_path / "stopped", []
 
@@ -180,9 +258,9 @@ def test_stopped_and_resumed_in_the_middle_of_a_block_is_the_same(
     model.register_forward_hook(interrupt)
     assert not fit(model, digits, run, **RECIPE).finished
     assert read_checkpoint(run / "checkpoint.pt")["step"] == 22
-    runs.clear()
+    blocks.clear()
     fit(small_model(), digits, run, resume=True, steps_per_graph=5, **RECIPE)
-    assert runs[0] == (22, 5)
+    assert blocks[0] == (22, 5)
     assert_equal_runs(tmp_path / "whole", run)
 
 
@@ -200,7 +278,7 @@ def test_a_signal_inside_a_block_ends_the_training_after_it(small_model, digits,
 
 
 def test_a_step_inside_a_block_that_is_not_finite_is_found_by_its_number(
-    small_model, digits, tmp_path, runs
+    small_model, digits, tmp_path, blocks
 ):
     def poisoned(steps_per_graph):
         model, calls = small_model(), []
@@ -208,7 +286,7 @@ def test_a_step_inside_a_block_that_is_not_finite_is_found_by_its_number(
         def poison(model, inputs, output):
             calls.append(model.training)
             if sum(calls) == 18:
-                output.terms["style_kl"].data[0] = math.inf
+                output.per_observation["style_kl"].data[0] = math.inf
 
         model.register_forward_hook(poison)
         run = tmp_path / str(steps_per_graph)
@@ -217,29 +295,82 @@ def test_a_step_inside_a_block_that_is_not_finite_is_found_by_its_number(
         return run
 
     single, block = poisoned(1), poisoned(5)
-    assert (15, 5) in runs
+    assert (15, 5) in blocks
     assert_equal_runs(single, block)
-    # The state is a good one: it goes on as if nothing had been.
+    # The saved state is good: the resumed runs are those of one without the failure.
     for run in (single, block):
         fit(small_model(), digits, run, resume=True, steps_per_graph=5, **RECIPE)
     assert_equal_runs(single, block)
 
 
 def test_the_reported_learning_rate_is_that_of_the_last_step_of_a_block(
-    small_model, digits, tmp_path, runs
+    small_model, digits, tmp_path, blocks
 ):
     fit(small_model(), digits, tmp_path, steps_per_graph=4, log_every=5, **RECIPE)
     rates = [line["learning_rate"] for line in lines(tmp_path) if line["split"] == "train"]
     steps = [line["step"] for line in lines(tmp_path) if line["split"] == "train"]
-    assert rates == [RECIPE["optimizer"].rate(step - 1, 45) for step in steps]
+    assert rates == [RECIPE["optimizer"].rates(step - 1, 45)[0] for step in steps]
 
 
 class Dropping(mlvae.models.MLVAE):
-    """A model with a layer that may leave features out."""
+    """A model that draws from PyTorch's default generator in training."""
 
-    def __init__(self, p):
+    def __init__(self, kind, p=0.5):
+        torch.manual_seed(0)
         super().__init__((1, 8, 8), content_dim=3, style_dim=2)
-        self.encoder.trunk.append(torch.nn.Dropout(p))
+        self.kind, self.p = kind, p
+        self.attention = nn.MultiheadAttention(4, 2, dropout=p, batch_first=True)
+        self.lstm = nn.LSTM(4, 4, num_layers=2, dropout=p, batch_first=True)
+        self.layer = nn.Dropout(p)
+
+    def dropped(self, x):
+        """The images (N, 1, 8, 8) with some features left out."""
+        if not self.training:
+            return x
+        rows = x.flatten(1).unflatten(1, (16, 4))
+        if self.kind == "attention":
+            rows = rows + 0.1 * self.attention(rows, rows, rows)[0]
+        elif self.kind == "lstm":
+            rows = rows + 0.1 * self.lstm(rows)[0]
+        elif self.kind == "function":
+            rows = functional.dropout(rows, self.p)
+        elif self.kind == "rrelu":
+            rows = functional.rrelu(rows - 0.5, training=True)
+        else:
+            rows = self.layer(rows)
+        return rows.flatten(1).view_as(x).clamp(0, 1)
+
+    def forward(self, batch, *, generator=None):
+        return super().forward(replace(batch, x=self.dropped(batch.x)), generator=generator)
+
+
+@pytest.mark.filterwarnings("ignore:.*Some features .* are not.*")
+@pytest.mark.parametrize("kind", ["layer", "function", "attention", "lstm", "rrelu"])
+def test_blocks_with_dropout_of_any_kind_are_the_single_steps_bit_for_bit(
+    digits, tmp_path, blocks, kind
+):
+    for steps in (1, 5):
+        fit(Dropping(kind), digits, tmp_path / str(steps), steps_per_graph=steps, epochs=1)
+    assert_equal_runs(tmp_path / "1", tmp_path / "5")
+    assert blocks == [(0, 5), (5, 5)]
+
+
+def test_dropout_in_a_step_is_seeded_by_the_number_of_the_step(digits, tmp_path):
+    # Resumed in the middle of a block, the numbers are those of the uninterrupted run.
+    fit(Dropping("function"), digits, tmp_path / "whole", steps_per_graph=5, epochs=2)
+    model, calls = Dropping("function"), []
+
+    def interrupt(model, inputs, output):
+        calls.append(model.training)
+        if model.training and sum(calls) == 3:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    model.register_forward_hook(interrupt)
+    fit(model, digits, tmp_path / "parts", epochs=2)
+    assert read_checkpoint(tmp_path / "parts" / "checkpoint.pt")["step"] == 3
+    run = tmp_path / "parts"
+    fit(Dropping("function"), digits, run, steps_per_graph=5, epochs=2, resume=True)
+    assert_equal_runs(tmp_path / "whole", run)
 
 
 def stored(digits, folder):
@@ -252,39 +383,37 @@ def stored(digits, folder):
 @pytest.mark.parametrize(
     ("case", "why"),
     [
-        ("augmentation", "batches are augmented"),
-        ("dropout", "the model has dropout"),
-        ("disk", "observations are read from the disk"),
-        ("report", "an epoch, or what is between reports, has only 4"),
+        ("augmentation", "augmented"),
+        ("disk", "disk"),
+        ("report", "only 4"),
+        ("dropout", None),
         ("none", None),
     ],
 )
-def test_where_blocks_cannot_be_one_line_says_why(digits, tmp_path, runs, caplog, case, why):
+def test_one_line_of_the_log_says_why_blocks_are_not_possible(
+    digits, tmp_path, blocks, caplog, case, why
+):
     caplog.set_level(logging.INFO, "mlvae")
-    warp = GroupWarp() if case == "augmentation" else None
-    data = stored(digits, tmp_path) if case == "disk" else digits.train
     mlvae.train(
-        Dropping(0.5 if case == "dropout" else 0.0),
-        data,
+        Dropping("layer", 0.5 if case == "dropout" else 0.0),
+        stored(digits, tmp_path) if case == "disk" else digits.train,
         run=tmp_path / "run",
         batching=Shuffled(100),
-        augmentation=warp,
+        augmentation=GroupWarp() if case == "augmentation" else None,
         epochs=1,
-        log_every=4 if case == "report" else None,
-        steps_per_graph=5,
-        progress=False,
+        speed=Speed(steps_per_graph=5),
+        reports=Reports(log_every=4 if case == "report" else None, progress=False),
         device="cpu",
     )
-    said = [r.getMessage() for r in caplog.records if "in a graph" in r.getMessage()]
-    expected = [f"training steps run one by one, not 5 in a graph: {why}"] if why else []
-    assert said == expected and bool(runs) == (why is None)
+    logged = [r.getMessage() for r in caplog.records if "not 5 at once" in r.getMessage()]
+    assert len(logged) == (why is not None) and all(why in message for message in logged)
+    assert bool(blocks) == (why is None)
 
 
 # Bad input
 
 
 @pytest.mark.parametrize("steps", [0, 2.5, True, None])
-def test_steps_a_graph_are_an_integer_of_at_least_one(small_model, digits, tmp_path, steps):
-    with pytest.raises(InputError, match=r"trainer\.steps_per_graph must be an integer"):
-        fit(small_model(), digits, tmp_path / "run", steps_per_graph=steps)
-    assert not (tmp_path / "run").exists()
+def test_steps_per_graph_is_an_integer_of_at_least_one(steps):
+    with pytest.raises(InputError, match=r"trainer\.speed\.steps_per_graph"):
+        Speed(steps_per_graph=steps)
