@@ -12,11 +12,11 @@ ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 
 
-def test_the_citation_has_the_version_and_the_address_of_the_package():
+def test_the_citation_has_the_version_the_license_and_the_address_of_the_package():
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
     assert str(citation["version"]) == __version__
     assert citation["license"] == PROJECT["project"]["license"]
-    assert citation["repository-code"] == PROJECT["project"]["urls"]["Source"]
+    assert citation.get("repository-code") == PROJECT["project"]["urls"].get("Source")
 
 
 def test_the_oldest_supported_python_is_the_one_that_the_tools_check():

@@ -17,7 +17,7 @@ def test_the_bound_of_every_split_is_that_of_training(digits_subject, digits):
     assert answer.metrics["bound"]["test"] == expected
 
 
-def test_more_draws_tighten_the_bound_and_a_vae_is_beside_it(digits_subject, digits):
+def test_more_draws_tighten_the_bound_of_the_model_and_of_the_vae(digits_subject, digits):
     vae = VAE((1, 8, 8), latent_dim=5, network=MLP(hidden=(16,))).eval()
     subject = Subject(digits_subject.model, digits, vae=vae)
     records = Likelihood(**QUICK).ask(subject).metrics["importance_weighted"]

@@ -127,7 +127,8 @@ class Fidelity:
 def _swap(model: Model, data: GroupedData, pair: Tensor) -> Tensor:
     """The contents of observations ``pair[0]`` decoded with the styles of ``pair[1]``."""
     codes, other = (model.codes(data.singles(rows)) for rows in pair)
-    return model.decode(**{**codes, "style": other["style"]})
+    codes = {**codes, "style": other["style"]}
+    return model.decode(**{name: q.mean for name, q in codes.items()})
 
 
 def _percent(value: Estimate) -> str:
