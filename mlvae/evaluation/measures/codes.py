@@ -32,6 +32,7 @@ __all__ = [
     "pixels",
     "principal_components",
     "representations",
+    "shuffled",
 ]
 
 #: From a batch of N observations, each a group of one, to one posterior for each, (N, D).
@@ -124,14 +125,18 @@ def disjoint_sets(groups: Groups, k: int, *, generator: torch.Generator | None =
             f"k={k} must not exceed the size of the largest group, which has "
             f"{int(groups.sizes.max())} members"
         )
+    order, rank = shuffled(groups, generator)
+    # Whole sets only, so that no row has members of two groups.
+    return order[rank < (groups.sizes // k * k)[groups.index[order]]].view(-1, k)
+
+
+def shuffled(groups: Groups, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
+    """Observations in random order within their groups, group by group, and the rank in each."""
     device = groups.index.device
     order = torch.randperm(groups.num_observations, generator=generator, device=device)
     order = order[groups.index[order].argsort(stable=True)]
-    group = groups.index[order]
     first = groups.sizes.cumsum(0) - groups.sizes
-    rank = torch.arange(len(order), device=device) - first[group]
-    # Whole sets only, so that no row has members of two groups.
-    return order[rank < (groups.sizes // k * k)[group]].view(-1, k)
+    return order, torch.arange(len(order), device=device) - first[groups.index[order]]
 
 
 def cut_sets(
