@@ -11,6 +11,7 @@ from omegaconf import OmegaConf
 
 from mlvae import Adam
 from mlvae.data import BATCHINGS, Shuffled, mnist
+from mlvae.evaluation import QUESTIONS
 from mlvae.likelihoods import DiscretisedLogistic, LearnedGaussian
 from mlvae.models import MLVAE, build
 from mlvae.networks import MLP, Conv
@@ -119,6 +120,13 @@ def test_the_data_root_is_mlvae_data_unless_it_is_given(monkeypatch):
     monkeypatch.setenv("MLVAE_DATA", "elsewhere")
     assert composed("dataset=mnist")["dataset"]["root"] == "elsewhere"
     assert composed("dataset=mnist", "dataset.root=here")["dataset"]["root"] == "here"
+
+
+@pytest.mark.parametrize("question", QUESTIONS, ids=lambda question: question.__name__)
+def test_the_config_of_a_question_has_its_title_and_its_defaults(question):
+    path = CONFIGS / "evaluation" / f"{question.__name__.lower()}.yaml"
+    assert path.read_text().splitlines()[1] == f"# {question.title}"
+    assert yaml.safe_load(path.read_text()) == to_config(question())
 
 
 def test_every_config_is_plain_yaml_without_tabs():

@@ -1,9 +1,11 @@
 import pytest
+import torch
 
-from mlvae import InputError
-from mlvae.data import Shuffled
+from mlvae import GroupedData, InputError
+from mlvae.data import Shuffled, Splits
 from mlvae.evaluation import Likelihood, Subject
-from mlvae.models import VAE
+from mlvae.likelihoods import Gaussian
+from mlvae.models import MLVAE, VAE
 from mlvae.networks import MLP
 from mlvae.training import evaluate_bound
 
@@ -34,6 +36,13 @@ def test_more_draws_tighten_the_bound_of_the_model_and_of_the_vae(digits_subject
 def test_sizes_that_no_group_has_are_left_out(digits_subject):
     records = Likelihood(**QUICK | {"sizes": (4, 100)}).ask(digits_subject).metrics
     assert {r["group_size"] for r in records["importance_weighted"]} == {4}
+
+
+def test_observations_of_the_shape_of_images_may_have_any_values():
+    data = GroupedData(5 * torch.randn(12, 1, 8, 8), [0, 1, 2] * 4, kind="array")
+    model = MLVAE((1, 8, 8), network=MLP((4,)), likelihood=Gaussian()).eval()
+    records = Likelihood(**QUICK).ask(Subject(model, Splits(data, test=data))).metrics
+    assert {r["group_size"] for r in records["importance_weighted"]} == {1, 4}
 
 
 def test_options_out_of_range_are_refused():
