@@ -38,8 +38,8 @@ def test_sizes_that_no_group_has_are_left_out(digits_subject):
     assert {r["group_size"] for r in records["importance_weighted"]} == {4}
 
 
-def test_observations_of_the_shape_of_images_may_have_any_values():
-    data = GroupedData(5 * torch.randn(12, 1, 8, 8), [0, 1, 2] * 4, kind="array")
+def test_arrays_of_the_shape_of_images_may_leave_the_scale_of_images():
+    data = GroupedData(2 * torch.rand(12, 1, 8, 8) - 0.5, [0, 1, 2] * 4, kind="array")
     model = MLVAE((1, 8, 8), network=MLP((4,)), likelihood=Gaussian()).eval()
     records = Likelihood(**QUICK).ask(Subject(model, Splits(data, test=data))).metrics
     assert {r["group_size"] for r in records["importance_weighted"]} == {1, 4}
