@@ -76,6 +76,13 @@ def test_samples_have_less_information_than_means(small_model, digits):
     assert scores[True].conditional_entropy > scores[False].conditional_entropy + 0.1
 
 
+def test_sets_of_a_mixture_are_sampled(small_model, digits):
+    content = representations(small_model(accumulation="mixture"), digits.train)["content"]
+    options = {"k_train": 2, "k_test": 2, "kind": "logistic", "accumulation": "mixture"}
+    score = probe_sets(content, digits.train, digits.test, **options)
+    assert 0.15 < score.accuracy < 1
+
+
 def test_the_seed_determines_the_score(digits):
     scores = [
         probe_sets(pixels, digits.test, digits.validation, k_test=2, kind="mlp", seed=seed)

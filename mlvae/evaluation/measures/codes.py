@@ -20,7 +20,7 @@ from mlvae.errors import InputError, check_integer
 from mlvae.evidence.rules import ACCUMULATIONS, product
 from mlvae.groups import Groups
 from mlvae.models.protocol import Model, has_codes, traits
-from mlvae.posteriors import Family, GroupFamily, Point
+from mlvae.posteriors import DiagonalGaussian, Family, GroupFamily, Point
 
 __all__ = [
     "Representation",
@@ -93,15 +93,16 @@ def principal_components(data: GroupedData, dim: int, *, most: int = 20_000) -> 
 
 
 @torch.no_grad()
-def encode(representation: Representation, data: GroupedData, *, chunk: int = 4096) -> Family:
+def encode(
+    representation: Representation, data: GroupedData, *, chunk: int = 4096
+) -> DiagonalGaussian:
     """The posterior of every observation of ``data`` by itself, shape (N, D).
 
-    Points become Gaussians of equal variances, so that every measure can pool them.
+    Other families become Gaussians with their moments, so that every measure can pool them.
     """
     rows = torch.arange(len(data), device=data.device)
     parts = [representation(data.singles(part)) for part in rows.split(chunk)]
-    posterior = type(parts[0]).cat(parts)
-    return posterior if posterior.random else posterior.moments()
+    return type(parts[0]).cat(parts).moments()
 
 
 def disjoint_sets(groups: Groups, k: int, *, generator: torch.Generator | None = None) -> Tensor:
@@ -184,7 +185,7 @@ def common_labels(train: GroupedData, test: GroupedData) -> tuple[Tensor, Tensor
 
 
 def accumulate_sets(
-    posterior: Family, sets: Tensor, *, accumulation: str | None = None
+    posterior: DiagonalGaussian, sets: Tensor, *, accumulation: str | None = None
 ) -> GroupFamily:
     """The accumulated posterior of each set.
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import ClassVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from mlvae.data import GroupedData
@@ -26,7 +26,7 @@ from mlvae.evaluation.options import check_question
 from mlvae.evaluation.subject import Subject
 from mlvae.grids import separates
 from mlvae.models import Model
-from mlvae.networks import MLP, Conv, Encoder
+from mlvae.networks import MLP, Conv
 from mlvae.training.checkpoint import read_checkpoint, write_checkpoint
 
 __all__ = ["Fidelity"]
@@ -135,7 +135,7 @@ def _percent(value: Estimate) -> str:
     return value.text(1, scale=100)
 
 
-def _classifier(train: GroupedData, epochs: int, seed: int, keep: str | None) -> Encoder:
+def _classifier(train: GroupedData, epochs: int, seed: int, keep: str | None) -> nn.Module:
     """A network trained on real observations; its outputs are the logits of groups."""
     kept = None if keep is None else Path(keep).expanduser() / _name(train, epochs, seed)
     with torch.random.fork_rng([train.device] if train.device.type == "cuda" else []):
@@ -160,7 +160,7 @@ def _name(train: GroupedData, epochs: int, seed: int) -> str:
     return f"{digest.hexdigest()}.pt"
 
 
-def _keep(classifier: Encoder, path: Path) -> None:
+def _keep(classifier: nn.Module, path: Path) -> None:
     """Write a classifier to ``path``, which another process may write too."""
     path.parent.mkdir(parents=True, exist_ok=True)
     own = path.with_stem(f"{path.stem}-{os.getpid()}")
@@ -168,14 +168,14 @@ def _keep(classifier: Encoder, path: Path) -> None:
     own.replace(path)
 
 
-def _untrained(train: GroupedData) -> Encoder:
+def _untrained(train: GroupedData) -> nn.Module:
     images = len(train.shape) == 3
     network = Conv((32, 64), blocks=0, dropout=0.3) if images else MLP((256, 256), "relu")
     return network.encoder(train.shape, (len(train.group_names),)).to(train.device)
 
 
 def _train(
-    classifier: Encoder, train: GroupedData, epochs: int, generator: torch.Generator
+    classifier: nn.Module, train: GroupedData, epochs: int, generator: torch.Generator
 ) -> None:
     adam = torch.optim.Adam(classifier.parameters(), lr=LEARNING_RATE, fused=True)
     steps = epochs * -(-len(train) // BATCH)
@@ -193,7 +193,7 @@ def _train(
 
 @torch.no_grad()
 def _predict(
-    classifier: Encoder, pieces: Sequence[Tensor], observe: Callable[[Tensor], Tensor]
+    classifier: nn.Module, pieces: Sequence[Tensor], observe: Callable[[Tensor], Tensor]
 ) -> Tensor:
     """The classifier's predictions for the observations that ``observe`` makes of each piece."""
     return torch.cat([classifier(observe(rows))[0].mean.argmax(1) for rows in pieces])

@@ -137,7 +137,7 @@ def _bound_words(bounds: dict[str, dict[str, float]]) -> str:
 
 
 def _figure(records: list[dict]) -> Figure:
-    lines: dict[str, dict[int, Estimate]] = {}
+    lines: dict[str, dict[float, Estimate]] = {}
     for record in records:
         label = f"{record['model']}, groups of {record['group_size']}"
         lines.setdefault(label, {})[record["num_content"]] = record["bound_per_observation"]
