@@ -90,8 +90,7 @@ def curves(
                     fontsize=7,
                     color="0.35",
                 )
-            ax.set_xlabel(x_label)
-            ax.set_ylabel(title)
+            ax.set(xlabel=x_label, ylabel=title)
         canvas.legend(*axes[0].get_legend_handles_labels(), loc="outside right upper")
         return _saved(name, caption, canvas)
 
@@ -122,9 +121,7 @@ def scatter(
                 if short:
                     look["marker"] = rf"$\mathrm{{{label}}}$"
                 ax.scatter(x, y, s=18, linewidths=0.2, label=label, **look)
-            ax.set_title(title)
-            ax.set_xticks([])
-            ax.set_yticks([])
+            ax.set(title=title, xticks=[], yticks=[])
         if not short:
             canvas.legend(*axes[0].get_legend_handles_labels(), loc="outside right upper")
         return _saved(name, caption, canvas)

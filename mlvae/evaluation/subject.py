@@ -120,12 +120,8 @@ class Subject:
             name, code = next(iter(representations(model, data).items()))
             label = f"{label}, {name}"
             codes.append(Code(control, label, code, rules[control], _random(code, data)))
-        return [*codes, Code("raw", self.raw_label, pixels, random=False)]
-
-    @property
-    def raw_label(self) -> str:
-        """The name of the observations themselves."""
-        return "raw pixels" if len(self.splits.train.shape) == 3 else "raw observations"
+        kind = "pixels" if len(data.shape) == 3 else "observations"
+        return [*codes, Code("raw", f"raw {kind}", pixels, random=False)]
 
 
 @torch.no_grad()

@@ -84,20 +84,14 @@ class Disentanglement:
             )
         table, figure = _presented(labels, records)
         facts = {"tested_on": name, "factors": factors, "num_observations": len(data)}
-        return Answer(
-            self.title,
-            self._words(name, data, factors),
-            {**facts, "records": records},
-            [table],
-            [figure, *figures],
-        )
+        words, metrics = self._words(name, data, factors), {**facts, "records": records}
+        return Answer(self.title, words, metrics, [table], [figure, *figures])
 
     def _known(self, data: GroupedData | None) -> tuple[GroupedData | None, list[str]]:
         """Observations with all factors known, and the factors; (None, []) if there are none."""
-        if data is None:
-            return None, []
-        factors = [name for name, values in data.factors.items() if values.isfinite().any()]
-        if not factors:
+        values = {} if data is None else data.factors
+        factors = [name for name, numbers in values.items() if numbers.isfinite().any()]
+        if data is None or not factors:
             return None, []
         known = torch.stack([data.factors[factor].isfinite() for factor in factors]).all(0)
         rows = known.nonzero()[:, 0].cpu()
@@ -118,18 +112,10 @@ class Disentanglement:
     ) -> tuple[dict[str, Estimate], np.ndarray | None]:
         """Every score over the seeds, and the importance of dimensions for the first seed."""
         y = np.column_stack([data.factors[factor].cpu().numpy() for factor in factors])
+        quantities = [factor not in self.categories for factor in factors]
+        options = {name: vars(self)[name] for name in ("metrics", "trees", "bins", "factor_bins")}
         found = [
-            scores(
-                x,
-                y,
-                continuous=[factor not in self.categories for factor in factors],
-                metrics=self.metrics,
-                trees=self.trees,
-                bins=self.bins,
-                factor_bins=self.factor_bins,
-                seed=seed,
-            )
-            for seed in range(self.seeds)
+            scores(x, y, continuous=quantities, seed=seed, **options) for seed in range(self.seeds)
         ]
         values = {
             name: estimate([run[name] for run, _ in found[: 1 if name in FIXED else None]])

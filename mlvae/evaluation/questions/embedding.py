@@ -92,9 +92,7 @@ class Embedding:
         from sklearn.decomposition import PCA
         from sklearn.manifold import TSNE
 
-        if len(codes) == 1:
-            return np.zeros((1, 2))
-        if codes.shape[1] == 1:
+        if 1 in codes.shape:
             return np.column_stack((codes[:, 0], np.zeros(len(codes))))
         if self.method == "pca" or len(codes) < 10:
             return PCA(2, random_state=0).fit_transform(codes)

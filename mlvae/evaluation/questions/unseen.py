@@ -76,10 +76,11 @@ class Unseen:
             self._identify(code, posteriors[code], data.groups, n, distance)
             for n, code, distance in product(shots, posteriors, self.distances)
         ]
-        pairs = [
-            self._verify(code, posteriors[code], data.groups, distance)
-            for code, distance in product(posteriors, self.distances)
-        ]
+        pairs = []
+        for code, distance in product(posteriors, self.distances):
+            options = {"pairs": self.pairs, "distance": distance}
+            rates = verification(posteriors[code], data.groups, **options)
+            pairs.append({"code": code, "distance": distance, **rates._asdict()})
         labels = {code.name: code.label for code in codes}
         metrics = {
             "num_groups": data.groups.num_groups,
@@ -118,12 +119,6 @@ class Unseen:
             "chance": score.chance,
             "num_groups": score.num_groups,
         }
-
-    def _verify(
-        self, code: str, posterior: DiagonalGaussian, groups: Groups, distance: str
-    ) -> dict[str, object]:
-        score = verification(posterior, groups, pairs=self.pairs, distance=distance)
-        return {"code": code, "distance": distance, "auc": score.auc, "eer": score.eer}
 
     def _words(self, labels: dict[str, str], data: GroupedData, records: list[dict]) -> list[str]:
         shots = min(record["shots"] for record in records)
