@@ -23,6 +23,7 @@ from mlvae.data import (
 from mlvae.errors import InputError, check_flag, check_part
 from mlvae.grids import pictures
 from mlvae.models.protocol import traits
+from mlvae.optimizers import OPTIMIZERS, Adam, Recipe
 from mlvae.parts import plain, to_config
 from mlvae.training.checks import (
     check_fit,
@@ -34,7 +35,6 @@ from mlvae.training.checks import (
 )
 from mlvae.training.interrupt import Interrupt
 from mlvae.training.monitor import Monitor, how_to_continue
-from mlvae.training.optimizer import OPTIMIZERS, Adam, Recipe
 from mlvae.training.ranks import check_shared, join
 from mlvae.training.run import claim, held, new_name, undone_on_failure, write_config
 from mlvae.training.settings import Reports, Speed, Warmup

@@ -17,7 +17,7 @@ from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 from mlvae.errors import InputError
 from mlvae.models.protocol import traits
-from mlvae.training.optimizer import Recipe
+from mlvae.optimizers import Recipe
 
 __all__ = ["Player", "graph_is_kept", "players_of", "set_rates"]
 

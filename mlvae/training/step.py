@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from mlvae.errors import InputError
 from mlvae.groups import Groups
-from mlvae.training.optimizer import Recipe
+from mlvae.optimizers import Recipe
 from mlvae.training.players import players_of
 from mlvae.training.ranks import Ranks
 from mlvae.training.settings import Speed
