@@ -27,6 +27,7 @@ from mlvae.evaluation.subject import Subject
 from mlvae.grids import separates
 from mlvae.models import Model
 from mlvae.networks import MLP, Conv
+from mlvae.posteriors import Point
 from mlvae.training.checkpoint import read_checkpoint, write_checkpoint
 
 __all__ = ["Fidelity"]
@@ -152,7 +153,7 @@ def _classifier(train: GroupedData, epochs: int, seed: int, keep: str | None) ->
 
 def _name(train: GroupedData, epochs: int, seed: int) -> str:
     """A file name by a hash of everything that a classifier depends on."""
-    where = f"{epochs} {seed} {BATCH} {LEARNING_RATE} {train.device.type} {torch.__version__}"
+    where = f"logits {epochs} {seed} {BATCH} {LEARNING_RATE} {train.device.type} {torch.__version__}"
     digest = hashlib.blake2b(where.encode(), digest_size=16)
     for rows in torch.arange(len(train), device=train.device).split(CHUNK):
         digest.update(train.observations(rows).cpu().numpy().tobytes())
@@ -171,7 +172,7 @@ def _keep(classifier: nn.Module, path: Path) -> None:
 def _untrained(train: GroupedData) -> nn.Module:
     images = len(train.shape) == 3
     network = Conv((32, 64), blocks=0, dropout=0.3) if images else MLP((256, 256), "relu")
-    return network.encoder(train.shape, (len(train.group_names),)).to(train.device)
+    return network.encoder(train.shape, (len(train.group_names),), Point).to(train.device)
 
 
 def _train(
