@@ -131,8 +131,14 @@ def vae_config(trained: dict[str, Any], folder: Path) -> dict[str, Any]:
     parts = {name: model[name] for name in ("network", "likelihood") if name in model}
     trainer = renamed_options(trained["trainer"])
     warmup = {**trainer.get("warmup", {}), "content_first_steps": 0}
+    optimizer = trained["optimizer"]
+    if "name" not in optimizer:  # a recipe for each player, of which a VAE has one
+        optimizer = optimizer["model"]
+    rates = optimizer.get("learning_rates", {})
+    rates = {name: rate for name, rate in rates.items() if name in ("encoder", "decoder")}
     return {
         **trained,
+        "optimizer": {**optimizer, "learning_rates": rates},
         "model": {"name": "VAE", "latent_dim": sum(dims), "kl_weight": 1.0, **parts},
         "trainer": {**trainer, "warmup": warmup},
         "run": str(folder),

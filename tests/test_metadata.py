@@ -12,7 +12,7 @@ ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 
 
-def test_the_citation_has_the_version_and_the_address_of_the_package():
+def test_the_citation_has_the_version_the_license_and_the_address_of_the_package():
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
     assert str(citation["version"]) == __version__
     assert citation["license"] == PROJECT["project"]["license"]

@@ -104,7 +104,7 @@ class Scheduled:
         for name, parameter in zip(names or [""] * len(parameters), parameters, strict=True):
             keys = [key for key in self.learning_rates if f"{name}.".startswith(f"{key}.")]
             members[max(keys, key=len) if keys else None].append(parameter)
-        if empty := [key for key, found in members.items() if key and not found]:
+        if empty := [key for key, found in members.items() if key is not None and not found]:
             raise InputError(
                 f"optimizer.learning_rates.{empty[0]} must be the first part of the names of "
                 f"parameters, such as {(names or ['(no names)'])[0]}, but matches none"

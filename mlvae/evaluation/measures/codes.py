@@ -20,7 +20,7 @@ from mlvae.errors import InputError, check_integer
 from mlvae.evidence.rules import ACCUMULATIONS, product
 from mlvae.groups import Groups
 from mlvae.models.protocol import Model, has_codes, traits
-from mlvae.posteriors import Family, GroupFamily, Point
+from mlvae.posteriors import DiagonalGaussian, Family, GroupFamily, Point
 
 __all__ = [
     "Representation",
@@ -32,6 +32,7 @@ __all__ = [
     "pixels",
     "principal_components",
     "representations",
+    "shuffled",
 ]
 
 #: From a batch of N observations, each a group of one, to one posterior for each, (N, D).
@@ -92,15 +93,16 @@ def principal_components(data: GroupedData, dim: int, *, most: int = 20_000) -> 
 
 
 @torch.no_grad()
-def encode(representation: Representation, data: GroupedData, *, chunk: int = 4096) -> Family:
+def encode(
+    representation: Representation, data: GroupedData, *, chunk: int = 4096
+) -> DiagonalGaussian:
     """The posterior of every observation of ``data`` by itself, shape (N, D).
 
-    Points become Gaussians of equal variances, so that every measure can pool them.
+    Other families become Gaussians with their moments, so that every measure can pool them.
     """
     rows = torch.arange(len(data), device=data.device)
     parts = [representation(data.singles(part)) for part in rows.split(chunk)]
-    posterior = type(parts[0]).cat(parts)
-    return posterior if posterior.random else posterior.moments()
+    return type(parts[0]).cat(parts).moments()
 
 
 def disjoint_sets(groups: Groups, k: int, *, generator: torch.Generator | None = None) -> Tensor:
@@ -124,14 +126,18 @@ def disjoint_sets(groups: Groups, k: int, *, generator: torch.Generator | None =
             f"k={k} must not exceed the size of the largest group, which has "
             f"{int(groups.sizes.max())} members"
         )
+    order, rank = shuffled(groups, generator)
+    # Whole sets only, so that no row has members of two groups.
+    return order[rank < (groups.sizes // k * k)[groups.index[order]]].view(-1, k)
+
+
+def shuffled(groups: Groups, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
+    """Observations in random order within their groups, group by group, and the rank in each."""
     device = groups.index.device
     order = torch.randperm(groups.num_observations, generator=generator, device=device)
     order = order[groups.index[order].argsort(stable=True)]
-    group = groups.index[order]
     first = groups.sizes.cumsum(0) - groups.sizes
-    rank = torch.arange(len(order), device=device) - first[group]
-    # Whole sets only, so that no row has members of two groups.
-    return order[rank < (groups.sizes // k * k)[group]].view(-1, k)
+    return order, torch.arange(len(order), device=device) - first[groups.index[order]]
 
 
 def cut_sets(
@@ -179,7 +185,7 @@ def common_labels(train: GroupedData, test: GroupedData) -> tuple[Tensor, Tensor
 
 
 def accumulate_sets(
-    posterior: Family, sets: Tensor, *, accumulation: str | None = None
+    posterior: DiagonalGaussian, sets: Tensor, *, accumulation: str | None = None
 ) -> GroupFamily:
     """The accumulated posterior of each set.
 

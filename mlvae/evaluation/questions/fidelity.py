@@ -12,15 +12,17 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from mlvae.data import GroupedData
-from mlvae.errors import InputError, check_integer
-from mlvae.evaluation.answer import Answer, Estimate, Table, estimate
+from mlvae.errors import InputError
+from mlvae.evaluation.answer import Answer, Estimate, Table, estimate, not_evaluated
 from mlvae.evaluation.measures.codes import common_labels
+from mlvae.evaluation.options import check_question
 from mlvae.evaluation.subject import Subject
 from mlvae.grids import separates
 from mlvae.models import Model
@@ -57,9 +59,10 @@ class Fidelity:
     seeds: int = 3
     keep: str | None = None
 
+    title: ClassVar[str] = "Does a swap have the content it was given?"
+
     def __post_init__(self) -> None:
-        for name in ("epochs", "swaps", "seeds"):
-            check_integer(f"evaluation.fidelity.{name}", vars(self)[name], minimum=1)
+        check_question(self, minimum={"epochs": 1, "swaps": 1, "seeds": 1})
         if self.keep is not None and not isinstance(self.keep, str):
             raise InputError(
                 f"evaluation.fidelity.keep must be a folder or null, not {self.keep!r}"
@@ -67,16 +70,13 @@ class Fidelity:
 
     def ask(self, subject: Subject) -> Answer:
         """Train the classifiers and classify swaps."""
-        title = "Does a swap have the content it was given?"
         train, test = subject.splits.train, subject.splits.test
         if not separates(subject.model.codes(train.singles([0]))):
-            return Answer(title, ["Not evaluated: the model has no content and style to swap."])
+            return not_evaluated(self.title, "the model has no content and style to swap")
         if test is None or not set(test.group_names) <= set(train.group_names):
-            return Answer(
-                title, ["Not evaluated: there is no test split of groups seen in training."]
-            )
+            return not_evaluated(self.title, "there is no test split of groups seen in training")
         if len(test.group_names) < 2:
-            return Answer(title, ["Not evaluated: the test split has one group only."])
+            return not_evaluated(self.title, "the test split has one group only")
         device = next(subject.model.parameters()).device
         parts = train.to(device), test.to(device)
         runs = [self._repetition(subject.model, *parts, seed) for seed in range(self.seeds)]
@@ -98,7 +98,7 @@ class Fidelity:
             ["input: predicted group", "percent"],
             rows,
         )
-        return Answer(title, [summary], {"records": records, "swaps": self.swaps}, [table])
+        return Answer(self.title, [summary], {"records": records, "swaps": self.swaps}, [table])
 
     def _repetition(
         self, model: Model, train: GroupedData, test: GroupedData, seed: int

@@ -18,6 +18,7 @@ import logging
 import os
 import shutil
 from collections.abc import Callable
+from contextlib import nullcontext
 from functools import partial
 from types import FunctionType
 from typing import Any
@@ -28,6 +29,7 @@ from torch import nn
 from mlvae.batch import Batch
 from mlvae.errors import InputError
 from mlvae.noise import HeldGenerator
+from mlvae.training.players import graph_is_kept
 from mlvae.training.ranks import Ranks
 from mlvae.training.sums import Forward, Passed, forward_of
 
@@ -68,6 +70,7 @@ def compiled(
     *,
     one_size: bool = False,
     layers: str | None = None,
+    several_losses: bool = False,
     backend: str = "inductor",
 ) -> Forward:
     """The compiled form of :func:`~mlvae.training.sums.forward_of`.
@@ -84,6 +87,8 @@ def compiled(
         layers: replace each linear layer and its activation by one operation, see
             :mod:`mlvae.kernels.dense`, with products in "float32", or in "bfloat16" under
             autocast. None leaves the layers to the compiler.
+        several_losses: whether the gradients of several losses are computed one after the other.
+            See :func:`mlvae.training.players.graph_is_kept`.
         backend: backend of ``torch.compile``.
 
     Returns:
@@ -137,7 +142,8 @@ def compiled(
                 _dynamo.maybe_mark_dynamic(values, 0)
         held.generator = generator
         try:
-            return run(batch, generator=held)
+            with graph_is_kept() if several_losses else nullcontext():
+                return run(batch, generator=held)
         except (TorchDynamoException, FailOnRecompileLimitHit) as error:
             raise InputError(
                 f"this {type(model).__name__} cannot be compiled "
