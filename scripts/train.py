@@ -127,7 +127,8 @@ def resumed_config(cfg: DictConfig) -> dict[str, Any]:
         raise InputError(
             f"{run} was trained from Python; resume it with mlvae.train(..., resume=True)"
         )
-    saved = OmegaConf.create({**config, "trainer": renamed_options(config["trainer"])})
+    config = {**config, "trainer": renamed_options(config["trainer"])}
+    saved = OmegaConf.create(config)
     for override in HydraConfig.get().overrides.task:
         key = override.split("=")[0].lstrip("+")  # the default dataset has fewer options
         if key not in RESUMABLE and key.split(".")[0] + ".*" not in RESUMABLE:
@@ -137,10 +138,19 @@ def resumed_config(cfg: DictConfig) -> dict[str, Any]:
                 "the place of the data can"
             )
         if key != "resume":
-            print(f"changed: {key} was {OmegaConf.select(saved, key)}")
+            print(f"changed: {key} was {_select(config, key)}")
             OmegaConf.update(saved, key, OmegaConf.select(cfg, key))
     saved.run = str(run)
-    return cli.plain(saved)
+    resumed = OmegaConf.to_container(saved)  # interpolations in a saved config stay text
+    assert isinstance(resumed, dict)
+    return {str(name): value for name, value in resumed.items()}
+
+
+def _select(config: Any, key: str) -> Any:
+    """The value of a dotted key, or None."""
+    for name in key.split("."):
+        config = config.get(name) if isinstance(config, dict) else None
+    return config
 
 
 if __name__ == "__main__":

@@ -102,8 +102,8 @@ class StepParts:
         """
         if losses.keys() != self.names:
             raise InputError(
-                f"the objective must have a loss for each player, {', '.join(sorted(self.names))},"
-                f" not for {', '.join(losses)}; a model names its players in `players`"
+                f"the objective must have a loss for each player of {sorted(self.names)}, not for "
+                f"{sorted(losses)}; a model names its players in `players`"
             )
         for player in self.players:
             player.optimizer.zero_grad(set_to_none=True)

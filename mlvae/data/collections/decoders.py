@@ -48,7 +48,7 @@ class Decoders:
     """
 
     def __init__(self, workers: int | None, options: Options) -> None:
-        self.workers = _num_cores() if workers is None else workers
+        self.workers = num_cores() if workers is None else workers
         self.options = options
         self.processes: list[_Process] = []
         self.local = threading.local()
@@ -220,7 +220,7 @@ def _outcome(stream: IO[bytes], shape: tuple[int, int, int]) -> tuple[np.ndarray
     return np.frombuffer(read_exactly(stream, length), np.uint8).reshape(shape), ""
 
 
-def _num_cores() -> int:
+def num_cores() -> int:
     """Number of cores that this process may use, which may be less than the machine has."""
     if "sched_getaffinity" in vars(os):  # not on macOS
         return len(os.sched_getaffinity(0))

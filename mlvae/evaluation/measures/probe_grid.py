@@ -24,7 +24,7 @@ from mlvae.evaluation.measures.codes import (
 )
 from mlvae.evaluation.measures.probes import Probe, ProbeScore, entropy
 from mlvae.evaluation.subject import Code
-from mlvae.posteriors import Family
+from mlvae.posteriors import DiagonalGaussian
 from mlvae.training.seeding import seeded
 
 __all__ = ["ProbeGrid"]
@@ -163,7 +163,7 @@ class ProbeGrid:
 
 
 def _codes(
-    posterior: Family, sets: Tensor, code: Code, values: str, part: str, seed: int
+    posterior: DiagonalGaussian, sets: Tensor, code: Code, values: str, part: str, seed: int
 ) -> Tensor:
     """One code for each set, (M, D) on the host.
 
