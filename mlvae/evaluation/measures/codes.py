@@ -185,7 +185,7 @@ def common_labels(train: GroupedData, test: GroupedData) -> tuple[Tensor, Tensor
 
 
 def accumulate_sets(
-    posterior: DiagonalGaussian, sets: Tensor, *, accumulation: str | None = None
+    posterior: Family, sets: Tensor, *, accumulation: str | None = None
 ) -> GroupFamily:
     """The accumulated posterior of each set.
 
