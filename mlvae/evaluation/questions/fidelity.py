@@ -153,7 +153,8 @@ def _classifier(train: GroupedData, epochs: int, seed: int, keep: str | None) ->
 
 def _name(train: GroupedData, epochs: int, seed: int) -> str:
     """A file name by a hash of everything that a classifier depends on."""
-    where = f"logits {epochs} {seed} {BATCH} {LEARNING_RATE} {train.device.type} {torch.__version__}"
+    what = f"logits {epochs} {seed} {BATCH} {LEARNING_RATE}"
+    where = f"{what} {train.device.type} {torch.__version__}"
     digest = hashlib.blake2b(where.encode(), digest_size=16)
     for rows in torch.arange(len(train), device=train.device).split(CHUNK):
         digest.update(train.observations(rows).cpu().numpy().tobytes())
