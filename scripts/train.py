@@ -66,7 +66,7 @@ def run(cfg: DictConfig) -> float:
 
 
 def check(config: dict[str, Any]) -> None:
-    """Raise :class:`InputError` unless the configuration has the options of a training, no more."""
+    """Raise :class:`InputError` unless the configuration has all options of a training only."""
     sections = ("dataset", "model", "batching", "optimizer", "trainer")
     config = {"augmentation": None, **config}  # runs of older versions have none
     cli.check_options(config, sections, ("augmentation", "seed", "device", "run", "resume"))
