@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from mlvae.errors import InputError, check_integer
 
@@ -85,14 +85,15 @@ def _dtype_error(dtype: object) -> InputError:
     return InputError(f"x must be uint8 images or floats, not {dtype}; convert it first")
 
 
-def as_observations(x: object, shape: Sequence[int], model: nn.Module) -> Tensor:
+def as_observations(x: object, shape: Sequence[int], model: Any) -> Tensor:
     """Convert observations (N, ...) to floats on the device of ``model``, uint8 to [0, 1].
 
     Grey images may omit the channel axis, as in :class:`~mlvae.data.GroupedData`.
 
     Raises:
-        InputError: if the observations do not have ``shape`` or are not finite, or if float images
-            leave [-1, 2]. The scale of images is [0, 1], and noise may exceed it by 1.
+        InputError: if the observations do not have ``shape`` or are not finite; if images are the
+            whole numbers from 0 to 255 as floats; or if values leave [-1, 2] and have no
+            probability under the model's likelihood.
     """
     x = as_tensor(x)
     if len(shape) == 3 and shape[0] == 1 and x.ndim == 3:
@@ -109,9 +110,12 @@ def as_observations(x: object, shape: Sequence[int], model: nn.Module) -> Tensor
         low, high = (float(end) for end in x.detach().aminmax())
         if not (abs(low) < float("inf") and abs(high) < float("inf")):
             raise InputError("x must be finite, but has NaN or an infinity")
-        if len(shape) == 3 and (low < -1 or high > 2):
+        image = len(shape) == 3 and shape[0] in (1, 3)
+        if image and 16 < high <= 255 and low >= 0 and bool((x == x.round()).all()):
             raise InputError(
-                f"float images have the scale [0, 1], but these lie in [{low:g}, {high:g}]; "
+                f"float images have the scale [0, 1], but these are whole numbers up to {high:g}; "
                 "give 0 to 255 as uint8, or rescale"
             )
+        if low < -1 or high > 2:  # noise may leave [0, 1] by 1
+            model.likelihood.check(x)
     return x.to(parameter.device).to(parameter.dtype)

@@ -74,6 +74,8 @@ def check(config: dict[str, Any]) -> None:
         if name in RENAMED:
             raise InputError(f"trainer.{name} is now trainer.{RENAMED[name]}")
         check_choice("an option of trainer", name, ("epochs", "patience", *RECORDS))
+    trainer_of(config["trainer"])
+    optimizer_of(config["optimizer"])
 
 
 def train_by(config: dict[str, Any], *, resume: bool, progress: bool = True) -> Result:
@@ -82,9 +84,7 @@ def train_by(config: dict[str, Any], *, resume: bool, progress: bool = True) -> 
     augmentation = None
     if config.get("augmentation") is not None:
         augmentation = from_config(config["augmentation"], AUGMENTATIONS, "augmentation")
-    trainer = dict(config["trainer"])
-    for name, record in RECORDS.items():
-        trainer[name] = from_config(trainer.get(name, {}), (record,), f"trainer.{name}")
+    trainer = trainer_of(config["trainer"])
     if not progress:
         trainer["reports"] = replace(trainer["reports"], progress=False)
     ranks = join(resolve_device(config["device"]))
@@ -107,6 +107,15 @@ def train_by(config: dict[str, Any], *, resume: bool, progress: bool = True) -> 
         config=config,
         **trainer,
     )
+
+
+def trainer_of(config: dict[str, Any]) -> dict[str, Any]:
+    """The arguments of :func:`mlvae.train` that the options of the trainer describe."""
+    records = {
+        name: from_config(config.get(name, {}), (record,), f"trainer.{name}")
+        for name, record in RECORDS.items()
+    }
+    return {**config, **records}
 
 
 def optimizer_of(config: dict[str, Any]) -> Any:

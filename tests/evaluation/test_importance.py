@@ -288,7 +288,7 @@ def test_the_model_is_left_as_it_was(small_model, training):
     double = importance_weighted_bound(model.double(), data, num_content=2, num_style=2)
     torch.testing.assert_close(bound, double, rtol=1e-5, atol=1e-4)
     # After an error too, here of observations of another shape.
-    with pytest.raises(InputError, match=r"\(1, 8, 8\)"):
+    with pytest.raises(InputError, match=r"1, 8, 8.*\(2, 5\)"):
         importance_weighted_bound(model, GroupedData(torch.rand(2, 5), [0, 1]))
     assert model.training is training
 
