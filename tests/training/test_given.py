@@ -135,7 +135,7 @@ def test_a_changed_given_value_is_other_data(tmp_path):
     changed = data_of()
     changed.given["mask"][3, 0, 2, 1] = 1 - changed.given["mask"][3, 0, 2, 1]
     assert changed.fingerprint() != data.fingerprint() == data_of().fingerprint()
-    with pytest.raises(InputError, match=r"data.values.mask="):
+    with pytest.raises(InputError, match=r"data.given.mask="):
         mlvae.train(Marked(), changed, epochs=2, resume=True, **options)
     mlvae.train(Marked(), data, epochs=2, resume=True, **options)
 

@@ -17,6 +17,7 @@ from mlvae.training.checkpoint import read_checkpoint
 from mlvae.training.settings import RENAMED
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
+OLD_FINGERPRINT = ("observations", "groups", "checksum")
 SIZES = ["model.network.hidden=[16]", "batching.batch_size=100", "device=cpu", "trainer.epochs=3"]
 
 
@@ -39,8 +40,8 @@ def make_old(run):
         recipe = state["config"]["optimizer"]
         for new in ("decay_steps", "decay_factor", "learning_rates", "amsgrad"):
             del recipe[new]
-        for new in ("labels", "values"):
-            del state["fixed"]["data"][new]
+        data = state["fixed"]["data"]
+        state["fixed"]["data"] = {name: data[name] for name in OLD_FINGERPRINT}
         torch.save(state, run / name)
     lines = ["# What this run was told.\n"]
     for name, value in state["config"].items():

@@ -354,8 +354,8 @@ class Other(Critical):
 @pytest.mark.parametrize(
     ("losses", "message"),
     [
-        (["model"], "critic, model, .*not for model;"),
-        (["model", "critic", "third"], "critic, model, .*not for model, critic, third"),
+        (["model"], r"'critic', 'model'\], not .*\['model'\]"),
+        (["model", "critic", "third"], r"'critic', 'model'\], not .*'third'"),
     ],
 )
 def test_losses_that_are_not_those_of_the_players_are_refused(digits, losses, message):
@@ -367,7 +367,7 @@ def test_a_loss_of_a_player_that_the_model_does_not_state_is_refused(digits):
     class Unstated(Critical):
         players = None
 
-    with pytest.raises(InputError, match=r"model, .*not for model, critic.*players"):
+    with pytest.raises(InputError, match=r"\['model'\], not .*'critic', 'model'.*players"):
         training_step(StepParts(Unstated(), Adam()), batch_of(digits), noise(0))
 
 
