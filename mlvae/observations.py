@@ -53,7 +53,7 @@ def as_tensor(x: object) -> Tensor:
     Raises:
         InputError: if ``x`` is ragged, masked, sparse or of another type.
     """
-    if np.ma.is_masked(x):
+    if not isinstance(x, Tensor) and np.ma.is_masked(x):
         raise InputError("x must have a value everywhere, but some are masked; fill them first")
     if not isinstance(x, Tensor):
         try:
