@@ -29,7 +29,7 @@ __all__ = [
     "check_options",
     "job_of_sweep",
     "one_line_errors",
-    "plain",
+    "resolved",
     "with_absolute_paths",
 ]
 
@@ -89,7 +89,7 @@ def job_of_sweep() -> str | None:
     return f"job {hydra.job.num} ({' '.join(hydra.overrides.task)})"
 
 
-def plain(cfg: DictConfig) -> Config:
+def resolved(cfg: DictConfig) -> Config:
     """The configuration as resolved plain values; a missing value is an :class:`InputError`."""
     if missing := OmegaConf.missing_keys(cfg):
         name = min(missing)

@@ -29,7 +29,7 @@ from mlvae.training.settings import renamed_options
 def main(cfg: DictConfig) -> None:
     """Evaluate as configured."""
     with cli.one_line_errors():
-        config = {"evaluation": {}, **cli.plain(cfg)}  # evaluation=[] removes all
+        config = {"evaluation": {}, **cli.resolved(cfg)}  # evaluation=[] removes all
         others = ("run", "best", "vae", "root", "device", "workers")
         cli.check_options(config, ("evaluation",), others)
         evaluate_by(config)

@@ -18,7 +18,7 @@ from mlvae.data import StoredImages, open_dataset
 def main(cfg: DictConfig) -> None:
     """Prepare the configured collection; print its splits and the path of the report."""
     with cli.one_line_errors():
-        config = cli.plain(cfg)
+        config = cli.resolved(cfg)
         cli.check_options(config, ["dataset"], [])
         options = cli.with_absolute_paths(cast("dict[str, object]", config["dataset"]))
         splits = open_dataset(str(options.pop("name", None)), **options)

@@ -46,7 +46,7 @@ OWN = ("arrays", "faces")
 def main(cfg: DictConfig) -> None:
     """Reproduce one table or all."""
     with cli.one_line_errors():
-        config = cli.plain(cfg)
+        config = cli.resolved(cfg)
         others = ("table", "fast", "seeds", "folder", "root", "device", "jobs")
         cli.check_options(config, (), others)
         check_integer("jobs", config["jobs"], minimum=1)
@@ -133,9 +133,9 @@ def plan(table: Config, variant: str, seed: int, folder: Path, config: Config) -
     training = compose("train", overrides)
     if config["root"] is not None and "root" in training.dataset:  # drawn datasets have none
         training.dataset.root = config["root"]
-    train = cli.plain(training)
+    train = cli.resolved(training)
     overrides = [*table["evaluation"], *fast.get("evaluation", ()), *common]
-    evaluation = cli.plain(compose("evaluate", overrides))
+    evaluation = cli.resolved(compose("evaluate", overrides))
     train["dataset"] = cli.with_absolute_paths(train["dataset"])
     evaluation["root"] = train["dataset"].get("root")
     asked = {

@@ -50,7 +50,7 @@ def main(cfg: DictConfig) -> float:
 def run(cfg: DictConfig) -> float:
     """Print the configuration, new or resumed, and train."""
     resume = cfg.resume is not None
-    config = resumed_config(cfg) if resume else cli.plain(cfg)
+    config = resumed_config(cfg) if resume else cli.resolved(cfg)
     check(config)
     config["dataset"] = cli.with_absolute_paths(config["dataset"])
     first = join(resolve_device(config["device"])).first

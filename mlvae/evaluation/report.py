@@ -10,7 +10,7 @@ from pathlib import Path
 
 from mlvae.evaluation.answer import Answer, Estimate, Figure
 
-__all__ = ["page", "plain", "write"]
+__all__ = ["json_values", "page", "write"]
 
 TEMPLATE = Path(__file__).with_name("report.html")
 
@@ -25,7 +25,7 @@ def write(
 ) -> dict[str, object]:
     """Write all files into an empty ``folder`` and return the content of ``metrics.json``."""
     numbers = {"facts": facts, **{name: answer.metrics for name, answer in answers.items()}}
-    metrics = {name: plain(value) for name, value in numbers.items()}
+    metrics = {name: json_values(value) for name, value in numbers.items()}
     (folder / "metrics.json").write_text(json.dumps(metrics, indent=1) + "\n")
     for answer in answers.values():
         for figure in answer.figures:
@@ -53,14 +53,14 @@ def page(
     return template.render(answers=answers, title=title, facts=facts, config=config)
 
 
-def plain(value: object) -> object:
+def json_values(value: object) -> object:
     """``value`` as JSON types: :class:`Estimate` as a dictionary, NaN and infinity as null."""
     if isinstance(value, Estimate):
-        return {name: plain(number) for name, number in value._asdict().items()}
+        return {name: json_values(number) for name, number in value._asdict().items()}
     if isinstance(value, Mapping):
-        return {str(key): plain(item) for key, item in value.items()}
+        return {str(key): json_values(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
+        return [json_values(item) for item in value]
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value

@@ -8,9 +8,9 @@ that uses only sums and maxima of :class:`~mlvae.groups.groups.Groups` needs no 
 Four methods define how a quantity of a share enters the loss. The loss of a batch is the sum of
 the losses of all ranks.
 
-- :meth:`Groups.once` keeps per-group values on one rank, so that the sum counts them once.
-- :meth:`Groups.everywhere` is an all-reduce of a total.
-- :meth:`Groups.part` divides a cost of the whole batch by the number of ranks that add it.
+- :meth:`Groups.count_once` keeps per-group values on one rank, so that the sum counts them once.
+- :meth:`Groups.all_reduce` is an all-reduce of a total.
+- :meth:`Groups.rank_share` divides a cost of the whole batch by the number of ranks that add it.
 - :meth:`Share.own_groups` selects the share's groups from values of the whole batch.
 
 Shapes: n observations and g groups of a share, N and G of the whole batch.

@@ -13,7 +13,7 @@ import mlvae
 from mlvae import InputError
 from mlvae.evaluation import Embedding, Likelihood, Manipulation, Separation, Unseen, evaluate
 from mlvae.evaluation.answer import Answer, Estimate, Table
-from mlvae.evaluation.report import page, plain
+from mlvae.evaluation.report import json_values, page
 
 QUESTIONS = [
     Separation(k=(1, 2), probes=("logistic",), seeds=2),
@@ -146,7 +146,7 @@ def test_a_folder_that_cannot_be_written_is_refused(small_model, digits, tmp_pat
 
 def test_values_become_json_types():
     values = {"a": Estimate(1.0, float("nan")), 2: (1, "x", float("inf"))}
-    assert plain(values) == {"a": {"mean": 1.0, "standard_error": None}, "2": [1, "x", None]}
+    assert json_values(values) == {"a": {"mean": 1.0, "standard_error": None}, "2": [1, "x", None]}
 
 
 def test_text_on_the_page_is_escaped():
