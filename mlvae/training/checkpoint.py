@@ -7,6 +7,7 @@ another person's checkpoint runs no code.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import pickle
 import zipfile
@@ -39,11 +40,7 @@ def write_checkpoint(path: Path, state: dict[str, Any]) -> None:
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        _sync_folder(path.parent)
     except (OSError, RuntimeError) as error:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
@@ -53,6 +50,18 @@ def write_checkpoint(path: Path, state: dict[str, Any]) -> None:
             else "there is no previous checkpoint: make room and start again"
         )
         raise InputError(f"{path} could not be saved ({_reason(error)}); {kept}") from error
+
+
+def _sync_folder(folder: Path) -> None:
+    """Write the names of a folder's files to the disk, on file systems that can."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS):
+            raise
+    finally:
+        os.close(descriptor)
 
 
 def _reason(error: BaseException) -> str:
