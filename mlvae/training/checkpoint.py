@@ -7,8 +7,6 @@ another person's checkpoint runs no code.
 from __future__ import annotations
 
 import contextlib
-import errno
-import os
 import pickle
 import zipfile
 from pathlib import Path
@@ -17,6 +15,7 @@ from typing import Any
 import torch
 
 from mlvae.errors import InputError
+from mlvae.training.files import replace_file
 
 __all__ = ["FORMAT", "read_checkpoint", "write_checkpoint"]
 
@@ -33,35 +32,15 @@ def write_checkpoint(path: Path, state: dict[str, Any]) -> None:
     Raises:
         InputError: if it cannot be written, as on a full disk. The old file stays.
     """
-    temporary = path.with_suffix(".tmp")
     try:
-        with temporary.open("wb") as file:
-            torch.save({"format": FORMAT, **state}, file)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-        _sync_folder(path.parent)
+        replace_file(path, lambda file: torch.save({"format": FORMAT, **state}, file))
     except (OSError, RuntimeError) as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
         kept = (
             "the previous checkpoint is intact: make room and resume"
             if path.exists()
             else "there is no previous checkpoint: make room and start again"
         )
         raise InputError(f"{path} could not be saved ({_reason(error)}); {kept}") from error
-
-
-def _sync_folder(folder: Path) -> None:
-    """Write the names of a folder's files to the disk, on file systems that can."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    except OSError as error:
-        if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS):
-            raise
-    finally:
-        os.close(descriptor)
 
 
 def _reason(error: BaseException) -> str:
