@@ -244,7 +244,7 @@ def test_a_name_beyond_the_limit_is_cut(write, name):
 
 def test_a_header_cannot_fill_the_memory(tmp_path, monkeypatch):
     # tarfile reads an extended header at once, whatever size it claims.
-    monkeypatch.setattr(members, "MAX_FILE", 10_000)
+    monkeypatch.setattr(archives, "MAX_HEADER", 10_000)
     info = tarfile.TarInfo("x" * 20_000)
     with tarfile.open(tmp_path / "p.tar", "w") as archive:
         archive.addfile(tarfile.TarInfo("good"))

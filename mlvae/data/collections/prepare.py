@@ -18,7 +18,7 @@ from mlvae.data.collections.columns import Columns, without_common_folders
 from mlvae.data.collections.decoders import Content, Decoders, read_content
 from mlvae.data.collections.images import Attempt, Options
 from mlvae.data.collections.journal import LINES, Journal, Line
-from mlvae.data.collections.members import Member, Refusal
+from mlvae.data.collections.members import Member, Refusal, printable
 from mlvae.data.collections.sources import Folder
 from mlvae.errors import InputError
 
@@ -163,11 +163,12 @@ def _file(
 ) -> _File:
     # A refusal of the whole source, as of a damaged archive, is never left out.
     whole = isinstance(member, Refusal) and (source.streamed or member.name.startswith("/"))
-    if not whole and columns.is_system(member.name, root):
+    real = member.name if isinstance(member, Refusal) else member.real
+    if not whole and columns.is_system(real, root):
         return _File(line | {"left_out": "is hidden, or belongs to an operating system"})
     if isinstance(member, Refusal):
         return _File(line | {"skipped": member.reason})
-    known = columns.of(member.name, root)
+    known = columns.of(member.real, root)
     if known is None:
         return _File(line | {"left_out": "is not in the table, or does not match the pattern"})
     if isinstance(known, str):
@@ -224,7 +225,7 @@ def _report(path: Path, lines: list[Line]) -> None:
 
 
 def _nothing_used(sources: Sequence[Source], lines: list[Line], report: Path) -> str:
-    roots = ", ".join(str(source.root) for source in sources)
+    roots = ", ".join(printable(str(source.root)) for source in sources)
     example = next(
         (line for key in ("skipped", "left_out") for line in lines if key in line), None
     )
@@ -233,7 +234,7 @@ def _nothing_used(sources: Sequence[Source], lines: list[Line], report: Path) ->
     reason = example.get("skipped") or example.get("left_out")
     return (
         f"dataset.root={roots} must hold images, but none of its {len(lines)} files can be used: "
-        f"{example['file']} {reason}; see {report}"
+        f"{example['file']} {reason}; see {printable(str(report))}"
     )
 
 
