@@ -14,13 +14,16 @@ from mlvae.data.collections.members import escaped, is_system_part, printable
 from mlvae.data.collections.regular import read_regular
 from mlvae.errors import InputError
 
-__all__ = ["Columns", "without_common_folders"]
+__all__ = ["NO_IDENTITY", "Columns", "without_common_folders"]
 
 #: Largest table in bytes.
 MAX_TABLE = 2**30
 
 #: The name of a file in no folder, which begins with its identity: Ann_0001.jpg has Ann.
 FLAT = re.compile(r"(?P<identity>.+?)[ ._-]+\d+(\.\w+)?")
+
+#: The reason of a file whose path has no identity.
+NO_IDENTITY = "is in no folder of an identity, and its name is not <identity>_<number>"
 
 #: Columns of a table without a header.
 HEADLESS = ("file", "identity", "split")
@@ -76,8 +79,8 @@ class Columns:
             root: path of the source if it is a folder: a table may name the file by it.
 
         Returns:
-            Columns by name, their values escaped; or the reason why the file is skipped; or None if the table or the
-            pattern leaves it out.
+            Columns by name, their values escaped; or the reason why the file is skipped; or None
+            if the table or the pattern leaves it out.
         """
         columns: dict[str, str] = {}
         if self.pattern is not None:
@@ -130,7 +133,7 @@ def _by_folder(name: str) -> dict[str, str] | str:
         return {"identity": escaped(folder)}
     if (match := FLAT.fullmatch(file)) is not None:
         return {"identity": escaped(match["identity"])}
-    return "is in no folder of an identity, and its name is not <identity>_<number>"
+    return NO_IDENTITY
 
 
 def _compiled(pattern: str | None) -> re.Pattern[str] | None:

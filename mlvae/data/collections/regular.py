@@ -20,7 +20,7 @@ def open_regular(path: str | Path) -> BinaryIO:
     Raises:
         OSError: if it is no regular file, or cannot be opened.
     """
-    _check(os.stat(path), path)
+    _check(Path(path).stat(), path)
     number = os.open(path, FLAGS)
     try:
         _check(os.fstat(number), path)
