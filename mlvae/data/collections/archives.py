@@ -108,12 +108,14 @@ class _Directory:
     def __init__(self, file: BinaryIO) -> None:
         self.file = file
         self.seek, self.tell, self.seekable = file.seek, file.tell, file.seekable
-        self.limit = max(MAX_ENTRIES, file.seek(0, 2) // ENTRY_SIZE)
+        self.size = file.seek(0, 2)
+        self.limit = max(MAX_ENTRIES, self.size // ENTRY_SIZE)
 
     def read(self, size: int = -1) -> bytes:
         if size > MAX_DIRECTORY:
             raise ValueError(f"a directory of {size:,} bytes, more than {MAX_DIRECTORY:,}")
-        content = self.file.read(size if size >= 0 else MAX_DIRECTORY)
+        rest = max(0, self.size - self.tell())
+        content = self.file.read(min(rest, MAX_DIRECTORY if size < 0 else size))
         if (count := content.count(zipfile.stringCentralDir)) > self.limit:  # pyright: ignore[reportAttributeAccessIssue] not in stubs
             raise ValueError(f"{count:,} entries, more than {self.limit:,}")
         return content

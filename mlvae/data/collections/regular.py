@@ -37,7 +37,10 @@ def read_regular(path: str | Path, limit: int) -> bytes:
         OSError: as of :func:`open_regular`, or if the file has more than ``limit`` bytes.
     """
     with open_regular(path) as file:
-        content = file.read(limit + 1)
+        # Not `limit` at once, for which Python would allocate memory.
+        content = file.read(min(limit, os.fstat(file.fileno()).st_size) + 1)
+        while len(content) <= limit and (more := file.read(2**20)):
+            content += more  # the file grows, or has no size, as those of /proc
     if len(content) > limit:
         raise OSError(errno.EFBIG, f"has more than the limit of {limit:,} bytes", str(path))
     return content
