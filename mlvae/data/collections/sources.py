@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+import unicodedata
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -68,7 +69,7 @@ class Folder:
                     continue
                 visited.add((status.st_dev, status.st_ino))
                 with os.scandir(path) as found:
-                    entries = sorted(found, key=lambda entry: entry.name)
+                    entries = sorted(found, key=_composed)
             except OSError as error:
                 self._refuse(name or str(self.root), f"cannot be read ({error.strerror})")
                 continue
@@ -128,6 +129,11 @@ def open_source(root: Path, without: Path | None = None) -> Folder | Zip | Tar:
         f"dataset.root={printable(str(root))} must be a folder, a .zip, .tar, .tar.gz or .tar.xz "
         "archive, or a .csv or .txt table, and is none of these"
     )
+
+
+def _composed(entry: os.DirEntry[str]) -> str:
+    """The name in Unicode normal form C: the order is the same on every file system."""
+    return unicodedata.normalize("NFC", entry.name)
 
 
 def _read(path: str) -> bytes:

@@ -117,7 +117,9 @@ def faces(
 
     Every image is decoded once, into a folder of the cache, and read from there batch by batch.
     The collection may be larger than the memory. Files that cannot be used are left out and named
-    in ``skipped.txt`` in that folder; so are hidden files and those of operating systems.
+    in ``skipped.txt`` in that folder; so are hidden files and those of operating systems. Names
+    and labels are shown with control characters escaped. If the images are in one folder, their
+    names give a hint of a ``pattern``, but no groups.
 
     Args:
         root: a folder; a ``.zip``, ``.tar``, ``.tar.gz`` or ``.tar.xz`` archive of a folder; or a
@@ -149,7 +151,7 @@ def faces(
         limit: largest number of images to prepare, for a first try; None for all.
         strict: fail at the first file that cannot be used.
         workers: number of processes that decode; None for one per core, 0 to decode in this
-            process.
+            process, where an image has no time limit.
         name: beginning of the name of the folder in the cache.
 
     Raises:
