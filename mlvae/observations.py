@@ -47,31 +47,57 @@ def check_float32(name: str, numbers: np.ndarray) -> None:
         )
 
 
-def as_tensor(x: object) -> Tensor:
-    """Convert an array to a tensor of uint8 or floats. A tensor is returned unchanged.
+def as_tensor(x: Any) -> Tensor:
+    """Convert an array, or a list of arrays or tensors, to a tensor of uint8 or floats.
+
+    A tensor is returned unchanged.
 
     Raises:
         InputError: if ``x`` is ragged, masked, sparse or of another type.
     """
     if not isinstance(x, Tensor) and np.ma.is_masked(x):
         raise InputError("x must have a value everywhere, but some are masked; fill them first")
-    if not isinstance(x, Tensor):
+    if isinstance(x, list | tuple) and x and all(isinstance(item, Tensor) for item in x):
         try:
-            array = np.asarray(x)
-        except ValueError as error:
-            raise InputError(
-                f"x must be an array of shape (N, ...), not ragged: {error}"
-            ) from error
-        if array.dtype.kind not in "uif" or array.dtype.itemsize > 8:
-            raise _dtype_error(array.dtype)
-        # Copy only arrays that torch cannot share: another byte order, negative strides, or
-        # read-only memory.
-        x = torch.from_numpy(np.require(array, array.dtype.newbyteorder("="), ["C", "W"]))
+            x = torch.stack([item.detach() for item in x])
+        except RuntimeError as error:
+            raise InputError(f"x must be tensors of one shape, not ragged: {error}") from error
+    if not isinstance(x, Tensor):
+        x = torch.from_numpy(_array(x))
     if x.layout != torch.strided:
         raise InputError(f"x must be dense, not {x.layout}: take x.to_dense()")
     if x.dtype != torch.uint8 and x.dtype not in FLOATS:
         raise _dtype_error(x.dtype)
     return x
+
+
+def _array(x: Any) -> np.ndarray:
+    """An array of unsigned integers or floats that torch can share."""
+    kind = f"{type(x).__module__}.{type(x).__name__}"
+    if kind.startswith("scipy.sparse"):
+        raise InputError(f"x must be dense, not a {kind}: take x.toarray()")
+    try:
+        array = np.asarray(x)
+    except (ValueError, TypeError, RuntimeError) as error:
+        raise InputError(f"x must be an array of shape (N, ...), not ragged: {error}") from error
+    if array.dtype == object and kind.startswith("pandas."):
+        raise _frame_error(x)
+    if array.dtype.kind not in "uif" or array.dtype.itemsize > 8:
+        raise _dtype_error(f"{array.dtype} ({kind})" if array.dtype == object else array.dtype)
+    # Copy only arrays that torch cannot share: another byte order, negative strides, or
+    # read-only memory.
+    return np.require(array, array.dtype.newbyteorder("="), ["C", "W"])
+
+
+def _frame_error(frame: Any) -> InputError:
+    """An error that names the columns of a DataFrame that are not numbers."""
+    columns = {str(n): str(t) for n, t in getattr(frame, "dtypes", {"x": "object"}).items()}
+    wrong = {n: t for n, t in columns.items() if not t.startswith(("float", "uint8"))}
+    shown = ", ".join(f"{n} is {t}" for n, t in list(wrong.items())[:3])
+    return InputError(
+        f"x must be uint8 images or floats without missing values, but of its columns {shown}; "
+        "convert them, for example df.astype('float32')"
+    )
 
 
 def as_floats(x: Tensor) -> Tensor:
@@ -83,7 +109,9 @@ def as_floats(x: Tensor) -> Tensor:
 
 
 def _dtype_error(dtype: object) -> InputError:
-    return InputError(f"x must be uint8 images or floats, not {dtype}; convert it first")
+    return InputError(
+        f"x must be uint8 images or floats, not {dtype}; convert it, for example x.astype('float32')"
+    )
 
 
 def as_observations(x: object, shape: Sequence[int], model: Any) -> Tensor:

@@ -5,72 +5,16 @@ Shapes: N observations, G groups, ... any trailing shape.
 
 from __future__ import annotations
 
-from numbers import Number
-
-import numpy as np
 import torch
 from torch import Tensor
 
 from mlvae.errors import InputError
+from mlvae.groups.labels import label_index
 from mlvae.groups.origin import Origin
 from mlvae.kernels import segment
 from mlvae.noise import per_group, uniform
 
-__all__ = ["Groups", "label_index"]
-
-
-def label_index(labels: object) -> tuple[Tensor, list]:
-    """Number the distinct values of ``labels`` (length N, numbers or strings) in sorted order.
-
-    Returns:
-        The number of each observation's label, shape (N,) on the device of ``labels``, and the
-        labels in order of their numbers.
-
-    Raises:
-        InputError: if ``labels`` is not one-dimensional, is empty, has NaN or None, or mixes
-            types so that different labels would become equal.
-    """
-    if isinstance(labels, Tensor):
-        _check_labels(tuple(labels.shape), bool(labels.isnan().any()))
-        names, index = labels.unique(return_inverse=True)
-        return index, names.tolist()
-    if np.ma.is_masked(labels):
-        _check_labels(np.array(labels, dtype=object).shape, some_missing=True)
-    # Objects first: NumPy would convert the NaN or None of a mixed list to a string.
-    array = labels if isinstance(labels, np.ndarray) else np.array(labels, dtype=object)
-    if array.dtype == object:
-        _check_labels(array.shape, any(name is None or name != name for name in array.flat))
-        array = np.array([name if isinstance(name, Number) else str(name) for name in array.flat])
-        _check_distinct(labels, array)
-    _check_labels(array.shape, array.dtype.kind in "fM" and (array != array).any())
-    names, index = np.unique(array, return_inverse=True)
-    return torch.from_numpy(index.astype(np.int64)), names.tolist()
-
-
-def _check_distinct(labels: object, names: np.ndarray) -> None:
-    """Raise :class:`InputError` if different labels became one name, for example 1 and "1"."""
-    try:
-        different = len(set(np.array(labels, dtype=object).flat))
-    except TypeError:  # labels without a hash were compared as strings
-        return
-    distinct = len(np.unique(names))
-    if distinct < different:
-        raise InputError(
-            f"group labels must be all strings or all numbers of one kind, but {different} "
-            f"different labels become {distinct} in NumPy's {names.dtype}; convert them to strings"
-        )
-
-
-def _check_labels(shape: tuple[int, ...], some_missing: bool) -> None:
-    if len(shape) != 1 or shape[0] == 0:
-        raise InputError(
-            f"group labels must be a non-empty list of length N, not of shape {shape}"
-        )
-    if some_missing:
-        raise InputError(
-            "group labels must name a group for each observation, but some are missing "
-            "(NaN or None)"
-        )
+__all__ = ["Groups"]
 
 
 class Groups:

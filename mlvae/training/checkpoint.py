@@ -7,7 +7,6 @@ opening another person's checkpoint runs no code.
 from __future__ import annotations
 
 import contextlib
-import os
 import pickle
 import zipfile
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Any
 import torch
 
 from mlvae.errors import InputError
+from mlvae.training.files import replace_file
 
 __all__ = ["FORMAT", "read_checkpoint", "write_checkpoint"]
 
@@ -32,21 +32,9 @@ def write_checkpoint(path: Path, state: dict[str, Any]) -> None:
     Raises:
         InputError: if it cannot be written, as on a full disk. The old file stays.
     """
-    temporary = path.with_suffix(".tmp")
     try:
-        with temporary.open("wb") as file:
-            torch.save({"format": FORMAT, **state}, file)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        replace_file(path, lambda file: torch.save({"format": FORMAT, **state}, file))
     except (OSError, RuntimeError) as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
         kept = (
             "the previous checkpoint is intact: make room and resume"
             if path.exists()

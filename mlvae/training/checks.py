@@ -10,6 +10,7 @@ from torch import nn
 from mlvae.data import GroupedData
 from mlvae.errors import InputError, check_choice, check_integer
 from mlvae.models.protocol import traits
+from mlvae.training.files import check_no_links
 from mlvae.training.settings import PRECISIONS, Reports
 
 __all__ = [
@@ -81,6 +82,7 @@ def check_folder(run: Path, resume: bool) -> None:
         raise InputError(f"{run} must be the folder of a run, but has no checkpoint.pt to resume")
     if run.exists() and not run.is_dir():
         raise InputError(f"{run} must be a folder for the run, but is a file")
+    check_no_links(run)
 
 
 def resolve_device(device: str) -> torch.device:

@@ -1,30 +1,42 @@
-"""Turn SIGINT and SIGTERM into a flag that the loop checks between steps."""
+"""Turn signals that end a process into a flag that the loop checks between steps."""
 
 from __future__ import annotations
 
 import signal
 import threading
+import time
 from types import FrameType
 from typing import Any
 
 __all__ = ["Interrupt"]
 
+#: Signals within this time of the first, in seconds, count as one: a terminal may send several.
+TOGETHER = 0.5
+
 
 class Interrupt:
-    """Context in which SIGINT and SIGTERM only set ``requested``.
+    """Context in which SIGINT, SIGTERM, SIGHUP, SIGUSR1 and SIGUSR2 only set ``requested``.
 
-    A second signal has its usual effect. Outside the main thread Python allows no handlers, and
-    the context does nothing.
+    Terminals, schedulers and launchers send them before they end a process. A second signal, after
+    :data:`TOGETHER` seconds, has its usual effect. Outside the main thread Python allows no handlers, and the
+    context does nothing.
 
     Args:
         repeatedly: let a second signal set ``requested`` too. A launcher of processes forwards
             signals that the processes may have received already, and kills those that do not end.
     """
 
-    SIGNALS = (signal.SIGINT, signal.SIGTERM)
+    SIGNALS = (
+        signal.SIGINT,
+        signal.SIGTERM,
+        signal.SIGHUP,
+        signal.SIGUSR1,
+        signal.SIGUSR2,
+    )
 
     def __init__(self, *, repeatedly: bool = False) -> None:
         self.requested = False
+        self.first: float | None = None
         self.repeatedly = repeatedly
         self.previous: dict[signal.Signals, Any] = {}
 
@@ -36,9 +48,13 @@ class Interrupt:
         return self
 
     def _request(self, number: int, frame: FrameType | None) -> None:
+        now = time.monotonic()
+        if self.first is None:
+            self.first = now
         self.requested = True
-        if not self.repeatedly:
+        if not self.repeatedly and now - self.first >= TOGETHER:
             self._restore()
+            signal.raise_signal(number)
 
     def __exit__(self, *exception: object) -> None:
         self._restore()

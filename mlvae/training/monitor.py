@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import json
+import logging
+import re
+import shlex
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -13,9 +17,12 @@ from torch import Tensor
 from tqdm import tqdm
 
 from mlvae.errors import InputError
+from mlvae.training.files import append, replace_file
 from mlvae.training.state import TrainingState
 
-__all__ = ["Monitor", "how_to_continue"]
+__all__ = ["Monitor", "how_to_continue", "quoted"]
+
+LOG = logging.getLogger("mlvae")
 
 
 class Monitor:
@@ -57,23 +64,26 @@ class Monitor:
 
     def __exit__(self, *exception: object) -> None:
         self.bar.close()
-        if self.writes:
+        if not self.writes:
+            return
+        try:
             self.writer.close()
+        except (OSError, ValueError):  # the disk is full; the records are in metrics.jsonl
+            LOG.warning("TensorBoard's records of %s could not be written", self.state.run)
 
     def _remove_after(self, step: int) -> None:
         """Remove lines of steps after ``step``, and an incomplete last line."""
         if not self.metrics_file.exists():
             return
-        kept = []
-        for line in self.metrics_file.read_text().splitlines():
+        kept = b""
+        for line in self.metrics_file.read_bytes().splitlines(keepends=True):
             try:
                 if json.loads(line)["step"] <= step:
-                    kept.append(line + "\n")
-            except json.JSONDecodeError:
-                break
-        temporary = self.metrics_file.with_suffix(".tmp")
-        temporary.write_text("".join(kept))
-        temporary.replace(self.metrics_file)
+                    kept += line.rstrip(b"\n") + b"\n"
+            except (ValueError, LookupError, TypeError):  # a line that was cut off, or no record
+                continue
+        with self._writing():
+            replace_file(self.metrics_file, kept)
 
     def advance(self, steps: int = 1) -> None:
         """Count ``steps`` more steps."""
@@ -100,10 +110,10 @@ class Monitor:
             return
         step, epoch = self.state.step, self.state.step / self.state.steps_per_epoch
         record = {"step": step, "epoch": round(epoch, 6), "split": split, **values}
-        with self._writing(), self.metrics_file.open("a") as file:
-            file.write(json.dumps(record) + "\n")
-        for name, value in values.items():
-            self.writer.add_scalar(f"{split}/{name}", value, step)
+        with self._writing():
+            append(self.metrics_file, json.dumps(record) + "\n")
+            for name, value in values.items():
+                self.writer.add_scalar(f"{split}/{name}", value, step)
         shown = self._summary(values)
         self.bar.set_postfix_str(f"{split} {shown}", refresh=False)
         if self.lines:
@@ -127,17 +137,21 @@ class Monitor:
 
         figures = self.state.run / "figures"
         for name, grid in grids.items():
-            self.writer.add_image(name, grid, self.state.step)
+            image = io.BytesIO()
+            save_image(grid, image, format="png")
+            content = image.getvalue()
             with self._writing():
+                self.writer.add_image(name, grid, self.state.step)
                 figures.mkdir(exist_ok=True)
-                save_image(grid, figures / f"{name}.png")
+                replace_file(figures / f"{name}.png", content)
 
     def finished(self) -> None:
         """Report the end; write the configuration and the final metrics to TensorBoard's table."""
         state = self.state
         if not self.writes:
             return
-        self.writer.add_hparams(_flat(state.config), state.metrics, run_name=".")
+        with self._writing():
+            self.writer.add_hparams(_flat(state.config), state.metrics, run_name=".")
         self._say(
             f"finished at step {state.step} of {state.total_steps}; the run is in {state.run}"
         )
@@ -162,21 +176,35 @@ class Monitor:
             ) from error
 
     def _say(self, message: str) -> None:
-        """Print a line without breaking the bar."""
-        if self.lines:
-            print(message, flush=True)
-        elif not self.bar.disable:
-            tqdm.write(message, file=sys.stdout)
+        """Print a line without breaking the bar. The training continues if nobody reads it."""
+        try:
+            if self.lines:
+                print(message, flush=True)
+            elif not self.bar.disable:
+                tqdm.write(message, file=sys.stdout)
+        except OSError:  # a closed pipe, or a log on a full disk
+            self.lines, self.bar.disable = False, True
+            LOG.warning("standard output cannot be written any more; the training continues")
 
 
 def how_to_continue(state: TrainingState) -> str:
     """The command that continues the run."""
     if not (state.run / "checkpoint.pt").exists():
         return "nothing is saved yet: start again"
+    override = shlex.quote(f"resume={quoted(state.run)}")
     return (
-        f"continue with python scripts/train.py resume={state.run}, "
+        f"continue with python scripts/train.py {override}, "
         f"or from Python with mlvae.train(..., run={str(state.run)!r}, resume=True)"
     )
+
+
+def quoted(value: object) -> str:
+    """A value as Hydra's command line reads it: in quotes, unless it has letters and digits only."""
+    text = str(value)
+    if re.fullmatch(r"[\w./:-]+", text, flags=re.ASCII):
+        return text
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
 
 
 def _flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

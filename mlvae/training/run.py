@@ -20,6 +20,7 @@ from mlvae.errors import InputError, check_flag
 from mlvae.models import build
 from mlvae.training.checkpoint import read_checkpoint
 from mlvae.training.checks import HEADER, check_folder, resolve_device
+from mlvae.training.files import replace_file
 
 __all__ = ["claim", "held", "load", "new_name", "restore", "undone_on_failure", "write_config"]
 
@@ -142,7 +143,7 @@ def write_config(run: Path, config: Mapping[str, object]) -> None:
     text = HEADER + "".join(_lines(config, ""))
     try:
         run.mkdir(parents=True, exist_ok=True)
-        (run / "config.yaml").write_text(text, encoding="utf-8")
+        replace_file(run / "config.yaml", text.encode())
     except OSError as error:
         raise _not_writable(run, error) from error
 

@@ -73,8 +73,13 @@ class TrainingState:
         """Number of epochs done if the last step ended one, else 0."""
         return 0 if self.step % self.steps_per_epoch else self.step // self.steps_per_epoch
 
-    def save(self, name: str = "checkpoint.pt") -> None:
-        """Write the state to the run's folder, atomically, on rank 0."""
+    def save(self, name: str = "checkpoint.pt", *, diverged: bool = False) -> None:
+        """Write the state to the run's folder, atomically, on rank 0.
+
+        Args:
+            name: name of the file.
+            diverged: whether the next step was not finite.
+        """
         if not self.ranks.first:
             return
         rates = next(iter(self.rates(self.step).values()))
@@ -84,6 +89,7 @@ class TrainingState:
             "shape": list(self.shape),
             "model_config": plain(traits(self.model).config),
             "fixed": self.fixed,
+            "diverged": diverged,
             "model": self.model.state_dict(),
             "optimizers": {p.name: p.optimizer.state_dict() for p in self.parts.players},
             "sums": self.parts.sums.state_dict(),
@@ -179,9 +185,34 @@ class TrainingState:
         self.step, what = failure
         for player in self.parts.players:  # the optimiser has the rates of later steps
             set_rates(player.optimizer, player.recipe.rates(self.step, self.total_steps))
-        self.save()
+        where = f"at step {self.step} (epoch {self.step / self.steps_per_epoch:.2f}) {what}"
+        advice = "resume with a lower optimizer.learning_rate or with optimizer.gradient_clip"
+        if not all(p.isfinite().all() for p in self.model.state_dict().values()):
+            kept = "the last checkpoint stays" if self._has_checkpoint() else "nothing is saved"
+            raise Diverged(f"{where}, and a parameter is not finite; {kept}; {advice}")
+        earlier = self._keep_earlier()
+        self.save(diverged=True)
         raise Diverged(
-            f"at step {self.step} (epoch {self.step / self.steps_per_epoch:.2f}) {what}; the "
-            f"state before that step is saved in {self.run}; resume with a lower "
-            "optimizer.learning_rate or with optimizer.gradient_clip"
+            f"{where}; the state before that step is saved in {self.run}; {advice}{earlier}"
+        )
+
+    def _has_checkpoint(self) -> bool:
+        return (self.run / "checkpoint.pt").is_file()
+
+    def _keep_earlier(self) -> str:
+        """Keep the last checkpoint of before the divergence, and describe how to go back to it.
+
+        The state before the step can be finite and yet have no finite next step at any rate.
+        """
+        if not self.ranks.first:
+            return ""
+        last, kept = self.run / "checkpoint.pt", self.run / "checkpoint.before.pt"
+        if last.is_file() and not read_checkpoint(last).get("diverged"):
+            last.replace(kept)
+        if not kept.is_file():
+            return ""
+        step = read_checkpoint(kept)["step"]
+        return (
+            f"; if no rate helps, go back to step {step}: rename {kept.name} to checkpoint.pt, "
+            "then resume"
         )

@@ -1,30 +1,34 @@
 """Zip and tar archives as sources of files, read without unpacking.
 
 No file of an archive is written to the disk; its path within the archive is only a name. A file
-that cannot be used gives a :class:`~mlvae.data.members.Refusal`, and reading continues.
+that cannot be used gives a :class:`~mlvae.data.collections.members.Refusal`, and reading
+continues. No size that an archive claims is trusted: every read has a bound of its own.
 """
 
 from __future__ import annotations
 
-import io
+import bz2
 import re
 import stat
+import struct
 import tarfile
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO, BinaryIO, cast
 
-from mlvae.data.collections import members
 from mlvae.data.collections.members import (
     Member,
     Refusal,
     first_line,
     member,
     printable,
-    read_exactly,
+    refusal,
 )
+from mlvae.data.collections.regular import open_regular
+from mlvae.data.collections.unpack import Decompressor, Inflate, Unpacked, raw_lzma
 from mlvae.errors import InputError
 
 __all__ = ["Tar", "Zip"]
@@ -32,6 +36,26 @@ __all__ = ["Tar", "Zip"]
 #: An archive is a bomb if it unpacks to more than BOMB_FACTOR times its size and to more than
 #: BOMB_SIZE bytes.
 BOMB_FACTOR, BOMB_SIZE = 100, 2**30
+
+#: An archive may have MAX_ENTRIES entries, and one per ENTRY_SIZE of its bytes. CelebA has
+#: 202,599 files, and an image has hundreds of bytes.
+MAX_ENTRIES, ENTRY_SIZE = 1_000_000, 100
+
+#: Largest directory of a zip in bytes. An entry has about 100.
+MAX_DIRECTORY = 2**28
+
+#: Extended headers of an entry of a tar, as of a long name: number and bytes.
+MAX_HEADERS, MAX_HEADER = 8, 2**20
+
+#: Largest number of fields in an extended header. Common ones have fewer than 50.
+MAX_FIELDS = 1000
+
+#: Fields of an extended header that describe a sparse file.
+SPARSE = b"GNU.sparse."
+
+
+#: Kinds of files that a zip may claim, beside regular files, folders and links.
+SPECIAL = (stat.S_IFIFO, stat.S_IFCHR, stat.S_IFBLK, stat.S_IFSOCK)
 
 
 class Zip:
@@ -46,8 +70,8 @@ class Zip:
     def __init__(self, path: Path) -> None:
         self.root = path
         try:
-            with zipfile.ZipFile(path) as file:
-                self.length = len(file.infolist())
+            with open_regular(path) as file:
+                self.length = len(_directory(file))
         except Exception as error:  # zipfile raises many types for a damaged directory
             raise _unreadable(path, error) from error
 
@@ -60,26 +84,84 @@ class Zip:
 
     def members(self) -> Iterator[Member | Refusal]:
         """Every file, in the order of the archive's directory."""
-        with zipfile.ZipFile(self.root) as file:
-            infos = file.infolist()
+        with open_regular(self.root) as file:
+            infos = _directory(file)
+            # The members are read to these sizes at most, so that the sum is a bound.
             total = sum(info.file_size for info in infos)
             if total > max(BOMB_SIZE, BOMB_FACTOR * self.root.stat().st_size):
-                yield Refusal(self.root.name, f"is a bomb: it unpacks to {total:,} bytes")
+                yield refusal(self.root.name, f"is a bomb: it unpacks to {total:,} bytes")
                 return
             for info in infos:
                 if not info.is_dir():
-                    yield self._member(file, info)
+                    yield _zipped(file, info)
 
-    def _member(self, file: zipfile.ZipFile, info: zipfile.ZipInfo) -> Member | Refusal:
-        mode = info.external_attr >> 16
-        name, reason = _checked_name(info.filename)
-        if not reason and stat.S_ISLNK(mode):
-            reason = "is a link in an archive, which is not followed"
-        if not reason and info.flag_bits & 1:
-            reason = "is encrypted"
-        if reason:
-            return Refusal(name, reason)
-        return member(name, info.file_size, partial(file.read, info))
+
+def _directory(file: BinaryIO) -> list[zipfile.ZipInfo]:
+    """The entries of a zip."""
+    with zipfile.ZipFile(cast("IO[bytes]", _Directory(file))) as archive:
+        return archive.infolist()
+
+
+class _Directory:
+    """A file of which ``zipfile`` reads the directory, refused before it fills the memory."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.file = file
+        self.seek, self.tell, self.seekable = file.seek, file.tell, file.seekable
+        self.size = file.seek(0, 2)
+        self.limit = max(MAX_ENTRIES, self.size // ENTRY_SIZE)
+
+    def read(self, size: int = -1) -> bytes:
+        if size > MAX_DIRECTORY:
+            raise ValueError(f"a directory of {size:,} bytes, more than {MAX_DIRECTORY:,}")
+        rest = max(0, self.size - self.tell())
+        content = self.file.read(min(rest, MAX_DIRECTORY if size < 0 else size))
+        if (count := content.count(zipfile.stringCentralDir)) > self.limit:  # pyright: ignore[reportAttributeAccessIssue] not in stubs
+            raise ValueError(f"{count:,} entries, more than {self.limit:,}")
+        return content
+
+
+def _zipped(file: BinaryIO, info: zipfile.ZipInfo) -> Member | Refusal:
+    mode = info.external_attr >> 16
+    name, reason = _checked_name(info.filename)
+    if not reason and stat.S_ISLNK(mode):
+        reason = "is a link in an archive, which is not followed"
+    if not reason and stat.S_IFMT(mode) in SPECIAL:
+        reason = "is not a regular file"
+    if not reason and info.flag_bits & 1:
+        reason = "is encrypted"
+    if reason:
+        return refusal(name, reason)
+    return member(name, info.file_size, partial(_unzipped, file, info))
+
+
+def _unzipped(file: BinaryIO, info: zipfile.ZipInfo) -> bytes:
+    """The content of a member, whose header and sizes may lie."""
+    file.seek(info.header_offset)
+    header = file.read(30)
+    if len(header) != 30 or not header.startswith(b"PK\x03\x04"):
+        raise ValueError("its header is missing")
+    file.seek(sum(struct.unpack("<HH", header[26:])), 1)
+    length = info.compress_size
+    new: Callable[[], Decompressor] | None = None
+    if info.compress_type == zipfile.ZIP_DEFLATED:
+        new = partial(Inflate, -15)
+    elif info.compress_type == zipfile.ZIP_BZIP2:
+        new = bz2.BZ2Decompressor
+    elif info.compress_type == zipfile.ZIP_LZMA:
+        properties = file.read(9)[4:]
+        length -= 9
+        new = partial(raw_lzma, properties)
+    elif info.compress_type != zipfile.ZIP_STORED:
+        raise ValueError(f"its compression method {info.compress_type} is not supported")
+    stream = Unpacked(file, new, info.file_size + 1, max(0, length))
+    content = stream.read_exactly(info.file_size)
+    # A stream of LZMA need not mark its end.
+    if info.compress_type != zipfile.ZIP_LZMA and stream.read(1):
+        raise ValueError(f"it is larger than the {info.file_size:,} bytes that the archive claims")
+    if zlib.crc32(content) != info.CRC:
+        raise ValueError("its checksum is wrong")
+    return content
 
 
 class Tar:
@@ -87,7 +169,7 @@ class Tar:
 
     Args:
         path: the archive.
-        unpack: opens the compressed file, as ``gzip.open``; None if it is not compressed.
+        new: makes a decompressor; None if it is not compressed.
 
     Raises:
         InputError: if the archive does not begin as a tar.
@@ -95,11 +177,11 @@ class Tar:
 
     streamed = True
 
-    def __init__(self, path: Path, unpack: Callable[..., Any] | None) -> None:
-        self.root, self.unpack = path, unpack
+    def __init__(self, path: Path, new: Callable[[], Decompressor] | None) -> None:
+        self.root, self.new = path, new
         try:
-            with self._stream() as stream, _opened(stream):
-                pass
+            with open_regular(path) as file:
+                next(_entries(self._stream(file)), None)
         except Exception as error:  # tarfile and the decompressors raise many types
             raise _unreadable(path, error) from error
 
@@ -110,91 +192,137 @@ class Tar:
     def members(self) -> Iterator[Member | Refusal]:
         """Every file, in the order of the archive."""
         count = 0
+        limit = max(MAX_ENTRIES, self.root.stat().st_size // ENTRY_SIZE)
         try:
-            with self._stream() as stream, _opened(stream) as file:
-                while (info := file.next()) is not None:
-                    # Bounds the memory: only the last member is needed.
-                    file.members.clear()  # pyright: ignore[reportAttributeAccessIssue] not in stubs
+            with open_regular(self.root) as file:
+                stream = self._stream(file)
+                for info, sparse in _entries(stream):
                     count += 1
+                    if count > limit:
+                        raise ValueError(f"it is a bomb: it has more than {limit:,} entries")
                     if not info.isdir():
-                        yield self._member(file, info)
-                # tarfile stops at any block that is no header; a whole archive ends with zeros.
-                if stream.last != bytes(tarfile.BLOCKSIZE):
-                    raise EOFError("no end mark")
+                        yield self._member(stream, info, sparse)
         except GeneratorExit:
             raise
         except Exception as error:  # truncated and damaged archives, and bombs
-            yield Refusal(
+            yield refusal(
                 self.root.name,
                 f"is damaged after {count} entries, the rest is lost ({first_line(error)})",
             )
 
-    def _member(self, file: tarfile.TarFile, info: tarfile.TarInfo) -> Member | Refusal:
+    def _member(self, stream: Unpacked, info: tarfile.TarInfo, sparse: bool) -> Member | Refusal:
         name, reason = _checked_name(info.name)
         if not reason and (info.issym() or info.islnk()):
             reason = "is a link in an archive, which is not followed"
-        if not reason and (not info.isreg() or info.issparse()):
+        if not reason and (not info.isreg() or sparse):
             reason = "is not a regular file"
         if reason:
-            return Refusal(name, reason)
+            return refusal(name, reason)
+        start = stream.position
 
         def read() -> bytes:
-            stream = file.extractfile(info)
-            assert stream is not None  # it is a regular file
-            return read_exactly(stream, info.size)
+            if stream.position != start:
+                raise ValueError("it can be read only once, before the next member")
+            return stream.read_exactly(info.size)
 
         return member(name, info.size, read)
 
-    def _stream(self) -> _Bounded:
-        limit = max(BOMB_SIZE, BOMB_FACTOR * self.root.stat().st_size)
-        return _Bounded((self.unpack or io.open)(self.root, "rb"), limit)
+    def _stream(self, file: BinaryIO) -> Unpacked:
+        return Unpacked(file, self.new, max(BOMB_SIZE, BOMB_FACTOR * self.root.stat().st_size))
 
 
-class _Bounded:
-    """A stream that refuses to read beyond ``limit``, or more than ``MAX_FILE`` bytes at once.
+def _entries(stream: Unpacked) -> Iterator[tuple[tarfile.TarInfo, bool]]:
+    """The header of each entry, and whether it is sparse; the stream is at its content.
 
-    The second bound is for the headers of a tar, whose size field could claim the whole memory.
+    ``tarfile`` is not used for this: it reads names, maps of sparse files and extended headers
+    without a bound, and applies global headers to every entry.
+
+    Raises:
+        EOFError: if the archive has no end mark.
+        ValueError, tarfile.TarError: if it is damaged or a bomb.
     """
+    name, size, sparse = None, None, False
+    count = length = 0
+    while (block := stream.read(tarfile.BLOCKSIZE)) != bytes(tarfile.BLOCKSIZE):
+        if len(block) != tarfile.BLOCKSIZE:
+            raise EOFError("no end mark")
+        info = tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
+        if info.type in EXTENDED:
+            count, length = count + 1, length + info.size
+            if count > MAX_HEADERS or not 0 <= length <= MAX_HEADER:
+                raise ValueError(f"{count} headers of {length:,} bytes for one entry")
+            content = stream.read_exactly(info.size)
+            stream.skip(-info.size % tarfile.BLOCKSIZE)
+            if info.type == tarfile.GNUTYPE_LONGNAME:
+                name = content.partition(b"\0")[0].decode("utf-8", "surrogateescape")
+            elif info.type in (tarfile.XHDTYPE, tarfile.SOLARIS_XHDTYPE):
+                fields = _fields(content)
+                if b"path" in fields:
+                    name = fields[b"path"].decode("utf-8", "surrogateescape")
+                if b"size" in fields:
+                    size = _number(fields[b"size"])
+                sparse |= any(key.startswith(SPARSE) for key in fields)
+            continue
+        if info.type == tarfile.GNUTYPE_SPARSE:
+            sparse = True
+            while block[482 if length == 0 else 504]:
+                length += tarfile.BLOCKSIZE
+                if length > MAX_HEADER:
+                    raise ValueError(f"a map of a sparse file of {length:,} bytes")
+                block = stream.read_exactly(tarfile.BLOCKSIZE)
+        info.name = info.name if name is None else name
+        info.size = info.size if size is None else size
+        if info.isdir():
+            info.name = info.name.rstrip("/")
+        has_content = info.isreg() or info.type not in tarfile.SUPPORTED_TYPES
+        end = stream.position + (info.size if has_content else 0)
+        yield info, sparse
+        stream.skip(end - stream.position + -end % tarfile.BLOCKSIZE)
+        name, size, sparse = None, None, False
+        count = length = 0
 
-    def __init__(self, stream: IO[bytes], limit: int) -> None:
-        self.stream, self.limit, self.last = stream, limit, b""
-        self.tell = stream.tell
 
-    def __enter__(self) -> _Bounded:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self.stream.close()
-
-    def seek(self, position: int) -> int:
-        self._check(position)
-        return self.stream.seek(position)
-
-    def read(self, size: int = -1) -> bytes:
-        if size < 0 or size > members.MAX_FILE:
-            raise ValueError(f"a header of {size:,} bytes")
-        self._check(self.stream.tell() + size)
-        self.last = self.stream.read(size)
-        return self.last
-
-    def _check(self, position: int) -> None:
-        if position > self.limit:
-            raise ValueError(f"it is a bomb: it unpacks to more than {self.limit:,} bytes")
+#: Types of headers that describe the next entry, or all of them.
+EXTENDED = (
+    tarfile.GNUTYPE_LONGNAME,
+    tarfile.GNUTYPE_LONGLINK,
+    tarfile.XHDTYPE,
+    tarfile.SOLARIS_XHDTYPE,
+    tarfile.XGLTYPE,
+)
 
 
-def _opened(stream: _Bounded) -> tarfile.TarFile:
-    # tarfile calls read, seek and tell only; its annotation requires more methods.
-    return tarfile.open(fileobj=cast("IO[bytes]", stream), mode="r:")
+def _fields(content: bytes) -> dict[bytes, bytes]:
+    """The fields of an extended header, each ``<length> <key>=<value>`` and a line feed."""
+    fields: dict[bytes, bytes] = {}
+    start = count = 0
+    while start < len(content) and content[start]:
+        space = content.find(b" ", start, start + 10)
+        end = start + _number(content[start : max(space, start)])
+        if not space < end <= len(content) or content[end - 1] != ord("\n"):
+            raise ValueError("an extended header is damaged")
+        key, _, value = content[space + 1 : end - 1].partition(b"=")
+        fields[key] = value
+        start, count = end, count + 1
+        if count > MAX_FIELDS:
+            raise ValueError(f"an extended header has more than {MAX_FIELDS:,} fields")
+    return fields
+
+
+def _number(digits: bytes) -> int:
+    if not re.fullmatch(rb"\d{1,19}", digits):
+        raise ValueError("an extended header has no number where one must be")
+    return int(digits)
 
 
 def _checked_name(name: str) -> tuple[str, str]:
     """A member's path without empty parts and dots, and the reason if it is refused, else ""."""
     parts = name.replace("\\", "/").split("/")
     if parts[0] == "" or re.match("[A-Za-z]:", parts[0]):
-        return printable(name), "has an absolute path"
+        return name, "has an absolute path"
     if ".." in parts:
-        return printable(name), "has a path that leaves the archive"
-    return printable("/".join(part for part in parts if part not in ("", "."))), ""
+        return name, "has a path that leaves the archive"
+    return "/".join(part for part in parts if part not in ("", ".")), ""
 
 
 def _fingerprint(path: Path) -> Iterator[str]:
@@ -203,4 +331,6 @@ def _fingerprint(path: Path) -> Iterator[str]:
 
 
 def _unreadable(path: Path, error: Exception) -> InputError:
-    return InputError(f"dataset.root={path} must be a whole archive: {first_line(error)}")
+    return InputError(
+        f"dataset.root={printable(str(path))} must be a whole archive: {first_line(error)}"
+    )

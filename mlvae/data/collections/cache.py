@@ -3,7 +3,7 @@
     images.u8       uint8, N images of (channels, size, size), one after the other
     index.npz       the columns (identity, known factors, ...) and a checksum per image
     files.jsonl     one line per file of the sources, with its hash and its outcome
-    skipped.txt     the files that were not used, by name and with the reason
+    skipped.txt     the files that were not used, by name and with the reason, and remarks
     manifest.json   settings, state of the sources, counts and hashes; written last
 
 Other settings or other roots give another folder. If the sources change or a file of the folder
@@ -18,6 +18,7 @@ import errno
 import fcntl
 import hashlib
 import json
+import os
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -29,6 +30,7 @@ import numpy as np
 import torch
 
 from mlvae.data.collections.columns import Columns
+from mlvae.data.collections.members import printable
 from mlvae.data.collections.prepare import (
     INDEX,
     LINES,
@@ -39,6 +41,7 @@ from mlvae.data.collections.prepare import (
     hash_of,
     prepare,
 )
+from mlvae.data.collections.regular import open_regular, read_regular
 from mlvae.data.collections.sources import open_source
 from mlvae.data.collections.stored import StoredImages
 from mlvae.errors import InputError, check_choice
@@ -47,7 +50,10 @@ from mlvae.observations import check_float32
 __all__ = ["Cache", "open_cache"]
 
 #: Raised when the layout, the names or the decoding change, so that an older cache is not used.
-FORMAT = 2
+FORMAT = 3
+
+#: Largest manifest in bytes.
+MAX_MANIFEST = 2**26
 
 #: Number of images, evenly spaced, whose checksums are verified when a cache is opened.
 CHECKED = 256
@@ -112,6 +118,19 @@ class Cache:
         check_float32(f"dataset.factors={name}", numbers)
         return numbers.astype(np.float32)[codes]
 
+    def names(self, count: int) -> list[str]:
+        """Names of the first ``count`` files that are used, as ``files.jsonl`` has them."""
+        names: list[str] = []
+        with open_regular(self.folder / LINES) as file:
+            next(file)  # the header
+            for content in file:
+                if len(names) == count:
+                    break
+                line = json.loads(content)
+                if "crc32" in line:
+                    names.append(line["file"])
+        return names
+
     def _columns(self, name: str, option: str) -> list[np.ndarray]:
         """The words (N,) of each column that a name joins."""
         known = [key.removeprefix("values/") for key in self.index if key.startswith("values/")]
@@ -121,14 +140,19 @@ class Cache:
         return [self.index[f"values/{c}"][self.index[f"codes/{c}"]] for c in names]
 
     def __str__(self) -> str:
-        counts = self.manifest
-        text = f"{self.folder}: {len(self):,} images"
+        counts, report = self.manifest, printable(str(self.folder / SKIPPED))
+        text = f"{printable(str(self.folder))}: {len(self):,} images"
         if counts["left_out"]:
             text += f", left out {counts['left_out']:,}"
         if counts["skipped"]:
             text += f", skipped {counts['skipped']:,}"
         if counts["left_out"] or counts["skipped"]:
-            text += f": see {self.folder / SKIPPED}"
+            text += f": see {report}"
+        if counts["remark"]:
+            text += (
+                f"; {counts['remark']:,} images are dark, because they use a part of 16 bits: see "
+                f"{report}"
+            )
         return text
 
 
@@ -179,22 +203,22 @@ def open_cache(
             with _locked(folder):
                 # Another process may have prepared it while this one waited.
                 if (found := _read(folder, header)) is None:
-                    print(f"preparing {folder}", flush=True)
+                    print(f"preparing {printable(str(folder))}", flush=True)
                     prepare(folder, sources, columns, header, strict=strict, workers=workers)
                     found = _read(folder, header)
         except OSError as error:
             raise InputError(
-                f"dataset.cache={cache} must be a folder that can be written, with room for the "
-                f"images: {error}"
+                f"dataset.cache={printable(str(cache))} must be a folder that can be written, "
+                f"with room for the images: {printable(str(error))}"
             ) from error
         if found is None:
             raise InputError(
-                f"{folder} does not hold what was written to it; choose another disk for "
-                "dataset.cache"
+                f"{printable(str(folder))} does not hold what was written to it; choose another "
+                "disk for dataset.cache"
             )
         print(f"prepared {found}", flush=True)
     if strict and found.manifest["skipped"]:
-        first = (folder / SKIPPED).read_text().splitlines()[1].removeprefix("skipped: ")
+        first = (folder / SKIPPED).read_text("utf-8").splitlines()[1].removeprefix("skipped: ")
         raise InputError(
             f"dataset.strict=true allows no file to be skipped, but {first}; remove it, or set "
             "dataset.strict=false"
@@ -216,7 +240,7 @@ def _state(source: Source) -> dict[str, object]:
 def _read(folder: Path, header: Header) -> Cache | None:
     """The cache in ``folder`` if it is finished, undamaged and has this header, else None."""
     try:
-        manifest = json.loads((folder / MANIFEST).read_bytes())
+        manifest = json.loads(read_regular(folder / MANIFEST, MAX_MANIFEST))
         if {key: manifest.get(key) for key in header} != header:
             return None
         if any(hash_of(folder / name) != manifest["sha256"][name] for name in (INDEX, LINES)):
@@ -224,8 +248,8 @@ def _read(folder: Path, header: Header) -> Cache | None:
         settings = manifest["settings"]
         shape = (manifest["images"], settings["channels"], settings["size"], settings["size"])
         images = StoredImages(folder / "images.u8", shape)
-        with np.load(folder / INDEX, allow_pickle=False) as file:
-            index = dict(file)
+        with open_regular(folder / INDEX) as file, np.load(file, allow_pickle=False) as arrays:
+            index = dict(arrays)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
     sample = np.unique(np.linspace(0, len(images) - 1, CHECKED).astype(int))
@@ -242,16 +266,19 @@ def _locked(folder: Path) -> Iterator[None]:
     The operating system releases the lock when the process ends. Some file systems have no locks:
     on these, two processes must not prepare the same collection at the same time.
     """
-    with (folder / "lock").open("w") as file:
+    # Without blocking: if a pipe has this name, opening it fails.
+    flags = os.O_WRONLY | os.O_CREAT | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+    with os.fdopen(os.open(folder / "lock", flags, 0o666), "w") as file:
+        shown = printable(str(folder))
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            print(f"another process is preparing {folder}: waiting for it", flush=True)
+            print(f"another process is preparing {shown}: waiting for it", flush=True)
             fcntl.flock(file, fcntl.LOCK_EX)
         except OSError as error:
             if error.errno not in NO_LOCKS:
                 raise
-            print(f"{folder} cannot be locked: let no other process prepare it", flush=True)
+            print(f"{shown} cannot be locked: let no other process prepare it", flush=True)
         yield
 
 

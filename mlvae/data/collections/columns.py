@@ -10,13 +10,20 @@ import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
 
-from mlvae.data.collections.members import is_system_part, printable
+from mlvae.data.collections.members import escaped, is_system_part, printable
+from mlvae.data.collections.regular import read_regular
 from mlvae.errors import InputError
 
-__all__ = ["Columns", "without_common_folders"]
+__all__ = ["NO_IDENTITY", "Columns", "without_common_folders"]
+
+#: Largest table in bytes.
+MAX_TABLE = 2**30
 
 #: The name of a file in no folder, which begins with its identity: Ann_0001.jpg has Ann.
 FLAT = re.compile(r"(?P<identity>.+?)[ ._-]+\d+(\.\w+)?")
+
+#: The reason of a file whose path has no identity.
+NO_IDENTITY = "is in no folder of an identity, and its name is not <identity>_<number>"
 
 #: Columns of a table without a header.
 HEADLESS = ("file", "identity", "split")
@@ -54,7 +61,9 @@ class Columns:
             try:
                 self.names, self.lines = _read(table, content)
             except csv.Error as error:
-                raise InputError(f"dataset.table={table} must be a table: {error}") from error
+                raise InputError(
+                    f"dataset.table={printable(str(table))} must be a table: {error}"
+                ) from error
         self.taken: set[str] = set()
 
     @property
@@ -66,23 +75,23 @@ class Columns:
         """The columns of a file.
 
         Args:
-            name: path of the file within its source.
+            name: path of the file within its source, not escaped.
             root: path of the source if it is a folder: a table may name the file by it.
 
         Returns:
-            Columns by name; or the reason why the file is skipped; or None if the table or the
-            pattern leaves it out.
+            Columns by name, their values escaped; or the reason why the file is skipped; or None
+            if the table or the pattern leaves it out.
         """
         columns: dict[str, str] = {}
         if self.pattern is not None:
             if (match := self.pattern.search(name)) is None:
                 return None
-            columns |= {key: value or "" for key, value in match.groupdict().items()}
+            columns |= {key: escaped(value or "") for key, value in match.groupdict().items()}
         if self.table is not None:
             if (file := self._line(name, root)) is None:
                 return None
             if file in self.taken:
-                return f"is {file!r} of {self.table.name}, as another file is"
+                return f"is {file!r} of {printable(self.table.name)}, as another file is"
             self.taken.add(file)
             columns |= dict(zip(self.names, self.lines[file], strict=True))
         return columns if columns else _by_folder(name)
@@ -97,12 +106,13 @@ class Columns:
         return line is None or line.count("/") < len(parts) - 1 - last
 
     def missing(self) -> Iterator[str]:
-        """Files of the table that no source has."""
-        return (file for file in self.lines if file not in self.taken)
+        """Files of the table that no source has, escaped."""
+        return (escaped(file) for file in self.lines if file not in self.taken)
 
     def _line(self, name: str, root: str) -> str | None:
         """The longest end of the file's path that the table has."""
-        parts = (f"{root}/{name}" if root else name).split("/")
+        path = f"{root}/{name}" if root else name
+        parts = unicodedata.normalize("NFC", path).split("/")
         ends = ("/".join(parts[i:]) for i in range(len(parts)))
         return next((end for end in ends if end in self.lines), None)
 
@@ -120,10 +130,10 @@ def without_common_folders(paths: list[str]) -> list[str]:
 def _by_folder(name: str) -> dict[str, str] | str:
     folder, _, file = name.rpartition("/")
     if folder:
-        return {"identity": folder}
+        return {"identity": escaped(folder)}
     if (match := FLAT.fullmatch(file)) is not None:
-        return {"identity": match["identity"]}
-    return "is in no folder of an identity, and its name is not <identity>_<number>"
+        return {"identity": escaped(match["identity"])}
+    return NO_IDENTITY
 
 
 def _compiled(pattern: str | None) -> re.Pattern[str] | None:
@@ -142,35 +152,41 @@ def _compiled(pattern: str | None) -> re.Pattern[str] | None:
 
 def _text(table: Path) -> str:
     try:
-        return table.read_bytes().decode("utf-8-sig")
+        return read_regular(table, MAX_TABLE).decode("utf-8-sig")
     except OSError as error:
-        raise InputError(f"dataset.table={table} must be readable: {error.strerror}") from error
+        raise InputError(
+            f"dataset.table={printable(str(table))} must be readable: {error.strerror}"
+        ) from error
     except UnicodeDecodeError as error:
-        raise InputError(f"dataset.table={table} must be text in UTF-8: {error}") from error
+        raise InputError(
+            f"dataset.table={printable(str(table))} must be text in UTF-8: {error}"
+        ) from error
 
 
 def _read(table: Path, content: str) -> tuple[tuple[str, ...], dict[str, tuple[str, ...]]]:
     """Names of the columns without ``file``, and the values of each file."""
+    where = printable(str(table))
     rows = _rows(content)
     number, first = next(rows, (0, []))
     if not first:
-        raise InputError(f"dataset.table={table} must have one line per file, not none")
+        raise InputError(f"dataset.table={where} must have one line per file, not none")
     header = list(HEADLESS[: len(first)])
     # Other names than `file` may be words of a table without a header, whose files have a dot.
     names = FILE_NAMES[:1] if any("." in cell for cell in first) else FILE_NAMES
     if named := next((name for name in names if name in first), None):
         header = ["file" if cell == named else cell for cell in first]
+    header = [escaped(name) for name in header]
     if len(header) != len(first) or len(set(header)) != len(header) or len(header) < 2:
         raise InputError(
-            f"dataset.table={table} must name its columns in the first line, among them file, or "
+            f"dataset.table={where} must name its columns in the first line, among them file, or "
             f"have file, identity and possibly split, not {', '.join(first)[:80]!r}"
         )
     lines: dict[str, tuple[str, ...]] = {}
     place = header.index("file")
     if not named:
-        _add(lines, first, place, len(header), f"line {number} of {table}")
+        _add(lines, first, place, len(header), f"line {number} of {where}")
     for number, row in rows:
-        _add(lines, row, place, len(header), f"line {number} of {table}")
+        _add(lines, row, place, len(header), f"line {number} of {where}")
     return tuple(name for name in header if name != "file"), lines
 
 
@@ -195,7 +211,7 @@ def _add(
 ) -> None:
     if len(row) != length:
         raise InputError(f"{where} must have {length} cells as the first line, not {len(row)}")
-    file = printable(row[place].replace("\\", "/").removeprefix("./"))
+    file = unicodedata.normalize("NFC", row[place].replace("\\", "/").removeprefix("./"))
     if not file or file in lines:
         raise InputError(f"{where} must name a file that no other line names, not {file!r}")
-    lines[file] = tuple(printable(cell) for i, cell in enumerate(row) if i != place)
+    lines[file] = tuple(escaped(cell) for i, cell in enumerate(row) if i != place)

@@ -1,8 +1,9 @@
 """The pixels and lines of a cache while it is prepared, kept through any interruption.
 
 ``images.u8`` has the pixels of the used images, one after the other. ``files.jsonl`` has one line
-per file of the sources, in their order, with its hash and its outcome. A line is written after its
-pixels. A complete line with its pixels is never computed again.
+per file of the sources, in their order, with its hash and its outcome. Of the files that are not
+used for one reason, the first thousand have lines, and the others are counted in lines of their
+own. A line is written after its pixels. A complete line with its pixels is never computed again.
 """
 
 from __future__ import annotations
@@ -10,7 +11,9 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import zlib
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +21,23 @@ import numpy as np
 
 from mlvae.errors import InputError
 
-__all__ = ["IMAGES", "LINES", "Journal", "Line"]
+__all__ = ["IMAGES", "LINES", "MAX_LINES", "Journal", "Line", "kind_of", "num_files"]
 
 IMAGES, LINES = "images.u8", "files.jsonl"
 
-#: One file of the sources: ``root``, ``file``, and ``columns``, ``sha256``, ``crc32`` of a used
-#: one; ``skipped`` or ``left_out`` with the reason of another.
+#: Number of files with lines of their own among those that are not used for one reason.
+MAX_LINES = 1000
+
+#: Files that are counted before a line with their number is written.
+MAX_PENDING = 10_000
+
+#: One file of the sources: ``root``, ``file``, and ``columns``, ``sha256``, ``crc32`` and possibly
+#: ``remark`` of a used one; ``skipped`` or ``left_out`` with the reason of another. Or several
+#: files: ``root``, their number ``files``, and ``skipped`` or ``left_out`` with their reason.
 Line = dict[str, Any]
+
+#: The root, "skipped" or "left_out", and the common reason of files that are counted.
+_Kind = tuple[int, str, str]
 
 
 class Journal:
@@ -37,13 +50,16 @@ class Journal:
 
     Attributes:
         lines: the lines written so far, without the header.
+        num_files: number of files in these lines.
         num_images: number of lines with pixels.
     """
 
     def __init__(self, folder: Path, header: dict[str, Any], row_bytes: int) -> None:
         self.row_bytes = row_bytes
         self.lines: list[Line] = []
-        self.num_images = 0
+        self.num_images = self.num_files = 0
+        self.counts: Counter[_Kind] = Counter()
+        self.pending: Counter[_Kind] = Counter()  # not yet written; they follow all lines
         images, lines = folder / IMAGES, folder / LINES
         kept = self._recover(images, lines, header)
         if not kept:
@@ -75,15 +91,44 @@ class Journal:
         rows = [row.tobytes() for row in pixels]
         for line, row in zip(used, rows, strict=True):
             line["crc32"] = zlib.crc32(row)
+        counted = self._counted(lines)
         self._write(self.images, b"".join(rows))
-        self._write(self.file, b"".join(map(_line, lines)))
-        self.lines += lines
+        self._append(counted)
         self.num_images += len(pixels)
 
     def sync(self) -> None:
         """Return when everything is on the disk."""
+        self._append(self._flushed())
         os.fsync(self.images.fileno())
         os.fsync(self.file.fileno())
+
+    def _append(self, lines: list[Line]) -> None:
+        self._write(self.file, b"".join(map(_line, lines)))
+        self.lines += lines
+        self.num_files += sum(map(num_files, lines))
+
+    def _counted(self, lines: list[Line]) -> list[Line]:
+        """The lines to write now: without those beyond the first thousand of one reason."""
+        written: list[Line] = []
+        for line in lines:
+            kind = _kind(line)
+            self.counts[kind] += 1
+            if kind[1] and self.counts[kind] > MAX_LINES:
+                self.pending[kind] += 1
+                continue
+            written += [*self._flushed(), line]
+        if self.pending.total() >= MAX_PENDING:
+            written += self._flushed()
+        return written
+
+    def _flushed(self) -> list[Line]:
+        """Lines of the files that are counted; none of them remains."""
+        lines = [
+            {"root": root, "files": count, key: reason}
+            for (root, key, reason), count in self.pending.items()
+        ]
+        self.pending.clear()
+        return lines
 
     def _write(self, file: io.FileIO, content: bytes) -> None:
         rest = memoryview(content)
@@ -115,8 +160,28 @@ class Journal:
                         break
                     self.num_images += 1
                 self.lines.append(line)
+                self.counts[_kind(line)] += num_files(line)
+                self.num_files += num_files(line)
                 kept += len(content)
         return kept
+
+
+def num_files(line: Line) -> int:
+    """Number of files that a line stands for."""
+    return line.get("files", 1)
+
+
+def kind_of(reason: str) -> str:
+    """The beginning of a reason, which many files may have in common."""
+    general = re.sub(r"\d[\d,]*", "N", re.sub(r"'[^']*'|\(.*", "...", reason))
+    words = general.split(" ")
+    return " ".join(words[:4]) + (" ..." if len(words) > 4 else "")
+
+
+def _kind(line: Line) -> _Kind:
+    """The kind of a file that is not used; of a used one, no kind."""
+    key = next((key for key in ("skipped", "left_out") if key in line), "")
+    return line.get("root", 0), key, kind_of(line[key]) if key else ""
 
 
 def _line(content: dict[str, Any]) -> bytes:

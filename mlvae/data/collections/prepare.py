@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import json
 import os
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,11 +15,13 @@ import numpy as np
 from tqdm import tqdm
 
 from mlvae.data.collections.archives import Tar, Zip
-from mlvae.data.collections.columns import Columns, without_common_folders
+from mlvae.data.collections.columns import NO_IDENTITY, Columns, without_common_folders
+from mlvae.data.collections.conventions import hint
 from mlvae.data.collections.decoders import Content, Decoders, read_content
 from mlvae.data.collections.images import Attempt, Options
-from mlvae.data.collections.journal import LINES, Journal, Line
-from mlvae.data.collections.members import Member, Refusal
+from mlvae.data.collections.journal import LINES, MAX_LINES, Journal, Line, kind_of, num_files
+from mlvae.data.collections.members import Member, Refusal, printable
+from mlvae.data.collections.regular import open_regular
 from mlvae.data.collections.sources import Folder
 from mlvae.errors import InputError
 
@@ -84,9 +87,12 @@ def prepare(
     _report(folder / SKIPPED, lines)
     used = [line for line in lines if "crc32" in line]
     if not used:
-        raise InputError(_nothing_used(sources, lines, folder / SKIPPED))
+        raise InputError(_nothing_used(sources, lines, folder / SKIPPED, columns))
     _write_index(folder / INDEX, used, columns.by_folder)
-    counts = {name: sum(name in line for line in lines) for name in ("skipped", "left_out")}
+    counts = {
+        name: sum(num_files(line) for line in lines if name in line)
+        for name in ("skipped", "left_out", "remark")
+    }
     manifest = header | {
         "images": len(used),
         **counts,
@@ -106,7 +112,7 @@ def _fill(
 ) -> None:
     """Decode the files that the journal lacks, and append them."""
     first: dict[str, Line] = {line["sha256"]: line for line in journal.lines if "crc32" in line}
-    done = len(journal.lines)
+    done = journal.num_files
     # The number of files in a tar is known at its end only.
     sizes = [None if isinstance(source, Tar) else len(source) for source in sources]
     total = None if None in sizes else sum(size or 0 for size in sizes)
@@ -163,11 +169,12 @@ def _file(
 ) -> _File:
     # A refusal of the whole source, as of a damaged archive, is never left out.
     whole = isinstance(member, Refusal) and (source.streamed or member.name.startswith("/"))
-    if not whole and columns.is_system(member.name, root):
+    real = member.name if isinstance(member, Refusal) else member.real
+    if not whole and columns.is_system(real, root):
         return _File(line | {"left_out": "is hidden, or belongs to an operating system"})
     if isinstance(member, Refusal):
         return _File(line | {"skipped": member.reason})
-    known = columns.of(member.name, root)
+    known = columns.of(member.real, root)
     if known is None:
         return _File(line | {"left_out": "is not in the table, or does not match the pattern"})
     if isinstance(known, str):
@@ -196,6 +203,8 @@ def _complete(line: Line, attempt: Attempt, first: dict[str, Line]) -> list[np.n
         line["skipped"] = attempt.reason
         return []
     if (same := first.setdefault(attempt.sha256, line)) is line:
+        if attempt.reason:
+            line["remark"] = attempt.reason
         return [attempt.pixels]
     # Joined collections may overlap. An image twice in one, or of two identities, is a fault.
     overlap = same["root"] != line["root"] and same["columns"] == line["columns"]
@@ -213,28 +222,46 @@ def _check_strict(strict: bool, lines: list[Line]) -> None:
 
 
 def _report(path: Path, lines: list[Line]) -> None:
-    """Write the counts, then every file that was not used, with the reason."""
-    skipped = [line for line in lines if "skipped" in line]
-    left_out = [line for line in lines if "left_out" in line]
-    used = len(lines) - len(skipped) - len(left_out)
-    text = [f"{used} used, {len(skipped)} skipped, {len(left_out)} left out\n"]
-    text += [f"skipped: {line['file']} {line['skipped']}\n" for line in skipped]
-    text += [f"left out: {line['file']} {line['left_out']}\n" for line in left_out]
+    """Write the counts, then every file that was not used, with the reason; then remarks.
+
+    Of many files with one reason or remark, the first are named and the others are counted.
+    """
+    keys = {"skipped": "skipped", "left_out": "left out", "remark": "used"}
+    counts = {key: sum(num_files(line) for line in lines if key in line) for key in keys}
+    used = sum("crc32" in line for line in lines)
+    text = [f"{used} used, {counts['skipped']} skipped, {counts['left_out']} left out\n"]
+    for key, word in keys.items():
+        named, more = Counter[str](), Counter[str]()
+        for line in (line for line in lines if key in line):
+            kind = kind_of(line[key])
+            named[kind] += "file" in line
+            if "file" in line and named[kind] <= MAX_LINES:
+                text.append(f"{word}: {line['file']} {line[key]}\n")
+            else:
+                more[kind] += num_files(line)
+        text += [f"{word}: {count:,} more files: {kind}\n" for kind, count in more.items()]
     _write_whole(path, "".join(text).encode("utf-8", "backslashreplace"))
 
 
-def _nothing_used(sources: Sequence[Source], lines: list[Line], report: Path) -> str:
-    roots = ", ".join(str(source.root) for source in sources)
+def _nothing_used(
+    sources: Sequence[Source], lines: list[Line], report: Path, columns: Columns
+) -> str:
+    roots = ", ".join(printable(str(source.root)) for source in sources)
     example = next(
         (line for key in ("skipped", "left_out") for line in lines if key in line), None
     )
     if example is None:
         return f"dataset.root={roots} must hold images, <identity>/<image>, but holds no file"
     reason = example.get("skipped") or example.get("left_out")
-    return (
-        f"dataset.root={roots} must hold images, but none of its {len(lines)} files can be used: "
-        f"{example['file']} {reason}; see {report}"
+    text = (
+        f"dataset.root={roots} must hold images, but none of its {sum(map(num_files, lines))} "
+        f"files can be used: {example['file']} {reason}; see {printable(str(report))}"
     )
+    if columns.by_folder:
+        unnamed = [line["file"] for line in lines if line.get("skipped", "") == NO_IDENTITY]
+        if advice := hint(unnamed, [""] * len(unnamed)):
+            text += f"; {advice}"
+    return text
 
 
 def _write_index(path: Path, used: list[Line], by_folder: bool) -> None:
@@ -269,7 +296,7 @@ def _write_whole(path: Path, content: bytes) -> None:
 def hash_of(path: Path) -> str:
     """SHA-256 of a file, in hexadecimal."""
     digest = hashlib.sha256()
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         while block := file.read(2**20):
             digest.update(block)
     return digest.hexdigest()

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-import bz2
-import gzip
-import lzma
 import os
 import stat
+import unicodedata
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
+from mlvae.data.collections import members
 from mlvae.data.collections.archives import Tar, Zip
-from mlvae.data.collections.members import Member, Refusal, member, printable
+from mlvae.data.collections.members import Member, Refusal, member, printable, refusal
+from mlvae.data.collections.regular import open_regular, read_regular
+from mlvae.data.collections.unpack import COMPRESSIONS
 from mlvae.errors import InputError
 
 __all__ = ["Folder", "open_source"]
 
-#: First bytes of archives. The mark of an uncompressed tar is at byte 257.
-COMPRESSED = {b"\x1f\x8b": gzip.open, b"\xfd7zXZ\0": lzma.open, b"BZh": bz2.open}
+#: First bytes of a zip. The mark of an uncompressed tar is at byte 257.
 ZIPPED = (b"PK\x03\x04", b"PK\x05\x06", b"PK\x07\x08")
 
 
@@ -25,7 +26,7 @@ class Folder:
     """The regular files below a folder.
 
     Links are followed. Links to folders are followed last, and no folder is read twice, so that a
-    loop of links ends. Devices and pipes are never opened.
+    loop of links ends. Devices, pipes and sockets are never opened.
 
     Args:
         root: the folder.
@@ -53,7 +54,7 @@ class Folder:
             if isinstance(entry, Refusal):
                 yield entry
             else:
-                yield member(entry[0], entry[2], Path(entry[1]).read_bytes)
+                yield member(entry[0], entry[2], partial(_read, entry[1]))
 
     def _walk(self, without: str | None) -> None:
         visited: set[tuple[int, int]] = set()
@@ -68,7 +69,7 @@ class Folder:
                     continue
                 visited.add((status.st_dev, status.st_ino))
                 with os.scandir(path) as found:
-                    entries = sorted(found, key=lambda entry: entry.name)
+                    entries = sorted(found, key=_composed)
             except OSError as error:
                 self._refuse(name or str(self.root), f"cannot be read ({error.strerror})")
                 continue
@@ -92,13 +93,13 @@ class Folder:
         if stat.S_ISDIR(status.st_mode):
             return "link" if entry.is_symlink() else "folder"
         if stat.S_ISREG(status.st_mode):
-            self.entries.append((printable(name), entry.path, status.st_size, status.st_mtime_ns))
+            self.entries.append((name, entry.path, status.st_size, status.st_mtime_ns))
         else:
             self._refuse(name, "is not a regular file")
         return "file"
 
     def _refuse(self, name: str, reason: str) -> None:
-        self.entries.append(Refusal(printable(name), reason))
+        self.entries.append(refusal(name, reason))
 
 
 def open_source(root: Path, without: Path | None = None) -> Folder | Zip | Tar:
@@ -110,20 +111,31 @@ def open_source(root: Path, without: Path | None = None) -> Folder | Zip | Tar:
     try:
         if root.is_dir():
             return Folder(root, without)
-        with root.open("rb") as file:
+        with open_regular(root) as file:
             start = file.read(512)
     except OSError as error:
         raise InputError(
-            f"dataset.root={root} must be a folder, an archive or a table: {error.strerror}"
+            f"dataset.root={printable(str(root))} must be a folder, an archive or a table: "
+            f"{error.strerror}"
         ) from error
     if start.startswith(ZIPPED):
         return Zip(root)
-    for mark, unpack in COMPRESSED.items():
+    for mark, new in COMPRESSIONS.items():
         if start.startswith(mark):
-            return Tar(root, unpack)
+            return Tar(root, new)
     if start[257:262] == b"ustar" or root.suffix == ".tar":
         return Tar(root, None)
     raise InputError(
-        f"dataset.root={root} must be a folder, a .zip, .tar, .tar.gz or .tar.xz archive, or a "
-        ".csv or .txt table, and is none of these"
+        f"dataset.root={printable(str(root))} must be a folder, a .zip, .tar, .tar.gz or .tar.xz "
+        "archive, or a .csv or .txt table, and is none of these"
     )
+
+
+def _composed(entry: os.DirEntry[str]) -> str:
+    """The name in Unicode normal form C: the order is the same on every file system."""
+    return unicodedata.normalize("NFC", entry.name)
+
+
+def _read(path: str) -> bytes:
+    """The content of a file, which may have changed since it was found."""
+    return read_regular(path, members.MAX_FILE)

@@ -135,7 +135,8 @@ class _File:
     """An open file, closed when the last object that reads from it is deleted."""
 
     def __init__(self, path: Path) -> None:
-        self.number = os.open(path, os.O_RDONLY)
+        # Without blocking: if a pipe has this name, its size is wrong.
+        self.number = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
 
     def __del__(self) -> None:
         if "number" in vars(self):  # the file could be opened

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, TypedDict, Unpack, cast
 import numpy as np
 import torch
 
+from mlvae.data.collections.members import printable
 from mlvae.data.group_splits import Held, large_groups, split_groups, split_named, split_within
 from mlvae.data.grouped import GroupedData
 from mlvae.data.splits import Splits
@@ -26,6 +27,9 @@ Roots = str | Path | Sequence[str | Path]
 
 #: Choices of ``split``.
 SPLIT_BY = ("groups", "images", "table")
+
+#: Number of names from which a convention of names is recognised.
+NAMES = 10_000
 
 #: Endings of a root that is a table.
 TABLES = (".csv", ".tsv", ".txt")
@@ -111,7 +115,9 @@ def faces(
 
     Every image is decoded once, into a folder of the cache, and read from there batch by batch.
     The collection may be larger than the memory. Files that cannot be used are left out and named
-    in ``skipped.txt`` in that folder; so are hidden files and those of operating systems.
+    in ``skipped.txt`` in that folder; so are hidden files and those of operating systems. Names
+    and labels are shown with control characters escaped. If the images are in one folder, their
+    names give a hint of a ``pattern``, but no groups.
 
     Args:
         root: a folder; a ``.zip``, ``.tar``, ``.tar.gz`` or ``.tar.xz`` archive of a folder; or a
@@ -143,7 +149,7 @@ def faces(
         limit: largest number of images to prepare, for a first try; None for all.
         strict: fail at the first file that cannot be used.
         workers: number of processes that decode; None for one per core, 0 to decode in this
-            process.
+            process, where an image has no time limit.
         name: beginning of the name of the folder in the cache.
 
     Raises:
@@ -190,19 +196,27 @@ def faces(
     )
     if len(known) < len(data):
         data = data.subset(torch.from_numpy(known))
-    rows = large_groups(data, minimum=minimum, maximum=maximum, seed=seed)
-    data = data.subset(rows)
-    if split == "table":
-        words = cached.column("split", "dataset.split=table needs a column, which")
-        return split_named(data, words[known][rows])
-    if split == "images":
-        return split_within(
-            data,
-            validation=cast("float", validation),  # it refuses anything but a fraction
-            test=cast("float", test),
-            seed=seed,
-        )
-    return split_groups(data, validation=validation, test=test, within=within, seed=seed)
+    advice = "" if pattern or table or group != "identity" else _advice(cached, labels)
+    if advice:
+        print(f"{printable(str(cached.folder))}: {advice}", flush=True)
+    try:
+        rows = large_groups(data, minimum=minimum, maximum=maximum, seed=seed)
+        data = data.subset(rows)
+        if split == "table":
+            words = cached.column("split", "dataset.split=table needs a column, which")
+            return split_named(data, words[known][rows])
+        if split == "images":
+            return split_within(
+                data,
+                validation=cast("float", validation),  # it refuses anything but a fraction
+                test=cast("float", test),
+                seed=seed,
+            )
+        return split_groups(data, validation=validation, test=test, within=within, seed=seed)
+    except InputError as error:
+        if not advice:
+            raise
+        raise InputError(f"{error}; {advice}") from error
 
 
 def lfw(root: Roots = "data", *, crop: float = 0.6, **options: Unpack[_LFWOptions]) -> Splits:
@@ -301,9 +315,20 @@ def celeba(
         names = ("identity_CelebA.txt", "Anno/identity_CelebA.txt")
         table = _found(root, names, endings=("",))[0]
         if not table.is_file():
-            raise InputError(f"dataset.root={root} must have {names[0]}; or give dataset.table")
+            shown = printable(str(root))
+            raise InputError(f"dataset.root={shown} must have {names[0]}; or give dataset.table")
     options.setdefault("name", "celeba")
     return faces(_found(root, CELEBA), table=table, crop=crop, **options)
+
+
+def _advice(cached: Cache, labels: np.ndarray) -> str:
+    """How to group images that are hardly grouped by folders, or ""; labels are (N,)."""
+    from mlvae.data.collections.conventions import MAX_FOLDERS, hint
+
+    names = cached.names(NAMES)
+    if len(set(labels.tolist())) > MAX_FOLDERS and any("/" in name for name in names):
+        return ""
+    return hint(names, labels[: len(names)].tolist())
 
 
 def _known(cached: Cache, labels: np.ndarray, group: str, *, strict: bool) -> np.ndarray:
@@ -317,7 +342,8 @@ def _known(cached: Cache, labels: np.ndarray, group: str, *, strict: bool) -> np
             f"have none; {advice}"
         )
     if unknown:
-        print(f"{cached.folder}: {unknown:,} images without {group} are left out", flush=True)
+        shown = printable(str(cached.folder))
+        print(f"{shown}: {unknown:,} images without {group} are left out", flush=True)
     return known
 
 

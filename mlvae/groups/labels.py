@@ -1,0 +1,108 @@
+"""Numbers of the labels that users give to groups.
+
+Shapes: N observations.
+"""
+
+from __future__ import annotations
+
+from numbers import Number
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mlvae.errors import InputError
+
+__all__ = ["is_missing", "label_index"]
+
+
+def label_index(labels: Any) -> tuple[Tensor, list]:
+    """Number the distinct values of ``labels`` (length N) in sorted order.
+
+    Labels are numbers, booleans, strings, byte strings in UTF-8, or dates, which become ISO strings.
+
+    Returns:
+        The number of each observation's label, shape (N,) on the device of ``labels``, and the
+        labels in order of their numbers.
+
+    Raises:
+        InputError: if ``labels`` is not one-dimensional, is empty, has missing values (NaN, None,
+            NaT, pandas.NA), or mixes types so that different labels would become equal.
+
+    Example:
+        >>> label_index(["bob", "ann", "bob"])
+        (tensor([1, 0, 1]), ['ann', 'bob'])
+    """
+    if isinstance(labels, Tensor):
+        _check(tuple(labels.shape), bool(labels.isnan().any()))
+        names, index = labels.unique(return_inverse=True)
+        return index, names.tolist()
+    if np.ma.is_masked(labels):
+        _check(np.array(labels, dtype=object).shape, some_missing=True)
+    array = _as_array(labels)
+    _check(array.shape, array.dtype.kind in "fcM" and bool((array != array).any()))
+    if array.dtype.kind == "M":
+        array = np.datetime_as_string(array, unit="auto")
+    names, index = np.unique(array, return_inverse=True)
+    return torch.from_numpy(index.astype(np.int64)), names.tolist()
+
+
+def is_missing(label: object) -> bool:
+    """Whether a label is None, NaN, NaT or pandas.NA."""
+    if label is None:
+        return True
+    try:
+        return bool(label != label)
+    except TypeError:  # a comparison with pandas.NA has no truth value
+        return True
+
+
+def _as_array(labels: Any) -> np.ndarray:
+    """Labels as an array of one type of NumPy that compares them right."""
+    if isinstance(labels, np.ndarray) and labels.dtype.kind in "biufcMU":
+        return labels
+    # Objects first: NumPy would convert the missing values of a mixed list to a string.
+    objects = np.array(labels, dtype=object)
+    _check(objects.shape, any(map(is_missing, objects.flat)))
+    names = np.array([_plain(name) for name in objects.flat])
+    _check_distinct(objects, names)
+    return names
+
+
+def _plain(name: object) -> object:
+    """A number as it is, any other label as a string."""
+    if isinstance(name, bytes):
+        try:
+            return name.decode()
+        except UnicodeDecodeError as error:
+            raise InputError(
+                f"group labels that are bytes must be UTF-8, but {name!r} is not; decode them first"
+            ) from error
+    return name if isinstance(name, Number) else str(name)
+
+
+def _check_distinct(labels: np.ndarray, names: np.ndarray) -> None:
+    """Raise :class:`InputError` if different labels became one name, for example 1 and "1"."""
+    try:
+        different = len(set(labels.flat))
+    except TypeError:  # labels without a hash were compared as strings
+        return
+    distinct = len(np.unique(names))
+    if distinct < different:
+        raise InputError(
+            f"group labels must be all strings or all numbers of one kind, but {different} "
+            f"different labels become {distinct} in NumPy's {names.dtype}; convert them to strings"
+        )
+
+
+def _check(shape: tuple[int, ...], some_missing: bool) -> None:
+    if len(shape) != 1 or shape[0] == 0:
+        raise InputError(
+            f"group labels must be a non-empty list of length N, not of shape {shape}"
+        )
+    if some_missing:
+        raise InputError(
+            "group labels must name a group for each observation, but some are missing "
+            "(NaN, None, NaT or pandas.NA)"
+        )
