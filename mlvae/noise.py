@@ -14,6 +14,7 @@ from weakref import WeakValueDictionary
 import torch
 from torch import Tensor
 
+from mlvae.arguments import check_generator
 from mlvae.errors import InputError
 
 __all__ = ["HeldGenerator", "ShareGenerator", "normal", "per_group", "uniform"]
@@ -157,6 +158,7 @@ def _draw(
         dtype = torch.get_default_dtype() if dtype is None else dtype
         device = torch.device("cpu") if device is None else device
         return _held_draw(generator.ticket, kind, shape, dtype, device)
+    check_generator(generator)
     draw, options = getattr(torch, kind), {"dtype": dtype, "device": device}
     if not isinstance(generator, ShareGenerator):
         return draw(shape, generator=generator, **options)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mlvae.errors import InputError, check_integer
+from mlvae.errors import InputError, check_integer, shown
 
 __all__ = ["as_floats", "as_observations", "as_tensor", "check_shape"]
 
@@ -18,9 +18,9 @@ FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 def check_shape(shape: object) -> tuple[int, ...]:
     """Return the shape of one observation as a tuple, or raise :class:`InputError`."""
-    if isinstance(shape, str) or not isinstance(shape, Iterable) or len(tuple(shape)) == 0:
+    if not isinstance(shape, Sequence) or isinstance(shape, str | bytes) or not shape:
         raise InputError(
-            f"shape must be that of one observation, as (1, 28, 28) or (12,), not {shape!r}"
+            f"shape must be that of one observation, as (1, 28, 28) or (12,), not {shown(shape)}"
         )
     for length in shape:
         check_integer("shape", length, minimum=1)
@@ -94,6 +94,13 @@ def _dtype_error(dtype: object) -> InputError:
     )
 
 
+def _shape_error(shape: Sequence[int], x: Tensor) -> InputError:
+    return InputError(
+        f"the model takes observations of shape (N, {', '.join(map(str, shape))}), "
+        f"not {tuple(x.shape)}"
+    )
+
+
 def as_observations(x: object, shape: Sequence[int], model: nn.Module) -> Tensor:
     """Convert observations (N, ...) to floats on the device of ``model``, uint8 to [0, 1].
 
@@ -107,10 +114,7 @@ def as_observations(x: object, shape: Sequence[int], model: nn.Module) -> Tensor
     if len(shape) == 3 and shape[0] == 1 and x.ndim == 3:
         x = x.unsqueeze(1)
     if x.ndim == 0 or x.shape[1:] != torch.Size(shape):
-        raise InputError(
-            f"the model takes observations of shape (N, {', '.join(map(str, shape))}), "
-            f"not {tuple(x.shape)}"
-        )
+        raise _shape_error(shape, x)
     parameter = next(model.parameters())
     if x.dtype == torch.uint8:
         return x.to(parameter.device).to(parameter.dtype) / 255

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from mlvae.batch import Batch
 from mlvae.data.collections.stored import StoredImages
-from mlvae.errors import InputError, check_choice
+from mlvae.errors import InputError, check_choice, shown
 from mlvae.groups import Groups, Origin, label_index
 from mlvae.observations import as_floats, as_tensor
 
@@ -141,8 +141,8 @@ class GroupedData:
         if unknown := [name for name in self.group_names if name not in number]:
             raise InputError(
                 f"the model knows the {len(number)} groups of its training data, but these data "
-                f"have the group {unknown[0]!r}; leave out observations of other groups, or use "
-                "MLVAE"
+                f"have the group {shown(unknown[0])}; leave out observations of other groups, or "
+                "use MLVAE"
             )
         table = torch.tensor([number[name] for name in self.group_names], device=self.device)
         given = {**self.given, "label": table[self.groups.index]}
@@ -169,7 +169,7 @@ class GroupedData:
         if not isinstance(indices, Tensor):
             array = np.array(indices)
             if array.dtype.kind not in "biuf":
-                raise InputError(f"indices of {self} must be integers, not {indices!r}")
+                raise InputError(f"indices of {self} must be integers, not {shown(indices)}")
             indices = torch.from_numpy(array)
         indices = indices.to(self.device)
         if indices.dtype == torch.bool and indices.shape == (len(self),):

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from mlvae.data.grouped import GroupedData
-from mlvae.errors import InputError, check_integer
+from mlvae.errors import InputError, check_integer, shown
 
 __all__ = ["Splits", "held_groups", "held_rows", "hold_out", "split"]
 
@@ -108,12 +108,14 @@ def held_groups(data: GroupedData, labels: Sequence[object], option: str) -> Ten
     if isinstance(labels, np.ndarray):
         labels = labels.tolist()
     if isinstance(labels, str) or not isinstance(labels, Sequence):
-        raise InputError(f"{option} must be a list of group labels, not {labels!r}")
+        raise InputError(f"{option} must be a list of group labels, not {shown(labels)}")
     names = [_text(name) for name in data.group_names]
     wanted = {_text(name) for name in labels}
     if missing := sorted(wanted - set(names)):
         examples = ", ".join(names[:10]) + (", ..." if len(names) > 10 else "")
-        raise InputError(f"{option} must be labels of groups ({examples}), not {missing[0]!r}")
+        raise InputError(
+            f"{option} must be labels of groups ({examples}), not {shown(missing[0])}"
+        )
     return torch.tensor([name in wanted for name in names])
 
 

@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from mlvae.data import Grouped, GroupedData, Shuffled, Splits
-from mlvae.errors import InputError, check_integer, check_part
+from mlvae.errors import InputError, check_integer, check_part, shown
 from mlvae.evaluation import report
 from mlvae.evaluation.questions.disentanglement import Disentanglement
 from mlvae.evaluation.questions.embedding import Embedding
@@ -130,7 +130,7 @@ def _check(
             f"splits must be Splits, as Splits(train, test=...), not a {type(splits).__name__}"
         )
     if not (questions is None or isinstance(questions, list | tuple)):
-        raise InputError(f"questions must be a list, as [Separation()], not {questions!r}")
+        raise InputError(f"questions must be a list, as [Separation()], not {shown(questions)}")
     asked = []
     for question in questions or ():
         check_part("a question", question, (Separation,), ("ask",))

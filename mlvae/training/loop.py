@@ -20,7 +20,7 @@ from mlvae.data import (
     GroupWarp,
     Shuffled,
 )
-from mlvae.errors import InputError, check_flag, check_part
+from mlvae.errors import InputError, check_flag, check_part, shown
 from mlvae.grids import pictures
 from mlvae.models.protocol import traits
 from mlvae.parts import plain, to_config
@@ -143,7 +143,7 @@ def train(
         ("reports", reports, Reports),
     ):
         if not isinstance(record, kind):
-            raise InputError(f"{name} must be {kind.__name__}(...), not {record!r}")
+            raise InputError(f"{name} must be {kind.__name__}(...), not {shown(record)}")
     if augmentation is not None:
         check_part("augmentation", augmentation, AUGMENTATIONS, ("check", "__call__"))
     check_named(run, resume)

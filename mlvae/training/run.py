@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from mlvae.errors import InputError, check_flag
+from mlvae.errors import InputError, check_flag, shown
 from mlvae.models import build
 from mlvae.training.checkpoint import read_checkpoint
 from mlvae.training.checks import HEADER, check_folder, resolve_device
@@ -205,7 +205,7 @@ def _lines(config: Mapping[str, object], indent: str) -> list[str]:
             except (TypeError, ValueError) as error:
                 raise InputError(
                     f"config must have plain values (numbers, strings, lists), but {key} is "
-                    f"{value!r}"
+                    f"{shown(value)}"
                 ) from error
     return lines
 

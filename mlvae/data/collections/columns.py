@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from mlvae.data.collections.members import is_system_part, printable
-from mlvae.errors import InputError
+from mlvae.errors import InputError, shown
 
 __all__ = ["Columns", "without_common_folders"]
 
@@ -135,7 +135,7 @@ def _compiled(pattern: str | None) -> re.Pattern[str] | None:
         raise InputError(f"dataset.pattern must be a regular expression: {error}") from error
     if not compiled.groupindex:
         raise InputError(
-            f"dataset.pattern must name its columns, as (?P<identity>[^/]+), not {pattern!r}"
+            f"dataset.pattern must name its columns, as (?P<identity>[^/]+), not {shown(pattern)}"
         )
     return compiled
 

@@ -15,7 +15,7 @@ import torch
 from mlvae.data.group_splits import Held, large_groups, split_groups, split_named, split_within
 from mlvae.data.grouped import GroupedData
 from mlvae.data.splits import Splits
-from mlvae.errors import InputError, check_choice, check_flag, check_integer, check_number
+from mlvae.errors import InputError, check_choice, check_flag, check_integer, check_number, shown
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -327,7 +327,7 @@ def _roots(root: Roots, table: str | Path | None) -> tuple[list[Path], Path | No
     """Absolute paths of the sources and of the table. A root that is a table gives its folder."""
     roots = [root] if isinstance(root, str | Path) else list(root)
     if not roots or not all(isinstance(path, str | Path) for path in roots):
-        raise InputError(f"dataset.root must be a path or a list of paths, not {root!r}")
+        raise InputError(f"dataset.root must be a path or a list of paths, not {shown(root)}")
     paths = [Path(path).expanduser().absolute() for path in roots]
     tables = [path for path in paths if path.suffix in TABLES and path.is_file()]
     if len(tables) > 1 or (tables and table is not None):
@@ -381,12 +381,12 @@ def _check(
     check_flag("dataset.colour", colour)
     check_number("dataset.crop", crop, minimum=0, maximum=1, exclusive=True)
     if isinstance(factors, str) or not isinstance(factors, Sequence):
-        raise InputError(f"dataset.factors must be a list of columns, not {factors!r}")
+        raise InputError(f"dataset.factors must be a list of columns, not {shown(factors)}")
     check_integer("dataset.minimum", minimum, minimum=1)
     check_choice("dataset.split", split, SPLIT_BY)
     check_number("dataset.within", within, minimum=0, maximum=1)
     if within and split != "groups":
-        raise InputError(f"dataset.within={within} needs dataset.split=groups, not {split!r}")
+        raise InputError(f"dataset.within={within} needs dataset.split=groups, not {shown(split)}")
     check_integer("dataset.seed", seed, minimum=0)
     check_flag("dataset.strict", strict)
     optional = {"maximum": (maximum, 1), "limit": (limit, 1), "workers": (workers, 0)}
