@@ -51,6 +51,8 @@ class Batch:
                 "a Batch must have a tensor x (N, ...) and Groups, not "
                 f"{shown(self.x)} and {shown(self.groups)}"
             )
+        if self.x.is_complex():
+            raise InputError(f"x must be real numbers, not {self.x.dtype}")
         if self.x.ndim == 0 or len(self.x) != self.groups.num_observations:
             raise InputError(
                 f"a Batch must have the group of each observation of x {tuple(self.x.shape)}, not "
@@ -68,7 +70,7 @@ class Batch:
     def ungrouped(cls, x: Tensor | np.ndarray) -> Batch:
         """Observations x (N, ...), each a group of one. uint8 images become floats in [0, 1]."""
         x = as_floats(as_tensor(x))
-        if x.ndim == 0:
+        if x.ndim < 2:
             raise InputError(f"x must have the shape (N, ...), not {tuple(x.shape)}")
         return cls(x, Groups.singletons(len(x), x.device))
 

@@ -16,6 +16,8 @@ __all__ = [
     "check_integer",
     "check_number",
     "check_part",
+    "check_text",
+    "check_texts",
     "shown",
 ]
 
@@ -120,6 +122,20 @@ def _finite(value: Real) -> bool:
         return math.isfinite(value)
     except OverflowError:  # an integer that no float can hold
         return False
+
+
+def check_text(name: str, value: object) -> None:
+    """Raise :class:`InputError` unless ``value`` is a string with at least one character."""
+    if not isinstance(value, str) or not value:
+        raise InputError(f"{name} must be text, not {shown(value)}")
+
+
+def check_texts(name: str, values: object) -> None:
+    """Raise :class:`InputError` unless ``values`` is a list of strings."""
+    if not isinstance(values, list | tuple):
+        raise InputError(f"{name} must be a list of texts, not {shown(values)}")
+    for value in values:
+        check_text(name, value)
 
 
 def check_part(name: str, part: object, choices: Sequence[type], methods: Sequence[str]) -> None:

@@ -18,7 +18,7 @@ FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 def check_shape(shape: object) -> tuple[int, ...]:
     """Return the shape of one observation as a tuple, or raise :class:`InputError`."""
-    if not isinstance(shape, Sequence) or isinstance(shape, str | bytes) or not shape:
+    if not isinstance(shape, list | tuple | np.ndarray) or len(shape) == 0:
         raise InputError(
             f"shape must be that of one observation, as (1, 28, 28) or (12,), not {shown(shape)}"
         )

@@ -185,9 +185,10 @@ class Groups:
         """
         if torch.compiler.is_compiling():
             return
-        if not isinstance(values, Tensor) or values.ndim == 0 or len(values) != rows:
+        fits = isinstance(values, Tensor) and values.ndim > 0 and len(values) == rows
+        if not fits or values.is_complex():
             raise InputError(
-                f"{name} must be a tensor of {rows} rows, ({rows}, ...), not {shown(values)}"
+                f"{name} must be a real tensor of {rows} rows, ({rows}, ...), not {shown(values)}"
             )
 
     def count_once(self, values: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from mlvae.errors import InputError
-from mlvae.likelihoods.parameters import check_parameters, finite_range, full_precision
+from mlvae.likelihoods.parameters import check_pair, check_parameters, finite_range, full_precision
 
 __all__ = ["Bernoulli"]
 
@@ -36,7 +36,7 @@ class Bernoulli:
 
     def log_prob(self, parameters: Tensor, x: Tensor) -> Tensor:
         """Return log-probabilities of x (N, ...) in nats: (N,). ``parameters`` is (N, 1, ...)."""
-        check_parameters(parameters, self.outputs, x)
+        check_pair(parameters, self.outputs, x)
         loss = functional.binary_cross_entropy_with_logits(
             full_precision(parameters).flatten(1), x.flatten(1), reduction="none"
         )

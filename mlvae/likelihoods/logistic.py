@@ -16,6 +16,7 @@ from mlvae.errors import InputError, check_choice, check_number
 from mlvae.likelihoods.parameters import (
     SCOPES,
     between,
+    check_pair,
     check_parameters,
     finite_range,
     full_precision,
@@ -79,7 +80,7 @@ class DiscretisedLogistic:
 
     def log_prob(self, parameters: Tensor, x: Tensor) -> Tensor:
         """Return log-probabilities of x (N, ...) in nats: (N,). ``parameters`` is (N, 2, ...)."""
-        check_parameters(parameters, self.outputs, x)
+        check_pair(parameters, self.outputs, x)
         parameters = full_precision(parameters)
         inverse = (-self.log_scale(parameters)).exp()
         error = x - parameters[:, 0]

@@ -8,7 +8,7 @@ from torch import Tensor
 from mlvae.arguments import check_floats
 from mlvae.errors import InputError, shown
 
-__all__ = ["SCOPES", "between", "check_parameters", "finite_range", "full_precision"]
+__all__ = ["SCOPES", "between", "check_pair", "check_parameters", "finite_range", "full_precision"]
 
 #: The elements that share a scale: none, those of a channel, or all.
 SCOPES = ("element", "channel", "scalar")
@@ -29,15 +29,10 @@ def between(low: float, high: float, raw: Tensor) -> Tensor:
     return low + (high - low) * (2 * raw).sigmoid()
 
 
-def check_parameters(parameters: object, outputs: int, x: object = None) -> None:
-    """Raise :class:`InputError` unless the shapes of a likelihood's arguments fit.
+def check_parameters(parameters: object, outputs: int) -> None:
+    """Raise :class:`InputError` unless ``parameters`` is a tensor (N, ``outputs``, ...).
 
     Shapes are on the host, so the check waits for no device.
-
-    Args:
-        parameters: of the decoder, (N, P, ...).
-        outputs: P.
-        x: observations (N, ...); None: there are none.
     """
     if torch.compiler.is_compiling():
         return
@@ -48,8 +43,13 @@ def check_parameters(parameters: object, outputs: int, x: object = None) -> None
         raise InputError(
             f"parameters must have the shape {expected}, not {tuple(parameters.shape)}"
         )
-    if x is None:
+
+
+def check_pair(parameters: Tensor, outputs: int, x: object) -> None:
+    """Raise :class:`InputError` unless parameters (N, ``outputs``, ...) and x (N, ...) fit."""
+    if torch.compiler.is_compiling():
         return
+    check_parameters(parameters, outputs)
     shape = parameters.shape[:1] + parameters.shape[2:]
     if not isinstance(x, Tensor) or not x.is_floating_point() or x.shape != shape:
         raise InputError(f"x must be a tensor of floats of shape {tuple(shape)}, not {shown(x)}")

@@ -126,8 +126,7 @@ class DiagonalGaussian:
         Returns:
             Samples of shape ``shape`` + (..., D).
         """
-        if shape != ():
-            shape = sample_shape(shape)
+        shape = sample_shape(shape)
         noise = normal(
             (*shape, *self.mean.shape),
             generator=generator,

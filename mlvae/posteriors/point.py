@@ -97,6 +97,7 @@ class Point:
     ) -> Tensor:
         """For each observation the value of its group: (N, D)."""
         check_type("groups", groups, Groups, "Groups")
+        check_generator(generator)
         return groups.spread(self.mean)
 
     def log_prob(self, value: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
+from mlvae.arguments import check_type
 from mlvae.batch import Batch
 from mlvae.data import (
     AUGMENTATIONS,
@@ -20,7 +21,7 @@ from mlvae.data import (
     GroupWarp,
     Shuffled,
 )
-from mlvae.errors import InputError, check_flag, check_part, shown
+from mlvae.errors import check_flag, check_part
 from mlvae.grids import pictures
 from mlvae.models.protocol import traits
 from mlvae.parts import plain, to_config
@@ -125,6 +126,15 @@ def train(
         RankLost: if another rank ended. The last checkpoint stays.
     """
     # Check all arguments before anything is written.
+    check_type("model", model, nn.Module, "a model, as MLVAE(shape)")
+    if config is not None:
+        check_type("config", config, Mapping, "plain values by name")
+    for name, record, kind in (
+        ("warmup", warmup, Warmup),
+        ("speed", speed, Speed),
+        ("reports", reports, Reports),
+    ):
+        check_type(name, record, kind, f"{kind.__name__}(...)")
     check_options(
         epochs=epochs,
         seed=seed,
@@ -137,13 +147,6 @@ def train(
     recipes = optimizer.values() if isinstance(optimizer, Mapping) else [optimizer]
     for recipe in recipes:
         check_part("optimizer", recipe, OPTIMIZERS, ("build", "rates", "steady"))
-    for name, record, kind in (
-        ("warmup", warmup, Warmup),
-        ("speed", speed, Speed),
-        ("reports", reports, Reports),
-    ):
-        if not isinstance(record, kind):
-            raise InputError(f"{name} must be {kind.__name__}(...), not {shown(record)}")
     if augmentation is not None:
         check_part("augmentation", augmentation, AUGMENTATIONS, ("check", "__call__"))
     check_named(run, resume)

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from mlvae.arguments import as_device, as_path, check_type
 from mlvae.errors import InputError, check_flag, shown
 from mlvae.models import build
 from mlvae.training.checkpoint import read_checkpoint
@@ -55,9 +56,10 @@ def load(
     check_flag("best", best)
     if str(device).startswith("cuda"):
         resolve_device("cuda")  # raises if there is none
-    if isinstance(model, type):
-        raise InputError(f"model must be built, as {model.__name__}(...), not the class")
-    path = Path(run).expanduser() / ("best.pt" if best else "checkpoint.pt")
+    device = as_device(device)
+    if model is not None:
+        check_type("model", model, nn.Module, "a model that is built, as MLVAE(shape)")
+    path = as_path("run", run) / ("best.pt" if best else "checkpoint.pt")
     checkpoint = read_checkpoint(path)
     if model is None:
         if checkpoint["model_config"] is None:
@@ -72,11 +74,7 @@ def load(
                 "it: load(run, model=)"
             ) from error
     restore(model, checkpoint["model"], path)
-    try:
-        return model.to(device).eval()
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(f"device={device} cannot be used here: {reason}") from error
+    return model.to(device).eval()
 
 
 def restore(model: nn.Module, weights: Mapping[str, torch.Tensor], path: Path) -> None:

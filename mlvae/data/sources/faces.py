@@ -12,10 +12,20 @@ from typing import TYPE_CHECKING, TypedDict, cast
 import numpy as np
 import torch
 
+from mlvae.arguments import as_path
 from mlvae.data.group_splits import Held, large_groups, split_groups, split_named, split_within
 from mlvae.data.grouped import GroupedData
 from mlvae.data.splits import Splits
-from mlvae.errors import InputError, check_choice, check_flag, check_integer, check_number, shown
+from mlvae.errors import (
+    InputError,
+    check_choice,
+    check_flag,
+    check_integer,
+    check_number,
+    check_text,
+    check_texts,
+    shown,
+)
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -155,6 +165,9 @@ def faces(
         open_cache,  # needs Pillow, which `import mlvae` does not load
     )
 
+    for option, value in (("group", group), ("name", name), ("pattern", pattern)):
+        if value is not None or option != "pattern":
+            check_text(f"dataset.{option}", value)
     _check(
         size=size,
         colour=colour,
@@ -173,15 +186,15 @@ def faces(
     cached = open_cache(
         name,
         roots,
-        Path(cache).expanduser().absolute(),
-        size=size,
+        as_path("dataset.cache", cache).absolute(),
+        size=int(size),
         channels=3 if colour else 1,
         crop=crop,
         pattern=pattern,
         table=table,
-        limit=limit,
+        limit=None if limit is None else int(limit),
         strict=strict,
-        workers=workers,
+        workers=None if workers is None else int(workers),
     )
     labels = cached.column(group, "dataset.group")
     known = _known(cached, labels, group, strict=strict)
@@ -325,17 +338,22 @@ def _known(cached: Cache, labels: np.ndarray, group: str, *, strict: bool) -> np
 
 def _roots(root: Roots, table: str | Path | None) -> tuple[list[Path], Path | None]:
     """Absolute paths of the sources and of the table. A root that is a table gives its folder."""
-    roots = [root] if isinstance(root, str | Path) else list(root)
-    if not roots or not all(isinstance(path, str | Path) for path in roots):
-        raise InputError(f"dataset.root must be a path or a list of paths, not {shown(root)}")
-    paths = [Path(path).expanduser().absolute() for path in roots]
+    paths = [path.absolute() for path in _listed(root)]
     tables = [path for path in paths if path.suffix in TABLES and path.is_file()]
     if len(tables) > 1 or (tables and table is not None):
         raise InputError(f"dataset.root and dataset.table must have one table, not {len(tables)}")
     if tables:
         paths = [path.parent if path in tables else path for path in paths]
     table = tables[0] if tables else table
-    return paths, None if table is None else Path(table).expanduser().absolute()
+    return paths, None if table is None else as_path("dataset.table", table).absolute()
+
+
+def _listed(root: object) -> list[Path]:
+    """A root, or a list of roots, as paths."""
+    roots = root if isinstance(root, list | tuple) else [root]
+    if not roots:
+        raise InputError(f"dataset.root must be a path or a list of paths, not {shown(root)}")
+    return [as_path("dataset.root", path) for path in roots]
 
 
 def _found(
@@ -347,8 +365,7 @@ def _found(
 ) -> list[Path]:
     """The first of ``names`` in each root or in a folder of it, or all; else the root itself."""
     found: list[Path] = []
-    for path in [root] if isinstance(root, str | Path) else root:
-        path = Path(path).expanduser()
+    for path in _listed(root):
         folders = [path, *sorted(folder for folder in path.glob("*") if folder.is_dir())]
         candidates = [
             folder / f"{name}{ending}"
@@ -380,8 +397,7 @@ def _check(
     check_integer("dataset.size", size, minimum=1)
     check_flag("dataset.colour", colour)
     check_number("dataset.crop", crop, minimum=0, maximum=1, exclusive=True)
-    if isinstance(factors, str) or not isinstance(factors, Sequence):
-        raise InputError(f"dataset.factors must be a list of columns, not {shown(factors)}")
+    check_texts("dataset.factors", factors)
     check_integer("dataset.minimum", minimum, minimum=1)
     check_choice("dataset.split", split, SPLIT_BY)
     check_number("dataset.within", within, minimum=0, maximum=1)

@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from mlvae.data import GroupedData
-from mlvae.errors import InputError, check_choice, check_integer
+from mlvae.errors import InputError, check_choice, check_integer, check_texts
 from mlvae.evaluation.answer import Answer, Estimate, Figure, Table, estimate
 from mlvae.evaluation.charts import heatmap
 from mlvae.evaluation.measures.codes import encode, representations
@@ -56,6 +56,7 @@ class Disentanglement:
     def __post_init__(self) -> None:
         where = "evaluation.disentanglement"
         take_lists(self, where, "categories", "metrics")
+        check_texts(f"{where}.categories", self.categories)
         if not self.metrics:
             raise InputError(f"{where}.metrics must not be an empty list")
         for metric in self.metrics:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from mlvae.data import GroupedData
-from mlvae.errors import check_integer
+from mlvae.errors import check_integer, check_texts
 from mlvae.evaluation.answer import Answer, Figure, Table
 from mlvae.evaluation.charts import heatmap
 from mlvae.evaluation.measures.codes import encode
@@ -48,6 +48,7 @@ class Factors:
 
     def __post_init__(self) -> None:
         take_lists(self, "evaluation.factors", "categories")
+        check_texts("evaluation.factors.categories", self.categories)
         check_integer("evaluation.factors.trees", self.trees, minimum=1)
         check_integer("evaluation.factors.most", self.most, minimum=10)
 

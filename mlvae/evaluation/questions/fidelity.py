@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from mlvae.data import GroupedData
-from mlvae.errors import InputError, check_integer, shown
+from mlvae.errors import check_integer, check_text
 from mlvae.evaluation.answer import Answer, Estimate, Table, estimate
 from mlvae.evaluation.measures.codes import common_labels
 from mlvae.evaluation.subject import Subject
@@ -60,10 +60,8 @@ class Fidelity:
     def __post_init__(self) -> None:
         for name in ("epochs", "swaps", "seeds"):
             check_integer(f"evaluation.fidelity.{name}", vars(self)[name], minimum=1)
-        if self.keep is not None and not isinstance(self.keep, str):
-            raise InputError(
-                f"evaluation.fidelity.keep must be a folder or null, not {shown(self.keep)}"
-            )
+        if self.keep is not None:
+            check_text("evaluation.fidelity.keep", self.keep)
 
     def ask(self, subject: Subject) -> Answer:
         """Train the classifiers and classify swaps."""
