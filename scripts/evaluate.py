@@ -17,12 +17,13 @@ from train import train_by
 
 import mlvae
 from mlvae.data import BATCHINGS, open_dataset
-from mlvae.errors import InputError, check_flag
+from mlvae.errors import InputError, check_flag, check_integer
 from mlvae.evaluation import QUESTIONS, evaluate
 from mlvae.parts import from_config
 from mlvae.training.checkpoint import read_checkpoint
 from mlvae.training.checks import resolve_device
 from mlvae.training.settings import renamed_options
+from mlvae.training.structure import check_config
 
 
 @hydra.main(version_base="1.3", config_path="../configs", config_name="evaluate")
@@ -49,17 +50,7 @@ def evaluate_by(config: dict[str, Any], *, progress: bool = True) -> dict[str, A
     check_flag("best", config["best"])
     name = "best.pt" if config["best"] else "checkpoint.pt"
     checkpoint = read_checkpoint(run / name)
-    trained = checkpoint["config"]
-    if not isinstance(trained.get("dataset"), dict):
-        raise InputError(
-            f"{run} was trained from Python; evaluate it with mlvae.evaluation.evaluate(model, "
-            "splits, folder)"
-        )
-    dataset = dict(trained["dataset"])
-    if config["root"] is not None and "root" not in dataset:
-        raise InputError(f"root: {dataset['name']} is not read from a folder; leave out root")
-    if config["root"] is not None:
-        dataset = cli.with_absolute_paths({**dataset, "root": config["root"]})
+    trained, dataset = trained_on(run, checkpoint, config["root"])
     model = mlvae.load(run, best=config["best"], device=device)
     splits = open_dataset(**dataset)
     if splits.train.shape != model.shape:
@@ -85,6 +76,25 @@ def evaluate_by(config: dict[str, Any], *, progress: bool = True) -> dict[str, A
         config=OmegaConf.to_yaml(trained),
         progress=progress,
     )
+
+
+def trained_on(
+    run: Path, checkpoint: dict[str, Any], root: str | None
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The configuration of a run's training, and that of its dataset, at ``root`` if given."""
+    trained = checkpoint["config"]
+    if not isinstance(trained.get("dataset"), dict):
+        raise InputError(
+            f"{run} was trained from Python; evaluate it with mlvae.evaluation.evaluate(model, "
+            "splits, folder)"
+        )
+    check_config(trained, ("dataset", "model", "batching", "optimizer", "trainer"), run)
+    dataset = dict(trained["dataset"])
+    if root is not None and "root" not in dataset:
+        raise InputError(f"root: {dataset['name']} is not read from a folder; leave out root")
+    if root is not None:
+        dataset = cli.with_absolute_paths({**dataset, "root": root})
+    return trained, dataset
 
 
 def _control(
@@ -127,13 +137,18 @@ def _control(
 def vae_config(trained: dict[str, Any], folder: Path) -> dict[str, Any]:
     """The configuration of the run with a plain VAE, with as many latent dimensions."""
     model = trained["model"]
-    dims = [value for name, value in model.items() if name.endswith("_dim")]
+    dims = {name: value for name, value in model.items() if name.endswith("_dim")}
+    for name, value in dims.items():
+        check_integer(f"model.{name}", value, minimum=1)
     parts = {name: model[name] for name in ("network", "likelihood") if name in model}
     trainer = renamed_options(trained["trainer"])
-    warmup = {**trainer.get("warmup", {}), "content_first_steps": 0}
+    warmup = trainer.get("warmup", {})
+    if not isinstance(warmup, dict):
+        raise InputError(f"trainer.warmup must be options by name, not {warmup!r}")
+    warmup = {**warmup, "content_first_steps": 0}
     return {
         **trained,
-        "model": {"name": "VAE", "latent_dim": sum(dims), "kl_weight": 1.0, **parts},
+        "model": {"name": "VAE", "latent_dim": sum(dims.values()), "kl_weight": 1.0, **parts},
         "trainer": {**trainer, "warmup": warmup},
         "run": str(folder),
     }

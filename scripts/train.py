@@ -25,6 +25,7 @@ from mlvae.training.checks import resolve_device
 from mlvae.training.ranks import join
 from mlvae.training.seeding import seeded
 from mlvae.training.settings import RENAMED, renamed_options
+from mlvae.training.structure import check_config
 
 #: Records of the trainer's options.
 RECORDS = {"warmup": Warmup, "speed": Speed, "reports": Reports}
@@ -78,15 +79,9 @@ def check(config: dict[str, Any]) -> None:
 
 def train_by(config: dict[str, Any], *, resume: bool, progress: bool = True) -> Result:
     """Build the parts that the configuration names, and train."""
-    batching = from_config(config["batching"], BATCHINGS, "batching")
-    augmentation = None
-    if config.get("augmentation") is not None:
-        augmentation = from_config(config["augmentation"], AUGMENTATIONS, "augmentation")
-    trainer = dict(config["trainer"])
-    for name, record in RECORDS.items():
-        trainer[name] = from_config(trainer.get(name, {}), (record,), f"trainer.{name}")
+    parts = parts_by(config)
     if not progress:
-        trainer["reports"] = replace(trainer["reports"], progress=False)
+        parts["reports"] = replace(parts["reports"], progress=False)
     ranks = join(resolve_device(config["device"]))
     splits = ranks.in_turn(lambda: open_dataset(**config["dataset"]))
     with torch.random.fork_rng():
@@ -99,14 +94,27 @@ def train_by(config: dict[str, Any], *, resume: bool, progress: bool = True) -> 
         validation=splits.validation,
         run=config["run"],
         resume=resume,
-        batching=batching,
-        augmentation=augmentation,
-        optimizer=optimizer_of(config["optimizer"]),
         device=config["device"],
         seed=config["seed"],
         config=config,
-        **trainer,
+        **parts,
     )
+
+
+def parts_by(config: dict[str, Any]) -> dict[str, Any]:
+    """The arguments of :func:`train` that the configuration describes by name."""
+    augmentation = None
+    if config.get("augmentation") is not None:
+        augmentation = from_config(config["augmentation"], AUGMENTATIONS, "augmentation")
+    trainer = dict(config["trainer"])
+    for name, record in RECORDS.items():
+        trainer[name] = from_config(trainer.get(name, {}), (record,), f"trainer.{name}")
+    return {
+        "batching": from_config(config["batching"], BATCHINGS, "batching"),
+        "augmentation": augmentation,
+        "optimizer": optimizer_of(config["optimizer"]),
+        **trainer,
+    }
 
 
 def optimizer_of(config: dict[str, Any]) -> Any:
@@ -122,12 +130,7 @@ def optimizer_of(config: dict[str, Any]) -> Any:
 def resumed_config(cfg: DictConfig) -> dict[str, Any]:
     """The saved configuration of the run, with the changes that the command line makes."""
     run = Path(cfg.resume).expanduser()
-    config = read_checkpoint(run / "checkpoint.pt")["config"]
-    if not isinstance(config.get("dataset"), dict):
-        raise InputError(
-            f"{run} was trained from Python; resume it with mlvae.train(..., resume=True)"
-        )
-    saved = OmegaConf.create({**config, "trainer": renamed_options(config["trainer"])})
+    saved = OmegaConf.create(saved_config(run))
     for override in HydraConfig.get().overrides.task:
         key = override.split("=")[0].lstrip("+")  # the default dataset has fewer options
         if key not in RESUMABLE and key.split(".")[0] + ".*" not in RESUMABLE:
@@ -141,6 +144,17 @@ def resumed_config(cfg: DictConfig) -> dict[str, Any]:
             OmegaConf.update(saved, key, OmegaConf.select(cfg, key))
     saved.run = str(run)
     return cli.plain(saved)
+
+
+def saved_config(run: Path) -> dict[str, Any]:
+    """The configuration in the last checkpoint of a run, with the present names of options."""
+    config = read_checkpoint(run / "checkpoint.pt")["config"]
+    if not isinstance(config.get("dataset"), dict):
+        raise InputError(
+            f"{run} was trained from Python; resume it with mlvae.train(..., resume=True)"
+        )
+    check_config(config, ("dataset", "model", "batching", "optimizer", "trainer"), run)
+    return {**config, "trainer": renamed_options(config["trainer"])}
 
 
 if __name__ == "__main__":

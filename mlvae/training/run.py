@@ -18,10 +18,10 @@ from torch import nn
 
 from mlvae.arguments import as_device, as_path, check_type
 from mlvae.errors import InputError, check_flag, shown
-from mlvae.models import build
 from mlvae.training.checkpoint import read_checkpoint
 from mlvae.training.checks import HEADER, check_folder, resolve_device
 from mlvae.training.files import replace_file
+from mlvae.training.structure import built_model
 
 __all__ = ["claim", "held", "load", "new_name", "restore", "undone_on_failure", "write_config"]
 
@@ -66,13 +66,7 @@ def load(
             raise InputError(
                 f"{path} is of a model without a `config`; build it and pass it: load(run, model=)"
             )
-        try:
-            model = build(checkpoint["shape"], checkpoint["model_config"])
-        except InputError as error:
-            raise InputError(
-                f"{path} is of a model that this library cannot build ({error}); build it and pass "
-                "it: load(run, model=)"
-            ) from error
+        model = built_model(checkpoint, path)
     restore(model, checkpoint["model"], path)
     return model.to(device).eval()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ from mlvae.training.players import set_rates
 from mlvae.training.ranks import Ranks
 from mlvae.training.run import restore
 from mlvae.training.step import StepParts
+from mlvae.training.structure import check_moments
 from mlvae.version import __version__
 
 __all__ = ["TrainingState"]
@@ -132,7 +134,7 @@ class TrainingState:
         if (config := traits(self.model).config) is not None:
             self._check_same("model", checkpoint["model_config"], plain(config))
         for name, value in checkpoint.get("fixed", {}).items():  # format 0.0 has none
-            self._check_same(name, value, self.fixed[name])
+            self._check_same(name, value, self.fixed.get(name))
         restore(self.model, checkpoint["model"], path)
         saved = checkpoint.get("optimizers") or {"model": checkpoint["optimizer"]}
         if saved.keys() != self.rates(0).keys():
@@ -143,7 +145,12 @@ class TrainingState:
         for player in self.parts.players:
             # The moments alone: options may have changed, and devices have options of their own.
             here = [dict(group, params=None) for group in player.optimizer.param_groups]
-            player.optimizer.load_state_dict(saved[player.name])
+            where = f"{path}: the state of the optimizer of {player.name}"
+            check_moments(player.optimizer, saved[player.name], where)
+            try:
+                player.optimizer.load_state_dict(saved[player.name])
+            except (ValueError, LookupError, TypeError, RuntimeError, AttributeError) as error:
+                raise InputError(f"{where} cannot be loaded: {error}") from error
             for group, options in zip(player.optimizer.param_groups, here, strict=True):
                 group.update(options, params=group["params"])
         self.parts.sums.load_state_dict(checkpoint["sums"])
@@ -159,7 +166,8 @@ class TrainingState:
                 self._check_same(f"{name}.{key}", was[key], now.get(key, was[key]))
             return
         raise InputError(
-            f"{self.run} was trained with {name}={was}, not {now}; resume it as it was configured"
+            f"{self.run} was trained with {name}={_short(was)}, not {_short(now)}; resume it as it "
+            "was configured"
         )
 
     def check_validation(self, values: dict[str, float]) -> None:
@@ -207,12 +215,22 @@ class TrainingState:
         if not self.ranks.first:
             return ""
         last, kept = self.run / "checkpoint.pt", self.run / "checkpoint.before.pt"
-        if last.is_file() and not read_checkpoint(last).get("diverged"):
-            last.replace(kept)
+        with contextlib.suppress(InputError):  # a damaged file is no state to go back to
+            if last.is_file() and not read_checkpoint(last).get("diverged"):
+                last.replace(kept)
         if not kept.is_file():
             return ""
-        step = read_checkpoint(kept)["step"]
+        try:
+            step = read_checkpoint(kept)["step"]
+        except InputError:
+            return ""
         return (
             f"; if no rate helps, go back to step {step}: rename {kept.name} to checkpoint.pt, "
             "then resume"
         )
+
+
+def _short(value: object) -> str:
+    """A setting in a message."""
+    text = str(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."
