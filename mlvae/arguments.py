@@ -55,7 +55,12 @@ def check_mask(name: str, value: object, length: int) -> None:
 
 
 def check_generator(generator: object) -> None:
-    """Raise :class:`InputError` unless ``generator`` is a random generator of PyTorch or None."""
+    """Raise :class:`InputError` unless ``generator`` is a random generator of PyTorch or None.
+
+    A compiled model has an object of its own in the place of a generator.
+    """
+    if torch.compiler.is_compiling():
+        return
     if generator is not None and not isinstance(generator, torch.Generator):
         raise InputError(f"generator must be a torch.Generator or None, not {shown(generator)}")
 
@@ -102,8 +107,10 @@ def as_path(name: str, value: object) -> Path:
     Raises:
         InputError: if ``value`` is no path, or is empty.
     """
-    if not isinstance(value, str | os.PathLike) or not str(value).strip() or "\0" in str(value):
+    if not isinstance(value, str | os.PathLike):
         raise InputError(f"{name} must be the path of a file or folder, not {shown(value)}")
+    if not str(value).strip():
+        raise InputError(f"{name} must be the path of a file or folder, not be empty")
     try:
         return Path(value).expanduser()
     except (RuntimeError, TypeError) as error:  # no home, or a path of bytes

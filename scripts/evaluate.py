@@ -20,7 +20,7 @@ from mlvae.data import BATCHINGS, open_dataset
 from mlvae.errors import InputError, check_flag, check_integer
 from mlvae.evaluation import QUESTIONS, evaluate
 from mlvae.parts import from_config
-from mlvae.training.checkpoint import read_checkpoint
+from mlvae.training.checkpoint import read_state
 from mlvae.training.checks import resolve_device
 from mlvae.training.settings import renamed_options
 from mlvae.training.structure import check_config
@@ -49,7 +49,7 @@ def evaluate_by(config: dict[str, Any], *, progress: bool = True) -> dict[str, A
     device = resolve_device(config["device"])
     check_flag("best", config["best"])
     name = "best.pt" if config["best"] else "checkpoint.pt"
-    checkpoint = read_checkpoint(run / name)
+    checkpoint = read_state(run / name)
     trained, dataset = trained_on(run, checkpoint, config["root"])
     model = mlvae.load(run, best=config["best"], device=device)
     splits = open_dataset(**dataset)
@@ -110,7 +110,7 @@ def _control(
     if vae is None or trained["model"]["name"] == "VAE":
         return None
     if vae != "auto":
-        given = read_checkpoint(Path(vae).expanduser() / "checkpoint.pt")
+        given = read_state(Path(vae).expanduser() / "checkpoint.pt")
         name = (given["model_config"] or {}).get("name")
         if name != "VAE":
             raise InputError(f"vae={vae} must be the run of a plain VAE, not of {name}")
@@ -124,7 +124,7 @@ def _control(
     config = vae_config(trained, folder)
     resume = (folder / "checkpoint.pt").is_file()
     if resume:
-        checkpoint = read_checkpoint(folder / "checkpoint.pt")
+        checkpoint = read_state(folder / "checkpoint.pt")
         if checkpoint["step"] >= step:
             return folder
     print(f"training a plain VAE as control, in {folder}; vae=null turns it off")

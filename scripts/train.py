@@ -20,7 +20,7 @@ from mlvae.errors import InputError, check_choice
 from mlvae.models import build
 from mlvae.parts import from_config
 from mlvae.training import OPTIMIZERS, Reports, Result, Speed, Warmup, train
-from mlvae.training.checkpoint import read_checkpoint
+from mlvae.training.checkpoint import read_state
 from mlvae.training.checks import resolve_device
 from mlvae.training.ranks import join
 from mlvae.training.seeding import seeded
@@ -148,7 +148,7 @@ def resumed_config(cfg: DictConfig) -> dict[str, Any]:
 
 def saved_config(run: Path) -> dict[str, Any]:
     """The configuration in the last checkpoint of a run, with the present names of options."""
-    config = read_checkpoint(run / "checkpoint.pt")["config"]
+    config = read_state(run / "checkpoint.pt")["config"]
     if not isinstance(config.get("dataset"), dict):
         raise InputError(
             f"{run} was trained from Python; resume it with mlvae.train(..., resume=True)"

@@ -93,7 +93,8 @@ def evaluate(
         model, splits = mlvae.load("runs/first"), mlvae.data.digits()
         metrics = mlvae.evaluation.evaluate(model, splits, "evaluation")
     """
-    folder = as_path("folder", folder)
+    # An empty name is the working directory, which is refused below.
+    folder = Path() if isinstance(folder, str) and not folder else as_path("folder", folder)
     _check_folder(folder)
     _check(model, splits, questions, vae, workers)
     check_part("batching", batching, BATCHINGS, ("plan", "num_batches", "for_evaluation"))

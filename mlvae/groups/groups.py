@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mlvae.arguments import as_device, check_generator, integer_tensor
+from mlvae.arguments import as_device, integer_tensor
 from mlvae.errors import InputError, check_flag, check_integer, shown
 from mlvae.groups.labels import label_index
 from mlvae.groups.origin import Origin
@@ -250,7 +250,6 @@ class Groups:
 
     def shuffled(self, *, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
         """Draw a random order within each group: indices sorted by group (N,), and starts (G,)."""
-        check_generator(generator)
         score = uniform((self.num_observations,), generator=generator, device=self.index.device)
         order = score.argsort()
         order = order[self.index[order].argsort(stable=True)]

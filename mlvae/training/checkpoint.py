@@ -17,7 +17,7 @@ from mlvae.errors import InputError, shown
 from mlvae.training.files import replace_file
 from mlvae.training.structure import check_structure
 
-__all__ = ["FORMAT", "read_checkpoint", "write_checkpoint"]
+__all__ = ["FORMAT", "read_checkpoint", "read_state", "write_checkpoint"]
 
 #: Version of the layout. It grows when older code cannot read a new checkpoint.
 FORMAT = 2
@@ -80,8 +80,18 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     if type(state["format"]) is not int or state["format"] not in READABLE:
         raise InputError(
             f"{path} has checkpoint format {shown(state['format'])}, this version reads up to "
-            f"{FORMAT}; open it with mlvae {shown(state.get('version', 'of its time'))}"
+            f"{FORMAT}; open it with mlvae {str(state.get('version', 'of its time'))[:40]}"
         )
+    return state
+
+
+def read_state(path: Path) -> dict[str, Any]:
+    """The state of a run in the file at ``path``, with the keys and types of a training's.
+
+    Raises:
+        InputError: as :func:`read_checkpoint`, or if a key is missing or has another type.
+    """
+    state = read_checkpoint(path)
     check_structure(state, path)
     return state
 

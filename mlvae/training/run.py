@@ -18,7 +18,7 @@ from torch import nn
 
 from mlvae.arguments import as_device, as_path, check_type
 from mlvae.errors import InputError, check_flag, shown
-from mlvae.training.checkpoint import read_checkpoint
+from mlvae.training.checkpoint import read_state
 from mlvae.training.checks import HEADER, check_folder, resolve_device
 from mlvae.training.files import replace_file
 from mlvae.training.structure import built_model
@@ -60,7 +60,7 @@ def load(
     if model is not None:
         check_type("model", model, nn.Module, "a model that is built, as MLVAE(shape)")
     path = as_path("run", run) / ("best.pt" if best else "checkpoint.pt")
-    checkpoint = read_checkpoint(path)
+    checkpoint = read_state(path)
     if model is None:
         if checkpoint["model_config"] is None:
             raise InputError(
@@ -75,7 +75,7 @@ def restore(model: nn.Module, weights: Mapping[str, torch.Tensor], path: Path) -
     """Load ``weights`` from the checkpoint at ``path``, or raise :class:`InputError`."""
     try:
         model.load_state_dict(weights)
-    except RuntimeError as error:
+    except (RuntimeError, TypeError, AttributeError) as error:
         first = str(error).splitlines()[1].strip() if "\n" in str(error) else str(error)
         raise InputError(
             f"{path} is of another model than this {type(model).__name__}: {first}"

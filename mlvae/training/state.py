@@ -14,7 +14,7 @@ from torch import nn
 from mlvae.errors import Diverged, InputError
 from mlvae.models.protocol import traits
 from mlvae.parts import plain
-from mlvae.training.checkpoint import read_checkpoint, write_checkpoint
+from mlvae.training.checkpoint import read_state, write_checkpoint
 from mlvae.training.players import set_rates
 from mlvae.training.ranks import Ranks
 from mlvae.training.run import restore
@@ -117,7 +117,7 @@ class TrainingState:
                 another value in ``fixed``, or more steps than this training.
         """
         path = self.run / "checkpoint.pt"
-        checkpoint = read_checkpoint(path)
+        checkpoint = read_state(path)
         was = checkpoint["generators"]["seed"], checkpoint["steps_per_epoch"]
         if was != (self.seed, self.steps_per_epoch):
             raise InputError(
@@ -216,12 +216,12 @@ class TrainingState:
             return ""
         last, kept = self.run / "checkpoint.pt", self.run / "checkpoint.before.pt"
         with contextlib.suppress(InputError):  # a damaged file is no state to go back to
-            if last.is_file() and not read_checkpoint(last).get("diverged"):
+            if last.is_file() and not read_state(last).get("diverged"):
                 last.replace(kept)
         if not kept.is_file():
             return ""
         try:
-            step = read_checkpoint(kept)["step"]
+            step = read_state(kept)["step"]
         except InputError:
             return ""
         return (

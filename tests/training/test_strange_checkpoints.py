@@ -17,7 +17,7 @@ from mlvae import Adam, InputError, Speed
 from mlvae.models import build
 from mlvae.networks import MLP
 from mlvae.parts import plain, to_config
-from mlvae.training.checkpoint import FORMAT, read_checkpoint, write_checkpoint
+from mlvae.training.checkpoint import FORMAT, read_state, write_checkpoint
 from mlvae.training.loop import training_step
 from mlvae.training.state import TrainingState
 from mlvae.training.step import StepParts
@@ -144,7 +144,7 @@ def readers(tmp_path, monkeypatch):
         train.parts_by(config)
 
     def evaluation():
-        content = read_checkpoint(run / "checkpoint.pt")
+        content = read_state(run / "checkpoint.pt")
         trained, dataset = evaluate.trained_on(run, content, None)
         train.parts_by(evaluate.vae_config({**trained, "dataset": dataset}, run))
 
@@ -322,5 +322,5 @@ def test_a_configuration_of_great_depth_is_refused(readers, monkeypatch):
 def test_a_saved_configuration_has_plain_values(tmp_path):
     state = new_state(tmp_path)
     state.save()
-    saved = read_checkpoint(tmp_path / "checkpoint.pt")["config"]
+    saved = read_state(tmp_path / "checkpoint.pt")["config"]
     assert saved == plain(state.config)

@@ -54,8 +54,9 @@ class StoredImages:
         try:
             self.file = _File(self.path)
             size = os.fstat(self.file.number).st_size
-        except OSError as error:
-            raise InputError(f"{path} must be a file of images: {error.strerror}") from error
+        except (OSError, ValueError) as error:  # a name may have a null byte
+            reason = getattr(error, "strerror", None) or error
+            raise InputError(f"{path} must be a file of images: {reason}") from error
         if size != self.whole[0] * self.row_bytes or size == 0:
             raise InputError(f"{path} must have the bytes of {self.whole}, not {size:,}")
 

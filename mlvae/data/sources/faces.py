@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict, cast
 
@@ -351,9 +352,10 @@ def _roots(root: Roots, table: str | Path | None) -> tuple[list[Path], Path | No
 def _listed(root: object) -> list[Path]:
     """A root, or a list of roots, as paths."""
     roots = root if isinstance(root, list | tuple) else [root]
-    if not roots:
+    paths = [path for path in roots if isinstance(path, str | PathLike) and "\0" not in str(path)]
+    if not roots or len(paths) < len(roots):
         raise InputError(f"dataset.root must be a path or a list of paths, not {shown(root)}")
-    return [as_path("dataset.root", path) for path in roots]
+    return [as_path("dataset.root", path) for path in paths]
 
 
 def _found(

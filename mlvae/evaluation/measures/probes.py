@@ -195,10 +195,12 @@ def _pair(codes: object, labels: object) -> tuple[Tensor, Tensor]:
 
 
 def _labels(name: str, labels: object) -> Tensor:
-    """Labels (M,) as integers, or :class:`InputError`."""
-    numbers = integer_tensor(name, labels, "integers of shape (M,)")
-    if numbers.ndim != 1 or len(numbers) == 0:
-        raise InputError(f"{name} must be integers of shape (M,), not {shown(labels)}")
+    """Labels (M,), numbers that are finite, or :class:`InputError`."""
+    expected = "numbers of shape (M,)"
+    floats = isinstance(labels, Tensor) and labels.is_floating_point()
+    numbers = labels if floats else integer_tensor(name, labels, expected)
+    if numbers.ndim != 1 or len(numbers) == 0 or not numbers.isfinite().all():
+        raise InputError(f"{name} must be {expected}, not {shown(labels)}")
     return numbers
 
 

@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from mlvae.data import GroupedData
-from mlvae.errors import check_integer, check_text
+from mlvae.errors import InputError, check_integer, check_text
 from mlvae.evaluation.answer import Answer, Estimate, Table, estimate
 from mlvae.evaluation.measures.codes import common_labels
 from mlvae.evaluation.subject import Subject
@@ -26,6 +26,7 @@ from mlvae.grids import separates
 from mlvae.models import Model
 from mlvae.networks import MLP, Conv, Encoder
 from mlvae.training.checkpoint import read_checkpoint, write_checkpoint
+from mlvae.training.run import restore
 
 __all__ = ["Fidelity"]
 
@@ -139,7 +140,10 @@ def _classifier(train: GroupedData, epochs: int, seed: int, keep: str | None) ->
         torch.manual_seed(seed)  # of initial weights and dropout
         classifier = _untrained(train)
         if kept is not None and kept.is_file():
-            classifier.load_state_dict(read_checkpoint(kept)["model"])
+            weights = read_checkpoint(kept).get("model")
+            if not isinstance(weights, dict):
+                raise InputError(f"{kept} must have the weights of a classifier; delete it")
+            restore(classifier, weights, kept)
         else:
             _train(classifier, train, epochs, torch.Generator(train.device).manual_seed(seed))
             if kept is not None:

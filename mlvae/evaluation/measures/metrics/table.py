@@ -98,9 +98,10 @@ def per_factor(continuous: bool | Sequence[bool], count: int) -> list[bool]:
     flags = [continuous] * count if isinstance(continuous, bool) else listed
     valid = isinstance(flags, list | tuple) and len(flags) == count
     if not valid or not all(isinstance(flag, bool) for flag in flags):
+        found = f"{len(flags)}" if isinstance(flags, list | tuple) else shown(continuous)
         raise InputError(
             f"continuous must be true, false, or a list of {count} flags, one per factor, not "
-            f"{shown(continuous)}"
+            f"{found if not valid else shown(continuous)}"
         )
     return [bool(flag) for flag in flags]
 
