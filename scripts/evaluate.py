@@ -22,6 +22,7 @@ from mlvae.evaluation import QUESTIONS, evaluate
 from mlvae.parts import from_config
 from mlvae.training.checkpoint import read_state
 from mlvae.training.checks import resolve_device
+from mlvae.training.files import check_no_links
 from mlvae.training.settings import renamed_options
 from mlvae.training.structure import check_config
 
@@ -34,7 +35,8 @@ def main(cfg: DictConfig) -> None:
         others = ("run", "best", "vae", "root", "device", "workers")
         cli.check_options(config, ("evaluation",), others)
         evaluate_by(config)
-        print(f"the report is {Path(config['run']).expanduser() / 'evaluation' / 'report.html'}")
+        report = Path(config["run"]).expanduser() / "evaluation" / "report.html"
+        cli.say(f"the report is {report}")
 
 
 def evaluate_by(config: dict[str, Any], *, progress: bool = True) -> dict[str, Any]:
@@ -47,6 +49,7 @@ def evaluate_by(config: dict[str, Any], *, progress: bool = True) -> dict[str, A
     if not questions:
         raise InputError("evaluation must name at least one question: evaluation=[separation]")
     device = resolve_device(config["device"])
+    check_no_links(run)
     check_flag("best", config["best"])
     name = "best.pt" if config["best"] else "checkpoint.pt"
     checkpoint = read_state(run / name)
@@ -127,7 +130,7 @@ def _control(
         checkpoint = read_state(folder / "checkpoint.pt")
         if checkpoint["step"] >= step:
             return folder
-    print(f"training a plain VAE as control, in {folder}; vae=null turns it off")
+    cli.say(f"training a plain VAE as control, in {folder}; vae=null turns it off")
     result = train_by(config, resume=resume, progress=progress)
     if not result.finished:
         raise SystemExit(f"stopped; the next evaluation resumes the control in {folder}")

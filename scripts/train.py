@@ -56,12 +56,12 @@ def run(cfg: DictConfig) -> float:
     config["dataset"] = cli.with_absolute_paths(config["dataset"])
     first = join(resolve_device(config["device"])).first
     if first:
-        print(OmegaConf.to_yaml(config), flush=True)
+        cli.say(OmegaConf.to_yaml(config))
     result = train_by(config, resume=resume)
     if not result.finished:
         raise SystemExit(0)  # this ends a sweep too
     if first:
-        print(f"to evaluate it: python scripts/evaluate.py run={result.run}", flush=True)
+        cli.say(f"to evaluate it: python scripts/evaluate.py run={result.run}")
     best = result.metrics.get("validation/best_loss")
     return result.metrics["train/loss"] if best is None else best
 
@@ -140,7 +140,7 @@ def resumed_config(cfg: DictConfig) -> dict[str, Any]:
                 "the place of the data can"
             )
         if key != "resume":
-            print(f"changed: {key} was {OmegaConf.select(saved, key)}")
+            cli.say(f"changed: {key} was {OmegaConf.select(saved, key)}")
             OmegaConf.update(saved, key, OmegaConf.select(cfg, key))
     saved.run = str(run)
     return cli.plain(saved)

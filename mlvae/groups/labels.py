@@ -72,6 +72,9 @@ def _as_array(labels: Any) -> np.ndarray:
         return labels
     # Objects first: NumPy would convert the missing values of a mixed list to a string.
     objects = np.array(labels, dtype=object)
+    for place, label in enumerate(objects.flat):
+        if isinstance(label, Tensor) and label.ndim == 0:
+            objects.flat[place] = label.item()
     _check(objects.shape, any(map(is_missing, objects.flat)))
     if wrong := [name for name in objects.flat if isinstance(name, CONTAINERS)]:
         raise _wrong_type(wrong[0])

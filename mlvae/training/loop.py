@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Mapping
 from contextlib import ExitStack
@@ -21,7 +22,7 @@ from mlvae.data import (
     GroupWarp,
     Shuffled,
 )
-from mlvae.errors import check_flag, check_part
+from mlvae.errors import Diverged, InputError, check_flag, check_part
 from mlvae.grids import pictures
 from mlvae.models.protocol import traits
 from mlvae.parts import plain, to_config
@@ -242,9 +243,15 @@ def train(
     interruptible = Interrupt(repeatedly=ranks.several)
     watched = ranks.watch(lambda: how_to_continue(state))
     with opened, interruptible as interrupt, borrowed, watched, torch.enable_grad():
-        stopped = _loop(
-            state, stepper, plans, monitor, interrupt, reports, patience, validation, batching
-        )
+        try:
+            stopped = _loop(
+                state, stepper, plans, monitor, interrupt, reports, patience, validation, batching
+            )
+        except InputError:  # for example, a report could not be written
+            if state.step > 0:
+                with contextlib.suppress(InputError, Diverged):
+                    state.save()
+            raise
 
         # The end, or an early one.
         state.save()

@@ -24,6 +24,8 @@ from mlvae.version import __version__
 
 __all__ = ["TrainingState"]
 
+ADVICE = "resume with a lower optimizer.learning_rate or with optimizer.gradient_clip"
+
 
 @dataclass
 class TrainingState:
@@ -81,7 +83,11 @@ class TrainingState:
         Args:
             name: name of the file.
             diverged: whether the next step was not finite.
+
+        Raises:
+            Diverged: if a parameter is not finite. Nothing is written.
         """
+        self._check_weights(f"after step {self.step} (epoch {self._epoch})")
         if not self.ranks.first:
             return
         rates = next(iter(self.rates(self.step).values()))
@@ -178,9 +184,9 @@ class TrainingState:
         self.save()
         what = ", ".join(f"{name} is {value}" for name, value in wrong.items())
         raise Diverged(
-            f"after step {self.step} (epoch {self.step / self.steps_per_epoch:.2f}) of the "
-            f"validation data {what}; the state is saved in {self.run}; look at these data, or "
-            "train with a lower optimizer.learning_rate"
+            f"after step {self.step} (epoch {self._epoch}) of the validation data {what}; the "
+            f"state is saved in {self.run}; look at these data, or train with a lower "
+            "optimizer.learning_rate"
         )
 
     def check_finite(self) -> None:
@@ -193,19 +199,26 @@ class TrainingState:
         self.step, what = failure
         for player in self.parts.players:  # the optimiser has the rates of later steps
             set_rates(player.optimizer, player.recipe.rates(self.step, self.total_steps))
-        where = f"at step {self.step} (epoch {self.step / self.steps_per_epoch:.2f}) {what}"
-        advice = "resume with a lower optimizer.learning_rate or with optimizer.gradient_clip"
-        if not all(p.isfinite().all() for p in self.model.state_dict().values()):
-            kept = "the last checkpoint stays" if self._has_checkpoint() else "nothing is saved"
-            raise Diverged(f"{where}, and a parameter is not finite; {kept}; {advice}")
+        where = f"at step {self.step} (epoch {self._epoch}) {what}"
+        self._check_weights(f"{where}, and")
         earlier = self._keep_earlier()
         self.save(diverged=True)
         raise Diverged(
-            f"{where}; the state before that step is saved in {self.run}; {advice}{earlier}"
+            f"{where}; the state before that step is saved in {self.run}; {ADVICE}{earlier}"
         )
 
-    def _has_checkpoint(self) -> bool:
-        return (self.run / "checkpoint.pt").is_file()
+    @property
+    def _epoch(self) -> str:
+        """Passes over the data so far, for messages."""
+        return f"{self.step / self.steps_per_epoch:.2f}"
+
+    def _check_weights(self, where: str) -> None:
+        """Raise :class:`Diverged` if a parameter is not finite; the last checkpoint stays."""
+        if all(parameter.isfinite().all() for parameter in self.model.parameters()):
+            return
+        there = (self.run / "checkpoint.pt").is_file()
+        kept = "the last checkpoint stays" if there else "nothing is saved"
+        raise Diverged(f"{where} a parameter is not finite; {kept}; {ADVICE}")
 
     def _keep_earlier(self) -> str:
         """Keep the last checkpoint of before the divergence, and describe how to go back to it.
