@@ -87,7 +87,7 @@ def check_integer(name: str, value: object, *, minimum: int) -> None:
     """Raise :class:`InputError` unless ``value`` is an integer in [``minimum``, 2^63)."""
     if not isinstance(value, Integral) or isinstance(value, bool) or value < minimum:
         raise InputError(f"{name} must be an integer of at least {minimum}, not {shown(value)}")
-    if value > MOST_INTEGER:
+    if int(value) > MOST_INTEGER:
         raise InputError(f"{name} must be an integer below 2^63, not {shown(value)}")
 
 

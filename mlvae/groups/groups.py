@@ -6,6 +6,7 @@ Shapes: N observations, G groups, ... any trailing shape.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -178,7 +179,7 @@ class Groups:
         return values.index_select(0, self.index)
 
     @staticmethod
-    def _check(name: str, values: object, rows: int) -> None:
+    def _check(name: str, values: Any, rows: int) -> None:
         """Raise :class:`InputError` unless ``values`` is a tensor of ``rows`` rows.
 
         The shape is on the host, so the check waits for no device.

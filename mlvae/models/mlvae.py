@@ -176,7 +176,7 @@ class MLVAE(nn.Module):
         network, dims = options.network, (options.content_dim, options.style_dim)
         if self.style_given_content:
             self.encoder = network.encoder(self.shape, dims[:1])
-            self.style_encoder = network.conditional_encoder(self.shape, dims[1], dims[0])
+            self.style_encoder: Any = network.conditional_encoder(self.shape, dims[1], dims[0])
         else:
             self.encoder = network.encoder(self.shape, dims)
         self.decoder = build_decoder(network, sum(dims), self.shape, options.likelihood)

@@ -36,19 +36,19 @@ class Field(NamedTuple):
     required: bool = True
 
 
-def _integer(value: object) -> bool:
+def _integer(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**63
 
 
-def _number(value: object) -> bool:
+def _number(value: Any) -> bool:
     return isinstance(value, Real) and not isinstance(value, bool)
 
 
-def _mapping(value: object) -> bool:
+def _mapping(value: Any) -> bool:
     return isinstance(value, Mapping) and all(isinstance(key, str) for key in value)
 
 
-def _plain(value: object, depth: int = 0) -> bool:
+def _plain(value: Any, depth: int = 0) -> bool:
     """Whether a value is made of numbers, texts, lists and mappings, to a limited depth."""
     if isinstance(value, Mapping):
         inner = [*value.keys(), *value.values()]
@@ -59,24 +59,24 @@ def _plain(value: object, depth: int = 0) -> bool:
     return depth < DEEPEST and all(_plain(item, depth + 1) for item in inner)
 
 
-def _plain_mapping(value: object) -> bool:
+def _plain_mapping(value: Any) -> bool:
     return isinstance(value, Mapping) and _plain(value)
 
 
-def _shape(value: object) -> bool:
+def _shape(value: Any) -> bool:
     return isinstance(value, list) and len(value) > 0 and all(_integer(n) and n for n in value)
 
 
-def _tensors(value: object) -> bool:
+def _tensors(value: Any) -> bool:
     return _mapping(value) and all(map(_dense, value.values()))
 
 
-def _dense(tensor: object) -> bool:
+def _dense(tensor: Any) -> bool:
     strided = isinstance(tensor, Tensor) and tensor.layout == torch.strided
     return strided and not tensor.is_complex()
 
 
-def _optimizer(value: object) -> bool:
+def _optimizer(value: Any) -> bool:
     """Whether a value is the state of an optimiser: moments by number, and groups of options."""
     if not isinstance(value, Mapping) or set(value) != {"state", "param_groups"}:
         return False
@@ -89,19 +89,19 @@ def _optimizer(value: object) -> bool:
     )
 
 
-def _numbers(value: object) -> bool:
+def _numbers(value: Any) -> bool:
     return isinstance(value, list) and all(_integer(number) for number in value)
 
 
-def _optimizers(value: object) -> bool:
+def _optimizers(value: Any) -> bool:
     return _mapping(value) and len(value) > 0 and all(map(_optimizer, value.values()))
 
 
-def _names(value: object) -> bool:
+def _names(value: Any) -> bool:
     return isinstance(value, list) and all(isinstance(name, str) for name in value)
 
 
-def _sums(value: object) -> bool:
+def _sums(value: Any) -> bool:
     """Names of sums and a float64 vector of their values, None before the first step."""
     if not isinstance(value, Mapping) or set(value) != {"names", "sums"}:
         return False
@@ -110,11 +110,11 @@ def _sums(value: object) -> bool:
     return _names(names) and (sums is None or (vector and sums.shape == (len(names),)))
 
 
-def _generators(value: object) -> bool:
+def _generators(value: Any) -> bool:
     return isinstance(value, Mapping) and all(_integer(value.get(key)) for key in ("seed", "step"))
 
 
-def _metrics(value: object) -> bool:
+def _metrics(value: Any) -> bool:
     return _mapping(value) and all(map(_number, value.values()))
 
 
@@ -173,7 +173,7 @@ def check_structure(state: Mapping[str, Any], path: Path) -> None:
             )
 
 
-def _described(value: object) -> str:
+def _described(value: Any) -> str:
     """A value in a message: containers by their types."""
     if isinstance(value, Mapping | list | tuple) and value:
         return f"a {type(value).__name__} with other keys or types"
@@ -189,9 +189,9 @@ def check_config(config: Mapping[str, Any], sections: Sequence[str], run: Path) 
         run: folder of the run, for messages.
     """
     for name in sections:
-        value = config.get(name)
-        named = name not in ("dataset", "model", "batching")
-        if not _mapping(value) or not (named or isinstance(value.get("name"), str)):
+        value: Any = config.get(name)
+        named = name in ("dataset", "model", "batching")
+        if not _mapping(value) or (named and not isinstance(value.get("name"), str)):
             raise InputError(
                 f"the configuration of {run} must have {name} as options by name, its name among "
                 f"them, not {shown(value)}"

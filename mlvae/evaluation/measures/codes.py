@@ -11,6 +11,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -219,7 +221,7 @@ def accumulate_sets(
     return rule(posterior[sets.flatten()], members)
 
 
-def _check_sets(sets: object, length: int) -> None:
+def _check_sets(sets: Any, length: int) -> None:
     """Raise :class:`InputError` unless ``sets`` are indices (M, k) of ``length`` observations."""
     fits = isinstance(sets, Tensor) and sets.dtype == torch.int64 and sets.ndim == 2
     if not fits or sets.numel() == 0 or int(sets.min()) < 0 or int(sets.max()) >= length:

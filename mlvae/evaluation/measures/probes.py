@@ -13,7 +13,7 @@ for every probe (Barber and Agakov 2003). The ideal is 0 for content and H(Y) fo
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -194,7 +194,7 @@ def _pair(codes: object, labels: object) -> tuple[Tensor, Tensor]:
     return codes, numbers
 
 
-def _labels(name: str, labels: object) -> Tensor:
+def _labels(name: str, labels: Any) -> Tensor:
     """Labels (M,), numbers that are finite, or :class:`InputError`."""
     expected = "numbers of shape (M,)"
     floats = isinstance(labels, Tensor) and labels.is_floating_point()

@@ -17,6 +17,7 @@ Shapes: N observations, D dimensions of the code, K factors.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from torch import Tensor
@@ -95,7 +96,7 @@ def per_factor(continuous: bool | Sequence[bool], count: int) -> list[bool]:
         InputError: if the number of flags is not ``count``.
     """
     listed = continuous.tolist() if isinstance(continuous, np.ndarray) else continuous
-    flags = [continuous] * count if isinstance(continuous, bool) else listed
+    flags: Any = [continuous] * count if isinstance(continuous, bool) else listed
     valid = isinstance(flags, list | tuple) and len(flags) == count
     if not valid or not all(isinstance(flag, bool) for flag in flags):
         found = f"{len(flags)}" if isinstance(flags, list | tuple) else shown(continuous)
