@@ -172,8 +172,8 @@ class TrainingState:
                 self._check_same(f"{name}.{key}", was[key], now.get(key, was[key]))
             return
         raise InputError(
-            f"{self.run} was trained with {name}={_short(was)}, not {_short(now)}; resume it as it "
-            "was configured"
+            f"{self.run} was trained with {name}={_short(was)}, not {_short(now)}; resume it as "
+            "it was configured"
         )
 
     def check_validation(self, values: dict[str, float]) -> None:

@@ -10,7 +10,6 @@ Shapes: N observations, M sets of k observations, D dimensions, ... one observat
 from __future__ import annotations
 
 from collections.abc import Callable
-
 from typing import Any
 
 import torch
