@@ -136,7 +136,8 @@ def generation_grid(
         members = (groups.index == group).nonzero()[:, 0]
         shown = x[members[:half]]
         rows += [shown, *[blank] * (half + 1 - len(shown))]
-        means = {name: q.mean[members[:1]] for name, q in codes.items() if name != "style"}
+        first = members[:1].expand(columns)  # decode takes as many rows of every code
+        means = {name: q.mean[first] for name, q in codes.items() if name != "style"}
         rows.append(_shown(model.decode(**means, style=s), x))
     return _tiles(torch.cat(rows), half + 1 + columns)
 

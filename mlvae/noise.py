@@ -95,7 +95,8 @@ def _held_draw(
     ticket: Tensor, kind: str, shape: Sequence[int], dtype: torch.dtype, device: torch.device
 ) -> Tensor:
     generator = _HELD[int(ticket)].generator
-    return getattr(torch, kind)(shape, generator=generator, dtype=dtype, device=device)
+    draw = torch.randn if kind == "randn" else torch.rand
+    return draw(shape, generator=generator, dtype=dtype, device=device)
 
 
 @_held_draw.register_fake
@@ -159,7 +160,8 @@ def _draw(
         device = torch.device("cpu") if device is None else device
         return _held_draw(generator.ticket, kind, shape, dtype, device)
     check_generator(generator)
-    draw, options = getattr(torch, kind), {"dtype": dtype, "device": device}
+    draw = torch.randn if kind == "randn" else torch.rand
+    options = {"dtype": dtype, "device": device}
     if not isinstance(generator, ShareGenerator):
         return draw(shape, generator=generator, **options)
     if shape[axis] != len(generator.rows):

@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from mlvae.errors import InputError, check_integer, shown
 
-__all__ = ["as_floats", "as_observations", "as_tensor", "check_shape"]
+__all__ = ["as_floats", "as_observations", "as_tensor", "check_float32", "check_shape"]
 
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
@@ -27,6 +27,26 @@ def check_shape(shape: object) -> tuple[int, ...]:
     return tuple(map(int, shape))
 
 
+def check_float32(name: str, numbers: np.ndarray) -> None:
+    """Raise :class:`InputError` if a number is infinite in float32, or two integers are equal.
+
+    NaN is allowed.
+    """
+    with np.errstate(over="ignore"):
+        infinite = np.isinf(numbers.astype(np.float32))
+    if infinite.any():
+        raise InputError(f"{name} must be finite in float32, not {numbers[infinite][0]:g}")
+    # All integers below 2^24 differ in float32.
+    large = numbers[np.abs(numbers.astype(np.float64)) >= 2**24]
+    whole = np.unique(large[large == np.floor(large)])
+    if (same := np.diff(whole.astype(np.float32)) == 0).any():
+        first, second = map(int, whole[int(same.argmax()) :][:2])
+        raise InputError(
+            f"{name} must have integers that differ in float32, as {first} and {second} do not; "
+            "subtract an offset"
+        )
+
+
 def as_tensor(x: Any) -> Tensor:
     """Convert an array, or a list of arrays or tensors, to a tensor of uint8 or floats.
 
@@ -35,7 +55,7 @@ def as_tensor(x: Any) -> Tensor:
     Raises:
         InputError: if ``x`` is ragged, masked, sparse or of another type.
     """
-    if np.ma.is_masked(x):
+    if not isinstance(x, Tensor) and np.ma.is_masked(x):
         raise InputError("x must have a value everywhere, but some are masked; fill them first")
     if isinstance(x, list | tuple) and x and all(isinstance(item, Tensor) for item in x):
         try:
@@ -101,14 +121,15 @@ def _shape_error(shape: Sequence[int], x: Tensor) -> InputError:
     )
 
 
-def as_observations(x: object, shape: Sequence[int], model: nn.Module) -> Tensor:
+def as_observations(x: object, shape: Sequence[int], model: Any) -> Tensor:
     """Convert observations (N, ...) to floats on the device of ``model``, uint8 to [0, 1].
 
     Grey images may omit the channel axis, as in :class:`~mlvae.data.GroupedData`.
 
     Raises:
-        InputError: if the observations do not have ``shape`` or are not finite, or if float images
-            leave [-1, 2]. The scale of images is [0, 1], and noise may exceed it by 1.
+        InputError: if the observations do not have ``shape`` or are not finite; if images are the
+            whole numbers from 0 to 255 as floats; or if values leave [-1, 2] and have no
+            probability under the model's likelihood.
     """
     x = as_tensor(x)
     if len(shape) == 3 and shape[0] == 1 and x.ndim == 3:
@@ -122,9 +143,12 @@ def as_observations(x: object, shape: Sequence[int], model: nn.Module) -> Tensor
         low, high = (float(end) for end in x.detach().aminmax())
         if not (abs(low) < float("inf") and abs(high) < float("inf")):
             raise InputError("x must be finite, but has NaN or an infinity")
-        if len(shape) == 3 and (low < -1 or high > 2):
+        image = len(shape) == 3 and shape[0] in (1, 3)
+        if image and 16 < high <= 255 and low >= 0 and bool((x == x.round()).all()):
             raise InputError(
-                f"float images have the scale [0, 1], but these lie in [{low:g}, {high:g}]; "
+                f"float images have the scale [0, 1], but these are whole numbers up to {high:g}; "
                 "give 0 to 255 as uint8, or rescale"
             )
+        if low < -1 or high > 2:  # noise may leave [0, 1] by 1
+            model.likelihood.check(x)
     return x.to(parameter.device).to(parameter.dtype)

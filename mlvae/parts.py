@@ -23,7 +23,7 @@ Part = TypeVar("Part")
 
 def to_config(part: Any) -> dict[str, Any]:
     """The dictionary of ``part``: tuples as lists, nested parts as dictionaries."""
-    fields = {field.name: getattr(part, field.name) for field in dataclasses.fields(part)}
+    fields = {field.name: vars(part)[field.name] for field in dataclasses.fields(part)}
     return {"name": type(part).__name__, **plain(fields)}
 
 
@@ -53,7 +53,7 @@ def take_lists(part: object, prefix: str, *names: str) -> None:
         InputError: if a field is neither a list nor a tuple.
     """
     for name in names:
-        value = getattr(part, name)
+        value = vars(part)[name]
         if not isinstance(value, list | tuple):
             raise InputError(f"{prefix}.{name} must be a list, not {shown(value)}")
         object.__setattr__(part, name, tuple(value))
@@ -103,11 +103,23 @@ def _built(value: Any, annotation: object, what: str) -> Any:
     if isinstance(value, Mapping) and (choices := _parts_of(annotation)):
         return from_config(value, choices, what)
     if isinstance(value, Mapping):
-        return dict(value)
+        items = _items_of(annotation, Mapping)
+        return {key: _built(item, items, f"{what}.{key}") for key, item in value.items()}
     if isinstance(value, list):
-        inner = next(iter(get_args(annotation)), None)
-        return tuple(_built(item, inner, what) for item in value)
+        items = _items_of(annotation, Sequence)
+        return tuple(_built(item, items, what) for item in value)
     return value
+
+
+def _items_of(annotation: object, kind: type) -> object:
+    """The annotation of the items of a ``kind``, Sequence or Mapping; None if there is none."""
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin in (Union, types.UnionType):
+        found = (_items_of(choice, kind) for choice in arguments)
+        return next((items for items in found if items is not None), None)
+    if not (arguments and isinstance(origin, type) and issubclass(origin, kind)):
+        return None
+    return arguments[-1] if kind is Mapping else arguments[0]
 
 
 def _parts_of(annotation: object) -> list[type]:

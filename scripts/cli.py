@@ -158,6 +158,11 @@ def _one_line(error: Exception) -> str:
         group, _, name = match[1].partition(".")
         if group == "trainer" and name in RENAMED:
             return f"the option {match[1]} is now trainer.{RENAMED[name]}"
+        if (CONFIGS / match[1]).is_dir():
+            return (
+                f"{match[1]} must be the name of a file in configs/{match[1]}; for options by "
+                f"player write '~{match[1]}' '+{match[1]}={{model: ...}}'"
+            )
         close = difflib.get_close_matches(match[1], _option_names(), n=1)
         hint = f"did you mean {close[0]}? " if close else ""
         if close == [match[1]]:  # another choice of the group has it
@@ -166,6 +171,8 @@ def _one_line(error: Exception) -> str:
                 f"choose another, or write +{match[1]}=... to resume a run that has the option"
             )
         return f"there is no option {match[1]}; {hint}`--cfg job` lists all options"
+    if match := re.search(r"Error merging override ([^=]+)=(\S*)", message):
+        return f"the option {match[1]} must have the type of its default, not {match[2]}"
     if match := re.search(r"Could not (?:find|load) '([^']+)/([^/']+)'", message):
         names = sorted(path.stem for path in (CONFIGS / match[1]).glob("*.yaml"))
         return f"{match[1]} must be one of {', '.join(names)}, not {match[2]!r}"

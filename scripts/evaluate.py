@@ -149,8 +149,16 @@ def vae_config(trained: dict[str, Any], folder: Path) -> dict[str, Any]:
     if not isinstance(warmup, dict):
         raise InputError(f"trainer.warmup must be options by name, not {warmup!r}")
     warmup = {**warmup, "content_first_steps": 0}
+    optimizer = trained["optimizer"]
+    if "name" not in optimizer:  # a recipe for each player, of which a VAE has one
+        optimizer = optimizer.get("model")
+    rates = optimizer.get("learning_rates", {}) if isinstance(optimizer, dict) else None
+    if not isinstance(rates, dict):
+        raise InputError(f"the optimizer of {folder.parent} must be options by name")
+    rates = {name: rate for name, rate in rates.items() if name in ("encoder", "decoder")}
     return {
         **trained,
+        "optimizer": {**optimizer, "learning_rates": rates},
         "model": {"name": "VAE", "latent_dim": sum(dims.values()), "kl_weight": 1.0, **parts},
         "trainer": {**trainer, "warmup": warmup},
         "run": str(folder),

@@ -67,7 +67,7 @@ def run(cfg: DictConfig) -> float:
 
 
 def check(config: dict[str, Any]) -> None:
-    """Raise :class:`InputError` unless the configuration has the options of a training, no more."""
+    """Raise :class:`InputError` unless the configuration has exactly the options of a training."""
     sections = ("dataset", "model", "batching", "optimizer", "trainer")
     config = {"augmentation": None, **config}  # runs of older versions have none
     cli.check_options(config, sections, ("augmentation", "seed", "device", "run", "resume"))
@@ -75,6 +75,8 @@ def check(config: dict[str, Any]) -> None:
         if name in RENAMED:
             raise InputError(f"trainer.{name} is now trainer.{RENAMED[name]}")
         check_choice("an option of trainer", name, ("epochs", "patience", *RECORDS))
+    trainer_of(config["trainer"])
+    optimizer_of(config["optimizer"])
 
 
 def train_by(config: dict[str, Any], *, resume: bool, progress: bool = True) -> Result:
@@ -106,15 +108,21 @@ def parts_by(config: dict[str, Any]) -> dict[str, Any]:
     augmentation = None
     if config.get("augmentation") is not None:
         augmentation = from_config(config["augmentation"], AUGMENTATIONS, "augmentation")
-    trainer = dict(config["trainer"])
-    for name, record in RECORDS.items():
-        trainer[name] = from_config(trainer.get(name, {}), (record,), f"trainer.{name}")
     return {
         "batching": from_config(config["batching"], BATCHINGS, "batching"),
         "augmentation": augmentation,
         "optimizer": optimizer_of(config["optimizer"]),
-        **trainer,
+        **trainer_of(config["trainer"]),
     }
+
+
+def trainer_of(config: dict[str, Any]) -> dict[str, Any]:
+    """The arguments of :func:`mlvae.train` that the options of the trainer describe."""
+    records = {
+        name: from_config(config.get(name, {}), (record,), f"trainer.{name}")
+        for name, record in RECORDS.items()
+    }
+    return {**config, **records}
 
 
 def optimizer_of(config: dict[str, Any]) -> Any:
@@ -130,7 +138,8 @@ def optimizer_of(config: dict[str, Any]) -> Any:
 def resumed_config(cfg: DictConfig) -> dict[str, Any]:
     """The saved configuration of the run, with the changes that the command line makes."""
     run = Path(cfg.resume).expanduser()
-    saved = OmegaConf.create(saved_config(run))
+    config = saved_config(run)
+    saved = OmegaConf.create(config)
     for override in HydraConfig.get().overrides.task:
         key = override.split("=")[0].lstrip("+")  # the default dataset has fewer options
         if key not in RESUMABLE and key.split(".")[0] + ".*" not in RESUMABLE:
@@ -140,10 +149,19 @@ def resumed_config(cfg: DictConfig) -> dict[str, Any]:
                 "the place of the data can"
             )
         if key != "resume":
-            cli.say(f"changed: {key} was {OmegaConf.select(saved, key)}")
+            cli.say(f"changed: {key} was {_select(config, key)}")
             OmegaConf.update(saved, key, OmegaConf.select(cfg, key))
     saved.run = str(run)
-    return cli.plain(saved)
+    resumed = OmegaConf.to_container(saved)  # interpolations in a saved config stay text
+    assert isinstance(resumed, dict)
+    return {str(name): value for name, value in resumed.items()}
+
+
+def _select(config: Any, key: str) -> Any:
+    """The value of a dotted key, or None."""
+    for name in key.split("."):
+        config = config.get(name) if isinstance(config, dict) else None
+    return config
 
 
 def saved_config(run: Path) -> dict[str, Any]:

@@ -14,7 +14,8 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from mlvae.training import Adam
-from mlvae.training.step import TrainingStep
+from mlvae.training.loop import training_step
+from mlvae.training.step import StepParts
 
 SCRIPTS = Path(__file__).parent.parent / "scripts"
 CPU = torch.device("cpu")
@@ -82,7 +83,7 @@ def test_the_operations_equal_pytorchs_count_and_those_of_the_common_way(number)
     batch = recipe.batching.plan(data, torch.Generator())[0]
     model = recipe.model()
     with FlopCounterMode(display=False) as counter:
-        TrainingStep(model, Adam().build(model.parameters()))(batch, 0)
+        training_step(StepParts(model, Adam()), batch, torch.Generator())
     assert operations(products) == counter.get_total_flops() > 0
     common = CommonModel(recipe)
     assert operations(
@@ -124,11 +125,11 @@ def test_traffic_is_that_of_adam_and_of_the_batch():
 
     recipe, data = tiny(0)
     model = recipe.model()
-    adam = Adam().build(model.parameters())
+    parts = StepParts(model, Adam())
     batch = recipe.batching.plan(data, torch.Generator())[0]
-    TrainingStep(model, adam)(batch, 0)
+    training_step(parts, batch, torch.Generator())
     moved = 0
-    for parameter, state in adam.state.items():
+    for parameter, state in parts.players[0].optimizer.state.items():
         moments = [t for t in state.values() if t.shape == parameter.shape]
         read, written = [parameter, parameter.grad, *moments], [parameter, *moments]
         moved += sum(t.nbytes for t in read + written)

@@ -11,8 +11,9 @@ from omegaconf import OmegaConf
 
 from mlvae import Adam
 from mlvae.data import BATCHINGS, Shuffled, mnist
+from mlvae.evaluation import QUESTIONS
 from mlvae.likelihoods import DiscretisedLogistic, LearnedGaussian
-from mlvae.models import build
+from mlvae.models import MLVAE, build
 from mlvae.networks import MLP, Conv
 from mlvae.parts import from_config, to_config
 from mlvae.training import OPTIMIZERS, train
@@ -57,7 +58,9 @@ def test_the_defaults_of_configs_are_the_defaults_of_the_library():
     assert config["optimizer"] == to_config(Adam())
     assert config["model"]["network"] == to_config(MLP())
     defaults = train.__kwdefaults__
-    assert config["trainer"] == {key: defaults[key] for key in config["trainer"]}
+    records = {name: vars(defaults[name]) for name in ("warmup", "speed", "reports")}
+    plain = {name: defaults[name] for name in ("epochs", "patience")}
+    assert config["trainer"] == plain | records
     assert config["dataset"].keys() - {"name"} == set(_digits_options())
     assert model.config == config["model"]
 
@@ -85,10 +88,15 @@ def test_the_authors_experiment_is_the_authors_recipe():
     model, batching, optimizer = built(config)
     assert config["dataset"]["name"] == "mnist"
     assert mnist.__kwdefaults__["validation"] == config["dataset"]["validation"] == 10_000
-    assert (model.content_dim, model.style_dim, model.content_draw) == (10, 10, "observation")
-    assert model.network == MLP(hidden=(500,), activation="tanh", shared=True, init="lecun")
-    assert model.likelihood == LearnedGaussian(-1.0, 1.0)
-    assert (model.objective.content_kl_weight, model.objective.style_kl_weight) == (1, 1)
+    assert model.options == MLVAE.Options(
+        content_dim=10,
+        style_dim=10,
+        content_draw="observation",
+        network=MLP(hidden=(500,), activation="tanh", shared=True, init="lecun"),
+        likelihood=LearnedGaussian(-1.0, 1.0),
+        content_kl_weight=1,
+        style_kl_weight=1,
+    )
     assert batching == Shuffled(256)
     assert optimizer == Adam(learning_rate=1e-3, betas=(0.9, 0.999))
     assert config["trainer"]["epochs"] == 400
@@ -112,6 +120,13 @@ def test_the_data_root_is_mlvae_data_unless_it_is_given(monkeypatch):
     monkeypatch.setenv("MLVAE_DATA", "elsewhere")
     assert composed("dataset=mnist")["dataset"]["root"] == "elsewhere"
     assert composed("dataset=mnist", "dataset.root=here")["dataset"]["root"] == "here"
+
+
+@pytest.mark.parametrize("question", QUESTIONS, ids=lambda question: question.__name__)
+def test_the_config_of_a_question_has_its_title_and_its_defaults(question):
+    path = CONFIGS / "evaluation" / f"{question.__name__.lower()}.yaml"
+    assert path.read_text().splitlines()[1] == f"# {question.title}"
+    assert yaml.safe_load(path.read_text()) == to_config(question())
 
 
 def test_every_config_is_plain_yaml_without_tabs():

@@ -1,6 +1,6 @@
 import torch
 
-from mlvae import DiagonalGaussian, GroupedData, Groups
+from mlvae import Batch, DiagonalGaussian, GroupedData, Groups
 from mlvae.grids import (
     TILE,
     accumulation_grid,
@@ -12,18 +12,18 @@ from mlvae.grids import (
     traversal_grid,
 )
 from mlvae.models import VAE
+from mlvae.posteriors import Point
 
 
-class Sum(torch.nn.Module):
-    """Content is the first pixel, style the rest: what every tile must be is known."""
+class Half(torch.nn.Module):
+    """Content is the first pixel, style the rest; an image is decoded with half its values."""
 
-    def swap(self, content_of, style_of):
-        image = style_of.clone()
-        image[..., 0, 0] = content_of[..., 0, 0]
-        return image
+    def codes(self, batch):
+        x = batch.x.flatten(1)
+        return {"content": Point(x[:, :1]), "style": Point(x[:, 1:])}
 
-    def reconstruct(self, x):
-        return x * 0.5
+    def decode(self, content, style):
+        return torch.cat((content, style), 1).view(-1, 1, 8, 8) / 2
 
 
 def tile(grid, row, column, size):
@@ -35,7 +35,7 @@ def tile(grid, row, column, size):
 
 def test_the_swap_grid_is_laid_out_as_in_the_paper():
     x = torch.rand(3, 1, 8, 8)
-    grid = swap_grid(Sum(), x)
+    grid = swap_grid(Half(), Batch.ungrouped(x))
     for i in range(3):
         assert torch.equal(tile(grid, 0, i + 2, 8), x[i, 0])
         assert torch.equal(tile(grid, i + 2, 0, 8), x[i, 0])
@@ -43,18 +43,19 @@ def test_the_swap_grid_is_laid_out_as_in_the_paper():
         assert torch.equal(tile(grid, i + 2, 1, 8), x[i, 0] / 2)
         for j in range(3):  # row i gives the style, column j the content
             swapped = tile(grid, i + 2, j + 2, 8)
-            assert swapped[0, 0] == x[j, 0, 0, 0]
-            assert torch.equal(swapped[1:], x[i, 0, 1:])
+            assert swapped[0, 0] == x[j, 0, 0, 0] / 2
+            assert torch.equal(swapped[1:], x[i, 0, 1:] / 2)
+            assert torch.equal(swapped[0, 1:], x[i, 0, 0, 1:] / 2)
 
 
-def test_reconstructions_stand_below_their_images():
+def test_reconstructions_are_below_their_images():
     x = torch.rand(3, 1, 8, 8)
-    grid = reconstruction_grid(Sum(), x)
+    grid = reconstruction_grid(Half(), Batch.ungrouped(x))
     assert torch.equal(tile(grid, 0, 2, 8), x[2, 0])
     assert torch.equal(tile(grid, 1, 2, 8), x[2, 0] / 2)
 
 
-def test_pictures_are_what_a_model_can_give_of_images(small_model, digits):
+def test_pictures_are_reconstructions_and_swaps_if_the_model_has_them(small_model, digits):
     model = small_model().train()
     assert set(pictures(model, digits.test)) == {"reconstructions", "swaps"}
     assert model.training
@@ -66,35 +67,25 @@ def test_features_have_no_pictures(small_model):
 
 
 class Sides(torch.nn.Module):
-    """Content is the left half of an image, style the right: every tile is known again."""
+    """Content is the left half of an image, averaged over its group; style is the right half."""
 
-    style_dim = 32
-
-    def infer_content(self, x, groups=None):
-        left = x[..., :4].flatten(1)
-        if groups is not None:
-            left = groups.sum(left) / groups.sizes[:, None]
-        return DiagonalGaussian(left, torch.zeros_like(left))
-
-    def infer_style(self, x):
-        right = x[..., 4:].flatten(1)
-        return DiagonalGaussian(right, torch.zeros_like(right))
+    def codes(self, batch):
+        left, right = (half.flatten(1) for half in batch.x.split(4, -1))
+        left = batch.groups.spread(batch.groups.sum(left) / batch.groups.sizes[:, None])
+        return {
+            name: DiagonalGaussian(half, torch.zeros_like(half))
+            for name, half in (("content", left), ("style", right))
+        }
 
     def decode(self, content, style):
         rows = max(len(content), len(style))
         halves = [half.expand(rows, -1).unflatten(1, (1, 8, 4)) for half in (content, style)]
         return torch.cat(halves, -1)
 
-    def reconstruct(self, x, groups=None):
-        content = self.infer_content(x, groups).mean
-        return self.decode(
-            content if groups is None else content[groups.index], self.infer_style(x).mean
-        )
-
 
 def test_interpolation_moves_content_along_columns_and_style_along_rows():
     start, end = torch.rand(2, 1, 1, 8, 8)
-    grid = interpolation_grid(Sides(), start, end, steps=3)
+    grid = interpolation_grid(Sides(), Batch.ungrouped(torch.cat((start, end))), steps=3)
     assert torch.equal(tile(grid, 0, 0, 8), start[0, 0])
     assert torch.equal(tile(grid, 2, 2, 8), end[0, 0])
     middle = tile(grid, 2, 1, 8)  # half-way in content, at the end in style
@@ -104,8 +95,8 @@ def test_interpolation_moves_content_along_columns_and_style_along_rows():
 
 def test_generation_joins_the_content_of_a_group_with_styles_shared_by_all_rows():
     x = torch.rand(5, 1, 8, 8)
-    groups = Groups.of([0, 1, 0, 0, 1])
-    grid = generation_grid(Sides(), x, groups, columns=4, generator=torch.Generator())
+    batch = Batch(x, Groups.of([0, 1, 0, 0, 1]))
+    grid = generation_grid(Sides(), batch, columns=4, generator=torch.Generator())
     assert torch.equal(tile(grid, 1, 0, 8), x[1, 0])  # members first, in their order
     assert torch.equal(tile(grid, 1, 1, 8), x[4, 0])
     made = [[tile(grid, row, 3 + column, 8) for column in range(4)] for row in (0, 1)]
@@ -116,10 +107,9 @@ def test_generation_joins_the_content_of_a_group_with_styles_shared_by_all_rows(
         assert torch.equal(first[:, 4:], second[:, 4:])
 
 
-def test_accumulation_gives_a_row_its_groups_content_and_every_image_its_own_style():
+def test_accumulation_decodes_the_content_of_the_group_with_the_style_of_each_image():
     x = torch.rand(6, 1, 8, 8)
-    groups = Groups.of([0, 1, 0, 1, 0, 1])
-    grid = accumulation_grid(Sides(), x, groups)
+    grid = accumulation_grid(Sides(), Batch(x, Groups.of([0, 1, 0, 1, 0, 1])))
     for row, members in enumerate(([0, 2, 4], [1, 3, 5])):
         mean = x[members, 0, :, :4].mean(0)
         for i, member in enumerate(members):
@@ -132,7 +122,7 @@ def test_accumulation_gives_a_row_its_groups_content_and_every_image_its_own_sty
 
 def test_a_traversal_moves_one_dimension_at_a_time():
     x = torch.rand(1, 1, 8, 8)
-    grid = traversal_grid(Sides(), x, steps=5, span=1.0, most=33)
+    grid = traversal_grid(Sides(), Batch.ungrouped(x), steps=5, span=1.0, most=33)
     for row, pixel in ((0, (0, 0)), (32, (0, 4))):  # first of the content, first of the style
         for column, value in enumerate((-1.0, -0.5, 0.0, 0.5, 1.0)):
             expected = x[0, 0].clone()
@@ -142,8 +132,8 @@ def test_a_traversal_moves_one_dimension_at_a_time():
 
 def test_a_model_with_one_latent_has_its_own_layouts():
     model = VAE((1, 8, 8), latent_dim=3)
-    x, side = torch.rand(2, 1, 8, 8), 56 + 2
-    assert interpolation_grid(model, x[:1], x[1:], steps=4).shape == (3, side + 2, 4 * side + 2)
-    groups = Groups.of([0, 1])
-    assert generation_grid(model, x, groups).shape == (3, 8 * side + 2, 8 * side + 2)
-    assert traversal_grid(model, x[:1], steps=4).shape == (3, 3 * side + 2, 4 * side + 2)
+    pair, side = Batch.ungrouped(torch.rand(2, 1, 8, 8)), 56 + 2
+    assert interpolation_grid(model, pair, steps=4).shape == (3, side + 2, 4 * side + 2)
+    assert generation_grid(model, pair).shape == (3, 8 * side + 2, 8 * side + 2)
+    one = pair.singles(torch.tensor([0]))
+    assert traversal_grid(model, one, steps=4).shape == (3, 3 * side + 2, 4 * side + 2)

@@ -12,11 +12,11 @@ ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 
 
-def test_the_citation_has_the_version_and_the_address_of_the_package():
+def test_the_citation_has_the_version_the_license_and_the_address_of_the_package():
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
     assert str(citation["version"]) == __version__
     assert citation["license"] == PROJECT["project"]["license"]
-    assert citation["repository-code"] == PROJECT["project"]["urls"]["Source"]
+    assert citation.get("repository-code") == PROJECT["project"]["urls"].get("Source")
 
 
 def test_the_oldest_supported_python_is_the_one_that_the_tools_check():
@@ -39,3 +39,13 @@ def test_the_files_and_folders_named_in_contributing_exist():
     paths = re.findall(r"`((?:mlvae|scripts|configs|tests|\.ci)/[\w/.]*)`", text)
     assert len(paths) > 10
     assert [path for path in paths if not (ROOT / path).exists()] == []
+
+
+def test_the_files_named_in_the_design_exist():
+    text = (ROOT / "docs" / "design.md").read_text()
+    paths = re.findall(r"`((?:mlvae|scripts)/[\w/]+\.py)`", text)
+    assert len(paths) > 5
+    assert [path for path in paths if not (ROOT / path).exists()] == []
+    drawing = text.split("    mlvae/\n")[1].split("\n\n")[0]
+    drawn = re.findall(r"^      ([\w/]+(?:\.py)?) ", drawing, flags=re.MULTILINE)
+    assert [name for name in drawn if not (ROOT / "mlvae" / name).exists()] == []

@@ -2,7 +2,8 @@ import pytest
 import torch
 
 from mlvae import Groups, InputError
-from mlvae.objectives import ELBO, GroupELBO
+from mlvae.objectives import ELBO, GroupELBO, Objective
+from mlvae.training.sums import counted
 
 
 def terms(n=12, g=3):
@@ -18,14 +19,14 @@ def test_the_loss_is_minus_the_mean_over_groups_of_the_bound():
     values, groups = terms()
     objective = GroupELBO().double()(**values, groups=groups)
     torch.testing.assert_close(objective.loss, -objective.elbo.mean())
-    # Each group's bound on its own: members' terms, and one content KL.
+    # The bound of a group: the sum of its members' terms minus one content KL.
     for group in range(3):
         members = groups.index == group
         expected = (values["log_likelihood"] - values["style_kl"])[members].sum()
         torch.testing.assert_close(objective.elbo[group], expected - values["content_kl"][group])
 
 
-def test_the_content_kl_counts_once_per_group_however_many_members():
+def test_the_content_kl_counts_once_per_group_of_any_size():
     values, groups = terms()
     GroupELBO().double()(**values, groups=groups).loss.backward()
     third = torch.full((3,), 1 / 3, dtype=torch.float64)
@@ -35,7 +36,7 @@ def test_the_content_kl_counts_once_per_group_however_many_members():
 
 
 @pytest.mark.parametrize("weight", ["content_kl_weight", "style_kl_weight"])
-def test_a_weight_scales_its_own_term_of_the_loss_and_not_the_bound(weight):
+def test_a_weight_scales_its_term_of_the_loss_and_keeps_the_bound(weight):
     values, groups = terms()
     plain = GroupELBO().double()(**values, groups=groups)
     weighted = GroupELBO(**{weight: 3.0}).double()(**values, groups=groups)
@@ -46,13 +47,13 @@ def test_a_weight_scales_its_own_term_of_the_loss_and_not_the_bound(weight):
 
 @pytest.mark.parametrize("name", ["content", "style"])
 @pytest.mark.parametrize("capacity", [0.0, 0.2, 5.0])
-def test_a_capacity_pulls_its_own_mean_kl_from_either_side_and_not_the_bound(name, capacity):
+def test_a_capacity_pulls_its_mean_kl_from_both_sides_and_keeps_the_bound(name, capacity):
     values, groups = terms()
     kl = values[f"{name}_kl"]
     plain = GroupELBO().double()(**values, groups=groups)
     limited = GroupELBO(**{f"{name}_capacity": capacity}).double()(**values, groups=groups)
-    away = (kl.mean() - capacity).abs() * len(kl)
-    torch.testing.assert_close(limited.loss, plain.loss + (away - kl.sum()) / 3)
+    gap = (kl.mean() - capacity).abs() * len(kl)
+    torch.testing.assert_close(limited.loss, plain.loss + (gap - kl.sum()) / 3)
     assert torch.equal(limited.elbo, plain.elbo)
     (gradient,) = torch.autograd.grad(limited.loss, kl)
     assert (gradient > 0).all() == (kl.mean() > capacity).item()
@@ -68,15 +69,34 @@ def test_a_warm_up_scales_both_kl_terms_and_only_in_training():
     assert objective.state_dict() == {}
 
 
-def test_totals_are_sums_over_the_batch():
+def test_every_term_is_summed_once_and_divided_by_its_own_unit():
     values, groups = terms()
     objective = GroupELBO().double()(**values, groups=groups)
-    totals = objective.totals()
-    assert list(totals) == ["loss", "elbo", "log_likelihood", "style_kl", "content_kl"]
+    totals, units = counted(objective, groups)
+    assert units == {
+        "loss": "group",
+        "elbo": "group",
+        "log_likelihood": "observation",
+        "style_kl": "observation",
+        "content_kl": "group",
+    }
+    assert list(totals) == [*units, "observations", "groups"]
     torch.testing.assert_close(totals["elbo"], objective.elbo.sum())
     torch.testing.assert_close(totals["loss"], -totals["elbo"])
     torch.testing.assert_close(totals["style_kl"], values["style_kl"].sum().detach())
+    assert (totals["observations"], totals["groups"]) == (12, 3)
     assert not any(total.requires_grad for total in totals.values())
+
+
+@pytest.mark.parametrize("num_groups", [None, 3])
+def test_a_further_cost_is_divided_by_the_count_of_the_loss(num_groups):
+    loss = torch.tensor(2.0, requires_grad=True)
+    objective = Objective({"model": loss, "critic": loss}, {}, 12, num_groups=num_groups)
+    more = objective.plus(6 * loss, {"gap": torch.ones(12)}, {"cost": torch.ones(3)})
+    assert more.loss.item() == 2 + 12 / objective.count
+    assert more.losses["critic"] is loss and objective.loss.item() == 2
+    assert (list(more.per_observation), list(more.per_group)) == (["gap"], ["cost"])
+    assert more.count == (12 if num_groups is None else 3)
 
 
 def test_the_plain_bound_is_a_mean_over_observations():
@@ -96,5 +116,5 @@ def test_the_plain_bound_is_a_mean_over_observations():
                                    lambda w: GroupELBO(style_kl_weight=w),
                                    lambda w: ELBO(kl_weight=w)])  # fmt: skip
 def test_a_negative_weight_is_refused(build):
-    with pytest.raises(InputError, match=r"kl_weight must be a number of at least 0, not -1"):
+    with pytest.raises(InputError, match=r"kl_weight .*0.*-1"):
         build(-1.0)

@@ -1,12 +1,13 @@
-"""The content KL of parts of groups: what an epoch adds up to, and what it is a bound on."""
+"""The content KL of parts of groups: the sum over an epoch, and whether it is a bound."""
 
 import math
+from dataclasses import replace
 from itertools import combinations
 
 import pytest
 import torch
 
-from mlvae import DiagonalGaussian, GroupedData, Groups, InputError
+from mlvae import Batch, DiagonalGaussian, GroupedData, Groups, InputError
 from mlvae.data import Grouped, Shuffled
 from mlvae.data.sharing import share
 from mlvae.objectives import GroupELBO
@@ -30,7 +31,7 @@ def plan(batching):
 
 
 def terms():
-    """Of each observation and of each group of the data, in nats, with gradients."""
+    """Terms of each observation and of each group of the data, in nats, with gradients."""
     n, g = sum(SIZES), len(SIZES)
     return {
         "log_likelihood": torch.randn(n, dtype=torch.float64, requires_grad=True),
@@ -39,8 +40,8 @@ def terms():
     }
 
 
-def of_batch(objective, values, batch):
-    """The objective of a batch where the terms do not depend on how the data are cut."""
+def objective_of_batch(objective, values, batch):
+    """The objective of a batch, with terms that do not depend on the batches."""
     rows = batch.x[:, 0].long()
     return objective(
         log_likelihood=values["log_likelihood"][rows],
@@ -52,7 +53,7 @@ def of_batch(objective, values, batch):
 
 def total(objective, values, batches):
     """The loss times the number of groups, summed over batches."""
-    parts = [of_batch(objective, values, batch) for batch in batches]
+    parts = [objective_of_batch(objective, values, batch) for batch in batches]
     return sum(part.loss * part.num_groups for part in parts)
 
 
@@ -80,7 +81,7 @@ def test_an_epoch_of_parts_adds_up_to_the_bounds_of_all_groups_of_the_data(batch
     t = values["log_likelihood"] - values["style_kl"]
     bounds = groups.sum(t) - values["content_kl"]
     torch.testing.assert_close(result, -bounds.sum())
-    # And so do its gradients: every observation counts once and every group has one content KL.
+    # The gradients too: every observation counts once and every group has one content KL.
     ours = torch.autograd.grad(result, list(values.values()))
     theirs = torch.autograd.grad(-bounds.sum(), list(values.values()))
     torch.testing.assert_close(ours, theirs)
@@ -88,7 +89,7 @@ def test_an_epoch_of_parts_adds_up_to_the_bounds_of_all_groups_of_the_data(batch
 
 @pytest.mark.parametrize("span", [False, True])
 def test_the_losses_of_shares_add_up_to_that_of_the_batch(span, monkeypatch):
-    # What spanning shares sum over ranks is only for reports here; the loss needs no sums.
+    # Only reports need the sums over ranks of spanning shares; the loss does not.
     monkeypatch.setattr("mlvae.groups.shares.sum_over_ranks", lambda values: values)
     values, objective = terms(), GroupELBO(batch_groups="parts").double()
     whole = plan(BATCHINGS[2])
@@ -100,11 +101,11 @@ def test_the_losses_of_shares_add_up_to_that_of_the_batch(span, monkeypatch):
 
 @pytest.mark.parametrize("capacity", [None, 0.3])
 @pytest.mark.parametrize("weight", [1.0, 3.0])
-def test_groups_with_all_their_members_here_are_whole(capacity, weight):
+def test_groups_with_all_members_in_the_batch_are_whole(capacity, weight):
     values, batch = terms(), ragged().batch()
     options = {"content_kl_weight": weight, "content_capacity": capacity}
     parts, whole = (
-        of_batch(GroupELBO(**options, batch_groups=name).double(), values, batch)
+        objective_of_batch(GroupELBO(**options, batch_groups=name).double(), values, batch)
         for name in ("parts", "whole")
     )
     torch.testing.assert_close(parts.loss, whole.loss)
@@ -112,7 +113,7 @@ def test_groups_with_all_their_members_here_are_whole(capacity, weight):
 
 @pytest.mark.parametrize("capacity", [None, 0.0, 0.3, 5.0])
 def test_parts_of_equal_size_are_a_weight_of_the_content_kl(capacity):
-    # Two of eight members of each of three groups: what content_kl_weight=1/4 says by hand.
+    # Two of eight members of each of three groups: the same as content_kl_weight=1/4.
     data = GroupedData(torch.zeros(24, 1), torch.arange(24) % 3)
     groups = data.batch(range(6)).groups
     values = {
@@ -127,10 +128,10 @@ def test_parts_of_equal_size_are_a_weight_of_the_content_kl(capacity):
 
 
 @pytest.mark.parametrize("m", [1, 2, 3, 5])
-def test_over_all_parts_the_mean_is_the_groups_bound_if_the_posterior_is_the_same(m):
+def test_the_mean_over_all_parts_is_the_bound_of_the_group_if_the_posterior_is_the_same(m):
     torch.manual_seed(1)
     x = torch.randn(5, dtype=torch.float64)
-    t, kl = linear(x, (0, 3))  # any posterior, whichever members are the part
+    t, kl = linear(x, (0, 3))  # any posterior, the same for every part
     data, objective = GroupedData(x[:, None], [0] * 5), GroupELBO(batch_groups="parts").double()
     estimates = []
     for members in combinations(range(5), m):
@@ -142,7 +143,7 @@ def test_over_all_parts_the_mean_is_the_groups_bound_if_the_posterior_is_the_sam
     torch.testing.assert_close(torch.stack(estimates).mean(), t.sum() - kl[0])
 
 
-def test_the_posterior_of_a_part_fits_its_own_members_so_that_parts_are_no_bound():
+def test_the_posterior_of_a_part_fits_its_own_members_so_the_sum_over_parts_is_not_a_bound():
     x = torch.tensor([-3.0, 3.0] * 3, dtype=torch.float64)
     n = len(x)
     prior = torch.distributions.MultivariateNormal(x.new_zeros(n), torch.eye(n).double() + 1)
@@ -172,19 +173,19 @@ def test_the_posterior_of_a_part_fits_its_own_members_so_that_parts_are_no_bound
 
 
 @pytest.mark.parametrize("batching", BATCHINGS, ids=repr)
-def test_nothing_changes_in_evaluation_and_the_bound_never_has_weights(batching):
+def test_evaluation_and_the_bound_are_those_of_whole_groups(batching):
     values = terms()
     parts, whole = GroupELBO(batch_groups="parts").double(), GroupELBO().double()
     for batch in plan(batching):
-        expected = of_batch(whole, values, batch)
-        assert torch.equal(of_batch(parts.train(), values, batch).elbo, expected.elbo)
-        assert torch.equal(of_batch(parts.eval(), values, batch).loss, expected.loss)
+        expected = objective_of_batch(whole, values, batch)
+        assert torch.equal(objective_of_batch(parts.train(), values, batch).elbo, expected.elbo)
+        assert torch.equal(objective_of_batch(parts.eval(), values, batch).loss, expected.loss)
 
 
 def test_by_default_an_origin_changes_no_bit():
     values = terms()
     for batch in plan(BATCHINGS[0]):
-        plain = batch._replace(groups=Groups.unchecked(batch.groups.index, batch.groups.sizes))
+        plain = replace(batch, groups=Groups.unchecked(batch.groups.index, batch.groups.sizes))
         rows, number = batch.x[:, 0].long(), batch.groups.origin.number
         expected = GroupELBO().double()(
             log_likelihood=values["log_likelihood"][rows],
@@ -192,11 +193,13 @@ def test_by_default_an_origin_changes_no_bit():
             content_kl=values["content_kl"][number],
             groups=plain.groups,
         )
-        assert torch.equal(of_batch(GroupELBO().double(), values, batch).loss, expected.loss)
+        assert torch.equal(
+            objective_of_batch(GroupELBO().double(), values, batch).loss, expected.loss
+        )
 
 
 @pytest.mark.parametrize("evidence_from", ["all", "subset", "others"])
-def test_a_model_trains_on_parts_whatever_its_evidence(small_model, evidence_from):
+def test_a_model_is_trained_on_parts_with_any_evidence(small_model, evidence_from):
     data = GroupedData(torch.rand(12, 1, 8, 8), [0] * 9 + [1] * 3)
     batch = data.batch([0, 1, 2, 9, 10, 11])
     values = []
@@ -204,8 +207,8 @@ def test_a_model_trains_on_parts_whatever_its_evidence(small_model, evidence_fro
         model = small_model(evidence_from=evidence_from, batch_groups=name)
         values.append(model(batch, generator=torch.Generator().manual_seed(0)))
     whole, parts = values
-    # Group 0 has three of its nine members here, group 1 all of its three.
-    saved = 2 / 3 * whole.terms["content_kl"][0] / 2
+    # Group 0 has three of its nine members in the batch, group 1 all of its three.
+    saved = 2 / 3 * whole.per_group["content_kl"][0] / 2
     torch.testing.assert_close(parts.loss, whole.loss - saved)
     parts.loss.backward()
     assert all(p.grad is not None for p in model.parameters())
@@ -214,14 +217,14 @@ def test_a_model_trains_on_parts_whatever_its_evidence(small_model, evidence_fro
 # Bad input
 
 
-def test_parts_of_nobody_knows_what_are_refused_while_training(small_model):
+def test_parts_without_an_origin_are_refused_in_training(small_model):
     model = small_model(batch_groups="parts")
-    batch = (torch.rand(4, 1, 8, 8), Groups.of([0, 0, 1, 1]))
-    with pytest.raises(InputError, match=r"batch_groups=parts must know how many members groups"):
+    batch = Batch(torch.rand(4, 1, 8, 8), Groups.of([0, 0, 1, 1]))
+    with pytest.raises(InputError, match=r"batch_groups=parts .*batch_groups=whole"):
         model(batch)
     assert model.eval()(batch).loss.isfinite()
 
 
 def test_a_misspelt_choice_is_refused():
-    with pytest.raises(InputError, match="batch_groups must be one of whole, parts, not 'part'"):
+    with pytest.raises(InputError, match=r"batch_groups .*whole, parts.*'part'"):
         GroupELBO(batch_groups="part")

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import yaml
 from PIL import Image
 
 import mlvae
@@ -139,7 +140,7 @@ def test_a_run_is_resumed_with_data_in_a_new_place(call, tmp_path):
 
 
 def test_a_run_killed_at_random_moments_and_resumed_is_the_same_bit_for_bit(call, tmp_path):
-    arguments = [*FAST[1:], "trainer.epochs=60", "trainer.checkpoint_seconds=0.05"]
+    arguments = [*FAST[1:], "trainer.epochs=60", "trainer.reports.checkpoint_seconds=0.05"]
     code, _, err = call("train", *arguments, "run=whole")
     assert code == 0, err
     moments = random.Random(0)
@@ -262,10 +263,27 @@ BAD = [
     (["~seed"], r"\bseed\b"),
     (["model=null"], r"model=mlvae"),
     (["model.network=null"], r"network .*None"),
-    (["trainer.cuda_graphs=maybe"], r"cuda_graphs .*'maybe'"),
+    (["trainer.speed.cuda_graphs=maybe"], r"trainer\.speed\.cuda_graphs .*'maybe'"),
+    (["trainer.cuda_graphs=true"], r"trainer\.cuda_graphs .*trainer\.speed\.cuda_graphs$"),
+    (["+trainer.cuda_graphs=true"], r"trainer\.cuda_graphs .*trainer\.speed\.cuda_graphs$"),
+    (["trainer.kl_warmup_steps=1"], r"trainer\.kl_warmup_steps .*trainer\.warmup\.kl_steps$"),
+    (["trainer.speed=null"], r"trainer\.speed .*None$"),
+    (["trainer.speed=3"], r"trainer\.speed .*\b3$"),
+    (["trainer.warmup=[1]"], r"trainer\.warmup .*\[1\]$"),
+    (["trainer.speed.cuda_graph=true"], r"trainer\.speed\.cuda_graph\b.* trainer\.speed\.cuda"),
+    (["+trainer.speed.foo=1"], r"trainer\.speed .*precision, cuda_graphs.*'foo'"),
+    (["trainer.reports.log_every=0"], r"trainer\.reports\.log_every .*\b0$"),
+    (["trainer.reports.progress=maybe"], r"trainer\.reports\.progress .*'maybe'"),
+    (["trainer.epochs=null"], r"trainer\.epochs .*None$"),
+    (["trainer=null"], r"model=mlvae"),
+    (["optimizer={model:{name:Adam}}"], r"optimizer .*configs/optimizer.*'~optimizer'"),
+    (["+optimizer.critic={name:Adam}"], r"optimizer Adam .*learning_rate.*'critic'"),
+    (["~optimizer", "+optimizer={model:null}"], r"optimizer\.model .*None$"),
+    (["~optimizer", "+optimizer={model:{name:Adm}}"], r"optimizer\.model\.name .*'Adm'.*'Adam'"),
+    (["~optimizer", "+optimizer={critic:{name:Adam}}"], r"optimizer .*\bmodel\b.* critic$"),
     (["dataset=faces", "dataset.root=.", "dataset.strict=maybe"], r"dataset\.strict .*'maybe'"),
     (["run="], r"\brun\b"),
-    (["model=ada", "run=run"], r"AdaVAE\b"),
+    (["model=ada", "run=run"], r"batching\.members=2"),
     (["resume=nowhere"], r"nowhere .*checkpoint\.pt"),
     (["dataset=mnist", "dataset.root=nowhere"], r"nowhere/MNIST/raw .*MNIST"),
 ]
@@ -280,6 +298,70 @@ def test_bad_input_is_reported_in_one_line_and_leaves_no_files(call, tmp_path, a
     assert err.startswith("error: ") and err.count("\n") == 1
     assert re.search(message, err.rstrip()), err
     assert list(tmp_path.iterdir()) == []
+
+
+OLD = {
+    "epochs": 2,
+    "patience": None,
+    "kl_warmup_steps": 3,
+    "precision": "float32",
+    "cuda_graphs": True,
+    "compile": False,
+    "log_every": 5,
+    "validate_every": 1,
+    "pictures_every": None,
+    "checkpoint_seconds": 60.0,
+}
+
+
+def test_a_run_with_the_options_of_an_earlier_version_is_resumed_and_evaluated(
+    call, run, tmp_path
+):
+    shutil.copytree(run[0], tmp_path / "old")
+    state = torch.load(tmp_path / "old" / "checkpoint.pt", weights_only=True)
+    state["config"] = {**state["config"], "trainer": OLD}
+    state["config"].pop("augmentation", None)
+    for name in ("checkpoint.pt", "best.pt"):
+        torch.save(state, tmp_path / "old" / name)
+    text = yaml.safe_dump(state["config"])
+    (tmp_path / "old" / "config.yaml").write_text(f"# What this run was told.\n{text}")
+    code, _, err = call("evaluate", "run=old", "evaluation=[likelihood]", *EVALUATE[4:])
+    assert code == 0, err
+    control = read_checkpoint(tmp_path / "old" / "controls" / "vae" / "checkpoint.pt")
+    warmup = {"kl_steps": 3, "content_first_steps": 0}
+    assert control["config"]["trainer"]["warmup"] == warmup
+    code, _, err = call("train", "resume=old", "trainer.checkpoint_seconds=1")
+    assert code == 1 and err.endswith("trainer.reports.checkpoint_seconds\n")
+    code, _, err = call("train", "resume=old", "+trainer.checkpoint_seconds=1")
+    assert code == 1 and err.endswith("trainer.reports.checkpoint_seconds\n")
+    code, out, err = call("train", "resume=old", "trainer.epochs=3")
+    assert code == 0 and "changed: trainer.epochs was 2" in out, err
+    trainer = read_checkpoint(tmp_path / "old" / "checkpoint.pt")["config"]["trainer"]
+    assert trainer["warmup"] == {"kl_steps": 3}
+    assert trainer["reports"]["log_every"] == 5
+    assert trainer.keys() == {"epochs", "patience", "warmup", "speed", "reports"}
+
+
+def test_a_run_with_an_optimizer_by_player_is_evaluated_beside_a_plain_vae(call, tmp_path):
+    rates = "{encoder:1e-3,separators:1e-3}"
+    recipe = f"+optimizer={{model:{{name:Adam,learning_rates:{rates}}}}}"
+    arguments = [*FAST, "trainer.epochs=1", "model.separation.pair_critic=1", "run=run"]
+    code, _, err = call("train", *arguments, "~optimizer", recipe)
+    assert code == 0, err
+    code, _, err = call("evaluate", "run=run", "evaluation=[likelihood]", *EVALUATE[4:])
+    assert code == 0, err
+    control = read_checkpoint(tmp_path / "run" / "controls" / "vae" / "checkpoint.pt")
+    assert control["config"]["optimizer"]["learning_rates"] == {"encoder": 1e-3}
+
+
+def test_a_sweep_names_the_present_name_of_an_option(call, tmp_path):
+    code, _, err = call("train", "-m", "trainer.precision=float32,bfloat16", *FAST)
+    assert code == 1 and re.fullmatch(r"error: .*trainer\.precision .*speed\.precision\n", err)
+    code, _, err = call("train", "-m", "+trainer.precision=float32,bfloat16", *FAST)
+    lines = err.splitlines()
+    assert code == 1 and lines[-1].startswith("error: "), err
+    for number in (0, 1):
+        assert re.match(rf"error: job {number} .*trainer\.speed\.precision$", lines[number])
 
 
 def test_a_resumed_run_refuses_changes_of_other_options(call, run):
@@ -322,7 +404,7 @@ def test_a_run_is_evaluated_beside_a_plain_vae_that_is_trained_once(call, tmp_pa
     call("train", *FAST, "run=run", "dataset.unseen_groups=[8,9]")
     code, out, err = call("evaluate", "run=run", *EVALUATE)
     assert code == 0, err
-    assert "training the plain VAE" in out and "the report is run/evaluation/report.html" in out
+    assert "training a plain VAE" in out and "the report is run/evaluation/report.html" in out
     metrics = json.loads((tmp_path / "run" / "evaluation" / "metrics.json").read_text())
     assert set(metrics) == {
         "facts",
@@ -342,7 +424,7 @@ def test_a_run_is_evaluated_beside_a_plain_vae_that_is_trained_once(call, tmp_pa
     trained = read_checkpoint(tmp_path / "run" / "checkpoint.pt")
     assert control["model_config"]["latent_dim"] == 20 and control["step"] == trained["step"]
     code, out, err = call("evaluate", "run=run", "evaluation=[likelihood]", *EVALUATE[4:])
-    assert code == 0 and "training the plain VAE" not in out, err
+    assert code == 0 and "training a plain VAE" not in out, err
     # After an extension of the run the control is extended as well.
     call("train", "resume=run", "trainer.epochs=3")
     code, out, err = call("evaluate", "run=run", "evaluation=[likelihood]", *EVALUATE[4:])
@@ -389,7 +471,7 @@ def test_bad_input_to_the_evaluation_is_reported_in_one_line_and_leaves_no_files
         mlvae.data.digits().test,
         run=tmp_path / "python",
         epochs=1,
-        progress=False,
+        reports=mlvae.Reports(progress=False),
     )
     good = f"run={run[0]}"
     before = {path: sorted(path.rglob("*")) for path in (run[0], *tmp_path.iterdir())}
@@ -397,7 +479,7 @@ def test_bad_input_to_the_evaluation_is_reported_in_one_line_and_leaves_no_files
         ([], r"\brun\b"),
         (["run=nowhere"], r"nowhere .*checkpoint\.pt"),
         (["run=empty"], r"empty .*checkpoint\.pt"),
-        (["run=old"], r"format 0\b.* 1\b.* 0\.0\.1"),
+        (["run=old"], r"format 0\b.* 0\.0\.1"),
         (["run=gone"], r"gone\.npz"),
         ([good, "root=elsewhere"], r"digits\b.*root"),
         (["run=python"], r"mlvae\.evaluation\.evaluate"),

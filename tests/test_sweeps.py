@@ -1,4 +1,4 @@
-"""Sweeps by Hydra's launchers: several trainings of one command."""
+"""Sweeps by Hydra's launchers: several trainings by one command."""
 
 import json
 import os
@@ -81,7 +81,8 @@ def test_a_run_without_a_name_never_uses_an_existing_folder(tmp_path, monkeypatc
     monkeypatch.setattr("mlvae.training.loop.new_name", lambda config, seed: Path("runs/now"))
     data = mlvae.data.digits().test
     config = {"run": None, "seed": 0}
-    options = {"epochs": 1, "device": "cpu", "progress": False, "config": config}
+    reports = mlvae.Reports(progress=False)
+    options = {"epochs": 1, "device": "cpu", "reports": reports, "config": config}
     results = [mlvae.train(small_model(), data, **options) for _ in range(2)]
     assert [result.run for result in results] == [Path("runs/now"), Path("runs/now-2")]
     assert 'run: "runs/now-2"' in (tmp_path / "runs/now-2/config.yaml").read_text()

@@ -98,13 +98,13 @@ class Separation:
 
     def __post_init__(self) -> None:
         for field in fields(self)[:-1]:
-            check_number(f"separation.{field.name}", getattr(self, field.name), minimum=0)
+            check_number(f"separation.{field.name}", vars(self)[field.name], minimum=0)
         check_integer("separation.width", self.width, minimum=1)
 
     @property
     def active(self) -> bool:
         """Whether a cost has a weight above 0."""
-        return any(getattr(self, field.name) for field in fields(self)[:-1])
+        return any(vars(self)[field.name] for field in fields(self)[:-1])
 
 
 class Separators(nn.Module):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from inspect import signature
+from typing import get_args, get_type_hints
 
 from mlvae.data.augmentation import GroupWarp
 from mlvae.data.batching import Grouped, Plan, Shuffled
@@ -46,7 +48,7 @@ __all__ = [
 
 AUGMENTATIONS = (GroupWarp,)
 BATCHINGS = (Shuffled, Grouped)
-DATASETS = {
+DATASETS: dict[str, Callable[..., Splits]] = {
     "arrays": arrays,
     "celeba": celeba,
     "digits": digits,
@@ -69,9 +71,14 @@ def open_dataset(name: str, **options: object) -> Splits:
         InputError: if there is no such dataset or option, or a value is out of range.
     """
     check_choice("dataset.name", name, DATASETS)
-    known = signature(DATASETS[name]).parameters
-    if "options" in known:  # which it passes on
-        known = {**known, **signature(faces).parameters}
+    dataset = DATASETS[name]
     for option in options:
-        check_choice(f"an option of dataset {name}", option, [k for k in known if k != "options"])
-    return DATASETS[name](**options)
+        check_choice(f"an option of dataset {name}", option, _options(dataset))
+    return dataset(**options)
+
+
+def _options(dataset: Callable[..., Splits]) -> list[str]:
+    """Names of the arguments of a dataset's function, with those that it passes on."""
+    names = [name for name in signature(dataset).parameters if name != "options"]
+    passed_on = get_args(get_type_hints(dataset).get("options"))  # of Unpack[a TypedDict]
+    return names + [name for record in passed_on for name in get_type_hints(record)]

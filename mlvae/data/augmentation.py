@@ -60,7 +60,7 @@ class GroupWarp:
 
     def __post_init__(self) -> None:
         for name in ("affine", "shift", "elastic"):
-            check_number(f"augmentation.{name}", getattr(self, name), minimum=0)
+            check_number(f"augmentation.{name}", vars(self)[name], minimum=0)
         check_integer("augmentation.lattice", self.lattice, minimum=2)
         check_flag("augmentation.flip", self.flip)
 
@@ -96,7 +96,7 @@ class GroupWarp:
             sign = torch.where(mirrored, -1.0, 1.0)
             matrix = matrix * torch.stack((sign, torch.ones_like(sign)), 1)[:, None]
         theta = torch.cat((matrix, self.shift * normal((count, 2, 1), **source)), 2)
-        size = (count, 1, *x.shape[-2:])
+        size = [count, 1, *x.shape[-2:]]
         grid = functional.affine_grid(theta, size, align_corners=False)
         field = self.elastic * normal((count, 2, self.lattice, self.lattice), **source)
         bend = functional.interpolate(field, x.shape[-2:], mode="bicubic", align_corners=True)

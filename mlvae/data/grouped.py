@@ -19,7 +19,7 @@ from mlvae.batch import Batch
 from mlvae.data.collections.stored import StoredImages
 from mlvae.errors import InputError, check_choice, check_integer, check_text, shown
 from mlvae.groups import Groups, Origin, label_index
-from mlvae.observations import as_floats, as_tensor
+from mlvae.observations import as_floats, as_tensor, check_float32
 
 __all__ = ["GroupedData"]
 
@@ -45,9 +45,9 @@ class GroupedData:
         given: known values that a model uses, by name: arrays (N, ...), such as a mask or an
             action.
         kind: "image": x is (N, height, width) or (N, channels, height, width); floats are in
-            [0, 1]. "array": x has any shape and any finite values. "auto": uint8 are images; floats
-            of shape (N, channels, height, width) with 1 or 3 channels are images and must be in
-            [0, 1]; other floats are arrays.
+            [0, 1]. "array": x has any shape and any finite values. "auto": uint8 are images;
+            floats of shape (N, channels, height, width) with 1 or 3 channels are images and must
+            be in [0, 1]; other floats are arrays.
 
     Attributes:
         x: the observations, uint8 or float32, or images on the disk. Grey images have a channel.
@@ -57,7 +57,8 @@ class GroupedData:
         given: tensors (N, ...) by name.
 
     Raises:
-        InputError: if shapes, types or values are not as above.
+        InputError: if shapes, types or values are not as above, or if two integers of a factor are
+            equal in float32.
 
     Example:
         >>> data = GroupedData(np.zeros((4, 28, 28), np.uint8), ["ann", "bob", "ann", "bob"])
@@ -134,7 +135,7 @@ class GroupedData:
         )
 
     def labelled(self, names: Iterable[object]) -> GroupedData:
-        """The same data with ``given["label"]``: the number of each observation's label in ``names``.
+        """The same data with ``given["label"]``: the position of each label in ``names``.
 
         Models that need labels number them in the order of the training data's
         ``group_names``. Data with fewer groups get the same numbers by this method.
@@ -250,15 +251,14 @@ class GroupedData:
             some = self.x[rows.to(self.x.device)].cpu().numpy().tobytes()
         sizes = self.groups.sizes.cpu().numpy()
         names = "\0".join(map(str, self.group_names))
-        values = {name: _checksum(tensor) for name, tensor in sorted(self.given.items())}
-        if isinstance(self.x, Tensor):
-            values["x"] = _checksum(self.x)
+        in_memory = {"x": _checksum(self.x)} if isinstance(self.x, Tensor) else {}
         return {
             "observations": len(self),
             "groups": len(sizes),
             "checksum": zlib.crc32(some, zlib.crc32(sizes.tobytes(), zlib.crc32(names.encode()))),
             "labels": _checksum(self.groups.index),
-            "values": values,
+            "given": {name: _checksum(values) for name, values in sorted(self.given.items())},
+            **in_memory,
         }
 
     def expect(self, indices: Tensor) -> None:
@@ -309,22 +309,29 @@ def _checksum(values: Tensor) -> int:
     """CRC-32 of all elements."""
     total = 0
     for part in values.split(max(1, 2**24 // max(1, values[:1].numel()))):
-        total = zlib.crc32(part.contiguous().cpu().numpy().tobytes(), total)
+        total = zlib.crc32(part.flatten().cpu().view(torch.uint8).numpy().tobytes(), total)
     return total
 
 
 def _factor(name: str, values: Any, length: int) -> Tensor:
     """A known factor as float32 (N,), or :class:`InputError`."""
+    if isinstance(values, Tensor):
+        values = (values.double() if values.is_floating_point() else values).detach().cpu()
     try:
-        values = torch.as_tensor(values, dtype=torch.float32)
-    except (TypeError, ValueError, RuntimeError) as error:
+        numbers = np.asarray(values)
+    except ValueError as error:
         raise InputError(f"factor {name} must be numbers of shape ({length},): {error}") from error
-    if values.shape != (length,):
+    if numbers.dtype.kind not in "biuf":
+        raise InputError(
+            f"factor {name} must be numbers of shape ({length},), not {numbers.dtype}"
+        )
+    if numbers.shape != (length,):
         raise InputError(
             f"factor {name} must have a number for each of the {length} observations, "
-            f"not shape {tuple(values.shape)}"
+            f"not shape {numbers.shape}"
         )
-    return values
+    check_float32(f"factor {name}", numbers)
+    return torch.from_numpy(numbers.astype(np.float32))
 
 
 def _given(name: str, values: Any, length: int) -> Tensor:
@@ -347,6 +354,11 @@ def _checked(x: Tensor, kind: str) -> Tensor:
     """The observations as uint8 or float32, images with a channel, or :class:`InputError`."""
     if x.ndim < 2 or x.numel() == 0:
         raise InputError(f"x must have shape (N, ...) with N at least 1, not {tuple(x.shape)}")
+    if kind == "image" and x.ndim not in (3, 4):
+        raise InputError(
+            "images must be (N, height, width) or (N, channels, height, width), not "
+            f"{tuple(x.shape)}"
+        )
     if kind != "array" and x.ndim == 4 and x.shape[1] > 4 and x.shape[3] in (1, 3, 4):
         raise InputError(
             f"x has shape {tuple(x.shape)}: images must be (N, channels, height, width); "
@@ -360,11 +372,6 @@ def _checked(x: Tensor, kind: str) -> Tensor:
         raise InputError(
             f"x must be finite in float32, but observation {row} has NaN, an infinity or a number "
             "beyond 3.4e38"
-        )
-    if kind == "image" and x.ndim not in (3, 4):
-        raise InputError(
-            "images must be (N, height, width) or (N, channels, height, width), not "
-            f"{tuple(x.shape)}"
         )
     if kind == "array" or (kind == "auto" and not (x.ndim == 4 and x.shape[1] in (1, 3))):
         return x

@@ -26,7 +26,8 @@ class SharedPlan(Plan):
         whole: the plan of whole batches.
         place: place of each observation in its whole batch, (n,).
         first_group: for each batch, the number of the share's first group in the whole batch.
-        counts: for each batch, False if the share is borrowed; see :class:`~mlvae.groups.shares.Share`.
+        counts: for each batch, False if the share is borrowed; see
+            :class:`~mlvae.groups.shares.Share`.
         span: whether the members of a group are on several ranks.
     """
 

@@ -47,7 +47,7 @@ class Splits:
     def __iter__(self) -> Iterator[tuple[str, GroupedData]]:
         """Name and observations of every part that is not None."""
         for field in fields(self):
-            if (data := getattr(self, field.name)) is not None:
+            if (data := vars(self)[field.name]) is not None:
                 yield field.name, data
 
     def __repr__(self) -> str:

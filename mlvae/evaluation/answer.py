@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-__all__ = ["Answer", "Estimate", "Figure", "Table", "estimate"]
+__all__ = ["Answer", "Estimate", "Figure", "Table", "estimate", "not_evaluated"]
 
 
 class Estimate(NamedTuple):
@@ -93,3 +93,8 @@ class Answer:
     tables: Sequence[Table] = ()
     figures: Sequence[Figure] = ()
     embeddings: dict[str, tuple] = field(default_factory=dict)
+
+
+def not_evaluated(title: str, reason: str) -> Answer:
+    """The answer to a question that does not fit the model or the data."""
+    return Answer(title, [f"Not evaluated: {reason}."])

@@ -7,8 +7,9 @@ readable.
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import cycle
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -26,7 +27,7 @@ Curve = Mapping[float, tuple[float, float]]
 
 #: Colours that colour-blind readers can distinguish (Okabe and Ito 2008).
 COLOURS = ("#000000", "#d55e00", "#0072b2", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#777777")
-MARKERS = "os^Dv*PX"
+MARKERS = "os^Dv*P"
 DASHES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)), (0, (1, 1)), (0, (8, 2, 2, 2)))
 STYLE: dict[Any, Any] = {
     "font.family": "sans-serif",
@@ -57,13 +58,10 @@ def curves(
         x_label: label of the horizontal axes.
         lines: reference lines: panel -> label of the line -> x -> height.
     """
-    from matplotlib.figure import Figure as Canvas  # a local import: it takes seconds
-
-    with _style():
-        canvas = Canvas(figsize=(3.4 * len(panels) + 1.6, 3.1))
+    with _canvas(3.4 * len(panels) + 1.6, 3.1) as canvas:
         axes = canvas.subplots(1, len(panels), squeeze=False)[0]
         for ax, (title, series) in zip(axes, panels.items(), strict=True):
-            for i, (label, curve) in enumerate(series.items()):
+            for look, (label, curve) in zip(_looks(), series.items(), strict=False):
                 xs = sorted(curve)
                 mean, error = np.array([curve[x] for x in xs], float).T
                 ax.errorbar(
@@ -71,9 +69,7 @@ def curves(
                     mean,
                     np.nan_to_num(error),
                     label=label,
-                    color=COLOURS[i % 8],
-                    marker=MARKERS[i % 8],
-                    linestyle=DASHES[i % 8],
+                    **look,
                     markersize=4,
                     linewidth=1.2,
                     capsize=2,
@@ -94,8 +90,7 @@ def curves(
                     fontsize=7,
                     color="0.35",
                 )
-            ax.set_xlabel(x_label)
-            ax.set_ylabel(title)
+            ax.set(xlabel=x_label, ylabel=title)
         canvas.legend(*axes[0].get_legend_handles_labels(), loc="outside right upper")
         return _saved(name, caption, canvas)
 
@@ -114,24 +109,19 @@ def scatter(
         panels: title -> points (M, 2).
         labels: M labels of the points.
     """
-    from matplotlib.figure import Figure as Canvas  # a local import: it takes seconds
-
     names = sorted(set(labels))
     short = all(len(label) <= 2 and label.isalnum() and label.isascii() for label in names)
     labels_array = np.array(labels)
-    with _style():
-        canvas = Canvas(figsize=(4.2 * len(panels), 4.2))
+    with _canvas(4.2 * len(panels), 4.2) as canvas:
         axes = canvas.subplots(1, len(panels), squeeze=False)[0]
         for ax, (title, points) in zip(axes, panels.items(), strict=True):
-            for i, label in enumerate(names):
+            for look, label in zip(_looks(), names, strict=False):
                 x, y = points[labels_array == label].T
-                marker = rf"$\mathrm{{{label}}}$" if short else MARKERS[i % 8]
-                ax.scatter(
-                    x, y, s=18, marker=marker, color=COLOURS[i % 8], linewidths=0.2, label=label
-                )
-            ax.set_title(title)
-            ax.set_xticks([])
-            ax.set_yticks([])
+                del look["linestyle"]
+                if short:
+                    look["marker"] = rf"$\mathrm{{{label}}}$"
+                ax.scatter(x, y, s=18, linewidths=0.2, label=label, **look)
+            ax.set(title=title, xticks=[], yticks=[])
         if not short:
             canvas.legend(*axes[0].get_legend_handles_labels(), loc="outside right upper")
         return _saved(name, caption, canvas)
@@ -149,12 +139,9 @@ def heatmap(
             are clipped to [0, 1]; the text shows the number itself.
         label: label of the colour bar.
     """
-    from matplotlib.figure import Figure as Canvas  # a local import: it takes seconds
-
     columns = list(dict.fromkeys(column for row in cells.values() for column in row))
     table = np.array([[row.get(column, np.nan) for column in columns] for row in cells.values()])
-    with _style():
-        canvas = Canvas(figsize=(0.8 * len(columns) + 3.2, 0.3 * len(cells) + 1.3))
+    with _canvas(0.8 * len(columns) + 3.2, 0.3 * len(cells) + 1.3) as canvas:
         ax = canvas.subplots()
         shades = ax.imshow(table, cmap="Greys", vmin=0, vmax=1, aspect="auto")
         for (i, j), value in np.ndenumerate(table):
@@ -177,10 +164,24 @@ def image(name: str, caption: str, grid: Tensor) -> Figure:
     return Figure(name, caption, file.getvalue())
 
 
-def _style() -> AbstractContextManager:
+@contextmanager
+def _canvas(width: float, height: float) -> Iterator[Canvas]:
+    """An empty figure of this size in inches, and the style in which it is drawn and saved."""
+    # Local imports: they take seconds.
     import matplotlib
+    from matplotlib.figure import Figure as Canvas
 
-    return matplotlib.rc_context(STYLE)
+    with matplotlib.rc_context(STYLE):
+        yield Canvas(figsize=(width, height))
+
+
+def _looks() -> Iterator[dict[str, Any]]:
+    """Colour, marker and dashes of one series after the other; the first 56 differ in the pair.
+
+    The numbers of colours and of markers have no common divisor.
+    """
+    for colour, marker, dashes in zip(cycle(COLOURS), cycle(MARKERS), cycle(DASHES), strict=False):
+        yield {"color": colour, "marker": marker, "linestyle": dashes}
 
 
 def _saved(name: str, caption: str, canvas: Canvas) -> Figure:

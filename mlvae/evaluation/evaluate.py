@@ -20,6 +20,7 @@ from mlvae.arguments import as_path, check_type
 from mlvae.data import BATCHINGS, Grouped, GroupedData, Shuffled, Splits
 from mlvae.errors import InputError, check_flag, check_integer, check_part, shown
 from mlvae.evaluation import report
+from mlvae.evaluation.measures.codes import representations
 from mlvae.evaluation.questions.disentanglement import Disentanglement
 from mlvae.evaluation.questions.embedding import Embedding
 from mlvae.evaluation.questions.factors import Factors
@@ -106,10 +107,12 @@ def evaluate(
         check_type("facts", facts, Mapping, "texts by name")
     device = next(model.parameters()).device
     splits, unknown = known_splits(model, splits)
+    if vae is not None:
+        vae = _checked_control(vae.to(device).eval(), splits.train.subset([0]).to(device))
     subject = Subject(
         model=model.eval(),
         splits=Splits(**{name: data.to(device) for name, data in splits}),
-        vae=None if vae is None else vae.to(device).eval(),
+        vae=vae,
         batching=batching,
         seed=seed,
         workers=workers or os.cpu_count() or 1,
@@ -157,12 +160,24 @@ def _check(
         check_integer("workers", workers, minimum=1)
 
 
+def _checked_control(vae: Any, data: GroupedData) -> Any:
+    """The control, or :class:`InputError` unless it has one code."""
+    if len(codes := representations(vae, data)) != 1:
+        raise InputError(
+            f"vae must be a plain VAE, with one code, not a {type(vae).__name__} with the codes "
+            f"{', '.join(codes)}"
+        )
+    return vae
+
+
 def _check_folder(folder: Path) -> None:
     """Raise :class:`InputError` unless ``folder`` is new or has an earlier evaluation."""
     if not folder.name:
         raise InputError(f"the folder of an evaluation must have a name, not be {str(folder)!r}")
     try:
         there = {path.name for path in folder.iterdir()} if folder.exists() else set()
+    except FileNotFoundError:  # another evaluation is about to replace the folder
+        there = set()
     except NotADirectoryError as error:
         raise InputError(f"{folder} must be a folder for the evaluation, not a file") from error
     except OSError as error:

@@ -14,7 +14,13 @@ from mlvae.models import build, traits
 from mlvae.training.checks import with_needs
 from mlvae.training.seeding import seeded
 
-__all__ = ["Code", "Subject", "known_splits"]
+__all__ = ["CONTROLS", "SOURCES", "Code", "Subject", "known_splits"]
+
+#: Names of codes that are not the model's.
+CONTROLS = ("vae", "untrained", "pca", "raw")
+
+#: The splits that questions test on, in the text of a report.
+SOURCES = {"test": "the test split", "unseen": "groups that do not occur in training"}
 
 
 class Code(NamedTuple):
@@ -69,12 +75,18 @@ class Subject:
         known = set(test.group_names) <= set(validation.group_names)
         return ("validation", validation) if known else ("train", self.splits.train)
 
+    def tested(self) -> tuple[str, GroupedData | None]:
+        """The name and the observations of the unseen groups, or else of the test split."""
+        if self.splits.unseen is not None:
+            return "unseen", self.splits.unseen
+        return "test", self.splits.test
+
     def untrained(self) -> Any:
         """The model with its initial weights, or None if its config does not describe it.
 
-        The weights are those of ``scripts/train.py`` with the same seed. None also for a model with
-        codes that are looked up from given values: without training these codes separate the
-        groups already.
+        The weights are those of ``scripts/train.py`` with the same seed. None also for a model
+        with codes that are looked up from given values: without training these codes separate
+        the groups already.
         """
         stated = traits(self.model)
         if stated.config is None or stated.shape is None or stated.given_codes:
@@ -87,6 +99,14 @@ class Subject:
                 return None
         return model.to(next(self.model.parameters()).device).eval()
 
+    def controls(self) -> dict[str, tuple[str, Any]]:
+        """The label and the model of each control that is a model, by name."""
+        models = {
+            "vae": ("plain VAE", self.vae),
+            "untrained": ("untrained encoder", self.untrained()),
+        }
+        return {name: pair for name, pair in models.items() if pair[1] is not None}
+
     def codes(self) -> list[Code]:
         """The model's own codes, then the controls."""
         data, stated = self.splits.train, traits(self.model)
@@ -95,21 +115,13 @@ class Subject:
             Code(name, f"{name}{given}", code, stated.pooling.get(name), _random(code, data))
             for name, code in representations(self.model, data).items()
         ]
-        if self.vae is not None:
-            name, code = next(iter(representations(self.vae, data).items()))
-            codes.append(Code("vae", f"plain VAE, {name}", code))
-        if (untrained := self.untrained()) is not None:
-            name, code = next(iter(representations(untrained, data).items()))
-            label = f"untrained encoder, {name}"
-            codes.append(
-                Code("untrained", label, code, codes[0].accumulation, _random(code, data))
-            )
-        return [*codes, Code("raw", self.raw_label, pixels, random=False)]
-
-    @property
-    def raw_label(self) -> str:
-        """The name of the observations themselves."""
-        return "raw pixels" if len(self.splits.train.shape) == 3 else "raw observations"
+        rules = {"vae": None, "untrained": codes[0].accumulation}
+        for control, (label, model) in self.controls().items():
+            name, code = next(iter(representations(model, data).items()))
+            label = f"{label}, {name}"
+            codes.append(Code(control, label, code, rules[control], _random(code, data)))
+        kind = "pixels" if len(data.shape) == 3 else "observations"
+        return [*codes, Code("raw", f"raw {kind}", pixels, random=False)]
 
 
 @torch.no_grad()

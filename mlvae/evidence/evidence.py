@@ -1,8 +1,8 @@
 r"""Evidence: the natural parameters of a Gaussian factor of a content posterior.
 
 A product of Gaussians is a sum of natural parameters, so evidence is additive: over the members of
-a group, in any order, in parts, and over time. :mod:`mlvae.evidence.rules` defines the rules for the
-posterior of a group.
+a group, in any order, in parts, and over time. :mod:`mlvae.evidence.rules` defines the rules for
+the posterior of a group.
 
 Shapes: N observations, G groups, C content dimensions.
 """

@@ -102,25 +102,25 @@ class ConditionalVAE(nn.Module):
     def __init__(self, shape: Sequence[int], **options: Any) -> None:
         super().__init__()
         self.shape = check_shape(shape)
-        self.options = ConditionalVAEOptions(**options)
-        self.group_names = list(self.options.group_names)
-        self.content_dim, self.style_dim = self.options.content_dim, self.options.style_dim
-        self.likelihood = self.options.likelihood
-        build_checked(self, self.options.network, self._build)
+        chosen = self.options = ConditionalVAEOptions(**options)
+        self.group_names = list(chosen.group_names)
+        self.content_dim, self.style_dim = chosen.content_dim, chosen.style_dim
+        self.likelihood = chosen.likelihood
+        build_checked(self, chosen.network, self._build)
 
     def _build(self) -> None:
-        options = self.options
-        self.content = nn.Embedding(len(self.group_names), options.content_dim)
-        self.encoder = options.network.conditional_encoder(
-            self.shape, options.style_dim, options.content_dim
+        chosen = self.options
+        self.content = nn.Embedding(len(self.group_names), chosen.content_dim)
+        self.encoder = chosen.network.conditional_encoder(
+            self.shape, chosen.style_dim, chosen.content_dim
         )
         self.decoder = build_decoder(
-            options.network,
-            options.content_dim + options.style_dim,
+            chosen.network,
+            chosen.content_dim + chosen.style_dim,
             self.shape,
-            options.likelihood,
+            chosen.likelihood,
         )
-        self.objective = GroupELBO(style_kl_weight=options.style_kl_weight)
+        self.objective = GroupELBO(style_kl_weight=chosen.style_kl_weight)
 
     @property
     def config(self) -> dict[str, Any]:

@@ -95,9 +95,9 @@ class MLVAE(nn.Module):
         p(x_G, c, s) = p(c) \prod_{i \in G} p(s_i) \, p(x_i \mid c, s_i), \qquad
         q(c, s \mid x_G) = q(c \mid x_G) \prod_{i \in G} q(s_i \mid x_i)
 
-    with standard normal priors. :math:`q(c \mid x_G)` accumulates the evidence of all members. D. Bouchacourt, R. Tomioka, S. Nowozin: Multi-Level Variational
-    Autoencoder: Learning Disentangled Representations from Grouped Observations. AAAI 2018,
-    arXiv:1705.08841.
+    with standard normal priors. :math:`q(c \mid x_G)` accumulates the evidence of all members.
+    D. Bouchacourt, R. Tomioka, S. Nowozin: Multi-Level Variational Autoencoder: Learning
+    Disentangled Representations from Grouped Observations. AAAI 2018, arXiv:1705.08841.
 
     Args:
         shape: shape of one observation; images (channels, height, width).
@@ -164,31 +164,31 @@ class MLVAE(nn.Module):
     def __init__(self, shape: Sequence[int], **options: Any) -> None:
         super().__init__()
         self.shape = check_shape(shape)
-        self.options = MLVAEOptions(**options)
-        self.content_dim, self.style_dim = self.options.content_dim, self.options.style_dim
-        self.likelihood = self.options.likelihood
-        self.style_given_content = self.options.style_given_content
-        self.rule = ACCUMULATIONS[self.options.accumulation]
-        build_checked(self, self.options.network, self._build)
+        chosen = self.options = MLVAEOptions(**options)
+        self.content_dim, self.style_dim = chosen.content_dim, chosen.style_dim
+        self.likelihood = chosen.likelihood
+        self.style_given_content = chosen.style_given_content
+        self.rule = ACCUMULATIONS[chosen.accumulation]
+        build_checked(self, chosen.network, self._build)
 
     def _build(self) -> None:
-        options = self.options
-        network, dims = options.network, (options.content_dim, options.style_dim)
+        chosen = self.options
+        network, dims = chosen.network, (chosen.content_dim, chosen.style_dim)
         if self.style_given_content:
             self.encoder = network.encoder(self.shape, dims[:1])
             self.style_encoder: Any = network.conditional_encoder(self.shape, dims[1], dims[0])
         else:
             self.encoder = network.encoder(self.shape, dims)
-        self.decoder = build_decoder(network, sum(dims), self.shape, options.likelihood)
+        self.decoder = build_decoder(network, sum(dims), self.shape, chosen.likelihood)
         self.objective = GroupELBO(
-            content_kl_weight=options.content_kl_weight,
-            style_kl_weight=options.style_kl_weight,
-            content_capacity=options.content_capacity,
-            style_capacity=options.style_capacity,
-            batch_groups=options.batch_groups,
+            content_kl_weight=chosen.content_kl_weight,
+            style_kl_weight=chosen.style_kl_weight,
+            content_capacity=chosen.content_capacity,
+            style_capacity=chosen.style_capacity,
+            batch_groups=chosen.batch_groups,
         )
-        if options.separation.active:
-            self.separators = Separators(options.separation, *dims)
+        if chosen.separation.active:
+            self.separators = Separators(chosen.separation, *dims)
 
     @property
     def config(self) -> dict[str, Any]:
@@ -225,7 +225,7 @@ class MLVAE(nn.Module):
         content_kl = content.kl()
         if self.training and self.options.content_per_member:
             content_kl = groups.sum(content_kl) / groups.sizes
-            c = content.sample(generator=generator)
+            c = content.moments().sample(generator=generator)  # Gaussians, (N, C)
         elif self.options.content_draw == "observation":
             c = content.sample_members(groups, generator=generator)
         else:
@@ -260,7 +260,7 @@ class MLVAE(nn.Module):
             return member_q, lambda content: style
         (member_q,) = self.encoder(x)
         features = self.style_encoder.trunk(x)
-        return member_q, lambda content: self.style_encoder.given(features, content)
+        return member_q, lambda content: self.style_encoder.given(features, content).moments()
 
     def pooled(self, member_q: DiagonalGaussian, groups: Groups) -> tuple[Posterior, Groups]:
         """The content posterior (G, C) of the members' ``member_q`` (N, C), and its groups."""
@@ -306,7 +306,8 @@ class MLVAE(nn.Module):
                 None: every observation is a group of one.
 
         Returns:
-            Gaussians, or a :class:`mlvae.posteriors.mixture.GroupMixture` under the rule "mixture".
+            Gaussians, or a :class:`mlvae.posteriors.mixture.GroupMixture` under the rule
+            "mixture".
         """
         x = as_observations(x, self.shape, self)
         groups = Groups.singletons(len(x)) if groups is None else Groups.of(groups)

@@ -96,7 +96,8 @@ class Conv:
             beyond a size of 1x1 have no use.
         blocks: residual blocks per stage; 0 is a plain convolutional network.
         activation: one of tanh, relu, gelu, silu, elu, softplus.
-        shared: True: one trunk with a head for every posterior. False: a separate encoder for each.
+        shared: True: one trunk with a head for every posterior. False: a separate encoder for
+            each.
         dropout: probability that a feature is dropped in training mode, inside a block and before
             the heads of an encoder.
 

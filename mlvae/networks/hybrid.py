@@ -27,7 +27,8 @@ class ConvMLP:
         blocks: residual blocks a stage.
         hidden: widths of the decoder's hidden layers, from its output to its input.
         activation: one of tanh, relu, gelu, silu, elu, softplus.
-        shared: True: one trunk with a head for every posterior. False: a separate encoder for each.
+        shared: True: one trunk with a head for every posterior. False: a separate encoder for
+            each.
         dropout: probability that a feature of the encoders is dropped in training mode.
     """
 

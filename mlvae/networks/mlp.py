@@ -36,7 +36,8 @@ class MLP:
         hidden: widths of the encoder's hidden layers. The decoder has them in reverse order. An
             empty list gives a linear model.
         activation: after each hidden layer, one of tanh, relu, gelu, silu, elu, softplus.
-        shared: True: one trunk with a head for every posterior. False: a separate encoder for each.
+        shared: True: one trunk with a head for every posterior. False: a separate encoder for
+            each.
         init: initial weights. "torch" is PyTorch's default. "lecun" is that of the first author's
             MNIST code: normal with standard deviation 1/sqrt(fan-in) for weights, and
             1/sqrt(length) for biases.

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from mlvae.groups import Groups
-from mlvae.posteriors.gaussian import DiagonalGaussian
+from mlvae.posteriors.gaussian import DiagonalGaussian, Rows
 
 __all__ = ["Family", "GroupFamily", "Head"]
 
@@ -28,7 +28,7 @@ class GroupFamily(Protocol):
 
     def __len__(self) -> int: ...
 
-    def __getitem__(self, rows: object) -> Family:
+    def __getitem__(self, rows: Rows) -> Family:
         """The posteriors at ``rows``, one for each."""
         ...
 
@@ -47,7 +47,7 @@ class GroupFamily(Protocol):
     def sample_members(
         self, groups: Groups, *, generator: torch.Generator | None = None
     ) -> Tensor:
-        """For each of N observations one differentiable sample of its group's posterior, (N, D)."""
+        """Differentiable samples of the posterior of each observation's group, (N, D)."""
         ...
 
 

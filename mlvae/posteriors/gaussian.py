@@ -18,7 +18,10 @@ from mlvae.errors import InputError, check_integer, shown
 from mlvae.groups import Groups
 from mlvae.noise import normal, per_group
 
-__all__ = ["DiagonalGaussian", "check_parts_of", "sample_shape"]
+__all__ = ["DiagonalGaussian", "Rows", "check_parts_of", "sample_shape"]
+
+#: Indices into the leading shape, as a tensor takes them.
+Rows = Tensor | slice | int | list[int] | tuple[slice | None, ...] | None
 
 
 class DiagonalGaussian:
@@ -90,7 +93,7 @@ class DiagonalGaussian:
     def __len__(self) -> int:
         return len(self.mean)
 
-    def __getitem__(self, rows: object) -> DiagonalGaussian:
+    def __getitem__(self, rows: Rows) -> DiagonalGaussian:
         """The Gaussians at ``rows`` of the leading shape; an index tensor may repeat rows."""
         return DiagonalGaussian(self.mean[rows], self.log_variance[rows])
 

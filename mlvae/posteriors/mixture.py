@@ -13,7 +13,7 @@ from torch import Tensor
 from mlvae.errors import InputError
 from mlvae.groups import Groups
 from mlvae.noise import per_group
-from mlvae.posteriors.gaussian import DiagonalGaussian
+from mlvae.posteriors.gaussian import DiagonalGaussian, Rows
 
 __all__ = ["GroupMixture"]
 
@@ -25,8 +25,8 @@ class GroupMixture:
 
     (A mixture of experts with equal weights: Y. Shi, N. Siddharth, B. Paige, P. Torr: Variational
     Mixture-of-Experts Autoencoders for Multi-Modal Deep Generative Models. NeurIPS 2019,
-    arXiv:1911.03393.) One member is chosen for all C dimensions together, so the dimensions are not
-    independent given the group. A group without members has the prior N(0, I).
+    arXiv:1911.03393.) One member is chosen for all C dimensions together, so the dimensions are
+    not independent given the group. A group without members has the prior N(0, I).
 
     Args:
         components: q(c | x_i) of each observation, (N, C).
@@ -59,7 +59,7 @@ class GroupMixture:
     def __len__(self) -> int:
         return self.groups.num_groups
 
-    def __getitem__(self, rows: object) -> DiagonalGaussian:
+    def __getitem__(self, rows: Rows) -> DiagonalGaussian:
         """The Gaussians with the moments of the groups at ``rows``."""
         return self.moments()[rows]
 

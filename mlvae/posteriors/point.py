@@ -14,7 +14,7 @@ from torch import Tensor
 from mlvae.arguments import check_floats, check_generator, check_type
 from mlvae.errors import InputError
 from mlvae.groups import Groups
-from mlvae.posteriors.gaussian import DiagonalGaussian, check_parts_of, sample_shape
+from mlvae.posteriors.gaussian import DiagonalGaussian, Rows, check_parts_of, sample_shape
 
 __all__ = ["Point"]
 
@@ -66,7 +66,7 @@ class Point:
     def __len__(self) -> int:
         return len(self.mean)
 
-    def __getitem__(self, rows: object) -> Point:
+    def __getitem__(self, rows: Rows) -> Point:
         """The points at ``rows``; an index tensor may repeat rows."""
         return Point(self.mean[rows])
 

@@ -1,7 +1,7 @@
 """Training: the loop, its steps, checkpoints, and the folder of a run."""
 
+from mlvae.optimizers import OPTIMIZERS, Adam, Recipe, Torch
 from mlvae.training.loop import Result, train
-from mlvae.training.optimizer import OPTIMIZERS, Adam, Recipe, Torch
 from mlvae.training.run import load
 from mlvae.training.settings import Reports, Speed, Warmup
 from mlvae.training.validation import evaluate_bound

@@ -1,7 +1,7 @@
 """Checkpoints: one file with the whole state of a run, replaced atomically.
 
-A checkpoint holds tensors and plain values only, and is read with ``weights_only=True``. So opening
-another person's checkpoint runs no code.
+A checkpoint holds tensors and plain values only, and is read with ``weights_only=True``. So
+opening another person's checkpoint runs no code.
 """
 
 from __future__ import annotations

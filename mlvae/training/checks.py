@@ -71,7 +71,7 @@ def check_folder(run: Path, resume: bool) -> None:
         written = any((run / name).exists() for name in ("config.yaml", "metrics.jsonl"))
         ours = not written or has_our_config(run)
     except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
         raise InputError(f"run must name a folder, but {str(run)[:80]!r}: {reason}") from error
     if not there and not ours:
         raise InputError(
@@ -127,9 +127,9 @@ def check_fit(model: nn.Module, data: GroupedData, what: str) -> GroupedData:
             f"the model takes observations of shape {tuple(stated.shape)}, but {what} data has "
             f"{data.shape}"
         )
-    floats = isinstance(data.x, torch.Tensor) and data.x.is_floating_point()
-    if stated.likelihood is not None and floats:
-        stated.likelihood.check(data.x)
+    x = data.x
+    if stated.likelihood is not None and isinstance(x, torch.Tensor) and x.is_floating_point():
+        stated.likelihood.check(x)
     return with_needs(model, data, what)
 
 

@@ -25,6 +25,7 @@ from mlvae.data import (
 from mlvae.errors import Diverged, InputError, check_flag, check_part
 from mlvae.grids import pictures
 from mlvae.models.protocol import traits
+from mlvae.optimizers import OPTIMIZERS, Adam, Recipe
 from mlvae.parts import plain, to_config
 from mlvae.training.checks import (
     check_fit,
@@ -36,7 +37,6 @@ from mlvae.training.checks import (
 )
 from mlvae.training.interrupt import Interrupt
 from mlvae.training.monitor import Monitor, how_to_continue
-from mlvae.training.optimizer import OPTIMIZERS, Adam, Recipe
 from mlvae.training.ranks import check_shared, join
 from mlvae.training.run import claim, held, new_name, undone_on_failure, write_config
 from mlvae.training.settings import Reports, Speed, Warmup
@@ -87,9 +87,9 @@ def train(
 
     The folder has ``config.yaml``, ``metrics.jsonl``, TensorBoard events, ``figures/``,
     ``checkpoint.pt`` (the last state) and ``best.pt`` (the lowest validation loss). Ctrl-C and
-    SIGTERM save and return. A resumed run continues from its last checkpoint, however it ended. Its
-    end is bit for bit that of an uninterrupted run, on a CPU with the same number of threads (with
-    one thread if compiled). On CUDA, PyTorch's own conditions for determinism apply.
+    SIGTERM save and return. A resumed run continues from its last checkpoint, however it ended.
+    Its end is bit for bit that of an uninterrupted run, on a CPU with the same number of threads
+    (with one thread if compiled). On CUDA, PyTorch's own conditions for determinism apply.
 
     With torchrun, several processes train together; the result is that of one process up to
     rounding, and rank 0 writes the run. See :mod:`mlvae.training.ranks`.

@@ -160,7 +160,8 @@ class Monitor:
         """Report an early end, and how to continue."""
         state = self.state
         self._say(
-            f"stopped at step {state.step} of {state.total_steps} and saved; {how_to_continue(state)}"
+            f"stopped at step {state.step} of {state.total_steps} and saved; "
+            f"{how_to_continue(state)}"
         )
 
     @contextmanager

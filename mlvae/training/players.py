@@ -8,6 +8,7 @@ optimiser moves its parameters.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -16,9 +17,9 @@ from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 from mlvae.errors import InputError
 from mlvae.models.protocol import traits
-from mlvae.training.optimizer import Recipe
+from mlvae.optimizers import Recipe
 
-__all__ = ["Player", "players_of", "set_rates"]
+__all__ = ["Player", "graph_is_kept", "players_of", "set_rates"]
 
 
 class Player:
@@ -61,7 +62,8 @@ class Player:
         """
         one = torch.ones_like(loss)
         inputs = None if alone else self.parameters
-        torch.autograd.backward(loss, one, retain_graph=keep, inputs=inputs)
+        with graph_is_kept() if keep else nullcontext():
+            torch.autograd.backward(loss, one, retain_graph=keep, inputs=inputs)
 
     def norm_and_clip(self) -> Tensor:
         """The norm () of the whole gradient before it is clipped."""
@@ -134,10 +136,20 @@ def players_of(model: nn.Module, recipe: Recipe | Mapping[str, Recipe]) -> list[
         players.append(Player(name, own, [names[p] for p in own], recipes[name]))
     if left := [name for parameter, name in names.items() if parameter not in owner]:
         raise InputError(
-            f"every parameter of {type(model).__name__} must be of one player, but {left[0]} is of "
-            "none"
+            f"every parameter of {type(model).__name__} must be of one player, but {left[0]} is "
+            "of none"
         )
     return players
+
+
+def graph_is_kept() -> AbstractContextManager[None]:
+    """Context for compiled code whose graph is used for several gradients.
+
+    By default, compiled code of a gradient overwrites the tensors that the forward pass kept.
+    """
+    from torch._functorch import config  # not imported with torch
+
+    return config.patch(donated_buffer=False)
 
 
 def set_rates(optimizer: torch.optim.Optimizer, rates: Sequence[float | Tensor]) -> None:

@@ -12,8 +12,8 @@ ranks and any shares. The noise is also the same (:mod:`mlvae.noise`). A checkpo
 on the ranks. Two things differ from one process: each rank draws its own dropout, and batch
 normalisation uses the statistics of each rank's share (its running averages are means over ranks).
 Memory and time are divided between groups, or with ``batching.span_ranks`` between observations
-(:class:`mlvae.groups.shares.SpanningShare`). In the first case, ranks beyond the number of groups of a
-batch are idle.
+(:class:`mlvae.groups.shares.SpanningShare`). In the first case, ranks beyond the number of groups
+of a batch are idle.
 
 Rank 0 writes the run. Every rank reads the data, and the run that is resumed, so their folders
 must be visible on all machines.
@@ -55,13 +55,13 @@ class Ranks:
     With one process, every method returns its argument, and torch.distributed is not used.
 
     Attributes:
-        device: device of this process; None where it is not needed.
+        device: device of this process.
         rank: number of this process, in [0, count).
         count: number of processes.
         local: number of this process on its machine.
     """
 
-    device: torch.device | None = None
+    device: torch.device = torch.device("cpu")
     rank: int = 0
     count: int = 1
     local: int = 0
@@ -219,8 +219,8 @@ def check_shared(model: nn.Module, ranks: Ranks, *, span: bool) -> None:
     if ranks.several and span and not traits(model).spans_ranks:
         raise InputError(
             "batching.span_ranks needs a model that adds the evidence of all members: MLVAE with "
-            f"evidence_from=all and accumulation={', '.join(SUM_RULES[:-1])} or {SUM_RULES[-1]}; set it to "
-            "false"
+            f"evidence_from=all and accumulation={', '.join(SUM_RULES[:-1])} or {SUM_RULES[-1]}; "
+            "set it to false"
         )
 
 

@@ -9,7 +9,6 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
-from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -107,13 +106,14 @@ def claim(folder: Path) -> Path:
     """
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        for number in count(1):
-            path = folder if number == 1 else folder.with_name(f"{folder.name}-{number}")
+        number, path = 1, folder
+        while True:
             try:
                 path.mkdir()
+                return path
             except FileExistsError:
-                continue
-            return path
+                number += 1
+                path = folder.with_name(f"{folder.name}-{number}")
     except OSError as error:
         raise _not_writable(folder, error) from error
 

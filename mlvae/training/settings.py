@@ -22,8 +22,8 @@ class Speed:
             always float32. "float32" leaves convolutions on a CUDA device at PyTorch's default,
             TF32. "tf32", on a CUDA device: all products in TF32, whose factors have 10 bits of
             mantissa. "bfloat16": products under autocast.
-        cuda_graphs: on a CUDA device, capture steps as CUDA graphs. The results are the same; small
-            models take a fraction of the time. Several ranks run eagerly.
+        cuda_graphs: on a CUDA device, capture steps as CUDA graphs. The results are the same;
+            small models take a fraction of the time. Several ranks run eagerly.
         steps_per_graph: steps in one CUDA graph, or in one block on a CPU. The results are the
             same. Several steps pay if a step is shorter than the host's work for it: about ten, of
             which the whole batches of an epoch are a multiple. Reports, checkpoints and signals
@@ -82,8 +82,8 @@ class Warmup:
     Args:
         kl_steps: steps in which the factor of all KL terms grows linearly to 1; 0: none. In the
             first steps the latents may carry information at no cost.
-        content_first_steps: steps in which the factor of the style KL falls linearly to 1; 0: none.
-            Style information is expensive at first, so shared information is encoded in the
+        content_first_steps: steps in which the factor of the style KL falls linearly to 1; 0:
+            none. Style information is expensive at first, so shared information is encoded in the
             content before the style can take its place.
         content_first_weight: the factor of the style KL at the first step.
     """

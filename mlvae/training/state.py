@@ -133,9 +133,9 @@ class TrainingState:
             )
         if checkpoint["step"] > self.total_steps:
             raise InputError(
-                f"{self.run} has trained for {checkpoint['step'] / self.steps_per_epoch:g} epochs, "
-                f"more than {self.total_steps / self.steps_per_epoch:g}; resume it with more "
-                "trainer.epochs"
+                f"{self.run} has trained for {checkpoint['step'] / self.steps_per_epoch:g} "
+                f"epochs, more than {self.total_steps / self.steps_per_epoch:g}; resume it with "
+                "more trainer.epochs"
             )
         if (config := traits(self.model).config) is not None:
             self._check_same("model", checkpoint["model_config"], plain(config))

@@ -11,8 +11,9 @@ from collections.abc import Iterator, Mapping
 import torch
 from torch import Tensor, nn
 
+from mlvae.errors import InputError
 from mlvae.groups import Groups
-from mlvae.training.optimizer import Recipe
+from mlvae.optimizers import Recipe
 from mlvae.training.players import players_of
 from mlvae.training.ranks import Ranks
 from mlvae.training.settings import Speed
@@ -40,6 +41,7 @@ class StepParts:
     Attributes:
         forward: from a batch to :class:`~mlvae.training.sums.Passed`.
         players: parameters and optimisers.
+        names: names of the players.
         sums: running sums of the steps.
         buffers: the model's buffers before the present step.
         update: norms, sums and optimisers.
@@ -55,6 +57,7 @@ class StepParts:
     ) -> None:
         self.ranks, self.speed = ranks, speed
         self.players = players_of(model, recipe)
+        self.names = {player.name for player in self.players}
         self.device = self.players[0].parameters[0].device
         self.sums = RunningSums(self.device)
         cuda = self.device.type == "cuda"
@@ -62,7 +65,8 @@ class StepParts:
         self.autocast = torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=half)
         if speed.compile:
             layers = None if cuda and not half else speed.precision
-            self.forward = compiled(model, one_size=cuda, layers=layers)
+            several = len(self.players) > 1
+            self.forward = compiled(model, one_size=cuda, layers=layers, several_losses=several)
         else:
             self.forward = forward_of(model)
         # On a CPU an update is long and threads are few: PyTorch's own is as fast.
@@ -91,7 +95,16 @@ class StepParts:
         return losses, {name: total.to(totals[name].dtype) for name, total in whole.items()}
 
     def backward(self, losses: Mapping[str, Tensor]) -> None:
-        """Replace the gradient of every player's parameters by that of its loss."""
+        """Replace the gradient of every player's parameters by that of its loss.
+
+        Raises:
+            InputError: unless there is one loss for each player.
+        """
+        if losses.keys() != self.names:
+            raise InputError(
+                f"the objective must have a loss for each player of {sorted(self.names)}, not for "
+                f"{sorted(losses)}; a model names its players in `players`"
+            )
         for player in self.players:
             player.optimizer.zero_grad(set_to_none=True)
         alone = len(self.players) == 1

@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from mlvae.data import faces
-from mlvae.data.collections.decoders import Decoders
+from mlvae.data.collections.decoders import num_cores
 
 __all__ = ["measure"]
 
@@ -37,7 +37,7 @@ def measure(
             f"{kind}, {SIZE}x{SIZE}": make(folder / ending, ending, images or IMAGES)
             for kind, ending in kinds.items()
         }
-    cores = Decoders(None, {}).workers
+    cores = num_cores()
     settings = [(name, workers) for name in collections for workers in sorted({1, cores})]
     rates: dict[tuple[str, int], list[tuple[float, float]]] = {key: [] for key in settings}
     for _ in range(rounds):

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from mlvae import Batch, Groups, InputError
+from mlvae import Batch, Groups, InputError, Reports
 from mlvae.data import GroupWarp
 from mlvae.models import MLVAE
 from mlvae.networks import MLP
@@ -19,6 +19,7 @@ def smooth(n, size=24):
 
 
 LABELS = [0, 1, 0, 1, 1, 2]
+QUIET = Reports(progress=False)
 
 
 def warped(seed=0, **options):
@@ -27,11 +28,11 @@ def warped(seed=0, **options):
 
 
 def test_members_are_warped_alike_and_groups_differently():
-    x, groups = warped()
-    assert groups.index.tolist() == LABELS
+    batch = warped()
+    assert batch.groups.index.tolist() == LABELS
     for i in range(6):
         for j in range(i):
-            assert torch.equal(x[i], x[j]) == (LABELS[i] == LABELS[j])
+            assert torch.equal(batch.x[i], batch.x[j]) == (LABELS[i] == LABELS[j])
 
 
 def test_the_generator_decides_and_values_stay_images():
@@ -68,13 +69,13 @@ def test_training_with_it_resumes_bit_for_bit(digits, tmp_path):
         torch.manual_seed(0)
         return MLVAE((1, 8, 8), network=MLP(hidden=(8,)))
 
-    options = {"augmentation": GroupWarp(), "progress": False}
+    options = {"augmentation": GroupWarp(), "reports": QUIET}
     whole, parts = model(), model()
     train(whole, digits.test, run=tmp_path / "whole", epochs=4, **options)
     train(parts, digits.test, run=tmp_path / "parts", epochs=2, **options)
     train(parts, digits.test, run=tmp_path / "parts", epochs=4, resume=True, **options)
     plain = model()
-    train(plain, digits.test, run=tmp_path / "plain", epochs=4, progress=False)
+    train(plain, digits.test, run=tmp_path / "plain", epochs=4, reports=QUIET)
     a, b, c = (torch.cat([p.flatten() for p in m.parameters()]) for m in (whole, parts, plain))
     assert torch.equal(a, b) and not torch.equal(a, c)
 

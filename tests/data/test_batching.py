@@ -244,6 +244,35 @@ def test_a_plan_counts_from_its_end_as_a_list_does_and_ends_at_both(batching):
             plan[outside]
 
 
+def test_a_block_has_batches_of_one_form_only():
+    plan = Shuffled(4).plan(GroupedData(torch.rand(15, 2), [0] * 15), seeded())
+    assert len(plan.block(0, 3)) == 3 and plan.block(0, 1).order.shape == (1, 4)
+    assert plan.block(0, 4) is None  # the last batch is smaller
+    assert plan.block(3, 2) is None  # the epoch has fewer left
+    # Batches of equal sizes with different numbers of groups.
+    assert Shuffled(2).plan(of_sizes([3, 1]), seeded()).block(0, 2) is None
+
+
+def test_a_block_is_copied_into_the_memory_of_another_of_its_form():
+    data = of_sizes([6, 6])
+    first, second = (Grouped(2, 3).plan(data, seeded(seed)).block(0, 2) for seed in (0, 1))
+    assert first.form == second.form and not torch.equal(first.order, second.order)
+    copy = first.clone()
+    memory = [values.data_ptr() for values in vars(copy).values()]
+    copy.copy_(second)
+    assert [values.data_ptr() for values in vars(copy).values()] == memory
+    for name, values in vars(second).items():
+        assert torch.equal(vars(copy)[name], values)
+    assert not torch.equal(first.order, copy.order)
+    assert first.form != Grouped(2, 2).plan(data, seeded()).block(0, 2).form
+
+
+def test_the_largest_group_of_a_plan_is_that_of_its_batches():
+    data = of_sizes([7, 2, 1])
+    assert Grouped(2, 3, "keep").plan(data, seeded()).largest_group() == 3
+    assert Shuffled(10).plan(data, seeded()).largest_group() == 7
+
+
 def test_a_plan_equals_itself_alone():
     # It holds tensors: comparing their values would be ambiguous, and slow.
     data = of_sizes([5, 3])

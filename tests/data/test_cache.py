@@ -176,7 +176,9 @@ def test_an_incomplete_line_or_image_is_decoded_again(opened, write, people, mon
 def test_a_killed_preparation_gives_the_same_cache_when_continued(write, people, png, tmp_path):
     root = write("people", people(images=300))
     code = (
-        "from mlvae.data import faces\nfrom mlvae.data.collections import prepare\nprepare.CHUNK_FILES = 4\n"
+        "from mlvae.data import faces\n"
+        "from mlvae.data.collections import prepare\n"
+        "prepare.CHUNK_FILES = 4\n"
         "faces('people', size=8, workers=1, cache='killed')"
     )
     process = subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path)
@@ -231,6 +233,21 @@ def test_a_cache_that_cannot_be_written_gives_one_line(opened, write, people, tm
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(InputError, match=rf"dataset\.cache={tmp_path / 'file'} "):
         opened(write("people", people()), cache=tmp_path / "file")
+
+
+def test_a_full_disk_at_the_first_line_leaves_no_file_open(tmp_path, monkeypatch):
+    fail = InputError("no room")
+    monkeypatch.setattr(journal.Journal, "_write", lambda *arguments: (_ for _ in ()).throw(fail))
+    record = journal.Journal(tmp_path, {"format": 1}, 12)
+    with pytest.raises(InputError, match="no room"), record:
+        pass
+    assert record.images.closed and record.file.closed
+
+
+def test_a_disk_that_loses_what_was_written_gives_one_line(opened, write, people, monkeypatch):
+    monkeypatch.setattr(cache, "_read", lambda *arguments: None)
+    with pytest.raises(InputError, match=r"dataset\.cache"):
+        opened(write("people", people()))
 
 
 def test_a_full_disk_gives_one_line_and_written_images_are_kept(

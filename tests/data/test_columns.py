@@ -145,6 +145,7 @@ def test_a_table_may_name_a_hidden_file(table):
         ("1.jpg 1\n1.jpg 2\n", r"line 2 of .*people\.csv .*'1\.jpg'"),
         ("file,identity\n,ann\n", r"line 2 of .*people\.csv .*''"),
         (b"\xff\xfe\xfa", r"dataset\.table=.*people\.csv .*UTF-8"),
+        ("file,identity\n1.jpg," + "a" * 200_000, r"dataset\.table=.*people\.csv .*131072"),
     ],
     ids=[
         "empty",
@@ -154,6 +155,7 @@ def test_a_table_may_name_a_hidden_file(table):
         "a file twice",
         "no file",
         "no text",
+        "a long cell",
     ],
 )
 def test_a_table_that_cannot_be_read_gives_one_line(table, text, words):

@@ -1,5 +1,6 @@
 """Processes that decode: the same pixels, and one line for a file that damages its process."""
 
+import os
 import pickle
 import textwrap
 from pathlib import Path
@@ -216,3 +217,10 @@ def test_nothing_that_a_process_prints_is_executed(process_that, png, tmp_path, 
     assert results[1].pixels is not None
     # Bytes behind a sound header are pixels, whatever else they may mean.
     assert (results[0].pixels is None) == (header != "answers.header()\n")
+
+
+def test_the_number_of_cores_is_that_of_the_process_where_the_system_knows_it(monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {0, 3, 5}, raising=False)
+    assert decoders.Decoders(None, OPTIONS).workers == 3
+    monkeypatch.delattr(os, "sched_getaffinity")
+    assert decoders.Decoders(None, OPTIONS).workers == os.cpu_count()

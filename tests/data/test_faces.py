@@ -20,6 +20,7 @@ from mlvae.data.collections import members
 from mlvae.errors import InputError
 
 CONFIGS = Path(__file__).parents[2] / "configs" / "dataset"
+QUIET = mlvae.Reports(progress=False)
 SMALL = {"size": 8, "colour": False, "workers": 0}
 ALL = {"validation": 0, "test": 0}
 
@@ -131,7 +132,7 @@ def test_hostile_files_are_named_and_the_others_train(
         assert reason in reasons[name], name
     assert len(splits.train) == len(good) and splits.train.group_names == ["ann", "bob"]
     model = mlvae.models.MLVAE(splits.train.shape, network=mlvae.networks.MLP(hidden=(8,)))
-    mlvae.train(model, splits.train, run=tmp_path / "run", epochs=1, progress=False)
+    mlvae.train(model, splits.train, run=tmp_path / "run", epochs=1, reports=QUIET)
     # Only the cache and the run were written.
     assert {path.name for path in tmp_path.iterdir()} == {packed, "cache", "run"}
     first = next(iter(reasons))
@@ -146,6 +147,30 @@ def test_without_a_usable_image_the_error_has_the_first_reason(write):
     (Path("empty")).mkdir()
     with pytest.raises(InputError, match=r"dataset\.root=.*empty .*<identity>/<image>"):
         faces("empty", **SMALL)
+
+
+def test_a_file_without_an_identity_is_named(write, people):
+    splits = faces(
+        write("people", people() | {"lonely.png": people()["ann/ann_0000.png"]}), **SMALL
+    )
+    assert report(splits).keys() == {"lonely.png"}
+
+
+@pytest.mark.parametrize("root", [[], [3], [None, "people"]], ids=str)
+def test_the_root_is_a_path_or_several(root):
+    with pytest.raises(InputError, match=rf"dataset\.root .* not {re.escape(str(root))}"):
+        faces(root)
+
+
+def test_a_table_is_given_once(write, people, tmp_path):
+    root = write("people", people())
+    tables = [root / "a.csv", root / "b.csv"]
+    for table in tables:
+        table.write_text("file,identity\nann/ann_0000.png,ann\n")
+    with pytest.raises(InputError, match=r"dataset\.root and dataset\.table .* not 2"):
+        faces(tables, **SMALL)
+    with pytest.raises(InputError, match=r"dataset\.root and dataset\.table"):
+        faces(tables[0], table=tables[1], **SMALL)
 
 
 def test_strict_accepts_a_sound_collection(write, people):
@@ -167,7 +192,7 @@ def test_a_folder_of_people_trains_with_few_options(write, png, tmp_path):
     assert not seen & set(splits.unseen.group_names) and len(splits.unseen.group_names) == 3
     model = mlvae.models.MLVAE(splits.train.shape, network=mlvae.networks.MLP(hidden=(8,)))
     result = mlvae.train(
-        model, splits.train, validation=splits.validation, run="run", epochs=1, progress=False
+        model, splits.train, validation=splits.validation, run="run", epochs=1, reports=QUIET
     )
     assert np.isfinite(result.metrics["validation/loss"])
 
@@ -385,7 +410,7 @@ def test_the_configs_have_the_defaults_of_the_functions(dataset):
 
 
 def test_the_typed_options_are_those_of_faces():
-    module = importlib.import_module("mlvae.data.faces")
+    module = importlib.import_module("mlvae.data.sources.faces")
     for dataset, record in (
         (lfw, module._LFWOptions),
         (yale_b, module._GreyOptions),

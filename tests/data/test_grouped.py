@@ -119,21 +119,58 @@ def test_bytes_stay_bytes_until_they_are_batched():
     assert np.array_equal(data.x.numpy(), images)
 
 
+BYTES, FLOATS = np.uint8, np.float64
+
+
 @pytest.mark.parametrize(
-    ("x", "shape"),
+    ("x", "kind", "shape"),
     [
-        (np.zeros((4, 5, 6), np.uint8), (1, 5, 6)),
-        (np.zeros((4, 3, 5, 6), np.uint8), (3, 5, 6)),
-        (np.zeros((4, 5, 6)), (1, 5, 6)),
-        (np.zeros((4, 1, 5, 6)), (1, 5, 6)),
-        (np.zeros((4, 7)), (7,)),
+        (np.zeros((4, 5, 6), BYTES), "auto", (1, 5, 6)),
+        (np.zeros((4, 5, 6), BYTES), "image", (1, 5, 6)),
+        (np.zeros((4, 3, 5, 6), BYTES), "auto", (3, 5, 6)),
+        (np.zeros((4, 5, 6)), "image", (1, 5, 6)),
+        (np.zeros((4, 2, 5, 6)), "image", (2, 5, 6)),
+        (np.zeros((4, 1, 5, 6)), "auto", (1, 5, 6)),
     ],
-    ids=["grey bytes", "colour bytes", "grey floats", "floats with a channel", "features"],
+    ids=str,
 )
-def test_grey_images_are_given_their_channel(x, shape):
-    data = GroupedData(x, [0, 1, 0, 1])
+def test_images_have_a_channel(x, kind, shape):
+    data = GroupedData(x, [0, 1, 0, 1], kind=kind)
     assert data.shape == shape
     assert data.batch().x.shape == (4, *shape)
+
+
+@pytest.mark.parametrize("dtype", [BYTES, FLOATS])
+@pytest.mark.parametrize("shape", [(7,), (5, 6), (1, 5, 6), (3, 5, 6), (28, 28, 1), (2, 3, 4, 5)])
+def test_arrays_keep_their_shape(dtype, shape):
+    data = GroupedData(np.zeros((4, *shape), dtype), [0, 1, 0, 1], kind="array")
+    assert data.shape == shape
+    assert data.batch().x.shape == (4, *shape)
+
+
+@pytest.mark.parametrize("shape", [(7,), (5, 3), (100, 3), (2, 8, 8), (2, 3, 4, 5)])
+def test_floats_without_image_channels_are_arrays_of_any_values(shape):
+    x = np.random.default_rng(0).normal(0, 100, (4, *shape)).astype(np.float32)
+    data = GroupedData(x, [0, 1, 0, 1])
+    assert data.shape == shape
+    assert np.array_equal(data.batch().x.numpy(), x)
+
+
+def test_images_of_any_values_are_accepted_as_arrays():
+    x = np.random.default_rng(0).normal(size=(4, 1, 5, 6)).astype(np.float32)
+    assert np.array_equal(GroupedData(x, [0, 1, 0, 1], kind="array").batch().x.numpy(), x)
+
+
+@pytest.mark.parametrize("dtype", [BYTES, FLOATS])
+@pytest.mark.parametrize("shape", [(7,), (2, 3, 4, 5)])
+def test_images_have_two_or_three_axes(dtype, shape):
+    with pytest.raises(InputError, match=r"\(N, height, width\) .* not \(4, "):
+        GroupedData(np.zeros((4, *shape), dtype), [0, 1, 0, 1], kind="image")
+
+
+def test_an_unknown_kind_is_refused():
+    with pytest.raises(InputError, match=r"kind .*image.* not 'images'"):
+        GroupedData(np.zeros((4, 7)), [0, 1, 0, 1], kind="images")
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
@@ -284,16 +321,21 @@ def test_a_value_that_float32_cannot_hold_is_refused():
 
 
 @pytest.mark.parametrize(
-    ("shape", "low", "high", "came"),
-    [((2, 2, 2), 0, 255, r"\[0, 255\]"), ((2, 1, 2, 2), -0.5, 1, r"\[-0.5, 1\]")],
+    ("shape", "kind", "low", "high", "came"),
+    [
+        ((2, 2, 2), "image", 0, 255, r"\[0, 255\]"),
+        ((2, 1, 2, 2), "auto", -0.5, 1, r"\[-0.5, 1\]"),
+        ((2, 3, 2, 2), "auto", 0, 1.5, r"\[0, 1.5\]"),
+        ((2, 4, 2, 2), "image", -1, 1, r"\[-1, 1\]"),
+    ],
 )
-def test_float_images_outside_the_unit_interval_are_refused_with_their_range(
-    shape, low, high, came
+def test_float_images_outside_the_unit_interval_are_refused_with_their_range_and_advice(
+    shape, kind, low, high, came
 ):
     x = np.zeros(shape)
     x.flat[0], x.flat[-1] = low, high
-    with pytest.raises(InputError, match=rf"must lie in \[0, 1\], not in {came}; give 0 to 255 a"):
-        GroupedData(x, [0, 1])
+    with pytest.raises(InputError, match=rf"\[0, 1\], not in {came}.* uint8.* kind='array'"):
+        GroupedData(x, [0, 1], kind=kind)
 
 
 @pytest.mark.parametrize("num_labels", [1, 5])
@@ -376,9 +418,60 @@ def test_a_known_factor_has_a_number_for_each_observation(values):
         GroupedData(np.zeros((3, 2)), [0, 1, 1], {"light": values})
 
 
-def test_a_known_factor_is_numbers():
-    with pytest.raises(InputError, match=r"factor light must be numbers of shape \(2,\)"):
-        GroupedData(np.zeros((2, 2)), [0, 1], {"light": ["left", "right"]})
+@pytest.mark.parametrize(
+    "values", [["left", "right"], [None, 1], [[1], [2, 3]], np.array([1j, 2])], ids=str
+)
+def test_a_known_factor_is_numbers(values):
+    with pytest.raises(InputError, match=r"factor light .*\(2,\)"):
+        GroupedData(np.zeros((2, 2)), [0, 1], {"light": values})
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        [2**24, 2**24 + 1, 5],
+        [2**24, 2**24 + 1, np.nan],
+        np.array([2**24 + 1, 5, 2**24], np.float64),
+        torch.tensor([2**24 + 1, 5, 2**24]),
+        torch.tensor([5, 2**24 + 1, 2**24], dtype=torch.float64),
+    ],
+    ids=str,
+)
+def test_integer_factors_that_are_equal_in_float32_are_refused(values):
+    with pytest.raises(InputError, match=r"factor donor .* 16777216 and 16777217 "):
+        GroupedData(np.zeros((3, 2)), [0, 1, 1], {"donor": values})
+
+
+def test_integers_beyond_float64_are_compared_exactly():
+    with pytest.raises(InputError, match=f"factor donor .* {-(2**60) - 1} and {-(2**60)} "):
+        GroupedData(np.zeros((2, 2)), [0, 1], {"donor": [-(2**60), -(2**60) - 1]})
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        [2**24, 2**24 + 2, 5],
+        [2**24 - 1, 2**24, -(2**24)],
+        [2**24 + 1] * 3,  # one value
+        [1e9 / 3, 1e9 / 3 + 1, np.nan],  # measurements, rounded as usual
+        torch.tensor([1.5, 2.5, torch.nan], dtype=torch.bfloat16),
+        torch.tensor([1.5, 2.5, 3.5], requires_grad=True),
+        np.array([1, 2, 3], ">i4"),
+        [True, False, True],
+    ],
+    ids=str,
+)
+def test_other_factors_are_rounded_to_float32(values):
+    factor = GroupedData(np.zeros((3, 2)), [0, 1, 1], {"donor": values}).factors["donor"]
+    assert factor.dtype == torch.float32 and not factor.requires_grad
+    tensor = values if isinstance(values, torch.Tensor) else torch.tensor(np.array(values, "=f8"))
+    np.testing.assert_array_equal(factor.numpy(), tensor.detach().float().numpy())
+
+
+@pytest.mark.parametrize("values", [[1.0, np.inf], [1e39, 1.0], [-np.inf, 0.5]], ids=str)
+def test_factors_are_finite_in_float32_or_unknown(values):
+    with pytest.raises(InputError, match=r"factor light .*float32.*(-inf|inf|1e\+39)"):
+        GroupedData(np.zeros((2, 2)), [0, 1], {"light": values})
 
 
 @pytest.mark.parametrize("indices", [[-1], [0, 4]])
@@ -387,16 +480,6 @@ def test_an_index_of_no_observation_is_refused(method, indices):
     data = GroupedData(np.zeros((4, 2)), [0, 0, 1, 1])
     with pytest.raises(InputError, match=r"indices of .* must lie in \[0, 4\), not in"):
         getattr(data, method)(indices)
-
-
-def test_data_are_known_by_their_number_their_groups_and_some_observations():
-    data = GroupedData(np.zeros((4, 2)), ["a", "a", "b", "b"])
-    same = GroupedData(np.zeros((4, 2)), ["b", "a", "a", "b"])
-    assert data.fingerprint() == same.fingerprint()
-    assert GroupedData(np.ones((4, 2)), list("aabb")).fingerprint() != data.fingerprint()
-    others = (["a", "a", "a", "b"], ["a", "a", "c", "c"], ["a", "a", "b", "c"])
-    for labels in others:
-        assert GroupedData(np.zeros((4, 2)), labels).fingerprint() != data.fingerprint()
 
 
 def test_a_slice_is_a_subset_and_words_are_none():

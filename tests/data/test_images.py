@@ -86,6 +86,14 @@ def test_a_photograph_is_rotated_by_its_exif_orientation():
     assert np.array_equal(pixels[0], np.rot90(LEVELS, -1))
 
 
+def test_a_photograph_with_damaged_exif_is_used_as_it_is_stored():
+    sound = Image.Exif()
+    sound[0x0112] = 6
+    damaged = b"Exif\x00\x00XX*\x00" + sound.tobytes()[10:]  # neither little nor big endian
+    pixels = decoded(Image.fromarray(LEVELS), "PNG", exif=damaged)
+    assert np.array_equal(pixels[0], LEVELS)
+
+
 def test_the_central_square_is_kept():
     # A white square of 40 in the centre of a black 80 x 60.
     image = Image.new("L", (80, 60))

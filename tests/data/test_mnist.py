@@ -392,6 +392,14 @@ def test_every_image_must_have_a_label(tmp_path, name, part, num_images, num_lab
         mnist(tmp_path, validation=10)
 
 
+def test_training_and_test_images_have_one_size(tmp_path):
+    files = small_files()
+    files[TEST_IMAGES] = idx(np.zeros((20, 4, 5)))
+    write(tmp_path, files)
+    with pytest.raises(InputError, match=r"\(5, 4\) and \(4, 5\)"):
+        mnist(tmp_path, validation=10)
+
+
 def test_a_folder_without_permission_is_refused(tmp_path, monkeypatch):
     def is_file(self):
         raise PermissionError(13, "Permission denied")

@@ -18,7 +18,8 @@ each_span = pytest.mark.parametrize("span", [False, True])
 def data(shape=(2,)):
     labels = torch.repeat_interleave(torch.arange(5), torch.tensor([7, 1, 12, 3, 30]))
     generator = torch.Generator().manual_seed(3)
-    return GroupedData(torch.rand(53, *shape, generator=generator), labels)
+    x = torch.rand(53, *shape, generator=generator)
+    return GroupedData(x, labels, given={"mask": torch.arange(53) % 3 > 0})
 
 
 def planned(batching, shape=(2,)):
@@ -42,15 +43,17 @@ def test_shares_are_rows_of_the_batch_and_count_each_observation_and_group_once(
     parts = shares(plan, ranks, span)
     assert all(len(part) == len(plan) for part in parts)
     for whole, *batches in zip(plan, *parts, strict=True):
-        for x, mine in batches:
-            assert torch.equal(x, whole.x[mine.rows])
-            number = mine.index + mine.first_group
-            assert torch.equal(number, whole.groups.index[mine.rows])
-            sizes = whole.groups.sizes[mine.first_group :][: mine.num_groups]
-            assert torch.equal(mine.sizes, sizes)
-        counted = torch.cat([mine.rows for _, mine in batches if mine.counts])
+        owned = [batch.groups for batch in batches]
+        for batch, groups in zip(batches, owned, strict=True):
+            assert torch.equal(batch.x, whole.x[groups.rows])
+            assert torch.equal(batch.given["mask"], whole.given["mask"][groups.rows])
+            number = groups.index + groups.first_group
+            assert torch.equal(number, whole.groups.index[groups.rows])
+            sizes = whole.groups.sizes[groups.first_group :][: groups.num_groups]
+            assert torch.equal(groups.sizes, sizes)
+        counted = torch.cat([groups.rows for groups in owned if groups.counts])
         assert sorted(counted.tolist()) == list(range(len(whole.x)))
-        groups = sum(mine.num_groups for _, mine in batches if mine.counts_groups)
+        groups = sum(groups.num_groups for groups in owned if groups.counts_groups)
         assert groups == whole.groups.num_groups
 
 
@@ -58,25 +61,26 @@ def test_shares_are_rows_of_the_batch_and_count_each_observation_and_group_once(
 @each_count
 def test_a_share_without_spanning_has_whole_groups_and_at_least_one(batching, ranks):
     for part in shares(planned(batching), ranks):
-        for x, mine in part:
-            assert torch.equal(Groups(mine.index, mine.num_groups).sizes, mine.sizes)
-            assert len(x) and mine.num_groups
+        for batch in part:
+            groups = batch.groups
+            assert torch.equal(Groups(groups.index, groups.num_groups).sizes, groups.sizes)
+            assert len(batch.x) and groups.num_groups
 
 
 @each_batching
 @each_count
-def test_whole_groups_are_as_balanced_as_their_sizes_let_them_be(batching, ranks):
+def test_shares_of_whole_groups_differ_by_the_largest_group_at_most(batching, ranks):
     for whole, *batches in zip(planned(batching), *shares(planned(batching), ranks), strict=True):
         fair, largest = len(whole.x) / ranks, int(whole.groups.sizes.max())
-        for x, mine in batches:
-            assert not mine.counts or abs(len(x) - fair) <= largest
+        for batch in batches:
+            assert not batch.groups.counts or abs(len(batch.x) - fair) <= largest
 
 
 @each_batching
 @each_count
 def test_spanning_shares_differ_by_one_observation_at_most(batching, ranks):
     for batches in zip(*shares(planned(batching), ranks, span=True), strict=True):
-        numbers = [len(x) for x, _ in batches]
+        numbers = [len(batch.x) for batch in batches]
         assert max(numbers) - min(numbers) <= 1
 
 
@@ -92,29 +96,33 @@ def test_spanning_shares_differ_by_one_observation_at_most(batching, ranks):
 def test_members_are_chosen_as_in_the_whole_batch(ranks, chosen):
     plan = planned(BATCHINGS[0])
     for part in shares(plan, ranks):
-        for whole, (_, mine) in zip(plan, part, strict=True):
-            seed = torch.Generator().manual_seed(8)
+        for whole, batch in zip(plan, part, strict=True):
+            groups, seed = batch.groups, torch.Generator().manual_seed(8)
             expected = chosen(whole.groups, seed)
-            got = chosen(mine, mine.generator(seed.manual_seed(8)))
+            got = chosen(groups, groups.generator(seed.manual_seed(8)))
             if isinstance(got, tuple):  # members, by their places in the whole batch
-                assert torch.equal(mine.rows[got[1]], expected[1][mine.rows])
+                assert torch.equal(groups.rows[got[1]], expected[1][groups.rows])
             else:
-                assert torch.equal(got, expected[mine.rows])
+                assert torch.equal(got, expected[groups.rows])
 
 
 @each_count
-@pytest.mark.parametrize("method", ["sample", "sample_each"])
-def test_a_mixture_draws_as_in_the_whole_batch(ranks, method):
+@pytest.mark.parametrize("unit", ["group", "member"])
+def test_a_mixture_draws_as_in_the_whole_batch(ranks, unit):
+    def drawn(batch, generator):
+        mixture = GroupMixture(DiagonalGaussian(batch.x, batch.x), batch.groups)
+        if unit == "group":
+            return mixture.sample_groups(generator=generator)
+        return mixture.sample_members(batch.groups, generator=generator)
+
     plan = planned(BATCHINGS[0])
     for part in shares(plan, ranks):
-        for whole, (x, mine) in zip(plan, part, strict=True):
-            seed = torch.Generator().manual_seed(8)
-            mixture = GroupMixture(DiagonalGaussian(whole.x, whole.x), whole.groups)
-            expected = getattr(mixture, method)(generator=seed)
-            groups = slice(mine.first_group, mine.first_group + mine.num_groups)
-            generator = mine.generator(seed.manual_seed(8))
-            got = getattr(GroupMixture(DiagonalGaussian(x, x), mine), method)(generator=generator)
-            assert torch.equal(got, expected[groups if method == "sample" else mine.rows])
+        for whole, batch in zip(plan, part, strict=True):
+            groups, seed = batch.groups, torch.Generator().manual_seed(8)
+            expected = drawn(whole, seed)
+            own = slice(groups.first_group, groups.first_group + groups.num_groups)
+            got = drawn(batch, groups.generator(seed.manual_seed(8)))
+            assert torch.equal(got, expected[own if unit == "group" else groups.rows])
 
 
 @each_count
@@ -132,9 +140,11 @@ def test_images_are_warped_as_in_the_whole_batch(ranks, span):
 # Behaviour
 
 
-def test_groups_that_are_nowhere_shared_count_once_as_they_are():
+def test_groups_of_one_process_count_once_without_a_change():
     values = torch.rand(2, 3)
-    assert Groups.of([0, 1, 1]).once(values) is values
+    groups = Groups.of([0, 1, 1])
+    for reduced in (groups.count_once, groups.all_reduce, groups.rank_share):
+        assert reduced(values) is values
 
 
 def test_only_the_observations_of_the_share_are_read():
@@ -145,9 +155,9 @@ def test_only_the_observations_of_the_share_are_read():
         def __getattr__(self, name):
             return getattr(plan.data, name)
 
-        def kept(self, indices):
+        def gathered(self, indices, groups):
             read.append(len(indices))
-            return plan.data.kept(indices)
+            return plan.data.gathered(indices, groups)
 
     part = share(plan, rank=0, ranks=2, span=True)
     object.__setattr__(part, "data", Counting())

@@ -1,5 +1,6 @@
 """Splits: every observation in exactly one part, unseen groups in one part only."""
 
+import numpy as np
 import pytest
 import torch
 
@@ -109,7 +110,9 @@ def test_one_observation_is_enough_to_train_on():
     assert len(split(people(), validation=30, test=9).train) == 1
 
 
-@pytest.mark.parametrize("unseen", [[2], ["2"], (2, "2")])
+@pytest.mark.parametrize(
+    "unseen", [[2], ["2"], (2, "2"), np.array([2]), np.array(["2"])], ids=repr
+)
 def test_labels_match_as_text(unseen):
     # A config or a command line may give the label 2 as a number or as a word.
     data = GroupedData(torch.zeros(6, 1), [0, 1, 2, 0, 1, 2])

@@ -10,8 +10,10 @@ import torch
 
 import mlvae
 from mlvae.data import Grouped, GroupedData, Shuffled, StoredImages
+from mlvae.data.collections import stored as stored_module
 from mlvae.errors import InputError
 
+QUIET = mlvae.Reports(progress=False)
 SHAPE = (30, 3, 5, 4)
 LABELS = np.arange(30) % 7
 
@@ -94,7 +96,7 @@ def test_training_from_the_disk_equals_training_from_memory_bit_for_bit(path, im
         torch.manual_seed(0)
         model = mlvae.models.MLVAE(SHAPE[1:], network=mlvae.networks.MLP(hidden=(8,)))
         data = GroupedData(x, LABELS)
-        options = {"epochs": 2, "batching": Shuffled(10), "progress": False, "device": "cpu"}
+        options = {"epochs": 2, "batching": Shuffled(10), "reports": QUIET, "device": "cpu"}
         mlvae.train(model, data, validation=data, run=tmp_path / name, **options)
         weights.append(model.state_dict())
     assert all(torch.equal(weights[0][key], weights[1][key]) for key in weights[0])
@@ -133,6 +135,23 @@ def test_a_replaced_file_stays_readable_for_open_images(path, images):
     path.unlink()
     path.write_bytes(b"another")
     assert torch.equal(stored.index_select(0, torch.tensor([7])), images[7:8])
+
+
+def test_images_move_to_a_device_with_room_for_twice_their_bytes(path, images, monkeypatch):
+    stored = StoredImages(path, SHAPE)
+    assert stored.to("cpu") is stored
+    monkeypatch.setattr(stored_module, "PIECE", 7 * 60)  # pieces of 7 images of 60 bytes
+    for free, moved in ((2 * images.numel() - 1, False), (2 * images.numel(), True)):
+        monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device, free=free: (free, 2**40))
+        x = stored.to("meta")
+        assert isinstance(x, torch.Tensor) == moved
+        assert not moved or (x.shape == SHAPE and x.dtype == torch.uint8)
+
+
+def test_they_have_the_properties_of_a_uint8_tensor(path):
+    stored = StoredImages(path, SHAPE)
+    assert stored.dtype == torch.uint8 and not stored.is_floating_point()
+    assert repr(stored[torch.tensor([1, 2])]).endswith("images.u8', 2 rows of (30, 3, 5, 4))")
 
 
 # Bad input

@@ -23,9 +23,11 @@ def test_sets_are_disjoint_of_one_group_and_as_many_as_there_can_be(k):
     sets = disjoint_sets(groups, k)
     assert sets.shape == (sum(size // k for size in (1, 6, 7, 20)), k)
     assert len(sets.unique()) == sets.numel()
-    of = groups.index[sets]
-    assert (of == of[:, :1]).all()
-    assert torch.bincount(of[:, 0], minlength=4).tolist() == [size // k for size in (1, 6, 7, 20)]
+    group = groups.index[sets]
+    assert (group == group[:, :1]).all()
+    assert torch.bincount(group[:, 0], minlength=4).tolist() == [
+        size // k for size in (1, 6, 7, 20)
+    ]
 
 
 def test_sets_are_cut_at_random_and_again_the_same_with_the_same_generator():
@@ -37,25 +39,30 @@ def test_sets_are_cut_at_random_and_again_the_same_with_the_same_generator():
 
 
 def test_no_set_is_larger_than_every_group():
-    with pytest.raises(InputError, match=r"k=21 must not exceed .* the largest has 20 members"):
+    with pytest.raises(InputError, match=r"k=21 .*\b20\b"):
         disjoint_sets(ragged(), 21)
-    with pytest.raises(InputError, match="k must be an integer of at least 1"):
+    with pytest.raises(InputError, match=r"^k .*\b0$"):
         disjoint_sets(ragged(), 0)
 
 
-def test_the_code_of_a_set_is_what_the_model_infers_of_it(small_model, digits):
+def test_the_code_of_a_set_is_the_content_that_the_model_infers(small_model, digits):
     model = small_model()
-    posterior = encode(representations(model)["content"], digits.test, chunk=50)
+    posterior = encode(representations(model, digits.test)["content"], digits.test, chunk=50)
     sets = disjoint_sets(digits.test.groups, 4)
-    codes = accumulate_sets(posterior, sets, accumulation=model.accumulation)
+    codes = accumulate_sets(posterior, sets, accumulation=model.pooling["content"])
     one = model.infer_content(digits.test.x[sets[3]], [0, 0, 0, 0])
     torch.testing.assert_close(codes.mean[3:4], one.mean)
     torch.testing.assert_close(codes.log_variance[3:4], one.log_variance)
 
 
-def test_a_model_without_style_has_one_latent():
+def test_a_model_without_style_has_one_latent(digits):
     model = VAE((1, 8, 8), latent_dim=3)
-    assert set(representations(model)) == {"latent"}
+    assert set(representations(model, digits.test)) == {"latent"}
+
+
+def test_a_model_without_codes_is_refused(digits):
+    with pytest.raises(InputError, match=r"Linear .*codes.*decode"):
+        representations(torch.nn.Linear(2, 2), digits.test)
 
 
 def test_accumulated_pixels_are_the_plain_average():

@@ -73,6 +73,17 @@ def test_observations_with_an_unknown_factor_are_left_out(known, light):
     assert answer.metrics["tested_on"] == "test"
 
 
+def test_the_untrained_control_is_built_once(digits_subject, digits, monkeypatch):
+    built = []
+    untrained = Subject.untrained
+    monkeypatch.setattr(Subject, "untrained", lambda self: built.append(1) or untrained(self))
+    light = torch.rand(len(digits.test))
+    data = GroupedData(digits.test.x, digits.test.groups.index, {"light": light})
+    answer = Factors(trees=1, most=10).ask(Subject(digits_subject.model, Splits(data, None, data)))
+    assert len(built) == 1
+    assert {record["code"] for record in answer.metrics["records"]} >= {"content", "untrained"}
+
+
 def test_without_known_factors_the_answer_has_a_reason_only(known_subject):
     answer = Factors().ask(known_subject)
     assert "known factors" in answer.summary[0] and not answer.metrics

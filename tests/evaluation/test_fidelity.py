@@ -1,4 +1,4 @@
-"""Swaps shown to a classifier of real observations, with models whose swaps are known."""
+"""A classifier of real observations predicts swaps, of models whose swaps are known."""
 
 import pytest
 import torch
@@ -9,21 +9,26 @@ from mlvae.errors import InputError
 from mlvae.evaluation import Fidelity, Subject
 from mlvae.models import VAE
 from mlvae.networks import MLP
+from mlvae.posteriors import Point
 
 
 class Copy(nn.Module):
-    """A model whose swap is one of the two it is given."""
+    """A model with the observation as both codes; it decodes the code named ``which``.
 
-    def __init__(self, which):
+    A reconstruction, where both codes are equal, is empty.
+    """
+
+    def __init__(self, which, shape=(1, 8, 8)):
         super().__init__()
-        self.which = which
+        self.which, self.shape = which, shape
         self.weight = nn.Parameter(torch.zeros(()))
 
-    def swap(self, content_of, style_of):
-        return (content_of, style_of)[self.which]
+    def codes(self, batch):
+        return {name: Point(batch.x.flatten(1)) for name in ("content", "style")}
 
-    def reconstruct(self, x):
-        return torch.zeros_like(x)
+    def decode(self, **codes):
+        swapped = (codes["content"] != codes["style"]).any(1, keepdim=True)
+        return (codes[self.which] * swapped).view(-1, *self.shape)
 
 
 def reading(model, splits, **options):
@@ -31,10 +36,10 @@ def reading(model, splits, **options):
     return answer, {r["read"]: r["accuracy"] for r in answer.metrics.get("records", [])}
 
 
-@pytest.mark.parametrize("which", [0, 1])
-def test_it_tells_which_of_the_two_a_swap_is(digits, which):
+@pytest.mark.parametrize(("which", "other"), [("content", "style"), ("style", "content")])
+def test_predictions_of_swaps_show_the_code_that_carries_the_group(digits, which, other):
     _, read = reading(Copy(which), digits, seeds=2)
-    kept, lost = (read["content"], read["style"])[:: 1 - 2 * which]
+    kept, lost = read[which], read[other]
     assert read["real"].mean > 0.93
     assert kept.mean == pytest.approx(read["real"].mean, abs=0.03)
     assert lost.mean < 0.05
@@ -42,50 +47,50 @@ def test_it_tells_which_of_the_two_a_swap_is(digits, which):
     assert read["real"].standard_error >= 0
 
 
-def test_features_are_read_too(digits):
+def test_feature_vectors_are_classified(digits):
     flat = Splits(
         GroupedData(digits.train.x.flatten(1), digits.train.groups.index),
         test=GroupedData(digits.test.x.flatten(1), digits.test.groups.index),
     )
-    _, read = reading(Copy(0), flat, seeds=1)
+    _, read = reading(Copy("content", (64,)), flat, seeds=1)
     assert read["content"].mean > 0.9
 
 
 def test_the_same_seeds_give_the_same_answer(digits):
-    (_, first), (_, second) = (reading(Copy(0), digits, seeds=1) for _ in range(2))
+    (_, first), (_, second) = (reading(Copy("content"), digits, seeds=1) for _ in range(2))
     assert [r.mean for r in first.values()] == [r.mean for r in second.values()]
 
 
-def test_a_classifier_that_is_kept_is_not_trained_again(digits, tmp_path, monkeypatch):
+def test_a_kept_classifier_is_not_trained_again(digits, tmp_path, monkeypatch):
     options = {"seeds": 1, "keep": str(tmp_path / "classifiers")}
-    _, first = reading(Copy(0), digits, **options)
+    _, first = reading(Copy("content"), digits, **options)
     (kept,) = (tmp_path / "classifiers").iterdir()
-    _, apart = reading(Copy(0), digits, seeds=1)
+    _, apart = reading(Copy("content"), digits, seeds=1)
     assert [r.mean for r in first.values()] == [r.mean for r in apart.values()]
     with monkeypatch.context() as patch:
         patch.setattr("mlvae.evaluation.questions.fidelity._train", None)
-        _, second = reading(Copy(0), digits, **options)
+        _, second = reading(Copy("content"), digits, **options)
     assert [r.mean for r in first.values()] == [r.mean for r in second.values()]
-    # Other data have one of their own.
+    # Other data have another classifier.
     fewer = Splits(digits.train.subset(range(500)), test=digits.test)
-    reading(Copy(0), fewer, **options)
+    reading(Copy("content"), fewer, **options)
     assert len(list((tmp_path / "classifiers").iterdir())) == 2 and kept.is_file()
 
 
-def test_where_there_is_nothing_to_swap_or_to_read_it_is_not_asked(digits):
+def test_models_and_splits_without_swaps_are_not_evaluated(digits):
     vae = VAE((1, 8, 8), latent_dim=2, network=MLP(hidden=(4,)))
     one = GroupedData(torch.rand(4, 1, 8, 8), [0] * 4)
     unseen = GroupedData(torch.rand(4, 1, 8, 8), [11] * 4)
     for model, splits in (
         (vae, digits),
-        (Copy(0), Splits(digits.train)),
-        (Copy(0), Splits(digits.train, test=unseen)),
-        (Copy(0), Splits(one, test=one)),
+        (Copy("content"), Splits(digits.train)),
+        (Copy("content"), Splits(digits.train, test=unseen)),
+        (Copy("content"), Splits(one, test=one)),
     ):
         answer, read = reading(model, splits)
-        assert "Not asked" in answer.summary[0] and not read
+        assert "Not evaluated" in answer.summary[0] and not read
 
 
 def test_options_out_of_range_are_refused():
-    with pytest.raises(InputError, match=r"evaluation\.fidelity\.swaps must be"):
+    with pytest.raises(InputError, match=r"evaluation\.fidelity\.swaps .*\b0$"):
         Fidelity(swaps=0)

@@ -1,5 +1,6 @@
 """The importance-weighted bound, against linear models whose log p(x_G) is known."""
 
+import dataclasses
 import math
 
 import pytest
@@ -177,7 +178,7 @@ def test_one_draw_is_the_group_elbo(small_model):
         model.encoder.heads.bias.sub_(1)
     mean, error = mean_and_error(repeated(model, data, 2000, num_content=1, num_style=1))
     batch = data.batch()
-    batch = batch._replace(x=batch.x.double())
+    batch = dataclasses.replace(batch, x=batch.x.double())
     with torch.no_grad():
         elbo = torch.stack([model(batch).elbo for _ in range(1000)])
     error = (error.square() + elbo.var(0) / len(elbo)).sqrt()
@@ -287,7 +288,7 @@ def test_the_model_is_left_as_it_was(small_model, training):
     double = importance_weighted_bound(model.double(), data, num_content=2, num_style=2)
     torch.testing.assert_close(bound, double, rtol=1e-5, atol=1e-4)
     # After an error too, here of observations of another shape.
-    with pytest.raises(InputError, match="observations of shape"):
+    with pytest.raises(InputError, match=r"1, 8, 8.*\(2, 5\)"):
         importance_weighted_bound(model, GroupedData(torch.rand(2, 5), [0, 1]))
     assert model.training is training
 
@@ -303,18 +304,18 @@ def test_the_seed_decides_the_noise():
 
 @pytest.mark.parametrize("name", ["num_content", "num_style", "chunk"])
 @pytest.mark.parametrize("value", [0, 1.5, True])
-def test_a_number_that_is_none_is_refused(small_model, name, value):
+def test_counts_that_are_no_positive_integers_are_refused(small_model, name, value):
     data = GroupedData(torch.rand(2, 1, 8, 8), [0, 1])
-    with pytest.raises(InputError, match=f"{name} must be an integer of at least 1"):
+    with pytest.raises(InputError, match=rf"^{name}\b.*\b1, not {value}$"):
         importance_weighted_bound(small_model(), data, **{name: value})
 
 
-def test_what_has_no_bound_is_refused(small_model):
+def test_models_and_data_without_a_bound_are_refused(small_model):
     data = GroupedData(torch.rand(2, 1, 8, 8), [0, 1])
-    with pytest.raises(InputError, match="seed must be an integer of at least 0"):
+    with pytest.raises(InputError, match=r"^seed\b.*-1$"):
         importance_weighted_bound(small_model(), data, seed=-1)
-    with pytest.raises(InputError, match="an MLVAE or a VAE, not Linear"):
+    with pytest.raises(InputError, match=r"\bLinear\b"):
         importance_weighted_bound(nn.Linear(2, 2), data)
     model = MLVAE(SHAPE, network=MLP(hidden=()))  # Bernoulli
-    with pytest.raises(InputError, match=r"takes observations in \[0, 1\]"):
+    with pytest.raises(InputError, match=r"\[0, 1\]"):
         importance_weighted_bound(model, some_data())

@@ -1,9 +1,11 @@
 import pytest
+import torch
 
-from mlvae import InputError
-from mlvae.data import Shuffled
+from mlvae import GroupedData, InputError
+from mlvae.data import Shuffled, Splits
 from mlvae.evaluation import Likelihood, Subject
-from mlvae.models import VAE
+from mlvae.likelihoods import Gaussian
+from mlvae.models import MLVAE, VAE
 from mlvae.networks import MLP
 from mlvae.training import evaluate_bound
 
@@ -17,7 +19,7 @@ def test_the_bound_of_every_split_is_that_of_training(digits_subject, digits):
     assert answer.metrics["bound"]["test"] == expected
 
 
-def test_more_draws_tighten_the_bound_and_a_vae_is_beside_it(digits_subject, digits):
+def test_more_draws_tighten_the_bound_of_the_model_and_of_the_vae(digits_subject, digits):
     vae = VAE((1, 8, 8), latent_dim=5, network=MLP(hidden=(16,))).eval()
     subject = Subject(digits_subject.model, digits, vae=vae)
     records = Likelihood(**QUICK).ask(subject).metrics["importance_weighted"]
@@ -34,6 +36,13 @@ def test_more_draws_tighten_the_bound_and_a_vae_is_beside_it(digits_subject, dig
 def test_sizes_that_no_group_has_are_left_out(digits_subject):
     records = Likelihood(**QUICK | {"sizes": (4, 100)}).ask(digits_subject).metrics
     assert {r["group_size"] for r in records["importance_weighted"]} == {4}
+
+
+def test_arrays_of_the_shape_of_images_may_leave_the_scale_of_images():
+    data = GroupedData(2 * torch.rand(12, 1, 8, 8) - 0.5, [0, 1, 2] * 4, kind="array")
+    model = MLVAE((1, 8, 8), network=MLP((4,)), likelihood=Gaussian()).eval()
+    records = Likelihood(**QUICK).ask(Subject(model, Splits(data, test=data))).metrics
+    assert {r["group_size"] for r in records["importance_weighted"]} == {1, 4}
 
 
 def test_options_out_of_range_are_refused():

@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from mlvae import DiagonalGaussian, Groups, InputError
-from mlvae.evaluation import nearest
 from mlvae.evaluation.answer import estimate
+from mlvae.evaluation.measures import nearest
 from mlvae.evaluation.measures.nearest import compact, n_shot_accuracy, pair_distances
 from mlvae.evaluation.measures.verification import _pairs, _roc, verification
 

@@ -1,4 +1,4 @@
-"""The questions that are answered by figures: manipulation and embedding."""
+"""The questions with figures alone: manipulation and embedding."""
 
 import numpy as np
 import pytest
@@ -18,17 +18,17 @@ def test_every_figure_of_the_paper_is_drawn_of_test_and_unseen_groups(digits_sub
     seen, unseen = hold_out(digits.train, [8, 9])
     subject = Subject(digits_subject.model, Splits(seen, None, digits.test, unseen))
     names = [figure.name for figure in Manipulation().ask(subject).figures]
-    assert names == [f"{name}_{of}" for of in ("test", "unseen") for name in SPLIT]
+    assert names == [f"{name}_{part}" for part in ("test", "unseen") for name in SPLIT]
 
 
-def test_a_model_with_one_latent_has_the_figures_it_can_have(digits):
+def test_a_model_with_one_latent_has_figures_without_swaps(digits):
     vae = VAE((1, 8, 8), latent_dim=5, network=MLP(hidden=(16,))).eval()
     figures = Manipulation().ask(Subject(vae, digits)).figures
     names = [figure.name.removesuffix("_test") for figure in figures]
     assert names == ["reconstructions", "interpolation", "generation", "traversal"]
 
 
-def test_every_figure_says_what_is_shown(digits_subject):
+def test_every_figure_has_a_caption(digits_subject):
     answers = Manipulation().ask(digits_subject), Embedding(method="pca").ask(digits_subject)
     for answer in answers:
         for figure in answer.figures:
@@ -42,11 +42,11 @@ def test_groups_too_small_to_accumulate_leave_that_figure_out(digits_subject, di
     assert "accumulation_test" not in [f.name for f in Manipulation().ask(subject).figures]
 
 
-def test_features_have_no_pictures_and_it_says_so():
+def test_feature_vectors_have_no_pictures_and_the_answer_has_the_reason():
     data = GroupedData(np.random.default_rng(0).random((60, 5)), np.arange(60) % 3)
     model = MLVAE((5,), content_dim=2, style_dim=2, network=MLP(hidden=(8,))).eval()
     subject = Subject(model, Splits(data, None, data))
-    assert "no images" in Manipulation().ask(subject).summary[0]
+    assert "not images" in Manipulation().ask(subject).summary[0]
     answer = Embedding(method="pca", points=30).ask(subject)
     codes, labels, pictures = answer.embeddings["content_test"]
     assert codes.shape == (30, 2) and len(labels) == 30 and pictures is None

@@ -134,7 +134,7 @@ def test_a_failed_evaluation_keeps_the_previous_one(small_model, digits, tmp_pat
 
 def test_a_folder_that_cannot_be_written_is_refused(small_model, digits, tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(InputError, match="could not be written"):
+    with pytest.raises(InputError, match=r"file/x\b"):
         evaluate(
             small_model(),
             digits,

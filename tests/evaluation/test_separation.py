@@ -142,8 +142,8 @@ def test_unsuitable_splits_and_options_have_a_reason(known, known_data, known_su
 def test_no_probe_predicts_a_label_from_the_noise_of_draws():
     # Train and test rows are sorted by group: shared draws would identify the label.
 
-    def nothing(x):
-        return DiagonalGaussian(torch.zeros(len(x), 16), torch.zeros(len(x), 16))
+    def nothing(batch):
+        return DiagonalGaussian(torch.zeros(len(batch), 16), torch.zeros(len(batch), 16))
 
     data = GroupedData(torch.rand(2000, 1), torch.arange(2000) % 10)
     grid = ProbeGrid(data, data, (1, 2), 2, ("knn", "logistic"), 2)

@@ -1,4 +1,4 @@
-"""A model that is told the groups: what it is asked, and of which splits."""
+"""A model with the label as an input: its codes, its splits and its answers."""
 
 import dataclasses
 
@@ -26,7 +26,7 @@ from mlvae.networks import MLP
 
 
 @pytest.fixture
-def told(digits):
+def labelled(digits):
     names = digits.train.group_names
     return ConditionalVAE(
         (1, 8, 8), group_names=names, content_dim=3, style_dim=2, network=MLP((16,))
@@ -36,26 +36,32 @@ def told(digits):
 # Properties
 
 
-def test_codes_are_styles_inferred_given_the_group_of_each_observation(told, digits):
-    code, *others = Subject(told, digits).codes()
-    assert (code.name, code.label) == ("style", "style given the group")
-    assert [other.name for other in others] == ["raw"]  # an untrained one would tell all
+def test_the_only_code_is_the_style_given_the_label(labelled, digits):
+    splits, _ = known_splits(labelled, digits)
+    assert splits.test is not None
+    code, *others = Subject(labelled, splits).codes()
+    assert (code.name, code.label) == ("style", "style given the label")
+    # An untrained model would separate the labels too, so it is no control.
+    assert [other.name for other in others] == ["raw"]
     with torch.no_grad():
-        expected = told.infer_style(digits.test.batch())
-    found = encode(code.representation, digits.test, chunk=70)
+        expected = labelled.infer_style(splits.test.batch())
+    found = encode(code.representation, splits.test, chunk=70)
     torch.testing.assert_close(found.mean, expected.mean)
     torch.testing.assert_close(found.log_variance, expected.log_variance)
 
 
-def test_only_splits_whose_groups_it_was_trained_on_are_asked_about(told, digits):
-    splits, unknown = known_splits(told, digits)
-    assert list(splits) == list(digits) and unknown == []
+def test_splits_with_other_groups_than_the_training_data_are_left_out(labelled, digits):
+    splits, unknown = known_splits(labelled, digits)
+    assert [name for name, _ in splits] == [name for name, _ in digits] and unknown == []
+    for (_, found), (_, data) in zip(splits, digits, strict=True):
+        assert torch.equal(found.given["label"], data.groups.index)
+        assert found.x is data.x
     seen, unseen = hold_out(digits.train, [8, 9])
     narrow = ConditionalVAE((1, 8, 8), group_names=seen.group_names, network=MLP((4,)))
     splits, unknown = known_splits(narrow, Splits(seen, seen, digits.test, unseen))
     assert [name for name, _ in splits] == ["train", "validation"]
     assert unknown == ["test", "unseen"]
-    with pytest.raises(InputError, match="knows only those it was trained on"):
+    with pytest.raises(InputError, match=r"\b8 groups.* 8\b"):
         known_splits(narrow, digits)
     vae = VAE((1, 8, 8), latent_dim=2, network=MLP((4,)))
     assert known_splits(vae, Splits(seen, None, None, unseen))[1] == []
@@ -64,7 +70,7 @@ def test_only_splits_whose_groups_it_was_trained_on_are_asked_about(told, digits
 # Behaviour
 
 
-def test_the_questions_it_can_answer_are_answered(told, digits, tmp_path):
+def test_all_questions_without_unseen_groups_are_answered(labelled, digits, tmp_path):
     questions = [
         Separation(k=(1,), probes=("logistic",), seeds=1),
         Fidelity(epochs=1, swaps=50, seeds=1),
@@ -74,37 +80,36 @@ def test_the_questions_it_can_answer_are_answered(told, digits, tmp_path):
         Embedding(method="pca", points=40),
     ]
     metrics = evaluate(
-        told, digits, tmp_path / "answers", questions=questions, workers=1, progress=False
+        labelled, digits, tmp_path / "answers", questions=questions, workers=1, progress=False
     )
     codes = {record["code"] for record in metrics["separation"]["records"]}
     assert codes == {"style", "raw"}
     assert len(metrics["fidelity"]["records"]) == 4
     bound = metrics["likelihood"]["bound"]
     assert bound["test"]["content_kl_per_group"] == 0 and "importance_weighted" not in bound
-    page = (tmp_path / "answers" / "report.html").read_text()
-    assert "the model is told the group of every observation" in page
+    assert (tmp_path / "answers" / "swaps_test.png").is_file()
+    assert (tmp_path / "answers" / "embedding_test.png").is_file()
 
 
-def test_splits_of_other_groups_are_left_out_and_the_report_says_so(digits, tmp_path):
+def test_the_report_lists_the_splits_that_are_left_out(digits, tmp_path):
     seen, unseen = hold_out(digits.train, [8, 9])
-    told = ConditionalVAE((1, 8, 8), group_names=seen.group_names, network=MLP((4,))).eval()
+    model = ConditionalVAE((1, 8, 8), group_names=seen.group_names, network=MLP((4,))).eval()
     splits = Splits(seen, None, seen, unseen)
     metrics = evaluate(
-        told, splits, tmp_path / "answers", questions=[Likelihood()], progress=False
+        model, splits, tmp_path / "answers", questions=[Likelihood()], progress=False
     )
     assert list(metrics["likelihood"]["bound"]) == ["train", "test"]
-    assert (
-        "left out: the model is told the groups"
-        in (tmp_path / "answers" / "report.html").read_text()
-    )
+    facts = metrics["facts"]
+    assert facts["unseen split"].startswith("not used")
+    assert facts["unseen split"] in (tmp_path / "answers" / "report.html").read_text()
 
 
-def test_a_likelihood_of_ones_own_has_no_untrained_control(digits):
+def test_a_custom_likelihood_has_no_untrained_control(digits):
     @dataclasses.dataclass(frozen=True)
-    class Mine(mlvae.likelihoods.Gaussian):
-        """One that a config cannot name."""
+    class Custom(mlvae.likelihoods.Gaussian):
+        """A likelihood that a config cannot name."""
 
-    model = mlvae.models.MLVAE((1, 8, 8), likelihood=Mine(), network=MLP((8,)))
+    model = mlvae.models.MLVAE((1, 8, 8), likelihood=Custom(), network=MLP((8,)))
     subject = Subject(model, digits)
     assert subject.untrained() is None
     assert [code.name for code in subject.codes()] == ["content", "style", "raw"]

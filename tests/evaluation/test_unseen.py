@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from mlvae import GroupedData, InputError
+from mlvae import Batch, GroupedData, InputError
 from mlvae.data import Splits
 from mlvae.data.splits import hold_out
 from mlvae.evaluation import Subject, Unseen, principal_components
@@ -9,7 +9,7 @@ from mlvae.evaluation import Subject, Unseen, principal_components
 QUICK = {"shots": (1, 5), "galleries": 4, "pairs": 500}
 
 
-def test_content_tells_unseen_groups_apart_and_style_does_not(known, known_data):
+def test_content_identifies_unseen_groups_and_style_does_not(known, known_data):
     splits = Splits(known_data(80, labels=2), unseen=known_data(120, seed=1))
     answer = Unseen(**QUICK).ask(Subject(known, splits))
     for record in answer.metrics["identification"]:
@@ -24,7 +24,7 @@ def test_content_tells_unseen_groups_apart_and_style_does_not(known, known_data)
     assert len(answer.tables) == 2 and answer.figures[0].name == "unseen"
 
 
-def test_all_controls_stand_beside_it(digits_subject, digits):
+def test_all_controls_are_in_the_table(digits_subject, digits):
     seen, unseen = hold_out(digits.train, [7, 8, 9])
     answer = Unseen(**QUICK).ask(Subject(digits_subject.model, Splits(seen, unseen=unseen)))
     codes = [row[0] for row in answer.tables[0].rows]
@@ -38,7 +38,7 @@ def test_all_controls_stand_beside_it(digits_subject, digits):
     ]
 
 
-def test_large_groups_take_part_with_some_of_their_members(known, known_data):
+def test_large_groups_are_limited_to_some_of_their_members(known, known_data):
     splits = Splits(known_data(40), unseen=known_data(120))
     answer = Unseen(**QUICK, most_members=12).ask(Subject(known, splits))
     assert answer.metrics["num_observations"] == 4 * 12
@@ -50,7 +50,7 @@ def test_shots_that_groups_do_not_have_are_left_out(known, known_data):
     assert {r["shots"] for r in answer.metrics["identification"]} == {1}
     alone = Splits(known_data(40), unseen=known_data(16, labels=1))
     answer = Unseen(**QUICK).ask(Subject(known, alone))
-    assert "of 1 groups kept out of training, 1 have 2 observations" in answer.summary[0]
+    assert "of 1 unseen groups, 1 have 2 observations" in answer.summary[0]
     assert answer.metrics == {}
 
 
@@ -59,14 +59,14 @@ def test_principal_components_are_those_of_the_data():
     torch.manual_seed(0)
     axes = torch.linalg.qr(torch.randn(3, 3))[0]
     x = (torch.randn(5000, 3) * torch.tensor([3.0, 2.0, 1.0])) @ axes.T + 5
-    code = principal_components(GroupedData(x, [0] * 5000), 2)(x).mean
+    code = principal_components(GroupedData(x, [0] * 5000), 2)(Batch.ungrouped(x)).mean
     expected = (x - x.mean(0)) @ axes[:, :2]
     assert code.shape == (5000, 2)
     assert (code.abs() - expected.abs()).abs().max() < 0.5
     assert code.var(0).tolist() == pytest.approx([9, 4], rel=0.1)
 
 
-def test_without_unseen_groups_it_says_how_to_have_some(known_subject):
+def test_without_unseen_groups_the_answer_has_the_option(known_subject):
     answer = Unseen().ask(known_subject)
     assert "dataset.unseen_groups" in answer.summary[0]
     for options in ({"shots": ()}, {"shots": (0,)}, {"distances": ("l1",)}, {"galleries": 1}):

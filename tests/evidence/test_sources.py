@@ -93,7 +93,7 @@ def test_the_content_kl_of_per_observation_contents_is_a_mean_over_members(
 ):
     model = small_model(evidence_from=choice).double()
     _, content = content_of(model, batch)
-    kl = model(batch, generator=torch.Generator().manual_seed(0)).terms["content_kl"]
+    kl = model(batch, generator=torch.Generator().manual_seed(0)).per_group["content_kl"]
     expected = [content.kl()[group == LABELS].mean() for group in range(3)]
     torch.testing.assert_close(kl, torch.stack(expected))
     assert kl[2] == 0  # a group of one has the prior

@@ -54,7 +54,7 @@ def test_batches_have_the_number_and_size_of_the_group_of_every_observation(batc
 @every_batching
 @pytest.mark.parametrize("ranks", [1, 2, 3])
 @pytest.mark.parametrize("span", [False, True])
-def test_shares_of_batches_have_them_as_well(batching, ranks, span):
+def test_shares_of_batches_have_the_number_and_size_of_every_group(batching, ranks, span):
     data = ragged()
     plan = batching.plan(data, torch.Generator().manual_seed(0))
     for rank in range(ranks):

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from mlvae import Groups
+from mlvae.evidence import Evidence
 from mlvae.evidence.rules import product
 from mlvae.groups import Share
 from mlvae.kernels.accumulation import accumulated, applies, worthwhile
@@ -45,8 +46,17 @@ def test_it_is_for_compiled_models_on_cuda_devices(monkeypatch):
     assert not worthwhile(torch.empty(10, 3, device="meta"), 2)
     monkeypatch.setattr("mlvae.kernels.accumulation.worthwhile", lambda mean, num_groups: True)
     mean, groups = torch.zeros(3, 2), Groups.of([0, 1, 1])
-    assert not applies(mean, groups)  # an eager model
+    assert not applies(mean, 2)  # an eager model
     monkeypatch.setattr("torch.compiler.is_compiling", lambda: True)
-    assert applies(mean, groups)
+    assert applies(mean, 2)
+    used = []
+    monkeypatch.setattr(
+        "mlvae.kernels.accumulation.accumulated",
+        lambda *args: used.append(args) or accumulated(*args),
+    )
     share = Share(groups, rank=0, rows=torch.arange(3), num_rows=3, first_group=0, whole_groups=2)
-    assert not applies(mean, share)
+    evidence = Evidence(mean, mean)
+    evidence.posterior_of(share)
+    assert not used  # the sums of a share may be sums over ranks
+    evidence.posterior_of(groups)
+    assert used

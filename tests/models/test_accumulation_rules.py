@@ -40,7 +40,7 @@ def test_the_content_kl_is_that_of_the_rule_once_per_group(small_model, batch, r
     model = small_model(accumulation=rule).double()
     content = ACCUMULATIONS[rule](model.encoder(batch.x)[0], batch.groups)
     objective = model(batch)
-    torch.testing.assert_close(objective.terms["content_kl"], content.kl())
+    torch.testing.assert_close(objective.per_group["content_kl"], content.kl())
     torch.testing.assert_close(objective.loss, -objective.elbo.mean())
 
 
@@ -73,7 +73,7 @@ def test_all_inference_methods_of_a_model_use_the_rule(small_model, batch, rule)
     torch.testing.assert_close(model.reconstruct(x, LABELS), decoded)
     torch.testing.assert_close(model.decode(single, styles), model.swap(content_of=x, style_of=x))
     codes = accumulate_sets(single[torch.arange(7)], torch.tensor([[1, 3]]), accumulation=rule)
-    assert codes.mean.shape == codes.sample().shape == (1, 3)
+    assert codes.mean.shape == codes.sample_groups().shape == (1, 3)
     bound = importance_weighted_bound(model, GroupedData(x, LABELS), num_content=2, num_style=1)
     assert bound.shape == (3,) and bound.isfinite().all()
 

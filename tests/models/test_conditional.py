@@ -1,10 +1,14 @@
-"""The VAE that is told the group of every observation."""
+"""The conditional VAE, whose content is looked up by the label of the group."""
+
+import gc
+import weakref
+from dataclasses import fields, replace
 
 import pytest
 import torch
 
 import mlvae
-from mlvae import Batch, GroupedData, Groups, InputError
+from mlvae import Batch, GroupedData, Groups, InputError, Reports
 from mlvae.data import Grouped, Shuffled
 from mlvae.grids import pictures
 from mlvae.likelihoods import Gaussian
@@ -12,11 +16,16 @@ from mlvae.models import ConditionalVAE, build
 from mlvae.networks import MLP, Conv
 
 NAMES = ["ann", "bob", "eve"]
+QUIET = Reports(progress=False)
 
 
-def data(labels=("ann", "bob", "ann", "eve", "bob", "bob")):
+class NameList(list):
+    """A list that a weak reference can point to."""
+
+
+def data(labels=("ann", "bob", "ann", "eve", "bob", "bob"), names=NAMES):
     x = torch.rand(len(labels), 1, 8, 8, generator=torch.Generator().manual_seed(1))
-    return GroupedData(x, list(labels))
+    return GroupedData(x, list(labels)).labelled(names)
 
 
 def small(**options):
@@ -32,11 +41,11 @@ def drawn(model, batch):
 # Properties
 
 
-def test_the_bound_is_the_style_s_alone_given_the_label():
-    """Put together by hand, in float64, from one draw of the styles."""
+def test_the_bound_has_the_style_kl_alone():
+    """Computed by hand in float64, from one draw of the styles."""
     model = small().double()
     batch = data().batch()
-    batch = batch._replace(x=batch.x.double())
+    batch = replace(batch, x=batch.x.double())
     objective = drawn(model, batch)
     c = model.content.weight[[0, 1, 0, 2, 1, 1]]  # sorted labels are numbered as NAMES
     style = model.encoder(batch.x, c)
@@ -48,19 +57,20 @@ def test_the_bound_is_the_style_s_alone_given_the_label():
     bound = torch.zeros(3).double().index_add(0, batch.groups.index, reconstruction - kl)
     torch.testing.assert_close(objective.elbo, bound)
     torch.testing.assert_close(objective.loss, -bound.mean())
-    assert list(objective.terms) == ["log_likelihood", "style_kl", "content_kl"]
-    assert objective.terms["content_kl"].tolist() == [0, 0, 0]
+    assert list(objective.per_observation) == ["log_likelihood", "style_kl"]
+    assert list(objective.per_group) == ["content_kl"]
+    assert objective.per_group["content_kl"].tolist() == [0, 0, 0]
 
 
-def test_the_bound_is_one_on_the_evidence_given_the_label():
-    """Linear and Gaussian, log p(x | y) is in closed form, and what styles are weighed for."""
+def test_the_bound_is_below_the_log_evidence_given_the_label():
+    """In a linear Gaussian model log p(x | y) has a closed form."""
     model = ConditionalVAE(
         (4,), group_names=[0, 1], content_dim=2, style_dim=2, network=MLP(hidden=()),
         likelihood=Gaussian(0.5),
     ).double().eval()  # fmt: skip
     x = torch.rand(64, 4, dtype=torch.float64)
-    batch = GroupedData(x.float(), [0, 1] * 32).batch()
-    batch = batch._replace(x=x)
+    batch = GroupedData(x.float(), [0, 1] * 32).labelled([0, 1]).batch()
+    batch = replace(batch, x=x)
     weight, bias = model.decoder.head.weight, model.decoder.head.bias
     c = batch.groups.spread(model.infer_content(batch))
     mean, loading = c @ weight[:, :2].T + bias, weight[:, 2:]
@@ -69,7 +79,7 @@ def test_the_bound_is_one_on_the_evidence_given_the_label():
     draws = [model(batch, generator=torch.Generator().manual_seed(i)) for i in range(300)]
     bound = torch.stack([d.elbo.sum() for d in draws]).mean()
     assert bound < evidence.sum()
-    # Importance-weighted, p(x, s | y) / q(s | x, y), many draws come to it.
+    # The mean importance weight p(x, s | y) / q(s | x, y) converges to p(x | y).
     style = model.infer_style(batch)
     weights = []
     for i in range(2000):
@@ -82,7 +92,7 @@ def test_the_bound_is_one_on_the_evidence_given_the_label():
 
 
 @pytest.mark.parametrize("network", [MLP(hidden=(9,)), Conv(widths=(4, 8))])
-def test_every_parameter_learns_and_the_model_is_rebuilt(network):
+def test_every_parameter_has_a_gradient_and_the_model_is_rebuilt(network):
     model = small(network=network, style_kl_weight=2.0)
     batch = data().batch()
     drawn(model, batch).loss.backward()
@@ -90,18 +100,52 @@ def test_every_parameter_learns_and_the_model_is_rebuilt(network):
     again = build((1, 8, 8), model.config)
     again.load_state_dict(model.state_dict())
     assert again.config == model.config
-    assert set(again.config) - {"name"} == set(ConditionalVAE.OPTIONS)
+    assert set(again.config) - {"name"} == {field.name for field in fields(ConditionalVAE.Options)}
     assert torch.equal(again.eval().reconstruct(batch), model.eval().reconstruct(batch))
 
 
-def test_labels_are_known_by_name_however_the_data_numbers_them():
+def test_labels_have_the_same_content_in_data_with_fewer_groups():
     model, whole = small(), data()
     few = whole.subset([1, 3, 4])  # bob and eve are its groups 0 and 1
     expected = model.content.weight[[1, 2]]
     for batch in (few.batch(), whole.batch([1, 3, 4])):
         assert torch.equal(model.infer_content(batch), expected)
-    alone = model.infer_style(whole.singles([4, 3, 1]))
-    torch.testing.assert_close(alone.mean[[2, 1, 0]], model.infer_style(few.batch()).mean)
+    single = model.infer_style(whole.singles([4, 3, 1]))
+    torch.testing.assert_close(single.mean[[2, 1, 0]], model.infer_style(few.batch()).mean)
+
+
+def test_labels_have_the_same_content_in_data_with_another_order_of_groups():
+    # Strings are sorted as "10", "2", "30" by the data, and in another order by the model.
+    model = small(group_names=["30", "2", "10"])
+    labels = ["2", "10", "30", "2"]
+    texts = data(labels, names=model.group_names)
+    assert texts.group_names == ["10", "2", "30"]
+    content = model.codes(texts.batch())["content"].mean
+    assert torch.equal(content, model.content.weight[[1, 2, 0, 1]])
+    for rows in ([3, 1], [2], [0, 1, 2]):
+        part = texts.subset(rows)
+        assert torch.equal(model.codes(part.batch())["content"].mean, content[rows])
+        assert torch.equal(model.codes(texts.singles(rows))["content"].mean, content[rows])
+
+
+def test_the_model_keeps_no_reference_to_the_data_that_it_sees(tmp_path):
+    def state(model):
+        return {name: id(value) for name, value in vars(model).items()}
+
+    model = small()
+    before = state(model)
+    references = []
+    for _ in range(3):
+        some = data()
+        names = weakref.ref(labels := NameList(some.group_names))
+        some.group_names = labels
+        batch = some.batch()
+        drawn(model, batch), model.codes(batch), model.reconstruct(batch)
+        del some, batch, labels
+        gc.collect()
+        references.append(names)
+    assert state(model) == before
+    assert all(names() is None for names in references)
 
 
 @pytest.mark.parametrize("batching", [Shuffled(4), Grouped(2, 2, "keep")], ids=repr)
@@ -113,10 +157,12 @@ def test_the_style_of_an_observation_does_not_depend_on_its_batch(batching):
         torch.testing.assert_close(model.infer_style(batch).mean, everything[own])
 
 
-def test_a_swap_has_the_label_of_the_one_and_the_style_of_the_other():
+def test_a_swap_has_the_label_of_one_observation_and_the_style_of_another():
     model, whole = small(), data()
     a, b = whole.singles([0, 3]), whole.singles([1, 2])
-    style = model.encoder(b.x, model.content.weight[[1, 0]])  # given its own label
+    style = model.encoder(
+        b.x, model.content.weight[[1, 0]]
+    )  # given the label of its own observation
     expected = model.decode(model.content.weight[[0, 2]], style)
     assert torch.equal(model.swap(content_of=a, style_of=b), expected)
     assert torch.equal(model.reconstruct(a), model.swap(a, a))
@@ -127,7 +173,7 @@ def test_a_swap_has_the_label_of_the_one_and_the_style_of_the_other():
 
 
 @pytest.mark.parametrize("batching", [Shuffled(64), Grouped(4, 8, "keep")], ids=repr)
-def test_it_trains_draws_its_pictures_and_comes_back(digits, tmp_path, batching):
+def test_the_model_is_trained_pictured_and_loaded(digits, tmp_path, batching):
     model = build(
         (1, 8, 8),
         {"name": "ConditionalVAE", "network": {"name": "MLP", "hidden": [32]}},
@@ -135,24 +181,27 @@ def test_it_trains_draws_its_pictures_and_comes_back(digits, tmp_path, batching)
     )
     result = mlvae.train(
         model, digits.train, validation=digits.validation, batching=batching, epochs=2,
-        run=tmp_path / "run", device="cpu", progress=False,
+        run=tmp_path / "run", device="cpu", reports=QUIET,
     )  # fmt: skip
     assert result.metrics["train/content_kl_per_group"] == 0
     again = mlvae.load(tmp_path / "run")
-    batch = digits.test.batch(range(20))
+    test = digits.test.labelled(model.group_names)
+    batch = test.batch(range(20))
     assert torch.equal(again.reconstruct(batch), model.reconstruct(batch))
-    assert set(pictures(again, digits.test)) == {"reconstructions", "swaps"}
+    assert set(pictures(again, test)) == {"reconstructions", "swaps"}
 
 
-def test_a_swap_is_nearest_to_the_mean_image_of_the_group_it_is_told(digits, tmp_path):
+def test_a_swap_is_nearest_to_the_mean_image_of_the_group_of_its_label(digits, tmp_path):
     torch.manual_seed(0)
     model = ConditionalVAE((1, 8, 8), group_names=range(10), style_dim=2, network=MLP((64,)))
-    mlvae.train(model, digits.train, epochs=30, run=tmp_path / "run", device="cpu", progress=False)
+    run = tmp_path / "run"
+    mlvae.train(model, digits.train, epochs=30, run=run, device="cpu", reports=QUIET)
     x = digits.train.observations(torch.arange(len(digits.train)))
     centre = digits.train.groups.sum(x) / digits.train.groups.sizes.view(-1, 1, 1, 1)
     rows = torch.arange(10).repeat_interleave(18)
-    first = digits.test.one_of_each()
-    content, style = digits.test.singles(first[rows]), digits.test.singles(range(180))
+    test = digits.test.labelled(range(10))
+    first = test.one_of_each()
+    content, style = test.singles(first[rows]), test.singles(range(180))
     swaps = model.swap(content, style).flatten(1)
     nearest = torch.cdist(swaps, centre.flatten(1)).argmin(1)
     assert (nearest == rows).float().mean() > 0.9
@@ -161,30 +210,29 @@ def test_a_swap_is_nearest_to_the_mean_image_of_the_group_it_is_told(digits, tmp
 # Bad input
 
 
-def test_groups_it_was_not_trained_on_are_refused_in_one_line(tmp_path):
+def test_groups_outside_the_training_data_are_refused(tmp_path):
     model, seen = small(), data()
-    unseen = data(["ann", "zoe", "bob", "eve"])
-    match = "knows only those it was trained on: 'zoe' is none of its 3; .* MLVAE"
+    unseen = GroupedData(torch.rand(4, 1, 8, 8), ["ann", "zoe", "bob", "eve"])
     for call in (
-        lambda: model(unseen.batch()),
-        lambda: model.infer_style(unseen.singles([0])),
+        lambda: unseen.labelled(model.group_names),
         lambda: mlvae.train(model, unseen, run=tmp_path / "run", device="cpu"),
         lambda: mlvae.train(model, seen, validation=unseen, run=tmp_path / "run", device="cpu"),
     ):
-        with pytest.raises(InputError, match=match):
+        with pytest.raises(InputError, match=r"3 groups .*'zoe'.* MLVAE"):
             call()
     assert not (tmp_path / "run").exists()
 
 
-def test_groups_of_nobody_knows_where_are_refused():
+@pytest.mark.parametrize("method", ["forward", "codes", "infer_content", "infer_style"])
+def test_a_batch_without_labels_is_refused(method):
     batch = Batch(torch.rand(4, 1, 8, 8), Groups.of([0, 0, 1, 1]))
-    with pytest.raises(InputError, match="must be told which groups these are; take batches from"):
-        small()(batch)
+    with pytest.raises(InputError, match=r"given\['label'\].*labelled\(model.group_names\)"):
+        getattr(small(), method)(batch)
 
 
 @pytest.mark.parametrize("names", [None, [], "ann", ["ann", "ann"]])
 def test_group_names_must_be_different_labels(names):
-    with pytest.raises(InputError, match=r"model.group_names must be the different labels"):
+    with pytest.raises(InputError, match=r"model.group_names .*data.group_names"):
         small(group_names=names)
-    with pytest.raises(InputError, match=r"model.group_names must be the different labels"):
+    with pytest.raises(InputError, match=r"model.group_names .*data.group_names"):
         build((1, 8, 8), {"name": "ConditionalVAE"}, group_names=names)

@@ -1,4 +1,4 @@
-"""Scales that elements share: owned by the decoder, learned, and the same to a likelihood."""
+"""Scales that elements share: parameters of the decoder, learned like its weights."""
 
 import math
 
@@ -22,7 +22,7 @@ def gaussian(scope):
 
 @pytest.mark.parametrize("network", [NETWORK, Conv(widths=(8,))])
 @pytest.mark.parametrize(("scope", "own"), [("channel", (3, 1, 1)), ("scalar", (1, 1, 1))])
-def test_a_shared_scale_is_one_parameter_for_all_it_is_shared_by(network, scope, own):
+def test_a_shared_scale_is_one_parameter_for_all_elements_that_share_it(network, scope, own):
     decoder = build_decoder(network, 4, (3, 6, 5), gaussian(scope))
     assert decoder.scale.shape == own
     with torch.no_grad():
@@ -38,7 +38,7 @@ def test_only_a_shared_scale_changes_the_decoder():
     for likelihood in (Bernoulli(), LearnedGaussian(), DiscretisedLogistic()):
         decoder = build_decoder(NETWORK, 4, (3, 6, 5), likelihood)
         assert not isinstance(decoder, SharedScale)
-    # Weights of the network but not for a scale: one output an element less, one parameter more.
+    # The network has one output per element less, and the decoder one parameter more.
     shared = build_decoder(NETWORK, 4, (3, 6, 5), gaussian("scalar"))
     plain = build_decoder(NETWORK, 4, (3, 6, 5), Bernoulli())
     count = [sum(p.numel() for p in decoder.parameters()) for decoder in (shared, plain)]
@@ -58,7 +58,7 @@ def test_the_density_is_the_normal_of_each_channels_variance():
 
 @pytest.mark.parametrize(("scope", "axes"), [("channel", (0, 2, 3)), ("scalar", (0, 1, 2, 3))])
 def test_the_best_shared_variance_is_the_mean_squared_error(scope, axes):
-    # Rybkin, Daniilidis and Levine 2021: there the gradient is zero.
+    # At this variance the gradient is zero (Rybkin, Daniilidis and Levine 2021).
     likelihood = gaussian(scope)
     decoder = build_decoder(NETWORK, 4, (3, 6, 5), likelihood).double()
     latent, x = torch.randn(7, 4).double(), torch.rand(7, 3, 6, 5).double()
@@ -73,7 +73,7 @@ def test_the_best_shared_variance_is_the_mean_squared_error(scope, axes):
 
 @pytest.mark.parametrize("likelihood", [LearnedGaussian, DiscretisedLogistic])
 @pytest.mark.parametrize("scope", ["channel", "scalar"])
-def test_models_learn_a_shared_scale_and_are_evaluated_as_any_other(likelihood, scope):
+def test_models_with_a_shared_scale_are_trained_and_evaluated(likelihood, scope):
     images = torch.randint(0, 256, (6, 3, 8, 8), dtype=torch.uint8)
     data = GroupedData(images, [0, 0, 1, 1, 2, 2])
     batch = Batch(images / 255, Groups.of([0, 0, 1, 1, 2, 2]))

@@ -21,7 +21,7 @@ def batch():
 
 
 @pytest.mark.parametrize("network", NETWORKS)
-def test_every_parameter_learns_and_the_model_is_rebuilt(small_model, batch, network):
+def test_every_parameter_has_a_gradient_and_the_model_is_rebuilt(small_model, batch, network):
     model = small_model(style_given_content=True, network=network)
     model(batch).loss.backward()
     assert all(p.grad is not None and p.grad.any() for p in model.parameters())
@@ -31,14 +31,14 @@ def test_every_parameter_learns_and_the_model_is_rebuilt(small_model, batch, net
     assert torch.equal(again.eval().reconstruct(x), model.eval().reconstruct(x))
 
 
-def test_the_style_depends_on_the_content_and_else_it_does_not(small_model, batch):
+def test_the_style_depends_on_the_content_only_with_the_option(small_model, batch):
     for conditional in (True, False):
         model = small_model(style_given_content=conditional)
         styles = [model.infer_style(batch.x, torch.full((6, 3), value)) for value in (0.0, 5.0)]
         assert torch.equal(styles[0].mean, styles[1].mean) != conditional
 
 
-def test_unless_told_the_content_is_the_observation_s_own(small_model, batch):
+def test_by_default_the_content_is_that_of_the_observation_itself(small_model, batch):
     model = small_model(style_given_content=True)
     own = model.infer_content(batch.x)
     for content in (own, own.mean):
@@ -50,7 +50,7 @@ def test_unless_told_the_content_is_the_observation_s_own(small_model, batch):
 
 
 def test_the_bound_is_that_of_the_conditional_posterior(small_model, batch):
-    """One draw of both latents, put together by hand from the model's own parts."""
+    """Computed by hand from one draw of both latents and the parts of the model."""
     model = small_model(style_given_content=True, content_draw="group").double()
     x, groups = batch.x.double(), batch.groups
     objective = model(Batch(x, groups), generator=torch.Generator().manual_seed(3))

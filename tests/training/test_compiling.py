@@ -1,13 +1,14 @@
 import json
 import os
 import shutil
+from functools import partial
 
 import pytest
 import torch
 from torch import nn
 
 import mlvae
-from mlvae import Batch, Groups
+from mlvae import Adam, Batch, Groups, Reports, Speed, Torch
 from mlvae.data import Grouped
 from mlvae.likelihoods import LearnedGaussian
 from mlvae.networks import MLP, Conv
@@ -24,7 +25,7 @@ LABELS = ([0, 0, 1, 1, 2, 2], [0, 1, 1], [0], [0, 0, 0, 1, 1, 1, 1])
 
 @pytest.fixture(autouse=True)
 def fresh():
-    """What was compiled before does not count."""
+    """Reset the compiler's counters and caches."""
     torch._dynamo.reset()
     torch._dynamo.utils.counters.clear()
 
@@ -32,7 +33,7 @@ def fresh():
 def totals_and_gradients(model, forward, batch, seed):
     model.zero_grad()
     passed = forward(batch, generator=torch.Generator().manual_seed(seed))
-    passed.loss.backward()
+    passed.losses["model"].backward()
     return passed.totals, [p.grad for p in model.parameters() if p.grad is not None]
 
 
@@ -57,16 +58,18 @@ def assert_as_eager(model, forward, all_labels):
     ],
     ids=["subset", "other_part", "conv"],
 )
-def test_traced_in_one_piece_for_all_sizes_it_is_the_eager_model(small_model, options):
+def test_one_compiled_piece_for_all_sizes_equals_the_eager_model(small_model, options):
     model = small_model(**options).train()
-    forward = compiled(model, backend="aot_eager")  # all of compiling but the machine's code
+    forward = compiled(
+        model, backend="aot_eager"
+    )  # all of the compilation except for machine code
     assert_as_eager(model, forward, LABELS)
     assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 1
     assert not torch._dynamo.utils.counters["graph_break"]
 
 
-def test_of_one_size_only_the_largest_batches_are_compiled(small_model, caplog):
-    def said():
+def test_with_one_size_only_the_largest_batches_are_compiled(small_model, caplog):
+    def logged():
         return [record.getMessage() for record in caplog.records if record.name == "mlvae"]
 
     model = small_model().train()
@@ -74,59 +77,59 @@ def test_of_one_size_only_the_largest_batches_are_compiled(small_model, caplog):
     # A first batch of one runs eagerly in any case, and does not count.
     assert_as_eager(model, forward, ([0], [0, 0, 1, 1, 2, 2], [0, 1, 1], [0, 1, 1, 2, 2, 0]))
     assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 1
-    # A run that goes on may begin with the last batch of an epoch: a larger one takes its place.
+    # A resumed run may begin with the last batch of an epoch: a larger one replaces it.
     assert_as_eager(model, forward, ([0, 1, 1, 2, 2, 0, 1], [0, 0, 1, 1, 2, 2]))
-    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 2 and not said()
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 2 and not logged()
     for _ in range(2):
         assert_as_eager(model, forward, ([0, 0, 0, 0, 1, 1, 1],))
     assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 2
-    assert said() == [
-        "batches of 7 observations differ in their number of groups; of them only those of 3 "
-        "groups are compiled"
+    assert logged() == [
+        "batches of 7 observations differ in their number of groups; only those with 3 groups "
+        "are compiled"
     ]
 
 
 @pytest.mark.parametrize("options", [{}, {"content_draw": "group"}])
-def test_with_the_evidence_of_a_batch_as_one_operation_it_is_the_eager_model(
+def test_with_evidence_as_one_operation_the_model_equals_the_eager_model(
     small_model, monkeypatch, options
 ):
-    asked = []
-    monkeypatch.setattr("mlvae.kernels.accumulation.worthwhile", lambda *_: not asked.append(1))
+    calls = []
+    monkeypatch.setattr("mlvae.kernels.accumulation.worthwhile", lambda *_: not calls.append(1))
     model = small_model(**options).train()
     forward = compiled(model, one_size=True, backend="aot_eager")
     assert_as_eager(model, forward, ([0, 0, 1, 1, 2, 2],))
-    assert asked
+    assert calls
 
 
 @pytest.mark.parametrize("layers", ["float32", "bfloat16"])
-def test_with_layers_as_operations_it_is_the_model_under_autocast(small_model, layers):
+def test_with_layers_as_operations_the_model_equals_the_one_under_autocast(small_model, layers):
     model = small_model(likelihood=LearnedGaussian()).train()
     forward = compiled(model, layers=layers, backend="aot_eager")
     rounding = {"float32": 1e-5, "bfloat16": 0.02}[layers]
-    for n in (60, 37):  # of any size, by one piece of code
+    for n in (60, 37):  # one piece of code for all sizes
         batch = Batch(torch.rand(n, 1, 8, 8), Groups.of([i % 5 for i in range(n)]))
         with torch.autocast("cpu", torch.bfloat16, enabled=layers == "bfloat16"):
             totals, gradients = totals_and_gradients(model, forward_of(model), batch, 0)
             totals_too, gradients_too = totals_and_gradients(model, forward, batch, 0)
         torch.testing.assert_close(totals_too, totals, rtol=rounding / 10, atol=0)
-        for mine, theirs in zip(gradients_too, gradients, strict=True):
-            assert (mine - theirs).norm() <= rounding * theirs.norm()
+        for ours, theirs in zip(gradients_too, gradients, strict=True):
+            assert (ours - theirs).norm() <= rounding * theirs.norm()
     assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 1
 
 
-def test_images_of_bytes_are_made_floats_within(small_model):
+def test_uint8_images_become_floats_inside_the_compiled_function(small_model):
     model = small_model().train()
     x = torch.randint(256, (6, 1, 8, 8), dtype=torch.uint8)
     groups = Groups.of([0, 0, 1, 1, 2, 2])
     for forward in (forward_of(model), compiled(model, backend="aot_eager")):
         totals = [
-            totals_and_gradients(model, forward, Batch(each, groups), 0)[0]
-            for each in (x, as_floats(x))
+            totals_and_gradients(model, forward, Batch(images, groups), 0)[0]
+            for images in (x, as_floats(x))
         ]
         torch.testing.assert_close(*totals)
 
 
-def test_draws_within_a_compiled_region_are_those_of_the_generator_in_order():
+def test_draws_in_a_compiled_region_are_those_of_the_generator_in_order():
     held = HeldGenerator()
 
     def draw():
@@ -146,8 +149,8 @@ def test_draws_within_a_compiled_region_are_those_of_the_generator_in_order():
 
 @pytest.mark.skipif(COMPILER is None, reason="compiling a model takes a C++ compiler")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning:torch.*")
-def test_a_compiled_training_is_the_eager_one_but_for_rounding(tmp_path):
-    def run(name, **options):
+def test_a_compiled_training_equals_the_eager_one_up_to_rounding(tmp_path):
+    def run(name, compile):
         torch.manual_seed(0)
         model = mlvae.models.MLVAE(
             (1, 8, 8), content_dim=3, style_dim=2, network=MLP((8,)), evidence_from="subset"
@@ -159,31 +162,57 @@ def test_a_compiled_training_is_the_eager_one_but_for_rounding(tmp_path):
             run=tmp_path / name,
             batching=Grouped(groups=5, members=40),
             epochs=1,
-            log_every=1,
+            speed=Speed(compile=compile),
+            reports=Reports(log_every=1, progress=False),
             device="cpu",
-            progress=False,
-            **options,
         )
         lines = (tmp_path / name / "metrics.jsonl").read_text().splitlines()
         return [json.loads(line)["loss"] for line in lines], mlvae.load(tmp_path / name)
 
-    losses, model = run("eager")
-    losses_too, model_too = run("compiled", compile=True)
+    losses, model = run("eager", False)
+    losses_too, model_too = run("compiled", True)
     assert len(losses) > 5 and losses_too == pytest.approx(losses, rel=1e-5)
     assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 1
     assert model_too.state_dict().keys() == model.state_dict().keys()
 
 
-def test_as_many_functions_as_one_likes_are_compiled():
-    def of(layer):
+@pytest.mark.skipif(COMPILER is None, reason="training compiled needs a C++ compiler")
+@pytest.mark.parametrize(
+    "recipe", [Torch("SGD", learning_rate=0.01), Adam(amsgrad=True, learning_rate=0.1)], ids=str
+)
+def test_a_compiled_training_uses_the_formula_of_its_optimiser(
+    small_model, tmp_path, monkeypatch, recipe
+):
+    monkeypatch.setattr("mlvae.training.step.compiled", partial(compiled, backend="eager"))
+    weights = {}
+    for compile in (False, True):
+        model = small_model()
+        mlvae.train(
+            model,
+            mlvae.data.digits().test,
+            run=tmp_path / str(compile),
+            batching=Grouped(groups=5, members=10, small_groups="keep"),
+            optimizer=recipe,
+            epochs=2,
+            speed=Speed(compile=compile),
+            reports=Reports(progress=False),
+            device="cpu",
+        )
+        weights[compile] = [p.detach() for p in model.parameters()]
+    for eager, compiled_too in zip(weights[False], weights[True], strict=True):
+        torch.testing.assert_close(compiled_too, eager, rtol=1e-3, atol=1e-4)
+
+
+def test_any_number_of_functions_is_compiled():
+    def function(layer):
         return lambda x: layer(x)
 
     layers = [nn.Sequential(*[nn.Tanh()] * depth) for depth in range(1, 13)]
-    with pytest.raises(torch._dynamo.exc.FailOnRecompileLimitHit):  # of a code that they share
+    with pytest.raises(torch._dynamo.exc.FailOnRecompileLimitHit):  # they share a code object
         for layer in layers:
-            torch.compile(of(layer), backend="eager", fullgraph=True)(torch.zeros(()))
+            torch.compile(function(layer), backend="eager", fullgraph=True)(torch.zeros(()))
     for layer in layers:
-        assert compiled_alone(of(layer), backend="eager")(torch.zeros(())) == 0
+        assert compiled_alone(function(layer), backend="eager")(torch.zeros(())) == 0
 
 
 # Bad input
@@ -191,24 +220,25 @@ def test_as_many_functions_as_one_likes_are_compiled():
 
 def test_without_a_compiler_nothing_is_written(monkeypatch, tmp_path, small_model):
     monkeypatch.setenv("CXX", "no-such-compiler")
-    with pytest.raises(mlvae.InputError, match=r"needs a C\+\+ compiler.*no no-such-compiler"):
-        mlvae.train(small_model(), mlvae.data.digits().test, run=tmp_path / "run", compile=True)
+    with pytest.raises(mlvae.InputError, match=r"trainer.speed.compile .*no-such-compiler"):
+        data, speed = mlvae.data.digits().test, Speed(compile=True)
+        mlvae.train(small_model(), data, run=tmp_path / "run", speed=speed)
     assert not any(tmp_path.iterdir())
 
 
-def test_ranks_are_told_that_they_cannot_and_other_values_are_refused():
-    with pytest.raises(mlvae.InputError, match="compile is for one process"):
+def test_compilation_with_several_ranks_and_other_values_are_refused():
+    with pytest.raises(mlvae.InputError, match=r"trainer.speed.compile .*2 ranks"):
         check_compile(True, Ranks(count=2))
-    with pytest.raises(mlvae.InputError, match="must be true or false, not 'yes'"):
-        check_compile("yes")
+    with pytest.raises(mlvae.InputError, match=r"trainer.speed.compile .*'yes'"):
+        Speed(compile="yes")
     check_compile(False, Ranks(count=2))
 
 
-def test_a_model_that_cannot_be_one_piece_does_not_run_eagerly_unnoticed():
+def test_a_model_that_cannot_be_compiled_in_one_piece_is_an_error():
     class Looks(nn.Module):
         def forward(self, batch, *, generator=None):
             return batch.x.sum() if batch.x.sum().item() > 0 else batch.x.mean()
 
     batch = Batch(torch.rand(2, 1, 2, 2), Groups.of([0, 1]))
-    with pytest.raises(mlvae.InputError, match="this Looks cannot be compiled"):
+    with pytest.raises(mlvae.InputError, match=r"Looks .*trainer.speed.compile"):
         compiled(Looks(), backend="eager")(batch)

@@ -1,4 +1,4 @@
-"""Training through `mlvae.train`: what it leaves behind, and that it can be stopped anywhere."""
+"""`mlvae.train`: the files of a run, interruption, resumption and errors."""
 
 import json
 import math
@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import mlvae
-from mlvae import Adam, Diverged, GroupedData, InputError
+from mlvae import Adam, Diverged, GroupedData, InputError, Reports, Speed, Warmup
 from mlvae.data import Grouped, GroupWarp, Shuffled
 from mlvae.likelihoods import LearnedGaussian
 from mlvae.networks import Conv
@@ -20,10 +20,18 @@ from mlvae.training.checkpoint import read_checkpoint
 from mlvae.training.validation import evaluate_bound
 
 BATCHINGS = [Shuffled(100), Grouped(groups=4, members=16)]
+TERMS = (
+    "elbo_per_group",
+    "elbo_per_observation",
+    "log_likelihood_per_observation",
+    "style_kl_per_observation",
+    "content_kl_per_group",
+)
 
 
-def fit(model, digits, run, **options):
-    options = {"epochs": 2, "batching": BATCHINGS[0], "progress": False, "device": "cpu"} | options
+def fit(model, digits, run, *, reports=None, **options):
+    options = {"epochs": 2, "batching": BATCHINGS[0], "device": "cpu"} | options
+    options["reports"] = Reports(**{"progress": False} | (reports or {}))
     return mlvae.train(model, digits.train, validation=digits.validation, run=run, **options)
 
 
@@ -68,7 +76,7 @@ def trained(tmp_path_factory):
     digits = mlvae.data.digits()
     model = mlvae.models.MLVAE(digits.train.shape, content_dim=4, style_dim=3)
     run = tmp_path_factory.mktemp("trained")
-    return fit(model, digits, run, epochs=20, pictures_every=10), model, digits
+    return fit(model, digits, run, epochs=20, reports={"pictures_every": 10}), model, digits
 
 
 def test_training_improves_the_bound_it_reports(trained):
@@ -77,7 +85,7 @@ def test_training_improves_the_bound_it_reports(trained):
     validation = [line for line in lines(result.run) if line["split"] == "validation"]
     assert len(train) == len(validation) == 20
     assert train[-1]["elbo_per_observation"] > train[0]["elbo_per_observation"] + 5
-    # What is reported is what the model says of the same data.
+    # The reported values are those of the model on the same data.
     again = evaluate_bound(model, digits.validation, BATCHINGS[0], seed=0)
     reported = {f"validation/{name}": value for name, value in again.items()}
     assert reported.items() <= result.metrics.items()
@@ -87,15 +95,14 @@ def test_training_improves_the_bound_it_reports(trained):
 
 def test_the_bound_is_the_sum_of_its_reported_terms(trained):
     for line in lines(trained[0].run):
-        for unit in ("observation", "group"):
-            terms = (line[f"{n}_per_{unit}"] for n in ("log_likelihood", "style_kl", "content_kl"))
-            log_likelihood, style_kl, content_kl = terms
-            total = log_likelihood - style_kl - content_kl
-            assert line[f"elbo_per_{unit}"] == pytest.approx(total, rel=1e-5)
+        size = line["elbo_per_group"] / line["elbo_per_observation"]  # observations per group
+        members = line["log_likelihood_per_observation"] - line["style_kl_per_observation"]
+        total = size * members - line["content_kl_per_group"]
+        assert line["elbo_per_group"] == pytest.approx(total, rel=1e-5)
         assert line["loss"] == pytest.approx(-line["elbo_per_group"], rel=1e-5)
 
 
-def test_a_run_is_one_folder_with_everything_in_it(trained):
+def test_a_run_is_one_folder_with_all_files(trained):
     run = trained[0].run
     names = {path.name for path in run.iterdir() if "tfevents" not in path.name}
     assert names == {"config.yaml", "metrics.jsonl", "checkpoint.pt", "best.pt", "figures"}
@@ -109,16 +116,18 @@ def test_tensorboard_has_every_term_pictures_and_hyperparameters(trained):
     events = EventAccumulator(str(trained[0].run), size_guidance={"images": 0})
     events.Reload()
     tags = events.Tags()
-    terms = ("elbo", "log_likelihood", "style_kl", "content_kl")
-    names = [f"{term}_per_{unit}" for term in terms for unit in ("observation", "group")]
-    wanted = {f"{split}/{name}" for split in ("train", "validation") for name in ["loss", *names]}
-    assert wanted <= set(tags["scalars"])
+    names = ("loss", *TERMS)
+    expected = {f"{split}/{name}" for split in ("train", "validation") for name in names}
+    reported = {tag for tag in tags["scalars"] if tag.split("/")[0] in ("train", "validation")}
+    others = {"train/gradient_norm", "train/learning_rate", "train/steps_per_second"}
+    others |= {"validation/best_loss"}  # of the table of hyperparameters
+    assert reported == expected | others
     assert set(tags["images"]) == {"reconstructions", "swaps"}
     assert [event.step for event in events.Images("swaps")] == [150, 300]
     assert "_hparams_/session_start_info" in events.summary_metadata
 
 
-def test_the_model_comes_back_in_one_line(trained):
+def test_a_trained_model_is_loaded_from_its_run(trained):
     result, model, digits = trained
     x = digits.test.x[:5]
     again = mlvae.load(result.run)
@@ -130,7 +139,7 @@ def test_the_model_comes_back_in_one_line(trained):
 
 @pytest.mark.parametrize("batching", BATCHINGS)
 @pytest.mark.parametrize("seed", [0, 1])
-def test_the_seed_decides_everything(small_model, digits, tmp_path, batching, seed):
+def test_the_seed_determines_the_whole_run(small_model, digits, tmp_path, batching, seed):
     runs = [tmp_path / name for name in "ab"]
     for run in runs:
         torch.rand(3)  # torch's own generator does not matter
@@ -144,26 +153,26 @@ def test_the_seed_decides_everything(small_model, digits, tmp_path, batching, se
 
 @pytest.mark.parametrize("batching", BATCHINGS)
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_stopped_by_a_signal_and_resumed_is_the_same_bit_for_bit(
+def test_a_run_stopped_by_a_signal_and_resumed_is_the_same_bit_for_bit(
     small_model, digits, tmp_path, capsys, batching, number
 ):
     options = {
         "batching": batching,
         "optimizer": Adam(schedule="cosine", warmup_steps=7),
-        "kl_warmup_steps": 20,
-        "content_first_steps": 30,
+        "warmup": Warmup(kl_steps=20, content_first_steps=30),
         "epochs": 3,
-        "log_every": 4,
     }
-    fit(small_model(), digits, tmp_path / "whole", **options)
+    reports = {"log_every": 4}
+    fit(small_model(), digits, tmp_path / "whole", reports=reports, **options)
     stopped = small_model()
     Interrupting(stopped, 22, number)
     run = tmp_path / "stopped"
-    result = fit(stopped, digits, run, progress=True, **options)
+    shown = {"log_every": 4, "progress": True}
+    result = fit(stopped, digits, run, reports=shown, **options)
     assert not result.finished and read_checkpoint(run / "checkpoint.pt")["step"] == 22
     assert f"resume={run}" in capsys.readouterr().out
     before = signal.getsignal(signal.SIGINT)
-    result = fit(small_model(), digits, run, resume=True, **options)
+    result = fit(small_model(), digits, run, resume=True, reports=reports, **options)
     assert result.finished and signal.getsignal(signal.SIGINT) is before
     whole, resumed = (
         read_checkpoint(folder / "checkpoint.pt") for folder in (tmp_path / "whole", run)
@@ -178,7 +187,7 @@ def test_stopped_by_a_signal_and_resumed_is_the_same_bit_for_bit(
         }
 
 
-def test_lines_after_the_checkpoint_are_taken_back(small_model, digits, tmp_path):
+def test_lines_after_the_checkpoint_are_removed_on_resumption(small_model, digits, tmp_path):
     fit(small_model(), digits, tmp_path, epochs=1)
     expected = lines(tmp_path)
     with (tmp_path / "metrics.jsonl").open("a") as file:
@@ -201,16 +210,16 @@ def test_a_finished_run_resumed_stays_as_it_is(small_model, digits, tmp_path):
     assert again.metrics == first.metrics and again.finished
 
 
-def test_checkpoints_are_written_as_time_passes(small_model, digits, tmp_path, monkeypatch):
+def test_checkpoints_are_written_at_the_interval(small_model, digits, tmp_path, monkeypatch):
     saved = []
     monkeypatch.setattr(
         loop.TrainingState, "save", lambda self, name="checkpoint.pt": saved.append(self.step)
     )
-    options = {"epochs": 1, "validate_every": None}
-    fit(small_model(), digits, tmp_path / "often", checkpoint_seconds=0, **options)
+    often, once = ({"validate_every": None, "checkpoint_seconds": s} for s in (0, None))
+    fit(small_model(), digits, tmp_path / "often", epochs=1, reports=often)
     assert saved == [*range(1, 16), 15]
     saved.clear()
-    fit(small_model(), digits, tmp_path / "once", checkpoint_seconds=None, **options)
+    fit(small_model(), digits, tmp_path / "once", epochs=1, reports=once)
     assert saved == [15]
 
 
@@ -224,11 +233,11 @@ def test_a_step_that_is_not_finite_ends_training_with_the_state_before_it(
     def poison(model, inputs, output):
         calls.append(1)
         if sum(calls) == 17:
-            output.terms["style_kl"].data[0] = math.inf
+            output.per_observation["style_kl"].data[0] = math.inf
 
     model.register_forward_hook(lambda *a: poison(*a) if a[0].training else None)
     with pytest.raises(
-        Diverged, match=r"at step 16 \(epoch 1.07\) style_kl is inf; .*resume with"
+        Diverged, match=r"step 16 \(epoch 1.07\) style_kl is inf; .*optimizer.learning_rate"
     ):
         fit(model, digits, tmp_path / "run", epochs=3)
     state = read_checkpoint(tmp_path / "run" / "checkpoint.pt")
@@ -245,11 +254,11 @@ def test_a_bound_on_the_validation_data_that_is_not_finite_ends_training(
 ):
     def poison(model, inputs, output):
         if not model.training:
-            output.terms["style_kl"].data[0] = math.nan
+            output.per_observation["style_kl"].data[0] = math.nan
 
     model = small_model()
     model.register_forward_hook(poison)
-    with pytest.raises(Diverged, match=r"after step 15 .* validation data .*style_kl_per_.* nan"):
+    with pytest.raises(Diverged, match=r"step 15 .*style_kl_per_.* nan"):
         fit(model, digits, tmp_path, epochs=3)
     assert read_checkpoint(tmp_path / "checkpoint.pt")["step"] == 15
     assert "NaN" not in (tmp_path / "metrics.jsonl").read_text()
@@ -260,7 +269,7 @@ def test_a_bound_on_the_validation_data_that_is_not_finite_ends_training(
     "change",
     [{"weight_decay": 100.0}, {"betas": (0.0, 0.5)}, {"eps": 1.0}, {"learning_rate": 0.1}],
 )
-def test_options_of_the_optimiser_may_change_on_the_way(small_model, digits, tmp_path, change):
+def test_options_of_the_optimiser_may_change_on_resumption(small_model, digits, tmp_path, change):
     ends = []
     for options in ({}, change):
         run = tmp_path / str(len(ends))
@@ -270,12 +279,12 @@ def test_options_of_the_optimiser_may_change_on_the_way(small_model, digits, tmp
     assert not torch.equal(*ends)
 
 
-def test_a_signal_after_the_last_step_is_heard(small_model, digits, tmp_path, monkeypatch):
-    def asked(*args):
+def test_a_signal_after_the_last_step_is_reported(small_model, digits, tmp_path, monkeypatch):
+    def interrupted(*args):
         os.kill(os.getpid(), signal.SIGINT)
         return {}
 
-    monkeypatch.setattr("mlvae.training.loop.pictures", asked)
+    monkeypatch.setattr("mlvae.training.loop.pictures", interrupted)
     result = fit(small_model(), digits, tmp_path, epochs=1)
     assert not result.finished  # so that a sweep does not go on to its next job
     assert read_checkpoint(tmp_path / "checkpoint.pt")["step"] == 15
@@ -296,11 +305,11 @@ def test_warm_up_weakens_the_kl_terms_at_first(small_model, digits, tmp_path):
     model.register_forward_hook(
         lambda m, *_: scales.append(m.objective.kl_scale.item()) if m.training else None
     )
-    fit(model, digits, tmp_path, epochs=1, kl_warmup_steps=4)
+    fit(model, digits, tmp_path, epochs=1, warmup=Warmup(kl_steps=4))
     assert scales[:6] == [0.25, 0.5, 0.75, 1, 1, 1]
 
 
-def test_the_style_is_dear_at_first_where_the_content_is_to_come_first(
+def test_the_style_kl_has_a_larger_weight_at_first_with_content_first(
     small_model, digits, tmp_path
 ):
     model = small_model()
@@ -308,30 +317,32 @@ def test_the_style_is_dear_at_first_where_the_content_is_to_come_first(
     model.register_forward_hook(
         lambda m, *_: scales.append(m.objective.style_scale.item()) if m.training else None
     )
-    fit(model, digits, tmp_path, epochs=1, content_first_steps=4, content_first_weight=9.0)
+    warmup = Warmup(content_first_steps=4, content_first_weight=9.0)
+    fit(model, digits, tmp_path, epochs=1, warmup=warmup)
     assert scales[:6] == [9, 7, 5, 3, 1, 1]
 
 
-def test_a_warm_up_cut_short_does_not_weaken_the_next_training(small_model, digits, tmp_path):
+def test_an_unfinished_warm_up_does_not_affect_the_next_training(small_model, digits, tmp_path):
     model = small_model()
-    options = {"kl_warmup_steps": 1000, "content_first_steps": 1000}
-    fit(model, digits, tmp_path / "first", epochs=1, **options)
+    warmup = Warmup(kl_steps=1000, content_first_steps=1000)
+    fit(model, digits, tmp_path / "first", epochs=1, warmup=warmup)
     assert model.objective.kl_scale < 0.1 and model.objective.style_scale > 7
     fit(model, digits, tmp_path / "second", epochs=1)
     assert model.objective.kl_scale == 1 and model.objective.style_scale == 1
 
 
-def test_a_warm_up_needs_a_model_whose_kl_it_can_scale(digits, tmp_path):
-    with pytest.raises(InputError, match=r"objective\.kl_scale, which Linear lacks; set it to 0"):
-        fit(torch.nn.Linear(2, 2), digits, tmp_path / "run", kl_warmup_steps=5)
-    with pytest.raises(InputError, match=r"objective\.style_scale, which VAE lacks; set it to 0"):
-        fit(mlvae.models.VAE((1, 8, 8)), digits, tmp_path / "run", content_first_steps=5)
+def test_a_warm_up_needs_a_model_with_the_factor(digits, tmp_path):
+    with pytest.raises(InputError, match=r"warmup\.kl_steps .*kl_scale.* Linear "):
+        fit(torch.nn.Linear(2, 2), digits, tmp_path / "run", warmup=Warmup(kl_steps=5))
+    with pytest.raises(InputError, match=r"warmup\.content_first_steps .*style_scale.* VAE "):
+        vae, warmup = mlvae.models.VAE((1, 8, 8)), Warmup(content_first_steps=5)
+        fit(vae, digits, tmp_path / "run", warmup=warmup)
     assert not (tmp_path / "run").exists()
 
 
 def test_intervals_may_be_none_and_reports_may_come_every_few_steps(small_model, digits, tmp_path):
-    options = {"validate_every": None, "pictures_every": None, "log_every": 4, "epochs": 1}
-    result = fit(small_model(), digits, tmp_path, **options)
+    reports = {"validate_every": None, "pictures_every": None, "log_every": 4}
+    result = fit(small_model(), digits, tmp_path, epochs=1, reports=reports)
     assert [(line["step"], line["split"]) for line in lines(tmp_path)] == [
         (step, "train") for step in (4, 8, 12, 15)
     ]
@@ -340,7 +351,7 @@ def test_intervals_may_be_none_and_reports_may_come_every_few_steps(small_model,
 
 def test_bfloat16_trains_to_about_the_same(small_model, digits, tmp_path):
     losses = [
-        fit(small_model(), digits, tmp_path / p, precision=p).metrics["validation/loss"]
+        fit(small_model(), digits, tmp_path / p, speed=Speed(p)).metrics["validation/loss"]
         for p in ("float32", "bfloat16")
     ]
     assert losses[0] != losses[1] == pytest.approx(losses[0], rel=0.02)
@@ -360,14 +371,14 @@ def test_the_vae_and_any_model_with_an_objective_train_in_the_same_loop(digits, 
         def forward(self, batch, *, generator=None):
             return self.inner(batch, generator=generator)
 
-    result = fit(own := Own(), digits, tmp_path / "own", pictures_every=None)
-    with pytest.raises(InputError, match="build it and pass it"):
+    result = fit(own := Own(), digits, tmp_path / "own", reports={"pictures_every": None})
+    with pytest.raises(InputError, match="model="):
         mlvae.load(result.run)
     again = mlvae.load(result.run, model=Own())
     assert torch.equal(again.inner.decoder.head.bias, own.inner.decoder.head.bias)
 
 
-def test_a_convolutional_model_with_dropout_learns_resumes_and_comes_back(digits, tmp_path):
+def test_a_convolutional_model_with_dropout_learns_resumes_and_is_loaded(digits, tmp_path):
     def model():
         torch.manual_seed(0)
         return mlvae.models.MLVAE(
@@ -380,12 +391,12 @@ def test_a_convolutional_model_with_dropout_learns_resumes_and_comes_back(digits
     trained = model()
     state = torch.get_rng_state()
     result = fit(trained, digits, tmp_path / "whole", epochs=4)
-    assert torch.equal(torch.get_rng_state(), state)  # dropout draws from it, and gives it back
+    assert torch.equal(torch.get_rng_state(), state)  # dropout draws from it; train restores it
     assert result.metrics["validation/loss"] < 0.5 * before
     again = mlvae.load(tmp_path / "whole")
     x = digits.test.x[:5]
     assert torch.equal(again.reconstruct(x), trained.reconstruct(x))
-    # The order in which weights lie outlives a checkpoint, or resuming would not be exact.
+    # A checkpoint keeps the strides of the weights; otherwise resumption would not be exact.
     strides = [p.stride() for p in trained.parameters()]
     assert [p.stride() for p in again.parameters()] == strides
     fit(model(), digits, tmp_path / "parts", epochs=2)
@@ -398,37 +409,33 @@ def test_a_convolutional_model_with_dropout_learns_resumes_and_comes_back(digits
 def test_features_train_without_pictures(tmp_path):
     data = GroupedData(torch.randn(60, 5), torch.arange(60) % 4)
     model = mlvae.models.MLVAE(data.shape, likelihood=mlvae.likelihoods.Gaussian())
-    result = mlvae.train(model, data, run=tmp_path, epochs=2, progress=False)
+    result = mlvae.train(model, data, run=tmp_path, epochs=2, reports=Reports(progress=False))
     assert result.finished and not (tmp_path / "figures").exists()
 
 
-def test_without_a_folder_one_is_made_under_runs(small_model, digits, tmp_path, monkeypatch):
+def test_without_a_folder_a_new_one_is_made_under_runs(small_model, digits, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    result = mlvae.train(small_model(), digits.train, epochs=1, progress=False)
+    quiet = Reports(progress=False)
+    result = mlvae.train(small_model(), digits.train, epochs=1, reports=quiet)
     assert result.run.parent.name == "runs" and (result.run / "checkpoint.pt").exists()
 
 
 REFUSED = [
-    ({"epochs": 0}, "trainer.epochs must be an integer of at least 1"),
-    ({"epochs": 1.5}, "trainer.epochs must be an integer"),
-    ({"kl_warmup_steps": -1}, "kl_warmup_steps must be an integer of at least 0"),
-    ({"content_first_steps": -1}, "content_first_steps must be an integer of at least 0"),
-    ({"content_first_weight": -1}, "content_first_weight must be a number of at least 0"),
-    ({"log_every": 0}, "log_every must be an integer of at least 1"),
-    ({"patience": 0}, "patience must be an integer of at least 1"),
-    ({"patience": 1, "validate_every": None}, "patience counts validations"),
-    ({"checkpoint_seconds": -1}, "checkpoint_seconds must be a number of at least 0"),
-    ({"precision": "half"}, "precision must be one of float32, tf32, bfloat16"),
-    ({"precision": "tf32", "device": "cpu"}, "precision=tf32 is for CUDA devices"),
-    ({"seed": -1}, "^seed must be an integer of at least 0"),
-    ({"device": "gpu"}, "device must be one of auto, cpu, cuda"),
-    ({"batching": Grouped(members=500)}, "members=500 must not exceed the size of a group"),
-    ({"resume": True}, "has no checkpoint.pt to resume"),
-    ({"resume": "no"}, "resume must be true or false, not 'no'"),
-    ({"cuda_graphs": "no"}, "trainer.cuda_graphs must be true or false"),
-    ({"batching": "shuffled"}, r"batching must be Shuffled\(...\) or Grouped\(...\), not 'shuf"),
-    ({"optimizer": 1e-3}, r"optimizer must be Adam\(...\), not 0.001"),
-    ({"augmentation": True}, r"augmentation must be GroupWarp\(...\), not True"),
+    ({"epochs": 0}, "trainer.epochs .* 1, not 0"),
+    ({"epochs": 1.5}, "trainer.epochs .*, not 1.5"),
+    ({"patience": 0}, "trainer.patience .* 1, not 0"),
+    ({"patience": 1, "reports": {"validate_every": None}}, "trainer.patience .*validate_every"),
+    ({"speed": Speed("tf32"), "device": "cpu"}, "trainer.speed.precision=tf32 .*CUDA"),
+    ({"seed": -1}, "^seed .* 0, not -1"),
+    ({"device": "gpu"}, "device .* auto, cpu, cuda"),
+    ({"batching": Grouped(members=500)}, "members=500 "),
+    ({"resume": True}, "checkpoint.pt"),
+    ({"resume": "no"}, "resume .*, not 'no'"),
+    ({"batching": "shuffled"}, r"batching .*Shuffled\(...\) or Grouped\(...\), not 'shuf"),
+    ({"optimizer": 1e-3}, r"optimizer .*Adam\(...\) or Torch\(...\), not 0.001"),
+    ({"augmentation": True}, r"augmentation .*GroupWarp\(...\), not True"),
+    ({"warmup": 20}, r"warmup .*Warmup\(...\), not 20"),
+    ({"speed": "bfloat16"}, r"speed .*Speed\(...\), not 'bfloat16'"),
 ]
 
 
@@ -441,42 +448,48 @@ def test_a_bad_option_is_refused_before_anything_is_written(
     assert not (tmp_path / "run").exists()
 
 
+def test_reports_that_are_not_a_record_are_refused(small_model, digits, tmp_path):
+    with pytest.raises(InputError, match=r"reports .*Reports\(...\), not 3"):
+        mlvae.train(small_model(), digits.train, run=tmp_path / "run", reports=3)
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
-def test_cuda_where_there_is_none_is_refused(small_model, digits, tmp_path):
-    with pytest.raises(InputError, match="needs a CUDA device, and none is visible"):
+def test_cuda_without_a_device_is_refused(small_model, digits, tmp_path):
+    with pytest.raises(InputError, match="device=cuda"):
         fit(small_model(), digits, tmp_path / "run", device="cuda")
 
 
 def test_data_that_does_not_fit_the_model_is_refused(small_model, digits, tmp_path):
     colour = GroupedData(torch.zeros(4, 3, 8, 8), [0, 0, 1, 1])
-    with pytest.raises(InputError, match=r"shape \(1, 8, 8\), but training data has \(3, 8, 8\)"):
+    with pytest.raises(InputError, match=r"\(1, 8, 8\), .*training data .*\(3, 8, 8\)"):
         mlvae.train(small_model(), colour, run=tmp_path / "run")
-    with pytest.raises(InputError, match="but validation data has"):
+    with pytest.raises(InputError, match="validation data"):
         mlvae.train(small_model(), digits.train, validation=colour, run=tmp_path / "run")
     features = GroupedData(torch.randn(8, 5), [0] * 8)
-    with pytest.raises(InputError, match="Bernoulli likelihood takes observations in"):
+    with pytest.raises(InputError, match="Bernoulli"):
         mlvae.train(mlvae.models.MLVAE((5,)), features, run=tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
 def test_a_folder_that_cannot_be_written_is_named(small_model, digits, tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(InputError, match=r"run.s folder .* must be writable: Not a directory"):
+    with pytest.raises(InputError, match=r"file/run .*Not a directory"):
         fit(small_model(), digits, tmp_path / "file" / "run")
     run = tmp_path / "run"
     run.mkdir()
     (run / "figures").touch()  # where a folder of pictures has to be
-    with pytest.raises(InputError, match=r"could not be written .*File exists.*: make room, then"):
+    with pytest.raises(InputError, match=r"figures .*File exists"):
         fit(small_model(), digits, run, epochs=1)
 
 
 def test_a_folder_with_a_run_is_not_overwritten(small_model, digits, tmp_path):
     fit(small_model(), digits, tmp_path, epochs=1)
-    with pytest.raises(InputError, match="holds a run already; resume it"):
+    with pytest.raises(InputError, match=f"{tmp_path} "):
         fit(small_model(), digits, tmp_path)
     file = tmp_path / "file"
     file.touch()
-    with pytest.raises(InputError, match="must be a folder for the run, but is a file"):
+    with pytest.raises(InputError, match=f"{file} "):
         fit(small_model(), digits, file)
 
 
@@ -489,42 +502,42 @@ def test_a_run_of_another_model_seed_or_data_is_not_resumed(small_model, digits,
         (small_model(accumulation="mean"), "model.accumulation=product, not mean"),
         (mlvae.models.VAE((1, 8, 8)), "model.name=MLVAE, not VAE"),
     ):
-        with pytest.raises(InputError, match=f"was trained with {option}.*; resume it as it was"):
+        with pytest.raises(InputError, match=option):
             fit(model, digits, tmp_path, resume=True)
     shifted = GroupedData(digits.train.x, [int(g) + 1 for g in digits.train.groups.index])
     for other, option in (
-        ({"augmentation": GroupWarp()}, "augmentation=.*; resume"),
+        ({"augmentation": GroupWarp()}, "augmentation="),
         ({"batching": Grouped(groups=20, members=5)}, "batching.name=Shuffled, not Grouped"),
-        ({"data": shifted}, "data.checksum="),
+        ({"data": shifted}, "data.(checksum|labels)="),
     ):
         data, options = other.pop("data", digits.train), {"batching": Shuffled(100)} | other
-        assert options["batching"].num_batches(data) == 15  # or that would be said
+        assert options["batching"].num_batches(data) == 15  # or the error would name it
         with pytest.raises(InputError, match=option):
             mlvae.train(small_model(), data, run=tmp_path, resume=True, **options)
-    with pytest.raises(InputError, match="seed 0 and 15 steps an epoch, not with seed 1 and 15"):
+    with pytest.raises(InputError, match=r"seed 0 and 15 .*seed 1 and 15"):
         fit(small_model(), digits, tmp_path, resume=True, seed=1)
-    with pytest.raises(InputError, match="not with seed 0 and 8"):
+    with pytest.raises(InputError, match=r"seed 0 and 15 .*seed 0 and 8"):
         fit(small_model(), digits, tmp_path, resume=True, batching=Shuffled(200))
     assert (tmp_path / "checkpoint.pt").read_bytes() == before
 
 
-def test_a_run_does_not_end_before_where_it_is(small_model, digits, tmp_path):
+def test_a_run_cannot_be_resumed_with_fewer_epochs_than_it_has(small_model, digits, tmp_path):
     fit(small_model(), digits, tmp_path, epochs=2)
-    with pytest.raises(InputError, match="has 2 epochs behind it, so it cannot end after 1; resu"):
+    with pytest.raises(InputError, match=r"2 epochs, .*1; .*trainer.epochs"):
         fit(small_model(), digits, tmp_path, resume=True, epochs=1)
 
 
-def test_a_run_has_a_name_or_none(small_model, digits, tmp_path, monkeypatch):
+def test_the_folder_of_a_run_must_have_a_name(small_model, digits, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(InputError, match="must name the folder to resume, not None"):
+    with pytest.raises(InputError, match=r"^run .*None"):
         fit(small_model(), digits, None, resume=True)
-    with pytest.raises(InputError, match="must name a folder, or be None"):
+    with pytest.raises(InputError, match=r"^run .*empty"):
         fit(small_model(), digits, " ")
     assert not list(tmp_path.iterdir())
 
 
 class NoObjective(torch.nn.Linear):
-    """A model of one's own that has forgotten what to return."""
+    """A model that returns a number instead of an objective."""
 
     def forward(self, batch, *, generator=None):
         return super().forward(batch.x.flatten(1)).sum()
@@ -532,26 +545,26 @@ class NoObjective(torch.nn.Linear):
 
 def test_a_training_that_fails_before_its_first_step_leaves_nothing(digits, tmp_path):
     for model, message in (
-        (NoObjective(64, 1), "returns an mlvae.objectives.Objective for a batch, not a Tensor"),
-        (mlvae.models.AdaVAE((1, 8, 8)), "AdaVAE is trained on groups of two"),
+        (NoObjective(64, 1), "Objective .*not a Tensor"),
+        (mlvae.models.AdaVAE((1, 8, 8)), "groups of at most 2 .*batching.members=2"),
     ):
         with pytest.raises(InputError, match=message):
             fit(model, digits, tmp_path / "run")
         assert not list(tmp_path.iterdir())
     (tmp_path / "run").mkdir()
-    (tmp_path / "run" / "mine").touch()  # what was there is not the training's to remove
+    (tmp_path / "run" / "mine").touch()  # files that existed before stay
     with pytest.raises(InputError):
         fit(NoObjective(64, 1), digits, tmp_path / "run")
     assert (tmp_path / "run" / "mine").exists()
 
 
-def test_progress_is_lines_without_a_terminal_and_silence_on_demand(
+def test_progress_is_lines_without_a_terminal_and_can_be_switched_off(
     small_model, digits, tmp_path, capsys
 ):
     fit(small_model(), digits, tmp_path / "silent")
     captured = capsys.readouterr()
     assert captured.out == captured.err == ""
-    fit(small_model(), digits, tmp_path / "lines", progress=True)
+    fit(small_model(), digits, tmp_path / "lines", reports={"progress": True})
     out = capsys.readouterr().out.splitlines()
     assert len(out) == 6 and out[0] == f"the run is in {tmp_path / 'lines'}"
     assert out[1].startswith("epoch 1, step 15/30, train: elbo -")

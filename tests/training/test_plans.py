@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from mlvae import InputError
 from mlvae.data import Grouped, GroupedData, Shuffled
 from mlvae.training.ranks import Ranks
 from mlvae.training.seeding import seeded
@@ -19,7 +20,7 @@ def content(plan):
 
 
 @pytest.mark.parametrize("batching", [Shuffled(9), Grouped(3, 4, small_groups="keep")])
-def test_a_plan_is_that_of_its_seed_and_epoch_made_ahead_or_not(batching):
+def test_a_plan_depends_on_seed_and_epoch_only_made_ahead_or_not(batching):
     data = ragged()
     now, ahead = (Plans(batching, data, seed=5, ahead=ahead) for ahead in (False, True))
     for epoch in range(3):
@@ -46,7 +47,7 @@ def test_a_plan_is_made_ahead_once():
     assert len(made) == 2 and plans.expected is None
 
 
-def test_a_run_that_goes_on_elsewhere_gets_the_plan_it_asks_for():
+def test_a_plan_of_another_epoch_than_the_expected_one_is_made_anew():
     plans = Plans(Shuffled(9), ragged(), seed=0, ahead=True)
     plans.expect(1)
     other = Plans(Shuffled(9), ragged(), seed=0)
@@ -54,13 +55,25 @@ def test_a_run_that_goes_on_elsewhere_gets_the_plan_it_asks_for():
     assert content(plans.of(1)) == content(other.of(1))
 
 
-def test_a_rank_has_its_share_of_each():
-    of = [Ranks(), Ranks(rank=0, count=2), Ranks(rank=1, count=2)]
-    plans = [Plans(Shuffled(9), ragged(), seed=0, ranks=ranks).of(2) for ranks in of]
+def test_a_rank_has_its_share_of_each_batch():
+    all_ranks = [Ranks(), Ranks(rank=0, count=2), Ranks(rank=1, count=2)]
+    plans = [Plans(Shuffled(9), ragged(), seed=0, ranks=ranks).of(2) for ranks in all_ranks]
     for whole, *parts in zip(*plans, strict=True):
         seen = torch.cat([part.x for part in parts if part.groups.counts])
         assert sorted(seen.flatten().tolist()) == sorted(whole.x.flatten().tolist())
 
 
-def test_on_a_cpu_nothing_is_gained_by_a_second_plan_in_memory():
+def test_on_a_cpu_no_plan_is_made_ahead():
     assert not Plans(Shuffled(9), ragged(), seed=0).ahead
+
+
+@pytest.mark.parametrize("ahead", [False, True])
+def test_groups_larger_than_the_model_takes_are_refused_in_every_plan(ahead):
+    data, allowed = ragged(), Grouped(3, 2, small_groups="keep")
+    plans = Plans(Grouped(3, 4, small_groups="keep"), data, seed=0, ahead=ahead, largest_group=2)
+    for epoch in range(2):
+        with pytest.raises(InputError, match=r"at most 2 .*of 4; .*batching.members=2"):
+            plans.of(epoch)
+        plans.expect(epoch + 1)
+    plans = Plans(allowed, data, seed=0, ahead=ahead, largest_group=2)
+    assert plans.of(0).largest_group() == 2

@@ -1,6 +1,6 @@
-"""Several ranks are one process: the same losses, gradients and images, one run, one end.
+"""Several ranks train as one process does: the same losses, gradients and images, one run.
 
-This file is also a program: a worker, which does tasks of this file as one of several ranks.
+This file is also a program: a worker that runs tasks of this file as one of several ranks.
 """
 
 import json
@@ -11,22 +11,26 @@ import socket
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
-from torch import distributed
+from torch import distributed, nn
 
 import mlvae
-from mlvae import Adam, Batch, Diverged, GroupedData, InputError, RankLost
+from mlvae import Adam, Diverged, GroupedData, InputError, RankLost, Reports, Torch
 from mlvae.costs import Separation
 from mlvae.data import Grouped, Shuffled
 from mlvae.likelihoods import Gaussian
 from mlvae.networks import MLP, Conv
+from mlvae.objectives import Objective
 from mlvae.training.checkpoint import read_checkpoint
-from mlvae.training.monitor import how_to_go_on
+from mlvae.training.checks import with_needs
+from mlvae.training.loop import training_step
+from mlvae.training.monitor import how_to_continue
 from mlvae.training.ranks import Ranks, check_shared, join
-from mlvae.training.step import TrainingStep
+from mlvae.training.step import StepParts
 from mlvae.training.validation import evaluate_bound
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "train.py"
@@ -34,7 +38,7 @@ MOST = 4
 
 
 class Team:
-    """Workers; called, they do a task as ranks 0 to ``count`` - 1, and give a result each."""
+    """Workers. A call runs a task on ranks 0 to ``count`` - 1 and returns their results."""
 
     def __init__(self):
         command = [sys.executable, "-W", "error::FutureWarning", __file__]
@@ -60,9 +64,9 @@ class Team:
 
 
 def work():
-    """Do tasks, and give back what they return or raise."""
+    """Run tasks, and send back the values that they return or the exceptions that they raise."""
     results = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # what a task prints is no result
+    os.dup2(2, 1)  # the output of a task is no result
     torch.set_num_threads(1)
     while True:
         try:
@@ -105,24 +109,24 @@ def built(name, options):
 
 
 def steps(name, options, batching):
-    """What steps over an epoch report, their clipped gradients, and the bound of another set."""
+    """The reports of an epoch, its clipped gradients, and the bound of other data."""
     ranks, model = join(torch.device("cpu")), built(name, options)
-    adam = Adam().build(model.parameters())
-    step = TrainingStep(model, adam, gradient_clip=3.0, ranks=ranks)
-    plan = batching.plan(ragged(), torch.Generator().manual_seed(1))
+    parts = StepParts(model, Adam(gradient_clip=3.0), ranks=ranks)
+    data, other = (with_needs(model, ragged(seed), "training") for seed in (0, 1))
+    plan = batching.plan(data, torch.Generator().manual_seed(1))
     gradients = []
-    for i, (x, groups) in enumerate(ranks.share(plan, span=batching.span_ranks)):
-        batch = Batch(x.double(), groups)
-        step(batch, i, ranks.noise(torch.Generator().manual_seed(i), batch))
+    for i, batch in enumerate(ranks.share(plan, span=batching.span_ranks)):
+        batch = replace(batch, x=batch.x.double())
+        training_step(parts, batch, ranks.noise(torch.Generator().manual_seed(i), batch))
         gradients.append([p.grad.clone() for p in model.parameters()])
-    bound = evaluate_bound(model.float(), ragged(1), batching, ranks=ranks)
-    return step.sums.read(), gradients, bound
+    bound = evaluate_bound(model.float(), other, batching, ranks=ranks)
+    return parts.sums.read(), gradients, bound
 
 
 def fit(run, batching, *, signalled_at=None, poisoned_at=None, **options):
-    """Train on digits; the result, and which images came in the first steps.
+    """Train on digits; the result, and the images of the first steps.
 
-    At the step given something happens on the last rank only: a signal or an infinity.
+    At the given step the last rank receives a signal, or an infinity.
     """
     torch.manual_seed(0)
     digits = mlvae.data.digits()
@@ -137,19 +141,19 @@ def fit(run, batching, *, signalled_at=None, poisoned_at=None, **options):
         if last and len(seen) == signalled_at:
             os.kill(os.getpid(), signal.SIGTERM)
         if last and len(seen) == poisoned_at:
-            output.terms["style_kl"].data[0] = torch.inf
+            output.per_observation["style_kl"].data[0] = torch.inf
 
     model.register_forward_hook(watch)
-    options = {"epochs": 14, "validate_every": 7, "pictures_every": None, "log_every": 5} | options
+    reports = Reports(log_every=5, validate_every=7, pictures_every=None, progress=False)
     result = mlvae.train(
         model,
         digits.train,
         validation=digits.validation,
         run=run,
         batching=batching,
-        progress=False,
+        reports=reports,
         device="cpu",
-        **options,
+        **{"epochs": 14, **options},
     )
     return result, seen[:5]
 
@@ -159,7 +163,7 @@ def step_of(run):
 
 
 def curve(run):
-    """Every number of metrics.jsonl, but for the speed."""
+    """Every number of metrics.jsonl except the speed."""
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     speed = "steps_per_second"
     return [
@@ -171,7 +175,7 @@ def curve(run):
 
 
 def assert_equal_curves(a, b):
-    """To float32 rounding, as the noise of gradients grows over steps."""
+    """Equal up to float32 rounding, which grows over the steps."""
     a, b = curve(a), curve(b)
     assert [point[:2] for point in a] == [point[:2] for point in b] and len(a) > 100
     for (*_, x), (*place, y) in zip(a, b, strict=True):
@@ -218,12 +222,12 @@ SPANNING = [
 @pytest.mark.parametrize("case", WHOLE + SPANNING, ids=str)
 def test_reports_and_gradients_are_those_of_one_process(team, count, case):
     totals, gradients, bound = steps(*case)
-    for mine in team(count, steps, *case):
-        assert not isinstance(mine, Exception), mine
-        assert mine[0] == pytest.approx(totals, rel=1e-11)
-        for ours, theirs in zip(mine[1], gradients, strict=True):
+    for result in team(count, steps, *case):
+        assert not isinstance(result, Exception), result
+        assert result[0] == pytest.approx(totals, rel=1e-11)
+        for ours, theirs in zip(result[1], gradients, strict=True):
             torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-11)
-        assert mine[2] == pytest.approx(bound, rel=1e-5)
+        assert result[2] == pytest.approx(bound, rel=1e-5)
 
 
 @pytest.fixture(scope="module")
@@ -251,12 +255,185 @@ def test_the_loss_curve_and_the_images_of_a_training_are_those_of_one_process(
     assert len(list((tmp_path / "run").glob("*tfevents*"))) == len(list(run.glob("*tfevents*")))
 
 
-def test_a_network_of_convolutions_takes_a_share_without_observations():
+def test_networks_take_a_share_without_observations():
     for network in (Conv(widths=(4, 8)), MLP(hidden=(4,))):
         model = mlvae.models.MLVAE((1, 8, 8), network=network)
-        each, style_given = model.posteriors(torch.zeros(0, 1, 8, 8))
-        decoded = model.decode(each, style_given(each.mean))
+        member_q, style_given = model.posteriors(torch.zeros(0, 1, 8, 8))
+        decoded = model.decode(member_q, style_given(member_q.mean))
         assert decoded.shape == (0, 1, 8, 8)
+
+
+class Partly(nn.Module):
+    """Uses ``rare`` for marked observations only, and ``never`` for none."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.always, self.rare, self.never = (nn.Linear(6, 1) for _ in range(3))
+
+    def forward(self, batch, *, generator=None):
+        error = self.always(batch.x)[:, 0].square()
+        if (marked := batch.given["marked"]).any():
+            error = error + marked * self.rare(batch.x)[:, 0].square()
+        return Objective({"model": error.mean()}, {"error": error}, num_observations=len(error))
+
+
+class Adversaries(nn.Module):
+    """A model, and a critic that has the model's codes without their graph."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.coder, self.critic = nn.Linear(6, 3), nn.Linear(3, 1)
+
+    @property
+    def players(self):
+        return {"model": [*self.coder.parameters()], "critic": [*self.critic.parameters()]}
+
+    def forward(self, batch, *, generator=None):
+        codes = self.coder(batch.x)
+        error, fooled = (codes - 1).square().sum(1), self.critic(codes)[:, 0]
+        guess = (self.critic(codes.detach())[:, 0] - batch.x[:, 0]).square()
+        return Objective(
+            losses={"model": (error + 0.1 * fooled).mean(), "critic": guess.mean()},
+            per_observation={"error": error},
+            scalars={"guess": guess.detach().mean()},
+            num_observations=len(error),
+        )
+
+
+class Normalised(nn.Module):
+    """A model with batch normalisation."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.norm, self.head = nn.BatchNorm1d(6), nn.Linear(6, 1)
+
+    def forward(self, batch, *, generator=None):
+        error = self.head(self.norm(batch.x))[:, 0].square()
+        return Objective({"model": error.mean()}, {"error": error}, num_observations=len(error))
+
+
+def own_steps(kind, recipe, marked=()):
+    """Steps of a model of this file: reports, gradients, parameters and buffers.
+
+    Args:
+        kind: name of the model.
+        recipe: the optimiser of all players.
+        marked: numbers of marked observations.
+    """
+    ranks, model = join(torch.device("cpu")), globals()[kind]().double()
+    parts = StepParts(model, recipe, ranks=ranks)
+    plain = ragged()
+    values = torch.zeros(len(plain), dtype=torch.float64)
+    values[list(marked)] = 1
+    data = GroupedData(plain.x, plain.groups.index, given={"marked": values})
+    plan = Grouped(groups=4, members=12, small_groups="keep").plan(data, torch.Generator())
+    gradients = []
+    for i, batch in enumerate([*ranks.share(plan, span=False)] * 3):
+        batch = replace(batch, x=batch.x.double())
+        training_step(parts, batch, torch.Generator().manual_seed(i))
+        gradients.append({name: p.grad for name, p in model.named_parameters()})
+    return parts.sums.read(), gradients, model.state_dict()
+
+
+def assert_equal_gradients(ours, theirs):
+    for step, other in zip(ours, theirs, strict=True):
+        for name, gradient in other.items():
+            assert (step[name] is None) == (gradient is None), name
+            if gradient is not None:
+                torch.testing.assert_close(step[name], gradient, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("marked", [(), (0, 3), (8, 9), (0, 9)], ids=str)
+def test_a_parameter_without_a_gradient_on_some_ranks_trains_as_in_one_process(team, marked):
+    # Observations 0 to 6 are of one group, and 8 to 19 of another, on the other rank.
+    expected = own_steps("Partly", Adam(), marked)
+    results = team(2, own_steps, "Partly", Adam(), marked)
+    for result in results:
+        assert not isinstance(result, Exception), result
+        assert result[0] == pytest.approx(expected[0], rel=1e-11)
+        assert_equal_gradients(result[1], expected[1])
+        torch.testing.assert_close(result[2], expected[2], rtol=1e-9, atol=1e-12)
+        assert (result[1][0]["rare.weight"] is None) == (not marked)
+        assert result[1][0]["never.weight"] is None
+
+
+@pytest.mark.parametrize(
+    "recipe",
+    [Adam(gradient_clip=0.5), Torch("SGD", learning_rate=0.05, gradient_clip=0.5)],
+    ids=["Adam", "SGD"],
+)
+def test_two_players_on_two_ranks_train_as_in_one_process(team, recipe):
+    expected = own_steps("Adversaries", recipe)
+    assert {"loss", "loss_critic", "gradient_norm", "gradient_norm_critic"} < expected[0].keys()
+    for result in team(2, own_steps, "Adversaries", recipe):
+        assert not isinstance(result, Exception), result
+        assert result[0] == pytest.approx(expected[0], rel=1e-11)
+        assert_equal_gradients(result[1], expected[1])
+        torch.testing.assert_close(result[2], expected[2], rtol=1e-9, atol=1e-12)
+
+
+def test_buffers_of_batch_normalisation_are_means_over_ranks(team):
+    first, second = (result[2] for result in team(2, own_steps, "Normalised", Adam()))
+    for name in first:
+        assert torch.equal(first[name], second[name]), name
+    data, expected = ragged(), torch.zeros(6, dtype=torch.float64)
+    shares = team(2, rows_of_shares)
+    assert sorted(row for rows in shares for row in rows) == list(range(len(data)))
+    means = torch.stack([data.x[rows].double().mean(0) for rows in shares]).mean(0)
+    for _ in range(3):
+        expected = 0.9 * expected + 0.1 * means
+    torch.testing.assert_close(first["norm.running_mean"], expected)
+    assert first["norm.num_batches_tracked"] == 3
+
+
+def rows_of_shares():
+    """The observations of this rank in the batch of :func:`own_steps`."""
+    plan = Grouped(groups=4, members=12, small_groups="keep").plan(ragged(), torch.Generator())
+    return join(torch.device("cpu")).share(plan, span=False).order.tolist()
+
+
+def test_an_optimiser_that_is_not_fused_skips_the_same_step_on_all_ranks(team):
+    states = []
+    for failure, first, last in team(2, infinite_steps):
+        assert failure[0] == 1
+        assert all(map(torch.equal, first, last))
+        states.append(last)
+    assert all(map(torch.equal, *states))
+
+
+def infinite_steps():
+    """Failure of three steps, the second infinite on the last rank; weights after 1 and 3."""
+    ranks, model = join(torch.device("cpu")), Adversaries()
+    parts, weights = StepParts(model, Torch("SGD"), ranks=ranks), []
+    plan = Grouped(groups=4, members=12, small_groups="keep").plan(ragged(), torch.Generator())
+    (batch,) = ranks.share(plan, span=False)
+    for number in range(3):
+        bad = number == 1 and ranks.rank == ranks.count - 1
+        parts.sums.number.fill_(number)
+        x = torch.full_like(batch.x, torch.inf) if bad else batch.x
+        training_step(parts, replace(batch, x=x), torch.Generator())
+        weights.append([p.detach().clone() for p in model.parameters()])
+    return parts.sums.failure(), weights[0], weights[2]
+
+
+def test_given_values_reach_the_shares_of_ranks(team):
+    data = GroupedData(ragged().x, ragged().groups.index, given={"number": torch.arange(23)})
+    for span in (False, True):
+        seen = team(2, numbers_of_shares, span)
+        x = torch.cat([part[0] for part in seen])
+        number = torch.cat([part[1] for part in seen])
+        assert torch.equal(data.x[number], x) and len(number.unique()) == 23
+
+
+def numbers_of_shares(span):
+    """Observations and their given numbers in this rank's share of a batch."""
+    data = GroupedData(ragged().x, ragged().groups.index, given={"number": torch.arange(23)})
+    plan = Grouped(groups=4, members=12, small_groups="keep").plan(data, torch.Generator())
+    (batch,) = join(torch.device("cpu")).share(plan, span=span)
+    return batch.x, batch.given["number"]
 
 
 # Behaviour
@@ -293,21 +470,21 @@ def poisoned(run):
     return fit(run, Shuffled(100), poisoned_at=4)
 
 
-def test_with_nothing_saved_the_advice_is_to_start_again(tmp_path):
+def test_without_a_checkpoint_the_advice_is_to_start_again(tmp_path):
     class State:
         run = tmp_path
 
-    lost = Ranks(rank=1, count=2).watch(lambda: how_to_go_on(State))
+    lost = Ranks(rank=1, count=2).watch(lambda: how_to_continue(State))
     with (
-        pytest.raises(RankLost, match=r"rank 1 of 2 lost .*it has saved nothing yet: start"),
+        pytest.raises(RankLost, match=r"rank 1 of 2 .*start again"),
         lost,
     ):
         raise RuntimeError("gloo: Connection closed by peer")
 
 
-def test_work_is_done_once_on_each_machine_before_the_others_do_it(team, tmp_path):
+def test_work_is_done_first_by_one_rank_of_a_machine(team, tmp_path):
     lines = team(3, in_turn, tmp_path / "file")
-    assert lines == ["0", "0", "0"]  # whoever comes later finds what the first has left
+    assert lines == ["0", "0", "0"]  # later ranks find the file of the first
 
 
 def in_turn(file):
@@ -322,18 +499,21 @@ def in_turn(file):
     return ranks.in_turn(prepare)
 
 
-def test_one_process_touches_nothing_of_torch_distributed(monkeypatch):
+def test_one_process_does_not_use_torch_distributed(monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "1")
     ranks = join(torch.device("cpu"))
     assert ranks == Ranks(torch.device("cpu")) and not distributed.is_initialized()
-    generator, model = torch.Generator(), torch.nn.Linear(1, 1)
-    batch = ragged().batch()
+    generator, model = torch.Generator(), nn.BatchNorm1d(1)
+    batch, before = ragged().batch(), list(model.state_dict().values())
     assert ranks.noise(generator, batch) is generator
-    assert ranks.parallel(model) is model and ranks.share("plan", span=True) == "plan"
+    ranks.broadcast(model.buffers())
+    ranks.average(model.buffers())
+    assert all(map(torch.equal, model.state_dict().values(), before))
+    assert ranks.sum(before[0]) is before[0] and ranks.share("plan", span=True) == "plan"
     assert ranks.agree(True, False) == (True, False) and ranks.own("dropout") == "dropout"
 
 
-def test_an_error_that_is_not_of_communication_stays_what_it_is():
+def test_an_error_that_is_not_of_communication_is_not_changed():
     ranks = Ranks(rank=1, count=2)
     with pytest.raises(RuntimeError, match=r"^shapes$"), ranks.watch():
         raise RuntimeError("shapes")
@@ -341,9 +521,14 @@ def test_an_error_that_is_not_of_communication_stays_what_it_is():
         raise distributed.DistBackendError("NCCL")
 
 
-def test_killed_by_the_system_one_rank_ends_all_and_the_run_goes_on(tmp_path):
+def test_a_killed_rank_ends_all_ranks_and_the_run_can_be_resumed(tmp_path):
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-    options = ["model.network.hidden=[8]", "device=cpu", "trainer.checkpoint_seconds=0", "run=run"]
+    options = [
+        "model.network.hidden=[8]",
+        "device=cpu",
+        "trainer.reports.checkpoint_seconds=0",
+        "run=run",
+    ]
     process = subprocess.Popen(
         [*torchrun, "--nproc-per-node=2", SCRIPT, "trainer.epochs=100000", *options],
         cwd=tmp_path,
@@ -361,7 +546,7 @@ def test_killed_by_the_system_one_rank_ends_all_and_the_run_goes_on(tmp_path):
     assert process.returncode != 0
     assert out.count("content_dim: 10") == 1  # rank 0 alone prints
     line = next(line for line in err.splitlines() if line.startswith("error: "))
-    assert line.startswith("error: rank 0 of 2 lost another rank") and "resume=run" in line
+    assert "rank 0 of 2" in line and "resume=run" in line
     step = step_of(tmp_path / "run")
     epochs = f"trainer.epochs={step // 6 + 1}"
     subprocess.run(
@@ -381,7 +566,7 @@ def child(parent, variable):
                 environment = (status.parent / "environ").read_text().split("\0")
                 if variable in environment:
                     return int(status.parent.name)
-        except OSError:  # it has ended meanwhile
+        except OSError:  # the process has ended meanwhile
             continue
     raise AssertionError(f"{parent} has no child with {variable}")
 
@@ -389,12 +574,12 @@ def child(parent, variable):
 # Bad input
 
 
-def test_half_an_environment_is_refused_with_what_is_missing(monkeypatch):
+def test_an_incomplete_environment_is_refused_and_the_missing_variables_named(monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
     for name in ("RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("RANK", "0")
-    match = "WORLD_SIZE=2 says .* but LOCAL_RANK, MASTER_ADDR, MASTER_PORT is not set; start them"
+    match = "WORLD_SIZE=2 .* LOCAL_RANK, MASTER_ADDR, MASTER_PORT .*torchrun"
     with pytest.raises(InputError, match=match):
         join(torch.device("cpu"))
 
@@ -404,28 +589,28 @@ def test_more_ranks_than_cuda_devices_on_a_machine_are_refused(monkeypatch):
     for name, value in values.items():
         monkeypatch.setenv(name, str(value))
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    with pytest.raises(InputError, match=r"there are 2 for rank 4 of .*--nproc-per-node=2, or"):
+    with pytest.raises(InputError, match=r"2 for rank 4 .*--nproc-per-node=2"):
         join(torch.device("cuda"))
 
 
 @pytest.mark.parametrize(
     ("name", "options", "span", "match"),
     [
-        ("MLVAE", {"accumulation": "mixture"}, True, "^batching.span_ranks needs .* evidence"),
-        ("MLVAE", {"evidence_from": "subset"}, True, "^batching.span_ranks needs"),
-        ("VAE", {}, True, "^batching.span_ranks needs"),
+        ("MLVAE", {"accumulation": "mixture"}, True, "^batching.span_ranks .* accumulation="),
+        ("MLVAE", {"evidence_from": "subset"}, True, "^batching.span_ranks "),
+        ("VAE", {}, True, "^batching.span_ranks "),
     ],
 )
-def test_a_model_whose_groups_cannot_lie_on_several_ranks_is_refused(name, options, span, match):
+def test_a_model_whose_groups_cannot_span_ranks_is_refused(name, options, span, match):
     model = built(name, options)
     with pytest.raises(InputError, match=match):
         check_shared(model, Ranks(count=2), span=span)
-    check_shared(model, Ranks(), span=span)  # alone it is as it was
+    check_shared(model, Ranks(), span=span)  # one process may train it
 
 
 def test_span_ranks_is_true_or_false():
     for batching in (Shuffled, Grouped):
-        with pytest.raises(InputError, match=r"batching.span_ranks must be true or false, not 1"):
+        with pytest.raises(InputError, match=r"batching.span_ranks .*, not 1"):
             batching(span_ranks=1)
 
 

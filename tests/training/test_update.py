@@ -7,8 +7,9 @@ from copy import deepcopy
 import pytest
 import torch
 
-from mlvae.training import Adam
-from mlvae.training.speed.update import CompiledUpdate, Update
+from mlvae.training import Adam, Torch
+from mlvae.training.players import Player, set_rates
+from mlvae.training.speed.update import CompiledUpdate, Update, compilable
 from mlvae.training.sums import RunningSums
 
 COMPILER = shutil.which(os.environ.get("CXX", "g++"))
@@ -31,17 +32,12 @@ class Updates:
         torch.manual_seed(0)
         shapes = ((5, 4), (), (7,))
         self.parameters = [torch.nn.Parameter(torch.randn(shape)) for shape in shapes]
-        self.optimizer = recipe.build(self.parameters)
+        self.player = Player("model", self.parameters, None, recipe)
+        self.optimizer = self.player.optimizer
         for group in self.optimizer.param_groups:
             group["lr"] = torch.tensor(group["lr"])  # as on a CUDA device
         self.sums = RunningSums(torch.device("cpu"))
-        self.update = kind(
-            self.optimizer,
-            self.parameters,
-            self.sums,
-            gradient_clip=recipe.gradient_clip,
-            **options,
-        )
+        self.update = kind([self.player], self.sums, **options)
 
     def step(self, number, gradient=None, loss=1.0):
         generator = torch.Generator().manual_seed(number)
@@ -51,19 +47,20 @@ class Updates:
             self.parameters[0].grad[1, 2] = gradient
         self.sums.number.fill_(number)
         values = {"loss": loss, "elbo": -1.0, "observations": 3.0, "groups": 2.0}
-        self.update({name: torch.tensor(value) for name, value in values.items()})
+        units = {"loss": "group", "elbo": "group"}
+        self.update({name: torch.tensor(value) for name, value in values.items()}, units)
 
     def everything(self):
         state = [self.optimizer.state[p] for p in self.parameters[:2]]
         return [
             *(p.detach().clone() for p in self.parameters),
-            *(values.clone() for of in state for values in of.values()),
+            *(value.clone() for moments in state for value in moments.values()),
         ]
 
 
 @pytest.fixture(autouse=True)
 def fresh():
-    """What was compiled before does not count."""
+    """Reset the compiler's counters and caches."""
     torch._dynamo.reset()
 
 
@@ -76,15 +73,15 @@ def fresh():
     ],
     ids=["adam", "adamw_clipped"],
 )
-def test_it_is_adamw_and_its_state_is_the_optimisers_own(recipe, backend):
+def test_the_update_is_adamw_and_its_state_is_that_of_the_optimiser(recipe, backend):
     plain, compiled = Updates(recipe), Updates(recipe, CompiledUpdate, backend=backend)
     for number in range(6):
-        for each in (plain, compiled):
-            Adam.set_rate(each.optimizer, 0.1 / (1 + number))
-            each.step(number)
+        for updates in (plain, compiled):
+            set_rates(updates.optimizer, [0.1 / (1 + number)])
+            updates.step(number)
     torch.testing.assert_close(compiled.everything(), plain.everything(), rtol=1e-5, atol=1e-6)
     assert compiled.sums.read() == pytest.approx(plain.sums.read(), rel=1e-6)
-    # Either goes on where the other was.
+    # Each continues from the state of the other.
     compiled.optimizer.load_state_dict(deepcopy(plain.optimizer.state_dict()))
     plain.step(6)
     compiled.step(6)
@@ -92,15 +89,15 @@ def test_it_is_adamw_and_its_state_is_the_optimisers_own(recipe, backend):
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_resumed_it_goes_on_with_the_state_and_the_sums(backend):
+def test_a_resumed_update_continues_with_the_state_and_the_sums(backend):
     plain, before = Updates(), Updates()
     for number in range(4):
         plain.step(number)
         if number < 2:
             before.step(number)
     after = Updates(kind=CompiledUpdate, backend=backend)  # compiled from its first step on
-    for mine, theirs in zip(after.parameters, before.parameters, strict=True):
-        mine.data.copy_(theirs)
+    for ours, theirs in zip(after.parameters, before.parameters, strict=True):
+        ours.data.copy_(theirs)
     after.optimizer.load_state_dict(deepcopy(before.optimizer.state_dict()))
     after.sums.load_state_dict(before.sums.state_dict())
     for number in (2, 3):
@@ -111,20 +108,48 @@ def test_resumed_it_goes_on_with_the_state_and_the_sums(backend):
 
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize(
-    ("wrong", "said"),
+    ("wrong", "named"),
     [
         ({"gradient": float("nan")}, "gradient_norm is nan"),
         ({"gradient": float("inf")}, "gradient_norm is inf"),
         ({"loss": float("nan")}, "loss is nan"),
     ],
 )
-def test_a_step_that_is_not_finite_changes_nothing_and_is_named(wrong, said, backend):
+def test_a_step_that_is_not_finite_changes_nothing_and_is_named(wrong, named, backend):
     updates = Updates(Adam(gradient_clip=1.0), CompiledUpdate, backend=backend)
     for number in range(3):
         updates.step(number)
     before, values = updates.everything(), updates.sums.read()
     updates.step(3, **wrong)
     updates.step(4)  # updates stay off
-    assert updates.sums.failure()[0] == 3 and said in updates.sums.failure()[1]
+    assert updates.sums.failure()[0] == 3 and named in updates.sums.failure()[1]
     torch.testing.assert_close(updates.everything(), before, rtol=0, atol=0)
     assert updates.sums.read() == values
+
+
+OTHERS = {
+    "amsgrad": Adam(amsgrad=True),
+    "SGD": Torch("SGD"),
+    "plain Adam": Torch("Adam", {"fused": True}),
+    "NAdam": Torch("NAdam"),
+    "maximize": Torch("AdamW", {"maximize": True, "fused": True}),
+}
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_an_optimiser_with_another_formula_is_refused(name):
+    player = Player("model", [torch.nn.Parameter(torch.ones(3))], ["a"], OTHERS[name])
+    assert not compilable([player])
+    with pytest.raises(ValueError, match="AdamW"):
+        CompiledUpdate([player], RunningSums(torch.device("cpu")))
+
+
+def test_several_parameter_groups_and_several_players_are_refused():
+    a, b = (torch.nn.Parameter(torch.ones(3)) for _ in range(2))
+    groups = Player("model", [a, b], ["a.weight", "b.weight"], Adam(learning_rates={"a": 0.1}))
+    pair = [Player("model", [a], ["a"], Adam()), Player("critic", [b], ["b"], Adam())]
+    assert compilable(pair[:1]) and compilable(pair[1:])
+    for players in ([groups], pair):
+        assert not compilable(players)
+        with pytest.raises(ValueError, match="AdamW"):
+            CompiledUpdate(players, RunningSums(torch.device("cpu")))

@@ -42,6 +42,7 @@ from mlvae.data.collections.prepare import (
 from mlvae.data.collections.sources import open_source
 from mlvae.data.collections.stored import StoredImages
 from mlvae.errors import InputError, check_choice
+from mlvae.observations import check_float32
 
 __all__ = ["Cache", "open_cache"]
 
@@ -108,7 +109,7 @@ class Cache:
             numbers = np.array([float(word or "nan") for word in words.tolist()])
         except ValueError as error:
             raise InputError(f"dataset.factors={name} must be numbers: {error}") from error
-        _check_float32(name, numbers)
+        check_float32(f"dataset.factors={name}", numbers)
         return numbers.astype(np.float32)[codes]
 
     def _columns(self, name: str, option: str) -> list[np.ndarray]:
@@ -204,23 +205,6 @@ def open_cache(
 def _known(columns: list[np.ndarray]) -> np.ndarray:
     """Where no column is empty, booleans (N,)."""
     return np.all([words != "" for words in columns], axis=0)
-
-
-def _check_float32(name: str, numbers: np.ndarray) -> None:
-    """Raise :class:`InputError` if a number is infinite in float32, or two integers are equal."""
-    with np.errstate(over="ignore"):
-        rounded = numbers.astype(np.float32)
-    if (infinite := np.isinf(rounded)).any():
-        raise InputError(
-            f"dataset.factors={name} must be finite in float32, not {numbers[infinite][0]:g}"
-        )
-    whole = np.sort(np.unique(numbers[numbers == np.floor(numbers)]))
-    if (same := np.diff(whole.astype(np.float32)) == 0).any():
-        first, second = whole[int(same.argmax()) :][:2]
-        raise InputError(
-            f"dataset.factors={name} must have integers that differ in float32, as {first:.0f} "
-            f"and {second:.0f} do not; subtract an offset"
-        )
 
 
 def _state(source: Source) -> dict[str, object]:

@@ -48,7 +48,7 @@ class Decoders:
     """
 
     def __init__(self, workers: int | None, options: Options) -> None:
-        self.workers = _num_cores() if workers is None else workers
+        self.workers = num_cores() if workers is None else workers
         self.options = options
         self.processes: list[_Process] = []
         self.local = threading.local()
@@ -106,7 +106,7 @@ class Decoders:
     def _results(self, contents: list[bytes]) -> list[Attempt]:
         if not contents:
             return []
-        process: _Process | None = getattr(self.local, "process", None)
+        process: _Process | None = vars(self.local).get("process")
         fresh = process is None
         if process is None:
             process = self.local.process = _Process()
@@ -198,7 +198,8 @@ def read_content(content: Content) -> bytes | Attempt:
     try:
         return content()
     except Exception as error:  # archives and file systems raise many types
-        reason = getattr(error, "strerror", None) or first_line(error)
+        system = error.strerror if isinstance(error, OSError) else None
+        reason = system or first_line(error)
         return Attempt("", None, f"cannot be read ({reason})")
 
 
@@ -219,8 +220,8 @@ def _outcome(stream: IO[bytes], shape: tuple[int, int, int]) -> tuple[np.ndarray
     return np.frombuffer(read_exactly(stream, length), np.uint8).reshape(shape), ""
 
 
-def _num_cores() -> int:
+def num_cores() -> int:
     """Number of cores that this process may use, which may be less than the machine has."""
-    if hasattr(os, "sched_getaffinity"):
+    if "sched_getaffinity" in vars(os):  # not on macOS
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

@@ -143,8 +143,15 @@ def _check_header(image: Image.Image) -> None:
             f"has {image.width} x {image.height} pixels, more than the limit of {MAX_PIXELS:,}"
         )
     # An MPO is a photograph with a preview or a second view. Its first frame is the photograph.
-    if image.format != "MPO" and (frames := getattr(image, "n_frames", 1)) > 1:
+    if image.format != "MPO" and (frames := _num_frames(image)) > 1:
         raise _Unusable(f"is animated or has pages: {frames} frames")
+
+
+def _num_frames(image: Image.Image) -> int:
+    try:
+        return image.n_frames  # pyright: ignore[reportAttributeAccessIssue] of some formats only
+    except AttributeError:
+        return 1
 
 
 def _upright(image: Image.Image) -> Image.Image:

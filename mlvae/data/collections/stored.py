@@ -131,7 +131,7 @@ class StoredImages:
     def _announce(self, rows: Tensor) -> list[int]:
         """Announce rows of the file to the system; return their offsets in the file."""
         places = (rows * self.row_bytes).tolist()
-        if hasattr(os, "posix_fadvise"):  # not on macOS
+        if "posix_fadvise" in vars(os):  # not on macOS
             for place in places:
                 os.posix_fadvise(self.file.number, place, self.row_bytes, os.POSIX_FADV_WILLNEED)
         return places
@@ -152,5 +152,5 @@ class _File:
         self.number = os.open(path, os.O_RDONLY)
 
     def __del__(self) -> None:
-        if hasattr(self, "number"):
+        if "number" in vars(self):  # the file could be opened
             os.close(self.number)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, TypedDict, cast
+from typing import TYPE_CHECKING, TypedDict, Unpack, cast
 
 import numpy as np
 import torch
@@ -29,8 +29,6 @@ from mlvae.errors import (
 )
 
 if TYPE_CHECKING:
-    from typing_extensions import Unpack
-
     from mlvae.data.collections.cache import Cache
 
 __all__ = ["celeba", "faces", "lfw", "omniglot", "yale_b"]

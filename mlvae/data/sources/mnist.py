@@ -118,7 +118,7 @@ def _download(name: str, raw: Path, files: list[str]) -> None:
     missing = [f"{file}.gz" for file in files]
     try:
         with tempfile.TemporaryDirectory() as folder:
-            getattr(datasets, name)(folder, download=True)
+            vars(datasets)[name](folder, download=True)
             raw.mkdir(parents=True, exist_ok=True)
             for file in missing:
                 part = raw / f"{file}.part"  # a rename within a folder is atomic

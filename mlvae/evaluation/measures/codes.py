@@ -18,7 +18,7 @@ from torch import Tensor
 from mlvae.arguments import check_generator, check_type
 from mlvae.batch import Batch
 from mlvae.data import GroupedData
-from mlvae.errors import InputError, check_choice, check_integer, shown
+from mlvae.errors import InputError, check_choice, check_integer, check_part, shown
 from mlvae.evidence.rules import ACCUMULATIONS, product
 from mlvae.groups import Groups
 from mlvae.models.protocol import Model, has_codes, traits
@@ -35,6 +35,7 @@ __all__ = [
     "pixels",
     "principal_components",
     "representations",
+    "shuffled",
 ]
 
 #: From a batch of N observations, each a group of one, to one posterior for each, (N, D).
@@ -101,10 +102,12 @@ def principal_components(data: GroupedData, dim: int, *, most: int = 20_000) -> 
 
 
 @torch.no_grad()
-def encode(representation: Representation, data: GroupedData, *, chunk: int = 4096) -> Family:
+def encode(
+    representation: Representation, data: GroupedData, *, chunk: int = 4096
+) -> DiagonalGaussian:
     """The posterior of every observation of ``data`` by itself, shape (N, D).
 
-    Points become Gaussians of equal variances, so that every measure can pool them.
+    Other families become Gaussians with their moments, so that every measure can pool them.
     """
     if not callable(representation) or isinstance(representation, type):
         raise InputError(
@@ -115,8 +118,7 @@ def encode(representation: Representation, data: GroupedData, *, chunk: int = 40
     check_integer("chunk", chunk, minimum=1)
     rows = torch.arange(len(data), device=data.device)
     parts = [representation(data.singles(part)) for part in rows.split(int(chunk))]
-    posterior = type(parts[0]).cat(parts)
-    return posterior if posterior.random else posterior.moments()
+    return type(parts[0]).cat(parts).moments()
 
 
 def disjoint_sets(groups: Groups, k: int, *, generator: torch.Generator | None = None) -> Tensor:
@@ -142,14 +144,18 @@ def disjoint_sets(groups: Groups, k: int, *, generator: torch.Generator | None =
             f"k={k} must not exceed the size of the largest group, which has "
             f"{int(groups.sizes.max())} members"
         )
+    order, rank = shuffled(groups, generator)
+    # Whole sets only, so that no row has members of two groups.
+    return order[rank < (groups.sizes // k * k)[groups.index[order]]].view(-1, int(k))
+
+
+def shuffled(groups: Groups, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
+    """Observations in random order within their groups, group by group, and the rank in each."""
     device = groups.index.device
     order = torch.randperm(groups.num_observations, generator=generator, device=device)
     order = order[groups.index[order].argsort(stable=True)]
-    group = groups.index[order]
     first = groups.sizes.cumsum(0) - groups.sizes
-    rank = torch.arange(len(order), device=device) - first[group]
-    # Whole sets only, so that no row has members of two groups.
-    return order[rank < (groups.sizes // k * k)[group]].view(-1, int(k))
+    return order, torch.arange(len(order), device=device) - first[groups.index[order]]
 
 
 def cut_sets(
@@ -212,12 +218,12 @@ def accumulate_sets(
     """
     if accumulation is not None:
         check_choice("accumulation", accumulation, ACCUMULATIONS)
-    check_type("posterior", posterior, DiagonalGaussian, "the Gaussians of encode(...)")
+    check_part("posterior", posterior, (DiagonalGaussian,), ("moments", "__getitem__", "__len__"))
     _check_sets(sets, len(posterior))
     rule = product if accumulation is None else ACCUMULATIONS[accumulation]
     index = torch.arange(len(sets), device=sets.device).repeat_interleave(sets.shape[1])
     members = Groups.unchecked(index, torch.full_like(sets[:, 0], sets.shape[1]))
-    return rule(posterior[sets.flatten()], members)
+    return rule(posterior[sets.flatten()].moments(), members)
 
 
 def _check_sets(sets: Any, length: int) -> None:

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from mlvae.errors import InputError, check_choice, check_integer, shown
 from mlvae.evaluation.answer import estimate
+from mlvae.evaluation.measures.codes import shuffled
 from mlvae.evidence.rules import Posterior, product
 from mlvae.groups import Groups
 from mlvae.posteriors import DiagonalGaussian
@@ -121,7 +122,8 @@ def n_shot_accuracy(
     ).to(q.mean.device)
     accuracy = []
     for _ in range(galleries):
-        gallery, probes = _gallery(kept, shots, generator)
+        order, rank = shuffled(kept, generator)
+        gallery, probes = order[rank < shots], order[rank >= shots]
         accumulated = product(_take(q, rows[gallery]), gallery_groups)
         accuracy.append(_accuracy(q, rows[probes], accumulated, kept.index[probes], distance))
     mean, standard_error = estimate(accuracy)
@@ -195,12 +197,13 @@ def _as_gaussian(codes: Codes) -> DiagonalGaussian:
             raise InputError(f"codes must be real numbers (N, D), not {shown(codes)}")
         mean = torch.as_tensor(codes).double()
         return DiagonalGaussian(mean, torch.zeros_like(mean))
-    if not hasattr(codes, "moments"):
+    try:
+        return codes.moments()
+    except AttributeError as error:
         raise InputError(
             "codes must be a posterior, as infer_content(x) returns, or an array of means, not a "
             f"{type(codes).__name__}"
-        )
-    return codes.moments()
+        ) from error
 
 
 def _cosine(a: DiagonalGaussian, b: DiagonalGaussian) -> Tensor:
@@ -258,15 +261,6 @@ def _large_enough(groups: Groups, shots: int) -> tuple[Tensor, Groups]:
         )
     rows = groups.spread(kept).nonzero()[:, 0]
     return rows, Groups.unchecked((kept.cumsum(0) - 1)[groups.index[rows]], groups.sizes[kept])
-
-
-def _gallery(groups: Groups, shots: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Random members, ``shots`` of each group in the order of groups, and all other members."""
-    order = torch.randperm(groups.num_observations, generator=generator)
-    order = order[groups.index[order].argsort(stable=True)]
-    first = groups.sizes.cumsum(0) - groups.sizes
-    rank = torch.arange(len(order)) - first[groups.index[order]]
-    return order[rank < shots], order[rank >= shots]
 
 
 def _accuracy(

@@ -108,7 +108,7 @@ class ProbeGrid:
         for code in codes:
             posteriors = [encode(code.representation, data) for data in (self.train, self.test)]
             for seed in range(self.seeds):
-                train_sets, test_sets = self._train_sets(seed), self._test_sets(seed)
+                train_sets, test_sets = self._sets(seed)
                 sets = {k: rows for k, (rows, _) in train_sets.items()}, test_sets
                 for values in ("samples", "means") if code.random else ("means",):
                     train, test = (
@@ -130,23 +130,17 @@ class ProbeGrid:
                             held = train_sets[k][1].cpu()
                             yield _Task(code.name, values, kind, k, seed, train[k], held, tests)
 
-    def _train_sets(self, seed: int) -> dict[int, tuple[Tensor, Tensor]]:
-        """By k, the training sets and the mask of held-out sets."""
-        generator = torch.Generator(self.train.device)
-        return {
-            k: cut_sets(self.train.groups, k, generator=seeded(generator, seed, "train sets", k))
-            for k in self._trained
-        }
+    def _sets(self, seed: int) -> tuple[dict[int, tuple[Tensor, Tensor]], dict[int, Tensor]]:
+        """By k, the training sets with the mask of held-out sets; and by k, the test sets."""
 
-    def _test_sets(self, seed: int) -> dict[int, Tensor]:
-        """By k, the test sets."""
-        generator = torch.Generator(self.test.device)
-        return {
-            k: disjoint_sets(
-                self.test.groups, k, generator=seeded(generator, seed, "test sets", k)
-            )
-            for k in self.ks
-        }
+        def noise(part: str, k: int) -> torch.Generator:
+            return seeded(torch.Generator(self.train.device), seed, f"{part} sets", k)
+
+        train, test = self.train.groups, self.test.groups
+        return (
+            {k: cut_sets(train, k, generator=noise("train", k)) for k in self._trained},
+            {k: disjoint_sets(test, k, generator=noise("test", k)) for k in self.ks},
+        )
 
     def _record(self, key: tuple, scores: list[ProbeScore]) -> dict[str, Any]:
         code, values, kind, train_k, test_k = key

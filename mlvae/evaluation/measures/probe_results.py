@@ -8,6 +8,7 @@ from typing import Any
 
 from mlvae.evaluation.answer import Estimate, Figure, Table
 from mlvae.evaluation.charts import curves
+from mlvae.evaluation.subject import CONTROLS
 
 __all__ = ["ProbeResults"]
 
@@ -39,6 +40,11 @@ class ProbeResults:
     probes: Sequence[str]
 
     @property
+    def sampled(self) -> set[str]:
+        """Names of the codes with samples that differ from the means."""
+        return {record["code"] for record in self.records if record["values"] == "samples"}
+
+    @property
     def without_code(self) -> dict[str, dict[float, float]]:
         """Chance accuracy and H(label), by quantity and k.
 
@@ -52,29 +58,27 @@ class ProbeResults:
             )
         }
 
-    def find(self, **wanted: object) -> dict[str, Any]:
-        """The only record with these values."""
-        (found,) = (
-            record
+    def accuracies(self, code: str, k: int) -> dict[str, Estimate]:
+        """Accuracy by values, samples or means, of the first kind of probe at the same k."""
+        return {
+            record["values"]: record["accuracy"]
             for record in self.records
-            if all(record[key] == value for key, value in wanted.items())
-        )
-        return found
-
-    def accuracy(self, code: str, k: int, values: str = "samples") -> str:
-        """Accuracy in percent, with its unit, of probes trained and tested at k."""
-        record = self.find(code=code, values=values, probe=self.probes[0], train_k=k, test_k=k)
-        return record["accuracy"].text(1, scale=100) + " percent"
+            if (record["code"], record["probe"]) == (code, self.probes[0])
+            and record["train_k"] == record["test_k"] == k
+        }
 
     def words(self) -> list[str]:
         """Paragraphs with the accuracy of the first kind of probe."""
         probe, low, high = PROBE_NAMES[self.probes[0]], self.ks[0], self.ks[-1]
         texts = []
-        for code in [code for code in ("content", "style", "latent") if code in self.labels]:
+        for code in [code for code in self.labels if code not in CONTROLS]:
+            found = [
+                f"{accuracy.text(1, scale=100)} percent from posterior {values}"
+                for values, accuracy in self.accuracies(code, low).items()
+            ]
             texts.append(
                 f"Accuracy of the {probe} probe at k = {low} from {code} codes: "
-                f"{self.accuracy(code, low)} from posterior samples, "
-                f"{self.accuracy(code, low, 'means')} from posterior means."
+                f"{', '.join(found)}."
             )
         if "untrained" in self.labels and high > low:
             texts.append(self._warning(low, high))
@@ -82,12 +86,7 @@ class ProbeResults:
 
     def _warning(self, low: int, high: int) -> str:
         """The effect of accumulation by label, measured with the untrained control."""
-        single, pooled = (
-            self.find(code="untrained", values="means", probe=self.probes[0], train_k=k, test_k=k)[
-                "accuracy"
-            ].mean
-            for k in (low, high)
-        )
+        single, pooled = (self.accuracies("untrained", k)["means"].mean for k in (low, high))
         text = (
             "Warning. For an untrained encoder of the same architecture, the accuracy from means "
             f"is {100 * single:.1f} percent at k = {low} and {100 * pooled:.1f} percent at "
@@ -142,7 +141,7 @@ class ProbeResults:
         cells: dict[str, dict] = {}
         for record in records:
             label = self.labels[record["code"]]
-            if record["code"] != "raw":
+            if record["code"] in self.sampled:
                 label += f", {record['values']}"
             cells.setdefault(label, {})[record[column]] = record[quantity]
         return [
@@ -161,7 +160,7 @@ class ProbeResults:
             "H(label | code), bits": {},
         }
         for record in self.records:
-            shown = record["values"] == values or record["code"] == "raw"
+            shown = record["values"] == values or record["code"] not in self.sampled
             if not (shown and record["same_k"] and record["probe"] == probe):
                 continue
             label = self.labels[record["code"]]

@@ -290,6 +290,6 @@ def probe_sets(
         (train, test), common_labels(train, test), (train_sets, test_sets), strict=True
     ):
         code = accumulate_sets(encode(representation, data), sets, accumulation=accumulation)
-        value = code.sample(generator=generator) if sample else code.mean
+        value = code.sample_groups(generator=generator) if sample else code.mean
         pairs.append((value, label[sets[:, 0]]))
     return Probe(*pairs[0], kind=kind, seed=seed, held=held).score(*pairs[1])

@@ -1,7 +1,7 @@
 """Question: does each dimension of the latent represent one known factor?
 
-The metrics of :mod:`mlvae.evaluation.measures.metrics` are applied to all codes of an observation, the
-concatenation of content and style. A model of groups is trained to put a factor into the right
+The metrics of :mod:`mlvae.evaluation.measures.metrics` are applied to the concatenation of all
+codes of an observation. A model of groups is trained to put a factor into the right
 code, not into a separate dimension, so the metrics require more than the objective. Compare with
 the controls rather than with 1.
 """
@@ -9,18 +9,20 @@ the controls rather than with 1.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import torch
 from torch import nn
 
 from mlvae.data import GroupedData
-from mlvae.errors import InputError, check_choice, check_integer, check_texts
-from mlvae.evaluation.answer import Answer, Estimate, Figure, Table, estimate
+from mlvae.errors import check_texts
+from mlvae.evaluation.answer import Answer, Estimate, Figure, Table, estimate, not_evaluated
 from mlvae.evaluation.charts import heatmap
 from mlvae.evaluation.measures.codes import encode, representations
 from mlvae.evaluation.measures.metrics import METRICS, SCORES, TREES, scores
-from mlvae.evaluation.subject import Subject
+from mlvae.evaluation.options import check_question
+from mlvae.evaluation.subject import SOURCES, Subject
 from mlvae.parts import take_lists
 
 __all__ = ["Disentanglement"]
@@ -53,25 +55,21 @@ class Disentanglement:
     seeds: int = 3
     most: int = 5000
 
+    title: ClassVar[str] = "Does each dimension of the latent represent one known factor?"
+
     def __post_init__(self) -> None:
-        where = "evaluation.disentanglement"
-        take_lists(self, where, "categories", "metrics")
-        check_texts(f"{where}.categories", self.categories)
-        if not self.metrics:
-            raise InputError(f"{where}.metrics must not be an empty list")
-        for metric in self.metrics:
-            check_choice(f"{where}.metrics", metric, METRICS)
-        check_choice(f"{where}.trees", self.trees, TREES)
-        for name, minimum in (("bins", 2), ("factor_bins", 2), ("seeds", 1), ("most", FEWEST)):
-            check_integer(f"{where}.{name}", getattr(self, name), minimum=minimum)
+        take_lists(self, "evaluation.disentanglement", "categories")
+        check_texts("evaluation.disentanglement.categories", self.categories)
+        minimum = {"bins": 2, "factor_bins": 2, "seeds": 1, "most": FEWEST}
+        choices = {"metrics": METRICS, "trees": TREES}
+        check_question(self, "metrics", minimum=minimum, choices=choices)
 
     def ask(self, subject: Subject) -> Answer:
         """Compute every metric for the model and its controls."""
-        title = "Does each dimension of the latent represent one known factor?"
-        name = "test" if subject.splits.unseen is None else "unseen"
-        data, factors = self._known(getattr(subject.splits, name))
+        name, tested = subject.tested()
+        data, factors = self._known(tested)
         if data is None:
-            return Answer(title, ["Not evaluated: this dataset has no known factors to test on."])
+            return not_evaluated(self.title, "this dataset has no known factors to test on")
         labels, records, figures = {}, [], []
         for code, (label, model) in _models(subject).items():
             x, dimensions = _means(model, data)
@@ -83,24 +81,19 @@ class Disentanglement:
             if code == "model" and importance is not None and len(dimensions) <= MOST_SHOWN:
                 figures.append(_importance(importance, dimensions, factors))
         if not records:
-            return Answer(
-                title, ["Not evaluated: the metrics need a latent of at least two dimensions."]
+            return not_evaluated(
+                self.title, "the metrics need a latent of at least two dimensions"
             )
+        table, figure = _presented(labels, records)
         facts = {"tested_on": name, "factors": factors, "num_observations": len(data)}
-        return Answer(
-            title,
-            self._words(name, data, factors),
-            {**facts, "records": records},
-            [_table(labels, records)],
-            [_figure(labels, records), *figures],
-        )
+        words, metrics = self._words(name, data, factors), {**facts, "records": records}
+        return Answer(self.title, words, metrics, [table], [figure, *figures])
 
     def _known(self, data: GroupedData | None) -> tuple[GroupedData | None, list[str]]:
         """Observations with all factors known, and the factors; (None, []) if there are none."""
-        if data is None:
-            return None, []
-        factors = [name for name, values in data.factors.items() if values.isfinite().any()]
-        if not factors:
+        values = {} if data is None else data.factors
+        factors = [name for name, numbers in values.items() if numbers.isfinite().any()]
+        if data is None or not factors:
             return None, []
         known = torch.stack([data.factors[factor].isfinite() for factor in factors]).all(0)
         rows = known.nonzero()[:, 0].cpu()
@@ -121,18 +114,10 @@ class Disentanglement:
     ) -> tuple[dict[str, Estimate], np.ndarray | None]:
         """Every score over the seeds, and the importance of dimensions for the first seed."""
         y = np.column_stack([data.factors[factor].cpu().numpy() for factor in factors])
+        quantities = [factor not in self.categories for factor in factors]
+        options = {name: vars(self)[name] for name in ("metrics", "trees", "bins", "factor_bins")}
         found = [
-            scores(
-                x,
-                y,
-                continuous=[factor not in self.categories for factor in factors],
-                metrics=self.metrics,
-                trees=self.trees,
-                bins=self.bins,
-                factor_bins=self.factor_bins,
-                seed=seed,
-            )
-            for seed in range(self.seeds)
+            scores(x, y, continuous=quantities, seed=seed, **options) for seed in range(self.seeds)
         ]
         values = {
             name: estimate([run[name] for run, _ in found[: 1 if name in FIXED else None]])
@@ -141,12 +126,11 @@ class Disentanglement:
         return values, found[0][1]
 
     def _words(self, name: str, data: GroupedData, factors: list[str]) -> list[str]:
-        source = "groups that do not occur in training" if name == "unseen" else "the test split"
         words = [
-            f"Metrics of the posterior means of {len(data):,} single observations of {source} and "
-            f"the factors {', '.join(factors)}; 1 is the best score. A model of groups is trained "
-            "to separate content from style, not to use one dimension per factor: compare with "
-            "the controls.",
+            f"Metrics of the posterior means of {len(data):,} single observations of "
+            f"{SOURCES[name]} and the factors {', '.join(factors)}; 1 is the best score. A model "
+            "of groups is trained to separate content from style, not to use one dimension per "
+            "factor: compare with the controls.",
             f"Scores are means ± standard errors over {self.seeds} random repetitions; MIG and "
             "modularity have no random numbers. FactorVAE ignores dimensions with a standard "
             "deviation below 0.05, and SAP is low for codes of small scale: an untrained control "
@@ -163,10 +147,9 @@ def _models(subject: Subject) -> dict[str, tuple[str, nn.Module]]:
     """By name, the label and the model, for the model and its controls."""
     own = " and ".join(representations(subject.model, subject.splits.train))
     models = {"model": (own, subject.model)}
-    if subject.vae is not None:
-        models["vae"] = ("plain VAE, latent", subject.vae)
-    if (untrained := subject.untrained()) is not None:
-        models["untrained"] = (f"untrained encoder, {own}", untrained)
+    for name, (label, model) in subject.controls().items():
+        codes = " and ".join(representations(model, subject.splits.train))
+        models[name] = (f"{label}, {codes}", model)
     return models
 
 
@@ -180,32 +163,25 @@ def _means(model: nn.Module, data: GroupedData) -> tuple[np.ndarray, list[str]]:
     return np.concatenate(list(parts.values()), axis=1), names
 
 
-def _table(labels: dict[str, str], records: list[dict]) -> Table:
-    shown = [score for score in SCORES if score in records[0]]
-    return Table(
+def _presented(labels: dict[str, str], records: list[dict]) -> tuple[Table, Figure]:
+    """The scores as a table and as a heat map."""
+    cells = {
+        labels[record["code"]]: {SCORES[key]: record[key] for key in SCORES if key in record}
+        for record in records
+    }
+    table = Table(
         "Metrics of disentanglement, from 0 to 1: mean ± standard error over repetitions.",
-        ["latent", *[SCORES[score] for score in shown]],
-        [
-            [labels[record["code"]], *[record[score].text(2) for score in shown]]
-            for record in records
-        ],
+        ["latent", *next(iter(cells.values()))],
+        [[label, *[score.text(2) for score in row.values()]] for label, row in cells.items()],
     )
-
-
-def _figure(labels: dict[str, str], records: list[dict]) -> Figure:
-    """The scores as a heat map."""
-    return heatmap(
-        "disentanglement",
+    means = {
+        label: {name: score.mean for name, score in row.items()} for label, row in cells.items()
+    }
+    caption = (
         "Metrics of disentanglement of the whole latent and of the controls, from 0 to 1: means "
-        "over repetitions.",
-        {
-            labels[record["code"]]: {
-                SCORES[score]: record[score].mean for score in SCORES if score in record
-            }
-            for record in records
-        },
-        label="score",
+        "over repetitions."
     )
+    return table, heatmap("disentanglement", caption, means, label="score")
 
 
 def _importance(importance: np.ndarray, dimensions: list[str], factors: list[str]) -> Figure:

@@ -6,6 +6,7 @@ Codes in the plane, by label, and the same codes for TensorBoard's projector.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -13,11 +14,11 @@ from torch import Tensor
 from torch.nn import functional
 
 from mlvae.data import GroupedData
-from mlvae.errors import check_choice, check_integer
 from mlvae.evaluation.answer import Answer, Figure
 from mlvae.evaluation.charts import scatter
 from mlvae.evaluation.measures.codes import encode, representations
-from mlvae.evaluation.subject import Subject
+from mlvae.evaluation.options import check_question
+from mlvae.evaluation.subject import SOURCES, Subject
 
 __all__ = ["Embedding"]
 
@@ -40,16 +41,16 @@ class Embedding:
     method: str = "tsne"
     points: int = 1000
 
+    title: ClassVar[str] = "How are the codes arranged?"
+
     def __post_init__(self) -> None:
-        check_choice("evaluation.embedding.method", self.method, METHODS)
-        check_integer("evaluation.embedding.points", self.points, minimum=10)
+        check_question(self, minimum={"points": 10}, choices={"method": METHODS})
 
     def ask(self, subject: Subject) -> Answer:
         """Encode and embed the test split, and unseen groups if there are any."""
         figures, embeddings = [], {}
-        for name in ("test", "unseen"):
-            data = getattr(subject.splits, name)
-            if data is None:
+        for name, data in subject.splits:
+            if name not in SOURCES:
                 continue
             few = _some(data, self.points)
             for code, representation in representations(subject.model, few).items():
@@ -57,7 +58,7 @@ class Embedding:
                 embeddings[f"{code}_{name}"] = (means, _labels(few), _sprites(few))
             figures.append(self._figure(subject, data, name))
         return Answer(
-            "How are the codes arranged?",
+            self.title,
             [
                 "The goal is one cluster per label in the content and no such clusters in the "
                 "style. Distances between clusters of t-SNE have no meaning. For all dimensions, "
@@ -75,12 +76,12 @@ class Embedding:
             for code, representation in representations(subject.model, few).items()
         }
         method = "t-SNE" if self.method == "tsne" else "first two principal components"
-        source = "the test split" if name == "test" else "groups that do not occur in training"
+        more = len(data.group_names) > MOST_LABELS
+        limit = f"; the first {MOST_LABELS} groups only" if more else ""
         return scatter(
             f"embedding_{name}",
-            f"Posterior means of {len(few)} observations of {source} in the plane ({method}), "
-            "by label"
-            + (f"; the first {MOST_LABELS} groups only." if len(data.group_names) > 10 else "."),
+            f"Posterior means of {len(few)} observations of {SOURCES[name]} in the plane "
+            f"({method}), by label{limit}.",
             panels,
             _labels(few),
         )
@@ -91,9 +92,7 @@ class Embedding:
         from sklearn.decomposition import PCA
         from sklearn.manifold import TSNE
 
-        if len(codes) == 1:
-            return np.zeros((1, 2))
-        if codes.shape[1] == 1:
+        if 1 in codes.shape:
             return np.column_stack((codes[:, 0], np.zeros(len(codes))))
         if self.method == "pca" or len(codes) < 10:
             return PCA(2, random_state=0).fit_transform(codes)

@@ -10,18 +10,19 @@ is the information in bits, divided by the entropy of the category.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from mlvae.data import GroupedData
-from mlvae.errors import check_integer, check_texts
-from mlvae.evaluation.answer import Answer, Figure, Table
+from mlvae.errors import check_texts
+from mlvae.evaluation.answer import Answer, Figure, Table, not_evaluated
 from mlvae.evaluation.charts import heatmap
 from mlvae.evaluation.measures.codes import encode
 from mlvae.evaluation.measures.metrics import calibrated_bits
-from mlvae.evaluation.subject import Code, Subject
+from mlvae.evaluation.options import check_question
+from mlvae.evaluation.subject import SOURCES, Code, Subject
 from mlvae.parts import take_lists
 
 __all__ = ["Factors"]
@@ -46,36 +47,32 @@ class Factors:
     trees: int = 200
     most: int = 5000
 
+    title: ClassVar[str] = "Are the known factors in the content or in the style?"
+
     def __post_init__(self) -> None:
         take_lists(self, "evaluation.factors", "categories")
         check_texts("evaluation.factors.categories", self.categories)
-        check_integer("evaluation.factors.trees", self.trees, minimum=1)
-        check_integer("evaluation.factors.most", self.most, minimum=10)
+        check_question(self, minimum={"trees": 1, "most": 10})
 
     def ask(self, subject: Subject) -> Answer:
         """Predict every factor from every code."""
-        title = "Are the known factors in the content or in the style?"
-        name = "test" if subject.splits.unseen is None else "unseen"
-        train, test = subject.splits.train, getattr(subject.splits, name)
+        train, (name, test) = subject.splits.train, subject.tested()
         if not train.factors or test is None:
-            return Answer(title, ["Not evaluated: this dataset has no known factors to test on."])
-        records = []
+            return not_evaluated(self.title, "this dataset has no known factors to test on")
+        labels, records = {}, []
         for code in subject.codes():
-            codes = [encode(code.representation, data).mean.cpu() for data in (train, test)]
+            labels[code.name] = code.label
+            means = [encode(code.representation, data).mean.cpu() for data in (train, test)]
             for factor in train.factors:
-                records += self._records(code, factor, codes, (train, test))
+                records += self._records(code, factor, means, (train, test))
         if not records:
-            return Answer(title, ["Not evaluated: no factor is known and varies in both splits."])
-        labels = {code.name: code.label for code in subject.codes()}
-        tested_on = (
-            "groups that do not occur in training" if name == "unseen" else "the test split"
-        )
+            return not_evaluated(self.title, "no factor is known and varies in both splits")
         return Answer(
-            title,
+            self.title,
             [
                 f"A random forest of {self.trees} trees and a linear model predict each factor "
                 "from posterior means of single observations. They are trained on the training "
-                f"split and tested on {tested_on}. R2 is the fraction of the variance of a "
+                f"split and tested on {SOURCES[name]}. R2 is the fraction of the variance of a "
                 "quantity that the prediction explains: 1 is perfect, 0 or less is no better than "
                 "the mean. Bits are a lower bound of the information about a category; its "
                 "entropy is the maximum."
@@ -86,11 +83,7 @@ class Factors:
         )
 
     def _records(
-        self,
-        code: Code,
-        factor: str,
-        codes: list[Tensor],
-        parts: tuple[GroupedData, GroupedData],
+        self, code: Code, factor: str, codes: list[Tensor], parts: tuple[GroupedData, GroupedData]
     ) -> list[dict[str, Any]]:
         """The score of each predictor for one factor and one code."""
         known = [data.factors[factor].cpu().isfinite() for data in parts if factor in data.factors]

@@ -12,19 +12,22 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from mlvae.data import GroupedData
-from mlvae.errors import InputError, check_integer, check_text
-from mlvae.evaluation.answer import Answer, Estimate, Table, estimate
+from mlvae.errors import InputError, check_text
+from mlvae.evaluation.answer import Answer, Estimate, Table, estimate, not_evaluated
 from mlvae.evaluation.measures.codes import common_labels
+from mlvae.evaluation.options import check_question
 from mlvae.evaluation.subject import Subject
 from mlvae.grids import separates
 from mlvae.models import Model
-from mlvae.networks import MLP, Conv, Encoder
+from mlvae.networks import MLP, Conv
+from mlvae.posteriors import Point
 from mlvae.training.checkpoint import read_checkpoint, write_checkpoint
 from mlvae.training.run import restore
 
@@ -58,24 +61,22 @@ class Fidelity:
     seeds: int = 3
     keep: str | None = None
 
+    title: ClassVar[str] = "Does a swap have the content it was given?"
+
     def __post_init__(self) -> None:
-        for name in ("epochs", "swaps", "seeds"):
-            check_integer(f"evaluation.fidelity.{name}", vars(self)[name], minimum=1)
+        check_question(self, minimum={"epochs": 1, "swaps": 1, "seeds": 1})
         if self.keep is not None:
             check_text("evaluation.fidelity.keep", self.keep)
 
     def ask(self, subject: Subject) -> Answer:
         """Train the classifiers and classify swaps."""
-        title = "Does a swap have the content it was given?"
         train, test = subject.splits.train, subject.splits.test
         if not separates(subject.model.codes(train.singles([0]))):
-            return Answer(title, ["Not evaluated: the model has no content and style to swap."])
+            return not_evaluated(self.title, "the model has no content and style to swap")
         if test is None or not set(test.group_names) <= set(train.group_names):
-            return Answer(
-                title, ["Not evaluated: there is no test split of groups seen in training."]
-            )
+            return not_evaluated(self.title, "there is no test split of groups seen in training")
         if len(test.group_names) < 2:
-            return Answer(title, ["Not evaluated: the test split has one group only."])
+            return not_evaluated(self.title, "the test split has one group only")
         device = next(subject.model.parameters()).device
         parts = train.to(device), test.to(device)
         runs = [self._repetition(subject.model, *parts, seed) for seed in range(self.seeds)]
@@ -92,12 +93,12 @@ class Fidelity:
         )
         rows = [[LABELS[record["read"]], _percent(record["accuracy"])] for record in records]
         table = Table(
-            "Predictions of a classifier of real observations, in percent; mean and standard error "
-            f"over {self.seeds} classifiers.",
+            "Predictions of a classifier of real observations, in percent; mean and standard "
+            f"error over {self.seeds} classifiers.",
             ["input: predicted group", "percent"],
             rows,
         )
-        return Answer(title, [summary], {"records": records, "swaps": self.swaps}, [table])
+        return Answer(self.title, [summary], {"records": records, "swaps": self.swaps}, [table])
 
     def _repetition(
         self, model: Model, train: GroupedData, test: GroupedData, seed: int
@@ -126,14 +127,15 @@ class Fidelity:
 def _swap(model: Model, data: GroupedData, pair: Tensor) -> Tensor:
     """The contents of observations ``pair[0]`` decoded with the styles of ``pair[1]``."""
     codes, other = (model.codes(data.singles(rows)) for rows in pair)
-    return model.decode(**{**codes, "style": other["style"]})
+    codes = {**codes, "style": other["style"]}
+    return model.decode(**{name: q.mean for name, q in codes.items()})
 
 
 def _percent(value: Estimate) -> str:
     return value.text(1, scale=100)
 
 
-def _classifier(train: GroupedData, epochs: int, seed: int, keep: str | None) -> Encoder:
+def _classifier(train: GroupedData, epochs: int, seed: int, keep: str | None) -> nn.Module:
     """A network trained on real observations; its outputs are the logits of groups."""
     kept = None if keep is None else Path(keep).expanduser() / _name(train, epochs, seed)
     with torch.random.fork_rng([train.device] if train.device.type == "cuda" else []):
@@ -153,7 +155,8 @@ def _classifier(train: GroupedData, epochs: int, seed: int, keep: str | None) ->
 
 def _name(train: GroupedData, epochs: int, seed: int) -> str:
     """A file name by a hash of everything that a classifier depends on."""
-    where = f"{epochs} {seed} {BATCH} {LEARNING_RATE} {train.device.type} {torch.__version__}"
+    what = f"logits {epochs} {seed} {BATCH} {LEARNING_RATE}"
+    where = f"{what} {train.device.type} {torch.__version__}"
     digest = hashlib.blake2b(where.encode(), digest_size=16)
     for rows in torch.arange(len(train), device=train.device).split(CHUNK):
         digest.update(train.observations(rows).cpu().numpy().tobytes())
@@ -161,7 +164,7 @@ def _name(train: GroupedData, epochs: int, seed: int) -> str:
     return f"{digest.hexdigest()}.pt"
 
 
-def _keep(classifier: Encoder, path: Path) -> None:
+def _keep(classifier: nn.Module, path: Path) -> None:
     """Write a classifier to ``path``, which another process may write too."""
     path.parent.mkdir(parents=True, exist_ok=True)
     own = path.with_stem(f"{path.stem}-{os.getpid()}")
@@ -169,14 +172,14 @@ def _keep(classifier: Encoder, path: Path) -> None:
     own.replace(path)
 
 
-def _untrained(train: GroupedData) -> Encoder:
+def _untrained(train: GroupedData) -> nn.Module:
     images = len(train.shape) == 3
     network = Conv((32, 64), blocks=0, dropout=0.3) if images else MLP((256, 256), "relu")
-    return network.encoder(train.shape, (len(train.group_names),)).to(train.device)
+    return network.encoder(train.shape, (len(train.group_names),), Point).to(train.device)
 
 
 def _train(
-    classifier: Encoder, train: GroupedData, epochs: int, generator: torch.Generator
+    classifier: nn.Module, train: GroupedData, epochs: int, generator: torch.Generator
 ) -> None:
     adam = torch.optim.Adam(classifier.parameters(), lr=LEARNING_RATE, fused=True)
     steps = epochs * -(-len(train) // BATCH)
@@ -194,7 +197,7 @@ def _train(
 
 @torch.no_grad()
 def _predict(
-    classifier: Encoder, pieces: Sequence[Tensor], observe: Callable[[Tensor], Tensor]
+    classifier: nn.Module, pieces: Sequence[Tensor], observe: Callable[[Tensor], Tensor]
 ) -> Tensor:
     """The classifier's predictions for the observations that ``observe`` makes of each piece."""
     return torch.cat([classifier(observe(rows))[0].mean.argmax(1) for rows in pieces])

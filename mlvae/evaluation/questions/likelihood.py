@@ -7,19 +7,19 @@ log p(x_G), which is tighter, and approaches log p(x_G) with more samples.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from itertools import product
+from typing import ClassVar
 
 import torch
 
 from mlvae.data import GroupedData
-from mlvae.errors import InputError, check_integer
 from mlvae.evaluation.answer import Answer, Estimate, Figure, Table, estimate
 from mlvae.evaluation.charts import curves
 from mlvae.evaluation.measures.codes import disjoint_sets
 from mlvae.evaluation.measures.importance import importance_weighted_bound
+from mlvae.evaluation.options import check_question
 from mlvae.evaluation.subject import Subject
 from mlvae.models import traits
-from mlvae.parts import take_lists
 from mlvae.training import evaluate_bound
 from mlvae.training.seeding import seeded
 
@@ -43,26 +43,20 @@ class Likelihood:
     num_content: tuple[int, ...] = (1, 8, 64)
     num_style: int = 8
 
+    title: ClassVar[str] = "How probable are the observations under the model?"
+
     def __post_init__(self) -> None:
-        take_lists(self, "evaluation.likelihood", "sizes", "num_content")
-        if not self.sizes or not self.num_content:
-            raise InputError("evaluation.likelihood.sizes and num_content must not be empty lists")
-        for size in self.sizes:
-            check_integer("evaluation.likelihood.sizes", size, minimum=1)
-        for number in self.num_content:
-            check_integer("evaluation.likelihood.num_content", number, minimum=1)
-        check_integer("evaluation.likelihood.groups", self.groups, minimum=2)
-        check_integer("evaluation.likelihood.num_style", self.num_style, minimum=1)
+        minimum = {"sizes": 1, "groups": 2, "num_content": 1, "num_style": 1}
+        check_question(self, "sizes", "num_content", minimum=minimum)
 
     def ask(self, subject: Subject) -> Answer:
         """Evaluate the bounds."""
-        title = "How probable are the observations under the model?"
         bounds = {
             name: evaluate_bound(subject.model, data, subject.batching, seed=subject.seed)
             for name, data in subject.splits
         }
         metrics: dict[str, object] = {"bound": bounds}
-        tables, figures, words = [_bound_table(bounds)], [], [_bound_words(bounds)]
+        tables, figures, words = _bound_tables(bounds), [], [_bound_words(bounds)]
         if subject.splits.test is not None and traits(subject.model).importance_weighted:
             records = self._importance_weighted(subject, subject.splits.test)
             metrics["importance_weighted"] = records
@@ -74,7 +68,7 @@ class Likelihood:
                 "groups. The difference between sizes is the gain of an observation from its "
                 "group. The plain VAE does not use groups."
             )
-        return Answer(title, words, metrics, tables, figures)
+        return Answer(self.title, words, metrics, tables, figures)
 
     def _importance_weighted(self, subject: Subject, test: GroupedData) -> list[dict]:
         models = {type(subject.model).__name__: subject.model}
@@ -88,29 +82,16 @@ class Likelihood:
             order = torch.randperm(len(cut), generator=generator, device=test.device)
             sets = cut[order[: self.groups]]
             index = torch.arange(len(sets), device=sets.device).repeat_interleave(size)
-            data = GroupedData(test.x[sets.flatten()], index)
-            for name, model in models.items():
-                records += [
-                    self._record(name, model, data, size, number) for number in self.num_content
-                ]
+            data = GroupedData(test.x[sets.flatten()], index, kind="array")
+            for (name, model), number in product(models.items(), self.num_content):
+                samples = {"num_content": number, "num_style": self.num_style}
+                values = importance_weighted_bound(model, data, **samples)
+                if len(values) != data.groups.num_groups:  # a model without groups
+                    values = data.groups.sum(values)
+                bound = estimate((values / size).tolist())
+                record = {"model": name, "group_size": size, "num_groups": len(values)}
+                records.append({**record, **samples, "bound_per_observation": bound})
         return records
-
-    def _record(
-        self, name: str, model: Any, data: GroupedData, size: int, num_content: int
-    ) -> dict[str, object]:
-        values = importance_weighted_bound(
-            model, data, num_content=num_content, num_style=self.num_style
-        )
-        if len(values) != data.groups.num_groups:  # a model without groups
-            values = data.groups.sum(values)
-        return {
-            "model": name,
-            "group_size": size,
-            "num_groups": len(values),
-            "num_content": num_content,
-            "num_style": self.num_style,
-            "bound_per_observation": estimate((values / size).tolist()),
-        }
 
     def _table(self, records: list[dict]) -> Table:
         cells: dict[tuple, dict[int, str]] = {}
@@ -125,22 +106,20 @@ class Likelihood:
         )
 
 
-def _bound_table(bounds: dict[str, dict[str, float]]) -> Table:
-    """The bound and its terms, each in its unit, by split."""
-    terms = {}
-    for name in next(iter(bounds.values())):
+def _bound_tables(bounds: dict[str, dict[str, float]]) -> list[Table]:
+    """The bound and its terms, each in its unit, by split; none for a model without a bound."""
+    terms, first = {}, next(iter(bounds.values()))
+    if "elbo_per_observation" not in first:
+        return []
+    for name in first:
         term, _, unit = name.rpartition("_per_")
         if unit in ("observation", "group") and name != "elbo_per_group":
             terms[name] = f"{term.replace('_', ' ')} per {unit}"
     rows = [
         [split, *[f"{values[name]:.2f}" for name in terms]] for split, values in bounds.items()
     ]
-    return Table(
-        "The bound and its terms in nats, from one sample of every latent, over batches as in "
-        "training.",
-        ["split", *terms.values()],
-        rows,
-    )
+    caption = "The bound and its terms in nats, from one sample of every latent, over batches"
+    return [Table(f"{caption} as in training.", ["split", *terms.values()], rows)]
 
 
 def _bound_words(bounds: dict[str, dict[str, float]]) -> str:
@@ -158,7 +137,7 @@ def _bound_words(bounds: dict[str, dict[str, float]]) -> str:
 
 
 def _figure(records: list[dict]) -> Figure:
-    lines: dict[str, dict[int, Estimate]] = {}
+    lines: dict[str, dict[float, Estimate]] = {}
     for record in records:
         label = f"{record['model']}, groups of {record['group_size']}"
         lines.setdefault(label, {})[record["num_content"]] = record["bound_per_observation"]

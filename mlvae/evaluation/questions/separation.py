@@ -8,15 +8,16 @@ controls: averages over many images of a class identify the class, whatever is a
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from mlvae.data import GroupedData
-from mlvae.errors import InputError, check_choice, check_integer
-from mlvae.evaluation.answer import Answer
+from mlvae.errors import InputError
+from mlvae.evaluation.answer import Answer, not_evaluated
 from mlvae.evaluation.measures.probe_grid import ProbeGrid
 from mlvae.evaluation.measures.probe_results import ProbeResults
 from mlvae.evaluation.measures.probes import PROBES, entropy
+from mlvae.evaluation.options import check_question
 from mlvae.evaluation.subject import Subject
-from mlvae.parts import take_lists
 
 __all__ = ["Separation"]
 
@@ -45,19 +46,11 @@ class Separation:
     probes: tuple[str, ...] = PROBES
     seeds: int = 3
 
+    title: ClassVar[str] = "Is the content informative about the group, and the style not?"
+
     def __post_init__(self) -> None:
-        lists = ("probes",) if self.k is None else ("k", "probes")
-        take_lists(self, "evaluation.separation", *lists)
-        if self.k == () or not self.probes:
-            name = "probes" if self.k != () else "k"
-            raise InputError(f"evaluation.separation.{name} must not be an empty list")
-        for number in self.k or ():
-            check_integer("evaluation.separation.k", number, minimum=1)
-        if self.train_k is not None:
-            check_integer("evaluation.separation.train_k", self.train_k, minimum=1)
-        for kind in self.probes:
-            check_choice("evaluation.separation.probes", kind, PROBES)
-        check_integer("evaluation.separation.seeds", self.seeds, minimum=1)
+        minimum = {"k": 1, "train_k": 1, "seeds": 1}
+        check_question(self, "k", "probes", minimum=minimum, choices={"probes": PROBES})
 
     def ask(self, subject: Subject) -> Answer:
         """Train and test all probes.
@@ -65,23 +58,15 @@ class Separation:
         Raises:
             InputError: if a k exceeds a group, or the test split has one group only.
         """
-        title = "Is the content informative about the group, and the style not?"
         test = subject.splits.test
         if test is None:
-            return Answer(title, ["Not evaluated: this dataset has no test split."])
+            return not_evaluated(self.title, "this dataset has no test split")
         name, train = subject.held_out()
         if not set(test.group_names) <= set(train.group_names):
-            return Answer(
-                title, ["Not evaluated: the test split has groups that no other split has."]
-            )
+            return not_evaluated(self.title, "the test split has groups that no other split has")
         if len(test.group_names) < 2:
-            return Answer(
-                title,
-                [
-                    "Not evaluated: a probe needs at least two groups, and the test split has "
-                    f"only {test.group_names[0]!r}."
-                ],
-            )
+            reason = "a probe needs at least two groups, and the test split has only "
+            return not_evaluated(self.title, f"{reason}{test.group_names[0]!r}")
         ks, train_k = self._sizes(name, train, test)
         codes = subject.codes()
         grid = ProbeGrid(train, test, ks, train_k, self.probes, self.seeds)
@@ -110,9 +95,8 @@ class Separation:
             "train_k": train_k,
             "records": result.records,
         }
-        return Answer(
-            title, [*result.words(), protocol], metrics, result.tables(), result.figures()
-        )
+        text = [*result.words(), protocol]
+        return Answer(self.title, text, metrics, result.tables(), result.figures())
 
     def _sizes(
         self, name: str, train: GroupedData, test: GroupedData

@@ -7,19 +7,20 @@ pairs, by the distance of codes alone. No parameter is trained on them.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import product
+from typing import ClassVar
 
 import torch
 
 from mlvae.data import GroupedData
-from mlvae.errors import InputError, check_choice, check_integer
-from mlvae.evaluation.answer import Answer, Estimate, Figure, Table
+from mlvae.evaluation.answer import Answer, Estimate, Figure, Table, not_evaluated
 from mlvae.evaluation.charts import curves
-from mlvae.evaluation.measures.codes import disjoint_sets, encode, principal_components
+from mlvae.evaluation.measures.codes import encode, principal_components, shuffled
 from mlvae.evaluation.measures.nearest import DISTANCES, compact, n_shot_accuracy
 from mlvae.evaluation.measures.verification import verification
+from mlvae.evaluation.options import check_question
 from mlvae.evaluation.subject import Code, Subject
 from mlvae.groups import Groups
-from mlvae.parts import take_lists
 from mlvae.posteriors import DiagonalGaussian
 
 __all__ = ["Unseen"]
@@ -43,55 +44,43 @@ class Unseen:
     pairs: int = 10_000
     most_members: int = 500
 
+    title: ClassVar[str] = "Does it work for groups never seen in training?"
+
     def __post_init__(self) -> None:
-        take_lists(self, "evaluation.unseen", "shots", "distances")
-        if not self.shots or not self.distances:
-            raise InputError("evaluation.unseen.shots and distances must not be empty lists")
-        for number in self.shots:
-            check_integer("evaluation.unseen.shots", number, minimum=1)
-        for distance in self.distances:
-            check_choice("evaluation.unseen.distances", distance, DISTANCES)
-        check_integer("evaluation.unseen.galleries", self.galleries, minimum=2)
-        check_integer("evaluation.unseen.pairs", self.pairs, minimum=1)
-        check_integer("evaluation.unseen.most_members", self.most_members, minimum=2)
+        minimum = {"shots": 1, "galleries": 2, "pairs": 1, "most_members": 2}
+        choices = {"distances": DISTANCES}
+        check_question(self, "shots", "distances", minimum=minimum, choices=choices)
 
     def ask(self, subject: Subject) -> Answer:
         """Identify and verify unseen groups."""
-        title = "Does it work for groups never seen in training?"
         if subject.splits.unseen is None:
-            return Answer(
-                title,
-                [
-                    "Not evaluated: all groups were used in training. For MNIST, train with "
-                    "dataset.unseen_groups=[7,8,9]."
-                ],
+            return not_evaluated(
+                self.title,
+                "all groups were used in training. For MNIST, train with "
+                "dataset.unseen_groups=[7,8,9]",
             )
         data = self._limited(subject.splits.unseen)
         sizes = data.groups.sizes
         shots = [n for n in self.shots if int((sizes > n).sum()) >= 2]
         if not shots:
             least = min(self.shots) + 1
-            return Answer(
-                title,
-                [
-                    f"Not evaluated: of {data.groups.num_groups} unseen groups, "
-                    f"{int((sizes >= least).sum())} have {least} observations, but at least two "
-                    "groups are needed. Keep more groups out of training."
-                ],
+            return not_evaluated(
+                self.title,
+                f"of {data.groups.num_groups} unseen groups, {int((sizes >= least).sum())} have "
+                f"{least} observations, but at least two groups are needed. Keep more groups out "
+                "of training",
             )
         codes = self._codes(subject)
         posteriors = {code.name: _posterior(code, data) for code in codes}
         records = [
-            self._identify(code.name, posteriors[code.name], data.groups, n, distance)
-            for n in shots
-            for code in codes
-            for distance in self.distances
+            self._identify(code, posteriors[code], data.groups, n, distance)
+            for n, code, distance in product(shots, posteriors, self.distances)
         ]
-        pairs = [
-            self._verify(code.name, posteriors[code.name], data.groups, distance)
-            for code in codes
-            for distance in self.distances
-        ]
+        pairs = []
+        for code, distance in product(posteriors, self.distances):
+            options = {"pairs": self.pairs, "distance": distance}
+            rates = verification(posteriors[code], data.groups, **options)
+            pairs.append({"code": code, "distance": distance, **rates._asdict()})
         labels = {code.name: code.label for code in codes}
         metrics = {
             "num_groups": data.groups.num_groups,
@@ -100,16 +89,13 @@ class Unseen:
             "verification": pairs,
         }
         tables, figure = self._tables(labels, shots, records, pairs), _figure(labels, records)
-        return Answer(title, self._words(labels, data, records), metrics, tables, [figure])
+        return Answer(self.title, self._words(labels, data, records), metrics, tables, [figure])
 
     def _limited(self, data: GroupedData) -> GroupedData:
         """The data with at most ``most_members`` observations of every group."""
         if int(data.groups.sizes.max()) <= self.most_members:
             return data
-        generator = torch.Generator(data.device).manual_seed(0)
-        order = disjoint_sets(data.groups, 1, generator=generator)[:, 0]
-        first = data.groups.sizes.cumsum(0) - data.groups.sizes
-        rank = torch.arange(len(order), device=data.device) - data.groups.spread(first)[order]
+        order, rank = shuffled(data.groups, torch.Generator(data.device).manual_seed(0))
         return data.subset(order[rank < self.most_members])
 
     def _codes(self, subject: Subject) -> list[Code]:
@@ -123,9 +109,8 @@ class Unseen:
     def _identify(
         self, code: str, posterior: DiagonalGaussian, groups: Groups, shots: int, distance: str
     ) -> dict[str, object]:
-        score = n_shot_accuracy(
-            posterior, groups, shots=shots, galleries=self.galleries, distance=distance
-        )
+        options = {"shots": shots, "galleries": self.galleries, "distance": distance}
+        score = n_shot_accuracy(posterior, groups, **options)
         return {
             "code": code,
             "shots": shots,
@@ -134,12 +119,6 @@ class Unseen:
             "chance": score.chance,
             "num_groups": score.num_groups,
         }
-
-    def _verify(
-        self, code: str, posterior: DiagonalGaussian, groups: Groups, distance: str
-    ) -> dict[str, object]:
-        score = verification(posterior, groups, pairs=self.pairs, distance=distance)
-        return {"code": code, "distance": distance, "auc": score.auc, "eer": score.eer}
 
     def _words(self, labels: dict[str, str], data: GroupedData, records: list[dict]) -> list[str]:
         shots = min(record["shots"] for record in records)
@@ -171,14 +150,13 @@ class Unseen:
                 for r in records
                 if r["distance"] == distance
             }
-            of_pairs = {r["code"]: r for r in pairs if r["distance"] == distance}
+            rates = {
+                r["code"]: [r["auc"].text(3), r["eer"].text(1, scale=100)]
+                for r in pairs
+                if r["distance"] == distance
+            }
             rows = [
-                [
-                    label,
-                    *[cells[name, n] for n in shots],
-                    of_pairs[name]["auc"].text(3),
-                    of_pairs[name]["eer"].text(1, scale=100),
-                ]
+                [label, *[cells[name, n] for n in shots], *rates[name]]
                 for name, label in labels.items()
             ]
             chance = {r["shots"]: f"{100 * r['chance']:.1f}" for r in records}
@@ -197,7 +175,7 @@ class Unseen:
 
 def _posterior(code: Code, data: GroupedData) -> DiagonalGaussian:
     """The codes of all observations on the host, where distances are computed."""
-    return compact(encode(code.representation, data).moments().to("cpu"))
+    return compact(encode(code.representation, data).to("cpu"))
 
 
 def _figure(labels: dict[str, str], records: list[dict]) -> Figure:

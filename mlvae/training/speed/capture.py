@@ -133,8 +133,8 @@ def capturing(
 def nothing_collected() -> Iterator[None]:
     """Collect Python's garbage before this context, and none inside it.
 
-    Garbage may hold CUDA graphs of an earlier training. Freeing a graph during a capture breaks the
-    capture.
+    Garbage may hold CUDA graphs of an earlier training. Freeing a graph during a capture breaks
+    the capture.
     """
     gc.collect()
     enabled = gc.isenabled()

@@ -2,13 +2,13 @@
 
 The model itself does not change: parameters, names, checkpoints and other callers, such as
 validation, see the eager model. A training step calls one compiled function, from the encoder to
-the sums of the terms, or runs eagerly. The numbers of observations and of groups may differ between
-batches. On a CPU one piece of code serves all sizes, and a second one batches of a single group. On
-a CUDA device, code for all sizes is slower and cannot be captured as a graph. There only batches of
-one size are compiled: the size of the first of the largest batches, which is mostly that of all
-batches but the last of an epoch. A batch of one observation runs eagerly, because PyTorch 2.14
-computes wrong strides for its images. Noise comes from the generator, as in the eager model. A few
-operations are opaque to the compiler, because compiled code of them is slower: see
+the sums of the terms, or runs eagerly. The numbers of observations and of groups may differ
+between batches. On a CPU one piece of code serves all sizes, and a second one batches of a single
+group. On a CUDA device, code for all sizes is slower and cannot be captured as a graph. There only
+batches of one size are compiled: the size of the first of the largest batches, which is mostly
+that of all batches but the last of an epoch. A batch of one observation runs eagerly, because
+PyTorch 2.14 computes wrong strides for its images. Noise comes from the generator, as in the eager
+model. A few operations are opaque to the compiler, because compiled code of them is slower: see
 :mod:`mlvae.kernels`.
 """
 
@@ -18,6 +18,7 @@ import logging
 import os
 import shutil
 from collections.abc import Callable
+from contextlib import nullcontext
 from functools import partial
 from types import FunctionType
 from typing import Any
@@ -28,6 +29,7 @@ from torch import nn
 from mlvae.batch import Batch
 from mlvae.errors import InputError
 from mlvae.noise import HeldGenerator
+from mlvae.training.players import graph_is_kept
 from mlvae.training.ranks import Ranks
 from mlvae.training.sums import Forward, Passed, forward_of
 
@@ -57,8 +59,9 @@ def check_compile(compile: bool, ranks: Ranks = Ranks()) -> None:
     compiler = os.environ.get("CXX", "g++")
     if shutil.which(compiler) is None:
         raise InputError(
-            f"trainer.speed.compile needs a C++ compiler, but {compiler} is not installed; install "
-            "one (on Debian: apt install g++), set CXX, or set trainer.speed.compile to false"
+            f"trainer.speed.compile needs a C++ compiler, but {compiler} is not installed; "
+            "install one (on Debian: apt install g++), set CXX, or set trainer.speed.compile to "
+            "false"
         )
 
 
@@ -67,6 +70,7 @@ def compiled(
     *,
     one_size: bool = False,
     layers: str | None = None,
+    several_losses: bool = False,
     backend: str = "inductor",
 ) -> Forward:
     """The compiled form of :func:`~mlvae.training.sums.forward_of`.
@@ -83,6 +87,8 @@ def compiled(
         layers: replace each linear layer and its activation by one operation, see
             :mod:`mlvae.kernels.dense`, with products in "float32", or in "bfloat16" under
             autocast. None leaves the layers to the compiler.
+        several_losses: whether the gradients of several losses are computed one after the other.
+            See :func:`mlvae.training.players.graph_is_kept`.
         backend: backend of ``torch.compile``.
 
     Returns:
@@ -136,7 +142,8 @@ def compiled(
                 _dynamo.maybe_mark_dynamic(values, 0)
         held.generator = generator
         try:
-            return run(batch, generator=held)
+            with graph_is_kept() if several_losses else nullcontext():
+                return run(batch, generator=held)
         except (TorchDynamoException, FailOnRecompileLimitHit) as error:
             raise InputError(
                 f"this {type(model).__name__} cannot be compiled "
@@ -154,13 +161,13 @@ def _with_dense_layers(
 
     from mlvae.kernels.layers import with_dense_layers
 
-    compile = _dynamo.lookup_backend(backend)
+    inner: Callable[..., Any] = _dynamo.lookup_backend(backend)
     if options:
-        compile = partial(compile, config_patches=options)
-    return lambda graph, inputs: compile(with_dense_layers(graph, half=half), inputs)
+        inner = partial(inner, config_patches=options)
+    return lambda graph, inputs: inner(with_dense_layers(graph, half=half), inputs)
 
 
-def compiled_alone(function: FunctionType, **options: object) -> Callable[..., Any]:
+def compiled_alone(function: FunctionType, **options: Any) -> Callable[..., Any]:
     """``function`` compiled in one piece, with a code object of its own.
 
     PyTorch compiles a code object a limited number of times, for all functions that share it. With

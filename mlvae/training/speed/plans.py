@@ -62,8 +62,8 @@ class Plans:
         plan = expected[1] if expected is not None and ready else self._made(epoch)
         if self.largest_group is not None and plan.largest_group() > self.largest_group:
             raise InputError(
-                f"the model is trained on groups of at most {self.largest_group} observations, not "
-                f"of {plan.largest_group()}; use batching=grouped with "
+                f"the model is trained on groups of at most {self.largest_group} observations, "
+                f"not of {plan.largest_group()}; use batching=grouped with "
                 f"batching.members={self.largest_group}"
             )
         if self.stream is not None:
@@ -79,7 +79,7 @@ class Plans:
         if not self.ahead:
             return
         with nullcontext() if self.stream is None else torch.cuda.stream(self.stream):
-            if self.stream is not None:
+            if self.stream is not None and self.released is not None:
                 self.stream.wait_event(self.released)
             self.expected = epoch, self._made(epoch)
 

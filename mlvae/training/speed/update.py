@@ -106,7 +106,7 @@ class CompiledUpdate(Update):
         if any(p not in state for p in parameters):
             super().__call__(totals, units)  # the optimiser creates its state
             return
-        gradients = [p.grad for p in parameters]
+        gradients = [p.grad for p in parameters if p.grad is not None]
         means, squares, counts = (
             [state[p][name] for p in parameters] for name in ("exp_avg", "exp_avg_sq", "step")
         )
@@ -144,7 +144,7 @@ class CompiledUpdate(Update):
 
     def _move(
         self,
-        parameters: list[Tensor],
+        parameters: Sequence[Tensor],
         gradients: list[Tensor],
         means: list[Tensor],
         squares: list[Tensor],

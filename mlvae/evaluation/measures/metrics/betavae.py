@@ -33,9 +33,9 @@ def beta_vae_score(
     satisfy: a code of all factors but one scores 1 (Kim and Mnih 2018, arXiv:1802.05983), and so
     does a code with every factor in two dimensions.
 
-    Pairs are drawn from the table, see :mod:`mlvae.evaluation.measures.metrics.sampling`. The classifier is
-    a logistic regression on standardised differences. Permuting, shifting and scaling dimensions
-    therefore changes the score by rounding only.
+    Pairs are drawn from the table, see :mod:`~mlvae.evaluation.measures.metrics.sampling`. The
+    classifier is a logistic regression on standardised differences. Permuting, shifting and
+    scaling dimensions therefore changes the score by rounding only.
 
     Args:
         codes: (N, D).

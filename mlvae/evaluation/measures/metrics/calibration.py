@@ -52,9 +52,8 @@ def calibrated_bits(
 
     .. math:: H(y) - \mathbb E[-\log_2 q(y \mid \text{code})] \le I(y; \text{code})
 
-    (Barber and Agakov 2003) on the test rows, up to their sampling error. q is calibrated, see
-    :mod:`mlvae.evaluation.measures.metrics.calibration`. A negative value is replaced by zero, which is
-    also a lower bound.
+    (Barber and Agakov 2003) on the test rows, up to their sampling error. The head of this module
+    defines q. A negative value is replaced by zero, which is also a lower bound.
 
     Args:
         classifier: a classifier of scikit-learn, or with the same methods. It is trained again,

@@ -37,9 +37,10 @@ def factor_vae_score(
     dimensions of a smaller standard deviation: the means of unused dimensions have almost no
     variance, and the division by it would amplify noise. The score is 0 if no dimension is left.
 
-    Observations are drawn from the table, see :mod:`mlvae.evaluation.measures.metrics.sampling`. Permuting
-    and shifting dimensions does not change the score. Scaling changes it only through
-    ``collapsed``, whose unit assumes a prior of variance 1.
+    Observations are drawn from the table, see
+    :mod:`~mlvae.evaluation.measures.metrics.sampling`. Permuting and shifting dimensions does not
+    change the score. Scaling changes it only through ``collapsed``, whose unit assumes a prior of
+    variance 1.
 
     Args:
         codes: (N, D).

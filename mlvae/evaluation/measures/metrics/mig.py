@@ -18,9 +18,9 @@ def mig(codes: Array, factors: Array, *, bins: int = 20, factor_bins: int | None
 
     (Chen et al. 2018, arXiv:1802.04942, Section 4). Chen et al. use draws from the posterior. Here
     codes are cut into intervals, as in Locatello et al. 2019 (arXiv:1811.12359); see
-    :mod:`mlvae.evaluation.measures.metrics.table` for the estimate. The score is 1 if one dimension
-    determines each factor and no other dimension has information about it. It is 0 for a code with
-    every factor in two dimensions, and can be 0 for a rotation of a code that scores 1.
+    :mod:`~mlvae.evaluation.measures.metrics.table`. The score is 1 if one dimension determines
+    each factor and no other dimension has information about it. It is 0 for a code with every
+    factor in two dimensions, and can be 0 for a rotation of a code that scores 1.
 
     Permuting, shifting or scaling dimensions does not change the score, nor does the unit of
     information. If ``bins`` is less than the number of values of a factor, no code reaches 1.

@@ -22,9 +22,9 @@ def modularity(
     information about one factor only; several dimensions may share a factor. A dimension without
     any information counts as 0, as in Locatello et al. 2019 (arXiv:1811.12359).
 
-    See :mod:`mlvae.evaluation.measures.metrics.table` for the estimate of information. By chance, the
-    estimate for a dimension of noise is slightly above zero and uneven over the factors, so the
-    dimension counts as a value between 0 and 1. A code of pure noise does not score 0; compare
+    See :mod:`~mlvae.evaluation.measures.metrics.table` for the estimate of information. By chance,
+    the estimate for a dimension of noise is slightly above zero and uneven over the factors, so
+    the dimension counts as a value between 0 and 1. A code of pure noise does not score 0; compare
     with a control. Permuting, shifting or scaling dimensions does not change the score.
 
     Args:

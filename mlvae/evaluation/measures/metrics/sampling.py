@@ -9,7 +9,6 @@ scores cannot separate the two.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
 
 import numpy as np
 
@@ -19,27 +18,10 @@ from mlvae.evaluation.measures.metrics.table import categories
 __all__ = ["fixed_pairs", "fixed_rows", "vote_tables"]
 
 
-class _Sorted(NamedTuple):
-    """Rows in the order of a factor's values.
-
-    Attributes:
-        order: row indices, sorted by value, (N,).
-        start: first position of the run of equal values at each position of ``order``, (N,).
-        size: length of that run, (N,).
-    """
-
-    order: np.ndarray
-    start: np.ndarray
-    size: np.ndarray
-
-
-def _sort(factor: np.ndarray) -> _Sorted:
-    sizes = np.bincount(factor)
-    return _Sorted(
-        np.argsort(factor, kind="stable"),
-        np.repeat(np.cumsum(sizes) - sizes, sizes),
-        np.repeat(sizes, sizes),
-    )
+def _sort(factor: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Rows sorted by value; first position and length of the run of each position: (N,) each."""
+    sizes, order = np.bincount(factor), np.argsort(factor, kind="stable")
+    return order, np.repeat(np.cumsum(sizes) - sizes, sizes), np.repeat(sizes, sizes)
 
 
 def fixed_pairs(

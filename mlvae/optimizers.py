@@ -104,7 +104,7 @@ class Scheduled:
         for name, parameter in zip(names or [""] * len(parameters), parameters, strict=True):
             keys = [key for key in self.learning_rates if f"{name}.".startswith(f"{key}.")]
             members[max(keys, key=len) if keys else None].append(parameter)
-        if empty := [key for key, found in members.items() if key and not found]:
+        if empty := [key for key, found in members.items() if key is not None and not found]:
             raise InputError(
                 f"optimizer.learning_rates.{empty[0]} must be the first part of the names of "
                 f"parameters, such as {(names or ['(no names)'])[0]}, but matches none"
@@ -114,7 +114,8 @@ class Scheduled:
     def rates(self, step: int, total_steps: int) -> list[float]:
         """Learning rate of each parameter group at step ``step`` (from 0) of ``total_steps``."""
         largest = [self.learning_rate, *self.learning_rates.values()]
-        return [self._rate(rate, step, total_steps) for rate in largest]
+        # torch.load reads no NumPy numbers.
+        return [float(self._rate(rate, step, total_steps)) for rate in largest]
 
     def _rate(self, largest: float, step: int, total_steps: int) -> float:
         if step < self.warmup_steps:
@@ -224,8 +225,11 @@ class Torch(Scheduled):
     ) -> None:
         Scheduled.__init__(self, **scheduled)
         kind = torch.optim.__dict__.get(optimizer) if isinstance(optimizer, str) else optimizer
-        usable = inspect.isclass(kind) and issubclass(kind, torch.optim.Optimizer)
-        if not usable or kind is torch.optim.Optimizer or kind.__name__ in NEED_A_CLOSURE:
+        if (
+            not (isinstance(kind, type) and issubclass(kind, torch.optim.Optimizer))
+            or kind is torch.optim.Optimizer
+            or kind.__name__ in NEED_A_CLOSURE
+        ):
             raise InputError(
                 "optimizer.optimizer must be a class of torch.optim or its name, such as SGD, "
                 f"and not one that needs a closure, not {shown(optimizer)}"

@@ -1,0 +1,37 @@
+import numpy as np
+import pytest
+
+from mlvae.evaluation import charts
+
+
+@pytest.fixture
+def canvas(monkeypatch):
+    """Charts return the figure of matplotlib."""
+    monkeypatch.setattr(charts, "_saved", lambda name, caption, canvas: canvas)
+
+
+@pytest.mark.parametrize("number", [9, 56])
+def test_every_label_of_a_scatter_plot_has_its_own_colour_and_marker(canvas, number):
+    labels = [f"label {i:02}" for i in range(number)]
+    points = np.random.default_rng(0).random((number, 2))
+    figure = charts.scatter("name", "caption", {"panel": points}, labels)
+    looks = {
+        (tuple(series.get_facecolor()[0]), series.get_paths()[0].vertices.tobytes())
+        for series in figure.axes[0].collections
+    }
+    assert len(looks) == number
+
+
+def test_every_curve_has_its_own_colour_and_marker(canvas):
+    curve = {1.0: (0.5, 0.1), 2.0: (0.6, float("nan"))}
+    panels = {"accuracy": {f"code {i}": curve for i in range(20)}}
+    figure = charts.curves("name", "caption", panels, x_label="k")
+    lines = [container.lines[0] for container in figure.axes[0].containers]
+    looks = {(line.get_color(), line.get_marker()) for line in lines}
+    assert len(looks) == len(lines) == 20
+
+
+def test_short_labels_are_the_markers(canvas):
+    points = np.random.default_rng(0).random((3, 2))
+    figure = charts.scatter("name", "caption", {"panel": points}, ["1", "2", "3"])
+    assert len(figure.axes[0].collections) == 3 and not figure.legends
