@@ -8,10 +8,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from mlvae.arguments import as_device, integer_tensor
+from mlvae.errors import InputError, shown
 from mlvae.groups import Groups
+from mlvae.observations import as_floats, as_tensor
 
 __all__ = ["Batch"]
 
@@ -39,9 +43,35 @@ class Batch:
     groups: Groups
     given: Mapping[str, Tensor] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        if torch.compiler.is_compiling():
+            return
+        if not isinstance(self.x, Tensor) or not isinstance(self.groups, Groups):
+            raise InputError(
+                "a Batch must have a tensor x (N, ...) and Groups, not "
+                f"{shown(self.x)} and {shown(self.groups)}"
+            )
+        if self.x.is_complex():
+            raise InputError(f"x must be real numbers, not {self.x.dtype}")
+        if self.x.ndim == 0 or len(self.x) != self.groups.num_observations:
+            raise InputError(
+                f"a Batch must have the group of each observation of x {tuple(self.x.shape)}, not "
+                f"of {self.groups.num_observations}"
+            )
+        if not isinstance(self.given, Mapping):
+            raise InputError(f"given must be tensors by name, not {shown(self.given)}")
+        for name, values in self.given.items():
+            if not isinstance(values, Tensor) or values.ndim == 0 or len(values) != len(self.x):
+                raise InputError(
+                    f"given {name} must be a tensor of {len(self.x)} rows, not {shown(values)}"
+                )
+
     @classmethod
-    def ungrouped(cls, x: Tensor) -> Batch:
-        """Observations x (N, ...), each as a group of one."""
+    def ungrouped(cls, x: Tensor | np.ndarray) -> Batch:
+        """Observations x (N, ...), each a group of one. uint8 images become floats in [0, 1]."""
+        x = as_floats(as_tensor(x))
+        if x.ndim < 2:
+            raise InputError(f"x must have the shape (N, ...), not {tuple(x.shape)}")
         return cls(x, Groups.singletons(len(x), x.device))
 
     def __len__(self) -> int:
@@ -56,6 +86,7 @@ class Batch:
 
     def to(self, device: torch.device | str) -> Batch:
         """The same batch on another device."""
+        device = as_device(device)
         given = {name: values.to(device) for name, values in self.given.items()}
         return Batch(self.x.to(device), self.groups.to(device), given)
 
@@ -75,9 +106,19 @@ class Batch:
         """The observations at ``rows`` (n,), None for all, each as a group of one."""
         if rows is None:
             rows = torch.arange(len(self), device=self.groups.index.device)
+        else:
+            rows = self._rows(rows)
         origin = self.groups.origin
         if origin is not None:
             origin = origin[self.groups.index[rows]]
         groups = Groups.singletons(len(rows), rows.device, origin=origin)
         given = {name: values[rows] for name, values in self.given.items()}
         return Batch(self.x[rows], groups, given)
+
+    def _rows(self, rows: object) -> Tensor:
+        """Indices of observations (n,) on the device of the batch, or :class:`InputError`."""
+        indices = integer_tensor("rows", rows, f"indices in [0, {len(self)})")
+        outside = indices.ndim == 1 and ((indices < 0) | (indices >= len(self))).any()
+        if indices.ndim != 1 or outside:
+            raise InputError(f"rows must be indices (n,) in [0, {len(self)}), not {shown(rows)}")
+        return indices.long().to(self.x.device)

@@ -6,14 +6,18 @@ Shapes: n images (channels, height, width) with values in [0, 1]; D dimensions o
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from mlvae.arguments import check_generator, check_type
 from mlvae.batch import Batch
 from mlvae.data.grouped import GroupedData
+from mlvae.errors import InputError, check_integer, check_number, shown
 from mlvae.models.protocol import Model, has_codes
+from mlvae.observations import as_floats
 from mlvae.posteriors import Family
 
 __all__ = [
@@ -32,6 +36,7 @@ TILE = 56  # smallest height and width of a tile, in pixels
 
 def separates(codes: Mapping[str, object]) -> bool:
     """Whether the codes of a model include a content and a style."""
+    check_type("codes", codes, Mapping, "codes by name, as model.codes(batch)")
     return {"content", "style"} <= codes.keys()
 
 
@@ -50,7 +55,7 @@ def swap_grid(model: Model, batch: Batch) -> Tensor:
     Returns:
         One image (channels, height, width) of (n + 2) x (n + 2) tiles.
     """
-    batch = batch.singles()
+    batch = _images(model, batch).singles()
     x, n = batch.x, len(batch)
     means = _means(model.codes(batch))
     number = torch.arange(n, device=x.device)
@@ -67,7 +72,7 @@ def swap_grid(model: Model, batch: Batch) -> Tensor:
 @torch.no_grad()
 def reconstruction_grid(model: Model, batch: Batch) -> Tensor:
     """Two rows: n images, and below each its reconstruction from itself alone."""
-    batch = batch.singles()
+    batch = _images(model, batch).singles()
     decoded = _shown(model.decode(**_means(model.codes(batch))), batch.x)
     return _tiles(torch.cat((batch.x, decoded)), len(batch))
 
@@ -85,6 +90,8 @@ def interpolation_grid(model: Model, batch: Batch, *, steps: int = 9) -> Tensor:
         batch: two images; each is used as a group of one.
         steps: tiles along each axis.
     """
+    check_integer("steps", steps, minimum=2)
+    batch = _images(model, batch, least=2)
     means = _means(model.codes(batch.singles()))
     way = torch.linspace(0, 1, steps, device=batch.x.device)[:, None]
     path = {name: torch.lerp(ends[:1], ends[1:2], way) for name, ends in means.items()}
@@ -115,6 +122,9 @@ def generation_grid(
         columns: generated images in a row.
         generator: source of the styles, on the device of the images.
     """
+    check_integer("columns", columns, minimum=1)
+    check_generator(generator)
+    columns, batch = int(columns), _images(model, batch)
     codes, x, groups = model.codes(batch), batch.x, batch.groups
     if not separates(codes):
         latents = {name: _prior(q, 8 * columns, generator) for name, q in codes.items()}
@@ -144,7 +154,13 @@ def accumulation_grid(model: Model, batch: Batch) -> Tensor:
         model: the model.
         batch: n images and their groups.
     """
+    batch = _images(model, batch)
     x, groups = batch.x, batch.groups
+    if int(groups.sizes.min()) < int(groups.sizes.max()):
+        raise InputError(
+            "all groups of this grid must have the same number of images, not "
+            f"{int(groups.sizes.min())} to {int(groups.sizes.max())}"
+        )
     order = groups.index.argsort(stable=True)
     size = len(x) // groups.num_groups
     single, grouped = (
@@ -174,11 +190,15 @@ def traversal_grid(
         span: in standard deviations of the prior.
         most: largest number of rows.
     """
-    means = _means(model.codes(batch.singles()))
+    check_integer("steps", steps, minimum=2)
+    check_integer("most", most, minimum=1)
+    check_number("span", span, minimum=0, exclusive=True)
+    batch = _images(model, batch).singles(torch.tensor([0]))
+    means = _means(model.codes(batch))
     latent = torch.cat(list(means.values()), 1)
     shown = min(most, latent.shape[1])
     moved = latent.expand(shown, steps, -1).clone()
-    way = torch.linspace(-span, span, steps, device=batch.x.device)
+    way = torch.linspace(-float(span), float(span), steps, device=batch.x.device)
     for i in range(shown):
         moved[i, :, i] = way
     parts = moved.flatten(0, 1).split([values.shape[1] for values in means.values()], 1)
@@ -190,6 +210,7 @@ def pictures(model: object, data: GroupedData) -> dict[str, Tensor]:
 
     Empty if the observations are not images of one or three channels, or the model has no codes.
     """
+    check_type("data", data, GroupedData, "GroupedData")
     images = len(data.shape) == 3 and data.shape[0] in (1, 3)
     if not images or not has_codes(model):
         return {}
@@ -202,6 +223,24 @@ def pictures(model: object, data: GroupedData) -> dict[str, Tensor]:
             grids["swaps"] = swap_grid(model, batch)
     model.train(training)
     return grids
+
+
+def _images(model: object, batch: object, *, least: int = 1) -> Batch:
+    """``batch`` with float images in [0, 1].
+
+    Raises:
+        InputError: if the model has no codes, or the batch has fewer than ``least`` images.
+    """
+    if not has_codes(model) or isinstance(model, type):
+        raise InputError(f"model must have codes and decode, as a MLVAE, not {shown(model)}")
+    check_type("batch", batch, Batch, "a Batch, as data.singles([0, 1])")
+    assert isinstance(batch, Batch)
+    if batch.x.ndim != 4 or batch.x.shape[1] not in (1, 3) or len(batch) < least:
+        raise InputError(
+            f"batch must have at least {least} images of 1 or 3 channels, not the shape "
+            f"{tuple(batch.x.shape)}"
+        )
+    return replace(batch, x=as_floats(batch.x))
 
 
 def _means(codes: Mapping[str, Family]) -> dict[str, Tensor]:

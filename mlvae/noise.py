@@ -14,6 +14,7 @@ from weakref import WeakValueDictionary
 import torch
 from torch import Tensor
 
+from mlvae.arguments import check_generator
 from mlvae.errors import InputError
 
 __all__ = ["HeldGenerator", "ShareGenerator", "normal", "per_group", "uniform"]
@@ -158,6 +159,7 @@ def _draw(
         dtype = torch.get_default_dtype() if dtype is None else dtype
         device = torch.device("cpu") if device is None else device
         return _held_draw(generator.ticket, kind, shape, dtype, device)
+    check_generator(generator)
     draw = torch.randn if kind == "randn" else torch.rand
     options = {"dtype": dtype, "device": device}
     if not isinstance(generator, ShareGenerator):

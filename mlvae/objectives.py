@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor, nn
 
-from mlvae.errors import InputError, check_choice, check_number
+from mlvae.errors import InputError, check_choice, check_integer, check_number, shown
 from mlvae.groups import Groups
 
 __all__ = ["ELBO", "GroupELBO", "Objective"]
@@ -50,6 +50,32 @@ class Objective:
     scalars: Mapping[str, Tensor] = field(default_factory=dict)
     elbo: Tensor | None = None
     num_groups: int | None = None
+
+    def __post_init__(self) -> None:
+        if torch.compiler.is_compiling():
+            return
+        for name in ("losses", "per_observation", "per_group", "scalars"):
+            values = getattr(self, name)
+            tensors = isinstance(values, Mapping) and all(
+                isinstance(value, Tensor) for value in values.values()
+            )
+            if not tensors or (name == "losses" and not values):
+                raise InputError(f"{name} must be tensors by name, not {shown(values)}")
+        check_integer("num_observations", self.num_observations, minimum=1)
+        if self.num_groups is not None:
+            check_integer("num_groups", self.num_groups, minimum=1)
+        elbo = {} if self.elbo is None else {"elbo": self.elbo}
+        for values, length in (
+            (self.per_observation, self.num_observations),
+            (self.per_group, self.num_groups),
+            (elbo, self.count),
+        ):
+            for name, value in values.items():
+                floats = isinstance(value, Tensor) and value.is_floating_point()
+                if not floats or value.shape != (value.numel() if length is None else length,):
+                    raise InputError(
+                        f"the term {name} must be floats of shape ({length},), not {shown(value)}"
+                    )
 
     @property
     def loss(self) -> Tensor:

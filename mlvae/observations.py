@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from mlvae.errors import InputError, check_integer
+from mlvae.errors import InputError, check_integer, shown
 
 __all__ = ["as_floats", "as_observations", "as_tensor", "check_float32", "check_shape"]
 
@@ -18,9 +18,9 @@ FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 def check_shape(shape: object) -> tuple[int, ...]:
     """Return the shape of one observation as a tuple, or raise :class:`InputError`."""
-    if isinstance(shape, str) or not isinstance(shape, Iterable) or len(tuple(shape)) == 0:
+    if not isinstance(shape, list | tuple | np.ndarray) or len(shape) == 0:
         raise InputError(
-            f"shape must be that of one observation, as (1, 28, 28) or (12,), not {shape!r}"
+            f"shape must be that of one observation, as (1, 28, 28) or (12,), not {shown(shape)}"
         )
     for length in shape:
         check_integer("shape", length, minimum=1)
@@ -114,6 +114,13 @@ def _dtype_error(dtype: object) -> InputError:
     )
 
 
+def _shape_error(shape: Sequence[int], x: Tensor) -> InputError:
+    return InputError(
+        f"the model takes observations of shape (N, {', '.join(map(str, shape))}), "
+        f"not {tuple(x.shape)}"
+    )
+
+
 def as_observations(x: object, shape: Sequence[int], model: Any) -> Tensor:
     """Convert observations (N, ...) to floats on the device of ``model``, uint8 to [0, 1].
 
@@ -128,10 +135,7 @@ def as_observations(x: object, shape: Sequence[int], model: Any) -> Tensor:
     if len(shape) == 3 and shape[0] == 1 and x.ndim == 3:
         x = x.unsqueeze(1)
     if x.ndim == 0 or x.shape[1:] != torch.Size(shape):
-        raise InputError(
-            f"the model takes observations of shape (N, {', '.join(map(str, shape))}), "
-            f"not {tuple(x.shape)}"
-        )
+        raise _shape_error(shape, x)
     parameter = next(model.parameters())
     if x.dtype == torch.uint8:
         return x.to(parameter.device).to(parameter.dtype) / 255

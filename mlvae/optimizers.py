@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import torch
 from torch import nn
 
-from mlvae.errors import InputError, check_choice, check_flag, check_integer, check_number
+from mlvae.errors import InputError, check_choice, check_flag, check_integer, check_number, shown
 from mlvae.parts import take_lists
 
 __all__ = ["OPTIMIZERS", "Adam", "Recipe", "Torch"]
@@ -84,7 +84,7 @@ class Scheduled:
         if not isinstance(self.learning_rates, Mapping):
             raise InputError(
                 "optimizer.learning_rates must be rates by names of parameters, not "
-                f"{self.learning_rates!r}"
+                f"{shown(self.learning_rates)}"
             )
         for name, rate in self.learning_rates.items():
             check_number(f"optimizer.learning_rates.{name}", rate, minimum=0, exclusive=True)
@@ -159,7 +159,9 @@ class Adam(Scheduled):
         super().__post_init__()
         take_lists(self, "optimizer", "betas")
         if len(self.betas) != 2:
-            raise InputError(f"optimizer.betas must be two numbers in [0, 1), not {self.betas!r}")
+            raise InputError(
+                f"optimizer.betas must be two numbers in [0, 1), not {shown(self.betas)}"
+            )
         for beta in self.betas:
             check_number("optimizer.betas", beta, minimum=0, maximum=1 - 1e-9)
         check_number("optimizer.eps", self.eps, minimum=0, exclusive=True)
@@ -230,13 +232,13 @@ class Torch(Scheduled):
         ):
             raise InputError(
                 "optimizer.optimizer must be a class of torch.optim or its name, such as SGD, "
-                f"and not one that needs a closure, not {optimizer!r}"
+                f"and not one that needs a closure, not {shown(optimizer)}"
             )
         known = [
             name for name in inspect.signature(kind).parameters if name not in ("params", "lr")
         ]
         if options is not None and not isinstance(options, Mapping):
-            raise InputError(f"optimizer.options must be options by name, not {options!r}")
+            raise InputError(f"optimizer.options must be options by name, not {shown(options)}")
         for name in options or {}:
             check_choice(f"an option of {kind.__name__}", name, known)
         object.__setattr__(self, "optimizer", kind.__name__)

@@ -14,7 +14,7 @@ from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import numpy as np
 
-from mlvae.errors import InputError, check_choice
+from mlvae.errors import InputError, check_choice, shown
 
 __all__ = ["from_config", "plain", "take_lists", "to_config"]
 
@@ -55,7 +55,7 @@ def take_lists(part: object, prefix: str, *names: str) -> None:
     for name in names:
         value = vars(part)[name]
         if not isinstance(value, list | tuple):
-            raise InputError(f"{prefix}.{name} must be a list, not {value!r}")
+            raise InputError(f"{prefix}.{name} must be a list, not {shown(value)}")
         object.__setattr__(part, name, tuple(value))
 
 
@@ -75,7 +75,9 @@ def from_config(config: object, choices: Sequence[type[Part]], what: str) -> Par
         InputError: if the class or a field is unknown, or a value is out of range.
     """
     if not isinstance(config, Mapping):
-        raise InputError(f"{what} must be options by name, its name among them, not {config!r}")
+        raise InputError(
+            f"{what} must be options by name, its name among them, not {shown(config)}"
+        )
     fields = dict(config)
     classes = {choice.__name__: choice for choice in choices}
     name = fields.pop("name", next(iter(classes)) if len(classes) == 1 else None)

@@ -30,6 +30,7 @@ __all__ = [
     "job_of_sweep",
     "one_line_errors",
     "resolved",
+    "say",
     "with_absolute_paths",
 ]
 
@@ -79,6 +80,15 @@ def one_line_errors(job: str | None = None) -> Iterator[None]:
         sys.exit(f"error: {line}")
     print(f"error: {job}: {line}", file=sys.stderr, flush=True)
     raise JobFailed("not all jobs of the sweep finished")
+
+
+def say(message: str) -> None:
+    """Print a line. A closed pipe or a full disk behind standard output is no error."""
+    try:
+        print(message, flush=True)
+    except OSError:
+        # Python writes the rest of the buffer at its exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def job_of_sweep() -> str | None:

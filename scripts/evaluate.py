@@ -17,12 +17,14 @@ from train import train_by
 
 import mlvae
 from mlvae.data import BATCHINGS, open_dataset
-from mlvae.errors import InputError, check_flag
+from mlvae.errors import InputError, check_flag, check_integer
 from mlvae.evaluation import QUESTIONS, evaluate
 from mlvae.parts import from_config
-from mlvae.training.checkpoint import read_checkpoint
+from mlvae.training.checkpoint import read_state
 from mlvae.training.checks import resolve_device
+from mlvae.training.files import check_no_links
 from mlvae.training.settings import renamed_options
+from mlvae.training.structure import check_config
 
 
 @hydra.main(version_base="1.3", config_path="../configs", config_name="evaluate")
@@ -33,7 +35,8 @@ def main(cfg: DictConfig) -> None:
         others = ("run", "best", "vae", "root", "device", "workers")
         cli.check_options(config, ("evaluation",), others)
         evaluate_by(config)
-        print(f"the report is {Path(config['run']).expanduser() / 'evaluation' / 'report.html'}")
+        report = Path(config["run"]).expanduser() / "evaluation" / "report.html"
+        cli.say(f"the report is {report}")
 
 
 def evaluate_by(config: dict[str, Any], *, progress: bool = True) -> dict[str, Any]:
@@ -46,20 +49,11 @@ def evaluate_by(config: dict[str, Any], *, progress: bool = True) -> dict[str, A
     if not questions:
         raise InputError("evaluation must name at least one question: evaluation=[separation]")
     device = resolve_device(config["device"])
+    check_no_links(run)
     check_flag("best", config["best"])
     name = "best.pt" if config["best"] else "checkpoint.pt"
-    checkpoint = read_checkpoint(run / name)
-    trained = checkpoint["config"]
-    if not isinstance(trained.get("dataset"), dict):
-        raise InputError(
-            f"{run} was trained from Python; evaluate it with mlvae.evaluation.evaluate(model, "
-            "splits, folder)"
-        )
-    dataset = dict(trained["dataset"])
-    if config["root"] is not None and "root" not in dataset:
-        raise InputError(f"root: {dataset['name']} is not read from a folder; leave out root")
-    if config["root"] is not None:
-        dataset = cli.with_absolute_paths({**dataset, "root": config["root"]})
+    checkpoint = read_state(run / name)
+    trained, dataset = trained_on(run, checkpoint, config["root"])
     model = mlvae.load(run, best=config["best"], device=device)
     splits = open_dataset(**dataset)
     if splits.train.shape != model.shape:
@@ -87,6 +81,25 @@ def evaluate_by(config: dict[str, Any], *, progress: bool = True) -> dict[str, A
     )
 
 
+def trained_on(
+    run: Path, checkpoint: dict[str, Any], root: str | None
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The configuration of a run's training, and that of its dataset, at ``root`` if given."""
+    trained = checkpoint["config"]
+    if not isinstance(trained.get("dataset"), dict):
+        raise InputError(
+            f"{run} was trained from Python; evaluate it with mlvae.evaluation.evaluate(model, "
+            "splits, folder)"
+        )
+    check_config(trained, ("dataset", "model", "batching", "optimizer", "trainer"), run)
+    dataset = dict(trained["dataset"])
+    if root is not None and "root" not in dataset:
+        raise InputError(f"root: {dataset['name']} is not read from a folder; leave out root")
+    if root is not None:
+        dataset = cli.with_absolute_paths({**dataset, "root": root})
+    return trained, dataset
+
+
 def _control(
     vae: str | None,
     run: Path,
@@ -100,7 +113,7 @@ def _control(
     if vae is None or trained["model"]["name"] == "VAE":
         return None
     if vae != "auto":
-        given = read_checkpoint(Path(vae).expanduser() / "checkpoint.pt")
+        given = read_state(Path(vae).expanduser() / "checkpoint.pt")
         name = (given["model_config"] or {}).get("name")
         if name != "VAE":
             raise InputError(f"vae={vae} must be the run of a plain VAE, not of {name}")
@@ -114,10 +127,10 @@ def _control(
     config = vae_config(trained, folder)
     resume = (folder / "checkpoint.pt").is_file()
     if resume:
-        checkpoint = read_checkpoint(folder / "checkpoint.pt")
+        checkpoint = read_state(folder / "checkpoint.pt")
         if checkpoint["step"] >= step:
             return folder
-    print(f"training a plain VAE as control, in {folder}; vae=null turns it off")
+    cli.say(f"training a plain VAE as control, in {folder}; vae=null turns it off")
     result = train_by(config, resume=resume, progress=progress)
     if not result.finished:
         raise SystemExit(f"stopped; the next evaluation resumes the control in {folder}")
@@ -127,19 +140,26 @@ def _control(
 def vae_config(trained: dict[str, Any], folder: Path) -> dict[str, Any]:
     """The configuration of the run with a plain VAE, with as many latent dimensions."""
     model = trained["model"]
-    dims = [value for name, value in model.items() if name.endswith("_dim")]
+    dims = {name: value for name, value in model.items() if name.endswith("_dim")}
+    for name, value in dims.items():
+        check_integer(f"model.{name}", value, minimum=1)
     parts = {name: model[name] for name in ("network", "likelihood") if name in model}
     trainer = renamed_options(trained["trainer"])
-    warmup = {**trainer.get("warmup", {}), "content_first_steps": 0}
+    warmup = trainer.get("warmup", {})
+    if not isinstance(warmup, dict):
+        raise InputError(f"trainer.warmup must be options by name, not {warmup!r}")
+    warmup = {**warmup, "content_first_steps": 0}
     optimizer = trained["optimizer"]
     if "name" not in optimizer:  # a recipe for each player, of which a VAE has one
-        optimizer = optimizer["model"]
-    rates = optimizer.get("learning_rates", {})
+        optimizer = optimizer.get("model")
+    rates = optimizer.get("learning_rates", {}) if isinstance(optimizer, dict) else None
+    if not isinstance(rates, dict):
+        raise InputError(f"the optimizer of {folder.parent} must be options by name")
     rates = {name: rate for name, rate in rates.items() if name in ("encoder", "decoder")}
     return {
         **trained,
         "optimizer": {**optimizer, "learning_rates": rates},
-        "model": {"name": "VAE", "latent_dim": sum(dims), "kl_weight": 1.0, **parts},
+        "model": {"name": "VAE", "latent_dim": sum(dims.values()), "kl_weight": 1.0, **parts},
         "trainer": {**trainer, "warmup": warmup},
         "run": str(folder),
     }

@@ -29,7 +29,7 @@ from train import optimizer_of, train_by
 from mlvae.errors import InputError, check_flag, check_integer
 from mlvae.parts import from_config, plain
 from mlvae.training import Speed, Warmup
-from mlvae.training.checkpoint import read_checkpoint
+from mlvae.training.checkpoint import read_state
 from mlvae.training.settings import renamed_options
 
 #: Options that do not change the result of a run.
@@ -155,7 +155,7 @@ def work(job: Config, *, progress: bool = True) -> None:
     run, trained = Path(job["train"]["run"]), False
     resume = (run / "checkpoint.pt").is_file()
     if resume:
-        checkpoint: Config = read_checkpoint(run / "checkpoint.pt")
+        checkpoint: Config = read_state(run / "checkpoint.pt")
         if deciding(checkpoint["config"]) != job["asked"]["train"]:
             raise InputError(
                 f"{run} holds a run with other options than this table's; delete it, or choose "

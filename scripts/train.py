@@ -20,11 +20,12 @@ from mlvae.errors import InputError, check_choice
 from mlvae.models import build
 from mlvae.parts import from_config
 from mlvae.training import OPTIMIZERS, Reports, Result, Speed, Warmup, train
-from mlvae.training.checkpoint import read_checkpoint
+from mlvae.training.checkpoint import read_state
 from mlvae.training.checks import resolve_device
 from mlvae.training.ranks import join
 from mlvae.training.seeding import seeded
 from mlvae.training.settings import RENAMED, renamed_options
+from mlvae.training.structure import check_config
 
 #: Records of the trainer's options.
 RECORDS = {"warmup": Warmup, "speed": Speed, "reports": Reports}
@@ -55,12 +56,12 @@ def run(cfg: DictConfig) -> float:
     config["dataset"] = cli.with_absolute_paths(config["dataset"])
     first = join(resolve_device(config["device"])).first
     if first:
-        print(OmegaConf.to_yaml(config), flush=True)
+        cli.say(OmegaConf.to_yaml(config))
     result = train_by(config, resume=resume)
     if not result.finished:
         raise SystemExit(0)  # this ends a sweep too
     if first:
-        print(f"to evaluate it: python scripts/evaluate.py run={result.run}", flush=True)
+        cli.say(f"to evaluate it: python scripts/evaluate.py run={result.run}")
     best = result.metrics.get("validation/best_loss")
     return result.metrics["train/loss"] if best is None else best
 
@@ -80,13 +81,9 @@ def check(config: dict[str, Any]) -> None:
 
 def train_by(config: dict[str, Any], *, resume: bool, progress: bool = True) -> Result:
     """Build the parts that the configuration names, and train."""
-    batching = from_config(config["batching"], BATCHINGS, "batching")
-    augmentation = None
-    if config.get("augmentation") is not None:
-        augmentation = from_config(config["augmentation"], AUGMENTATIONS, "augmentation")
-    trainer = trainer_of(config["trainer"])
+    parts = parts_by(config)
     if not progress:
-        trainer["reports"] = replace(trainer["reports"], progress=False)
+        parts["reports"] = replace(parts["reports"], progress=False)
     ranks = join(resolve_device(config["device"]))
     splits = ranks.in_turn(lambda: open_dataset(**config["dataset"]))
     with torch.random.fork_rng():
@@ -99,14 +96,24 @@ def train_by(config: dict[str, Any], *, resume: bool, progress: bool = True) -> 
         validation=splits.validation,
         run=config["run"],
         resume=resume,
-        batching=batching,
-        augmentation=augmentation,
-        optimizer=optimizer_of(config["optimizer"]),
         device=config["device"],
         seed=config["seed"],
         config=config,
-        **trainer,
+        **parts,
     )
+
+
+def parts_by(config: dict[str, Any]) -> dict[str, Any]:
+    """The arguments of :func:`train` that the configuration describes by name."""
+    augmentation = None
+    if config.get("augmentation") is not None:
+        augmentation = from_config(config["augmentation"], AUGMENTATIONS, "augmentation")
+    return {
+        "batching": from_config(config["batching"], BATCHINGS, "batching"),
+        "augmentation": augmentation,
+        "optimizer": optimizer_of(config["optimizer"]),
+        **trainer_of(config["trainer"]),
+    }
 
 
 def trainer_of(config: dict[str, Any]) -> dict[str, Any]:
@@ -131,12 +138,7 @@ def optimizer_of(config: dict[str, Any]) -> Any:
 def resumed_config(cfg: DictConfig) -> dict[str, Any]:
     """The saved configuration of the run, with the changes that the command line makes."""
     run = Path(cfg.resume).expanduser()
-    config = read_checkpoint(run / "checkpoint.pt")["config"]
-    if not isinstance(config.get("dataset"), dict):
-        raise InputError(
-            f"{run} was trained from Python; resume it with mlvae.train(..., resume=True)"
-        )
-    config = {**config, "trainer": renamed_options(config["trainer"])}
+    config = saved_config(run)
     saved = OmegaConf.create(config)
     for override in HydraConfig.get().overrides.task:
         key = override.split("=")[0].lstrip("+")  # the default dataset has fewer options
@@ -147,7 +149,7 @@ def resumed_config(cfg: DictConfig) -> dict[str, Any]:
                 "the place of the data can"
             )
         if key != "resume":
-            print(f"changed: {key} was {_select(config, key)}")
+            cli.say(f"changed: {key} was {_select(config, key)}")
             OmegaConf.update(saved, key, OmegaConf.select(cfg, key))
     saved.run = str(run)
     resumed = OmegaConf.to_container(saved)  # interpolations in a saved config stay text
@@ -160,6 +162,17 @@ def _select(config: Any, key: str) -> Any:
     for name in key.split("."):
         config = config.get(name) if isinstance(config, dict) else None
     return config
+
+
+def saved_config(run: Path) -> dict[str, Any]:
+    """The configuration in the last checkpoint of a run, with the present names of options."""
+    config = read_state(run / "checkpoint.pt")["config"]
+    if not isinstance(config.get("dataset"), dict):
+        raise InputError(
+            f"{run} was trained from Python; resume it with mlvae.train(..., resume=True)"
+        )
+    check_config(config, ("dataset", "model", "batching", "optimizer", "trainer"), run)
+    return {**config, "trainer": renamed_options(config["trainer"])}
 
 
 if __name__ == "__main__":

@@ -15,8 +15,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from mlvae.arguments import check_type
 from mlvae.batch import Batch
-from mlvae.errors import InputError, check_flag, check_integer, check_number
+from mlvae.errors import InputError, check_flag, check_integer, check_number, shown
 from mlvae.noise import normal, per_group, uniform
 
 __all__ = ["GroupWarp"]
@@ -73,6 +74,12 @@ class GroupWarp:
 
     def __call__(self, batch: Batch, *, generator: torch.Generator | None = None) -> Batch:
         """Warp every group of the batch; ``generator`` is on its device."""
+        check_type("batch", batch, Batch, "a Batch, as Batch(x, groups)")
+        if batch.x.ndim != 4 or not batch.x.is_floating_point():
+            raise InputError(
+                "augmentation takes float images (N, channels, height, width), not "
+                f"{shown(batch.x)}"
+            )
         x, groups = batch.x, batch.groups
         grid = self._grid(groups.num_groups, x, per_group(generator))
         warped = functional.grid_sample(

@@ -15,6 +15,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
+from mlvae.arguments import check_generator, check_type
 from mlvae.batch import Batch
 from mlvae.data.grouped import GroupedData
 from mlvae.errors import InputError, check_choice, check_flag, check_integer
@@ -172,10 +173,13 @@ class Shuffled:
 
     def num_batches(self, data: GroupedData) -> int:
         """B, the same in every epoch."""
+        _check_data(data)
         return -(-len(data) // self.batch_size)
 
-    def plan(self, data: GroupedData, generator: torch.Generator) -> Plan:
+    def plan(self, data: GroupedData, generator: torch.Generator | None) -> Plan:
         """Batches of one epoch; ``generator`` is on the device of the data."""
+        _check_data(data)
+        check_generator(generator)
         order = torch.randperm(len(data), generator=generator, device=data.device)
         batch = torch.arange(len(data), device=data.device) // self.batch_size
         num_labels = data.groups.num_groups
@@ -222,6 +226,7 @@ class Grouped:
 
     def num_batches(self, data: GroupedData) -> int:
         """B, the same in every epoch."""
+        _check_data(data)
         return -(-int(self._cuts(data).sum()) // self.groups)
 
     def _cuts(self, data: GroupedData) -> Tensor:
@@ -236,8 +241,10 @@ class Grouped:
             )
         return (sizes + self.members - 1) // self.members
 
-    def plan(self, data: GroupedData, generator: torch.Generator) -> Plan:
+    def plan(self, data: GroupedData, generator: torch.Generator | None) -> Plan:
         """Batches of one epoch; ``generator`` is on the device of the data."""
+        _check_data(data)
+        check_generator(generator)
         device = data.device
         cuts, sizes = self._cuts(data), data.groups.sizes
         # Observations by label, in random order within a label; then the cut each one is in.
@@ -257,6 +264,10 @@ class Grouped:
         rows = ends[first].tolist()
         order = order.to(data.x.device)
         return Plan(data, order, place % self.groups, sizes, origin, rows, first)
+
+
+def _check_data(data: object) -> None:
+    check_type("data", data, GroupedData, "GroupedData")
 
 
 def _starts(batch: Tensor, num_batches: int) -> Tensor:

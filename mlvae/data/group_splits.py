@@ -47,7 +47,7 @@ def split_groups(
     Raises:
         InputError: if a label is unknown or in both lists, or no group is left to train on.
     """
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(int(seed))
     free = torch.ones(len(data.group_names), dtype=torch.bool)
     parts: dict[str, Tensor] = {}
     shares = {"dataset.validation": validation, "dataset.test": test}
@@ -162,7 +162,7 @@ def large_groups(
 
 def _shuffled(data: GroupedData, seed: int) -> tuple[Tensor, Tensor]:
     """All indices by group, in random order within a group; and their ranks in the group."""
-    order = torch.randperm(len(data), generator=torch.Generator().manual_seed(seed))
+    order = torch.randperm(len(data), generator=torch.Generator().manual_seed(int(seed)))
     order = order[data.groups.index[order].argsort(stable=True)]
     sizes = data.groups.sizes
     first = sizes.cumsum(0) - sizes

@@ -7,15 +7,17 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
+from numbers import Number
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from mlvae.arguments import as_device
 from mlvae.batch import Batch
 from mlvae.data.collections.stored import StoredImages
-from mlvae.errors import InputError, check_choice
+from mlvae.errors import InputError, check_choice, check_integer, check_text, shown
 from mlvae.groups import Groups, Origin, label_index
 from mlvae.observations import as_floats, as_tensor, check_float32
 
@@ -90,6 +92,11 @@ class GroupedData:
                 f"not {len(index)}"
             )
         self.groups = Groups(index).to(self.x.device)
+        for option, values in (("factors", factors), ("given", given)):
+            if values is not None and not isinstance(values, Mapping):
+                raise InputError(f"{option} must be values by name, not {shown(values)}")
+            for name in values or ():
+                check_text(f"a name of {option}", name)
         self.factors = {
             name: _factor(name, values, len(self)).to(self.device)
             for name, values in (factors or {}).items()
@@ -118,6 +125,7 @@ class GroupedData:
 
     def to(self, device: torch.device | str) -> GroupedData:
         """The same data on another device."""
+        device = as_device(device)
         return self._with(
             self.x.to(device),
             self.groups.to(device),
@@ -138,12 +146,17 @@ class GroupedData:
         Raises:
             InputError: if the data have a group that is not in ``names``.
         """
+        if isinstance(names, np.ndarray | Tensor):
+            names = names.tolist()
+        listed = isinstance(names, list | tuple)
+        if not listed or not all(isinstance(name, str | Number) for name in names):
+            raise InputError(f"names must be a list of group labels, not {shown(names)}")
         number = {name: i for i, name in enumerate(names)}
         if unknown := [name for name in self.group_names if name not in number]:
             raise InputError(
                 f"the model knows the {len(number)} groups of its training data, but these data "
-                f"have the group {unknown[0]!r}; leave out observations of other groups, or use "
-                "MLVAE"
+                f"have the group {shown(unknown[0])}; leave out observations of other groups, or "
+                "use MLVAE"
             )
         table = torch.tensor([number[name] for name in self.group_names], device=self.device)
         given = {**self.given, "label": table[self.groups.index]}
@@ -170,7 +183,7 @@ class GroupedData:
         if not isinstance(indices, Tensor):
             array = np.array(indices)
             if array.dtype.kind not in "biuf":
-                raise InputError(f"indices of {self} must be integers, not {indices!r}")
+                raise InputError(f"indices of {self} must be integers, not {shown(indices)}")
             indices = torch.from_numpy(array)
         indices = indices.to(self.device)
         if indices.dtype == torch.bool and indices.shape == (len(self),):
@@ -286,6 +299,7 @@ class GroupedData:
 
     def one_of_each(self, limit: int = 10) -> Tensor:
         """Indices of the first member of each of the first ``limit`` groups, in group order."""
+        check_integer("limit", limit, minimum=1)
         order = self.groups.index.argsort(stable=True)
         first = self.groups.sizes.cumsum(0) - self.groups.sizes
         return order[first[:limit]]

@@ -10,8 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mlvae.arguments import check_type
 from mlvae.data.grouped import GroupedData
-from mlvae.errors import InputError, check_integer
+from mlvae.errors import InputError, check_integer, shown
 
 __all__ = ["Splits", "held_groups", "held_rows", "hold_out", "split"]
 
@@ -36,6 +37,12 @@ class Splits:
     validation: GroupedData | None = None
     test: GroupedData | None = None
     unseen: GroupedData | None = None
+
+    def __post_init__(self) -> None:
+        for part in fields(self):
+            value = getattr(self, part.name)
+            if not isinstance(value, GroupedData) and (value is not None or part.name == "train"):
+                raise InputError(f"the split {part.name} must be GroupedData, not {shown(value)}")
 
     def __iter__(self) -> Iterator[tuple[str, GroupedData]]:
         """Name and observations of every part that is not None."""
@@ -67,6 +74,7 @@ def split(
     Raises:
         InputError: if no observation is left to train on, or a label is unknown.
     """
+    check_type("data", data, GroupedData, "GroupedData")
     check_integer("validation", validation, minimum=0)
     check_integer("test", test, minimum=0)
     check_integer("seed", seed, minimum=0)
@@ -76,7 +84,7 @@ def split(
             f"validation={validation} and test={test} must leave at least one of the "
             f"{len(data)} observations to train on"
         )
-    order = torch.randperm(len(data), generator=torch.Generator().manual_seed(seed))
+    order = torch.randperm(len(data), generator=torch.Generator().manual_seed(int(seed)))
     return Splits(
         train=data.subset(order[validation + test :]),
         validation=data.subset(order[test : test + validation]) if validation else None,
@@ -108,12 +116,14 @@ def held_groups(data: GroupedData, labels: Sequence[object], option: str) -> Ten
     if isinstance(labels, np.ndarray):
         labels = labels.tolist()
     if isinstance(labels, str) or not isinstance(labels, Sequence):
-        raise InputError(f"{option} must be a list of group labels, not {labels!r}")
+        raise InputError(f"{option} must be a list of group labels, not {shown(labels)}")
     names = [_text(name) for name in data.group_names]
     wanted = {_text(name) for name in labels}
     if missing := sorted(wanted - set(names)):
         examples = ", ".join(names[:10]) + (", ..." if len(names) > 10 else "")
-        raise InputError(f"{option} must be labels of groups ({examples}), not {missing[0]!r}")
+        raise InputError(
+            f"{option} must be labels of groups ({examples}), not {shown(missing[0])}"
+        )
     return torch.tensor([name in wanted for name in names])
 
 

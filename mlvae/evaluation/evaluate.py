@@ -16,8 +16,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from mlvae.data import Grouped, GroupedData, Shuffled, Splits
-from mlvae.errors import InputError, check_integer, check_part
+from mlvae.arguments import as_path, check_type
+from mlvae.data import BATCHINGS, Grouped, GroupedData, Shuffled, Splits
+from mlvae.errors import InputError, check_flag, check_integer, check_part, shown
 from mlvae.evaluation import report
 from mlvae.evaluation.measures.codes import representations
 from mlvae.evaluation.questions.disentanglement import Disentanglement
@@ -29,7 +30,7 @@ from mlvae.evaluation.questions.manipulation import Manipulation
 from mlvae.evaluation.questions.separation import Separation
 from mlvae.evaluation.questions.unseen import Unseen
 from mlvae.evaluation.subject import Subject, known_splits
-from mlvae.models import VAE
+from mlvae.models import MLVAE, VAE
 from mlvae.version import __version__
 
 __all__ = ["QUESTIONS", "evaluate"]
@@ -93,9 +94,17 @@ def evaluate(
         model, splits = mlvae.load("runs/first"), mlvae.data.digits()
         metrics = mlvae.evaluation.evaluate(model, splits, "evaluation")
     """
-    folder = Path(folder).expanduser()
+    # An empty name is the working directory, which is refused below.
+    folder = Path() if isinstance(folder, str) and not folder else as_path("folder", folder)
     _check_folder(folder)
-    _check(splits, questions, vae, workers)
+    _check(model, splits, questions, vae, workers)
+    check_part("batching", batching, BATCHINGS, ("plan", "num_batches", "for_evaluation"))
+    check_integer("seed", seed, minimum=0)
+    check_flag("progress", progress)
+    check_type("title", title, str, "text")
+    check_type("config", config, str, "text")
+    if facts is not None:
+        check_type("facts", facts, Mapping, "texts by name")
     device = next(model.parameters()).device
     splits, unknown = known_splits(model, splits)
     if vae is not None:
@@ -125,15 +134,20 @@ def evaluate(
 
 
 def _check(
-    splits: object, questions: Sequence[object] | None, vae: object, workers: int | None
+    model: object,
+    splits: object,
+    questions: Sequence[object] | None,
+    vae: object,
+    workers: int | None,
 ) -> None:
     """Raise :class:`InputError` unless the arguments have the right types."""
+    check_part("model", model, (MLVAE, VAE), ("codes", "decode", "parameters"))
     if not isinstance(splits, Splits):
         raise InputError(
             f"splits must be Splits, as Splits(train, test=...), not a {type(splits).__name__}"
         )
-    if not (questions is None or isinstance(questions, list | tuple)):
-        raise InputError(f"questions must be a list, as [Separation()], not {questions!r}")
+    if questions is not None and (not isinstance(questions, list | tuple) or not questions):
+        raise InputError(f"questions must be a list, as [Separation()], not {shown(questions)}")
     asked = []
     for question in questions or ():
         check_part("a question", question, (Separation,), ("ask",))

@@ -14,6 +14,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from mlvae.arguments import check_floats, check_mask, check_type
+from mlvae.errors import InputError, check_integer
 from mlvae.groups import Groups
 from mlvae.kernels import accumulation as kernel
 from mlvae.posteriors.gaussian import DiagonalGaussian
@@ -47,17 +49,29 @@ class Evidence:
     """
 
     def __init__(self, log_precision: Tensor, mean: Tensor) -> None:
+        check_floats("log_precision", log_precision, "(..., C)")
+        check_floats("mean", mean, "(..., C)")
+        if log_precision.shape != mean.shape:
+            raise InputError(
+                "log_precision and mean must have one shape, not "
+                f"{tuple(log_precision.shape)} and {tuple(mean.shape)}"
+            )
         self.log_precision = log_precision
         self.mean = mean
 
     @classmethod
     def of(cls, posterior: DiagonalGaussian) -> Evidence:
         """Return the evidence in the posteriors q(c | x_i) (..., C) of single observations."""
+        check_type("posterior", posterior, DiagonalGaussian, "a DiagonalGaussian")
         return cls(-posterior.log_variance, posterior.mean)
 
     @classmethod
     def none(cls, *shape: int, like: Tensor | None = None) -> Evidence:
         """Return no evidence, the zero of addition, with the dtype and device of ``like``."""
+        for length in shape:
+            check_integer("shape", length, minimum=0)
+        if like is not None:
+            check_floats("like", like, "(...)")
         mean = torch.zeros(shape) if like is None else like.new_zeros(shape)
         return cls(torch.full_like(mean, -torch.inf), mean)
 
@@ -80,16 +94,19 @@ class Evidence:
 
     def only(self, mask: Tensor) -> Evidence:
         """Return the evidence where ``mask`` (N,) is true, and no evidence elsewhere."""
+        check_mask("mask", mask, len(self.mean))
         log_precision = self.log_precision.masked_fill(~mask[:, None], -torch.inf)
         return Evidence(log_precision, self.mean)
 
     def accumulate(self, groups: Groups) -> Evidence:
         """Add the evidence (N, C) of the members of each group: (G, C). A segment sum."""
+        check_type("groups", groups, Groups, "Groups")
         scale, total, mean = self._sums(groups)
         return Evidence(scale + total.log(), mean)
 
     def posterior_of(self, groups: Groups) -> DiagonalGaussian:
         """Return ``accumulate(groups).posterior()``, (G, C), in fewer operations."""
+        check_type("groups", groups, Groups, "Groups")
         local = type(groups) is Groups  # the sums of a share of a batch may be over ranks
         if local and kernel.applies(self.mean, groups.num_groups):
             index, num_groups = groups.index, groups.num_groups
@@ -114,8 +131,14 @@ class Evidence:
         total = total + (scale == -torch.inf)  # 1 instead of 0 where there is no evidence
         return scale, total, weighted / total
 
-    def __add__(self, other: Evidence) -> Evidence:
-        """Return the evidence of two disjoint sets of observations together."""
+    def __add__(self, other: Evidence | int) -> Evidence:
+        """Return the evidence of two disjoint sets of observations together.
+
+        The number 0 is no evidence, so that ``sum`` of a list works.
+        """
+        if isinstance(other, int) and other == 0 and not isinstance(other, bool):
+            return self
+        other = self._fitting(other)
         scale = torch.maximum(self.log_precision, other.log_precision).detach()
         scale = scale.masked_fill(scale == -torch.inf, 0)
         weight = (self.log_precision - scale).exp()
@@ -127,6 +150,19 @@ class Evidence:
         mean = (weight * self.mean + other_weight * other.mean) / total
         return Evidence(log_precision, mean)
 
+    __radd__ = __add__
+
+    def _fitting(self, other: object) -> Evidence:
+        """``other``, which must be evidence of the same shape."""
+        check_type("evidence that is added or removed", other, Evidence, "Evidence")
+        assert isinstance(other, Evidence)
+        if other.mean.shape != self.mean.shape:
+            raise InputError(
+                f"evidence that is added or removed must have the shape {tuple(self.mean.shape)}, "
+                f"not {tuple(other.mean.shape)}"
+            )
+        return other
+
     def __sub__(self, other: Evidence) -> Evidence:
         """Remove ``other``, which is a part of this evidence.
 
@@ -136,6 +172,7 @@ class Evidence:
             The result has few correct digits where ``other`` has nearly all of the precision. Use
             float64 if single observations dominate their groups.
         """
+        other = self._fitting(other)
         log_share = other.log_precision - self.log_precision
         none = ~(log_share.detach().exp() < 1)  # NaN where neither has evidence
         # The mask comes before the exponential, whose gradient is NaN at NaN and at infinity.

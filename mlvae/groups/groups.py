@@ -5,10 +5,15 @@ Shapes: N observations, G groups, ... any trailing shape.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
 import torch
 from torch import Tensor
 
-from mlvae.errors import InputError
+from mlvae.arguments import as_device, integer_tensor
+from mlvae.errors import InputError, check_flag, check_integer, shown
 from mlvae.groups.labels import label_index
 from mlvae.groups.origin import Origin
 from mlvae.kernels import segment
@@ -21,7 +26,8 @@ class Groups:
     """A partition of N observations into G non-empty groups.
 
     Args:
-        index: group of each observation, integers of shape (N,) in [0, G).
+        index: group of each observation, integers of shape (N,) in [0, G): a tensor, an array or
+            a list.
         num_groups: G; None is the largest index plus one.
 
     Attributes:
@@ -40,11 +46,15 @@ class Groups:
                 [2.]])
     """
 
-    def __init__(self, index: Tensor, num_groups: int | None = None) -> None:
-        if index.ndim != 1 or index.is_floating_point() or index.dtype == torch.bool:
+    def __init__(
+        self, index: Tensor | np.ndarray | Sequence[int], num_groups: int | None = None
+    ) -> None:
+        index = integer_tensor("a group index", index, "integers of shape (N,)")
+        if num_groups is not None:
+            check_integer("num_groups", num_groups, minimum=1)
+        if index.ndim != 1:
             raise InputError(
-                "a group index must be integers of shape (N,), "
-                f"not {index.dtype} of shape {tuple(index.shape)}"
+                f"a group index must be integers of shape (N,), not of shape {tuple(index.shape)}"
             )
         if len(index) == 0:
             raise InputError("a group index must name at least one observation's group, not none")
@@ -54,10 +64,12 @@ class Groups:
                 f"a group index must lie in [0, {num_groups if num_groups is not None else 'G'}), "
                 f"not in [{low}, {high}]; Groups.of(labels) numbers any labels"
             )
-        sizes = torch.bincount(index, minlength=num_groups or 0)
+        count = high + 1 if num_groups is None else int(num_groups)
+        # More groups than members have an empty one. Their sizes may not fit into memory.
+        sizes = torch.bincount(index[index <= len(index)], minlength=min(count, len(index) + 1))
         if (empty := (sizes == 0).nonzero()).numel():
             raise InputError(
-                f"group {int(empty[0])} of {len(sizes)} has no members; "
+                f"group {int(empty[0])} of {count} has no members; "
                 "number the groups without gaps, as Groups.of(labels) does"
             )
         self.index = index.long()
@@ -81,6 +93,8 @@ class Groups:
         origin: Origin | None = None,
     ) -> Groups:
         """Return N groups of one observation each."""
+        if not torch.compiler.is_compiling():  # a compiler's lengths are symbols
+            check_integer("num_observations", num_observations, minimum=0)
         return cls.unchecked(
             torch.arange(num_observations, device=device),
             torch.ones(num_observations, dtype=torch.int64, device=device),
@@ -112,6 +126,7 @@ class Groups:
 
     def to(self, device: torch.device | str) -> Groups:
         """Return a copy on another device."""
+        device = as_device(device)
         origin = None if self.origin is None else self.origin.to(device)
         return Groups.unchecked(self.index.to(device), self.sizes.to(device), origin)
 
@@ -132,11 +147,13 @@ class Groups:
 
     def sum(self, values: Tensor) -> Tensor:
         """Sum ``values`` (N, ...) over the members of each group: (G, ...). A segment sum."""
+        self._check("values", values, self.num_observations)
         total = values.new_zeros(self.num_groups, *values.shape[1:])
         return total.index_add_(0, self.index, values)
 
     def max(self, values: Tensor) -> Tensor:
         """Return the largest of ``values`` (N, ...) in each group: (G, ...). A segment maximum."""
+        self._check("values", values, self.num_observations)
         if segment.worthwhile(values, self.num_groups):
             return segment.largest(values, self.index, self.num_groups)
         low = values.new_full((self.num_groups, *values.shape[1:]), -torch.inf)
@@ -148,6 +165,7 @@ class Groups:
 
         It does not overflow or underflow. A group without members has minus infinity.
         """
+        self._check("values", values, self.num_observations)
         # The largest value cancels from the result, so it needs no gradient.
         scale = self.max(values.detach())
         scale = scale.masked_fill(scale == -torch.inf, 0)
@@ -157,7 +175,22 @@ class Groups:
 
     def spread(self, values: Tensor) -> Tensor:
         """Gather the row of ``values`` (G, ...) of each observation's group: (N, ...)."""
+        self._check("values", values, self.num_groups)
         return values.index_select(0, self.index)
+
+    @staticmethod
+    def _check(name: str, values: Any, rows: int) -> None:
+        """Raise :class:`InputError` unless ``values`` is a tensor of ``rows`` rows.
+
+        The shape is on the host, so the check waits for no device.
+        """
+        if torch.compiler.is_compiling():
+            return
+        fits = isinstance(values, Tensor) and values.ndim > 0 and len(values) == rows
+        if not fits or values.is_complex():
+            raise InputError(
+                f"{name} must be a real tensor of {rows} rows, ({rows}, ...), not {shown(values)}"
+            )
 
     def count_once(self, values: Tensor) -> Tensor:
         """Return ``values`` (G, ...) for a loss that is summed over ranks: here unchanged.
@@ -194,6 +227,7 @@ class Groups:
             proper: whether to leave out at least one member: m is at most n - 1. A group of one
                 keeps its member.
         """
+        check_flag("proper", proper)
         device = self.index.device
         most = (self.sizes - 1).clamp_min(1) if proper else self.sizes
         share = uniform((self.num_groups,), generator=per_group(generator), device=device)

@@ -12,15 +12,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mlvae.errors import InputError
+from mlvae.errors import InputError, shown
 
 __all__ = ["is_missing", "label_index"]
+
+#: Types of a list's elements that are no labels.
+CONTAINERS = (list, tuple, dict, set, frozenset, np.ndarray, Tensor)
 
 
 def label_index(labels: Any) -> tuple[Tensor, list]:
     """Number the distinct values of ``labels`` (length N) in sorted order.
 
-    Labels are numbers, booleans, strings, byte strings in UTF-8, or dates, which become ISO strings.
+    Labels are numbers, booleans, strings, byte strings in UTF-8, or dates. Dates become ISO
+    strings.
 
     Returns:
         The number of each observation's label, shape (N,) on the device of ``labels``, and the
@@ -35,12 +39,16 @@ def label_index(labels: Any) -> tuple[Tensor, list]:
         (tensor([1, 0, 1]), ['ann', 'bob'])
     """
     if isinstance(labels, Tensor):
+        if labels.is_complex():
+            raise _wrong_type(labels)
         _check(tuple(labels.shape), bool(labels.isnan().any()))
         names, index = labels.unique(return_inverse=True)
         return index, names.tolist()
     if np.ma.is_masked(labels):
         _check(np.array(labels, dtype=object).shape, some_missing=True)
     array = _as_array(labels)
+    if array.dtype.kind == "c":
+        raise _wrong_type(array)
     _check(array.shape, array.dtype.kind in "fcM" and bool((array != array).any()))
     if array.dtype.kind == "M":
         array = np.datetime_as_string(array, unit="auto")
@@ -64,10 +72,19 @@ def _as_array(labels: Any) -> np.ndarray:
         return labels
     # Objects first: NumPy would convert the missing values of a mixed list to a string.
     objects = np.array(labels, dtype=object)
+    for place, label in enumerate(objects.flat):
+        if isinstance(label, Tensor) and label.ndim == 0:
+            objects.flat[place] = label.item()
     _check(objects.shape, any(map(is_missing, objects.flat)))
+    if wrong := [name for name in objects.flat if isinstance(name, CONTAINERS)]:
+        raise _wrong_type(wrong[0])
     names = np.array([_plain(name) for name in objects.flat])
     _check_distinct(objects, names)
     return names
+
+
+def _wrong_type(labels: object) -> InputError:
+    return InputError(f"group labels must be numbers, strings or dates, not {shown(labels)}")
 
 
 def _plain(name: object) -> object:
@@ -77,7 +94,8 @@ def _plain(name: object) -> object:
             return name.decode()
         except UnicodeDecodeError as error:
             raise InputError(
-                f"group labels that are bytes must be UTF-8, but {name!r} is not; decode them first"
+                f"group labels that are bytes must be UTF-8, but {shown(name)} is not; decode "
+                "them first"
             ) from error
     return name if isinstance(name, Number) else str(name)
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from mlvae.errors import InputError
-from mlvae.likelihoods.parameters import full_precision
+from mlvae.likelihoods.parameters import check_pair, check_parameters, finite_range, full_precision
 
 __all__ = ["Bernoulli"]
 
@@ -36,6 +36,7 @@ class Bernoulli:
 
     def log_prob(self, parameters: Tensor, x: Tensor) -> Tensor:
         """Return log-probabilities of x (N, ...) in nats: (N,). ``parameters`` is (N, 1, ...)."""
+        check_pair(parameters, self.outputs, x)
         loss = functional.binary_cross_entropy_with_logits(
             full_precision(parameters).flatten(1), x.flatten(1), reduction="none"
         )
@@ -43,11 +44,12 @@ class Bernoulli:
 
     def mean(self, parameters: Tensor) -> Tensor:
         """Return the expected observation (N, ...)."""
+        check_parameters(parameters, self.outputs)
         return parameters[:, 0].sigmoid()
 
     def check(self, x: Tensor) -> None:
         """Raise :class:`InputError` for observations outside the support."""
-        low, high = (float(end) for end in x.aminmax())
+        low, high = finite_range(x)
         if low < 0 or high > 1:
             raise InputError(
                 "the Bernoulli likelihood takes observations in [0, 1], "

@@ -13,7 +13,14 @@ from torch import Tensor
 
 from mlvae.errors import check_choice, check_number
 from mlvae.kernels import likelihood as kernel
-from mlvae.likelihoods.parameters import SCOPES, between, full_precision
+from mlvae.likelihoods.parameters import (
+    SCOPES,
+    between,
+    check_pair,
+    check_parameters,
+    finite_range,
+    full_precision,
+)
 
 __all__ = ["Gaussian", "LearnedGaussian"]
 
@@ -40,16 +47,19 @@ class Gaussian:
 
     def log_prob(self, parameters: Tensor, x: Tensor) -> Tensor:
         """Return log-densities of x (N, ...) in nats: (N,). ``parameters`` is (N, 1, ...)."""
+        check_pair(parameters, self.outputs, x)
         error = (x - full_precision(parameters)[:, 0]).flatten(1)
         constant = error.shape[1] * (LOG_TWO_PI + 2 * math.log(self.std))
         return -0.5 * (error.square().sum(1) / self.std**2 + constant)
 
     def mean(self, parameters: Tensor) -> Tensor:
         """Return the expected observation (N, ...), which is not restricted to [0, 1]."""
+        check_parameters(parameters, self.outputs)
         return parameters[:, 0]
 
     def check(self, x: Tensor) -> None:
-        """Accept all finite observations: each has a density."""
+        """Raise :class:`InputError` unless all observations are finite: each has a density."""
+        finite_range(x)
 
 
 @dataclass(frozen=True)
@@ -69,8 +79,8 @@ class LearnedGaussian:
     Effective VAE Training with Calibrated Decoders. ICML 2021, arXiv:2006.13202).
 
     Args:
-        log_variance_min: a, natural logarithm of the smallest variance.
-        log_variance_max: b, natural logarithm of the largest variance.
+        log_variance_min: a, natural logarithm of the smallest variance, in [-80, 80].
+        log_variance_max: b, natural logarithm of the largest variance, likewise.
         scope: which elements share a variance. "element": none, the variance of each element is a
             function of the latents. "channel": the elements of a channel (an entry of the first
             axis). "scalar": all elements. A shared variance is independent of the latents.
@@ -82,21 +92,24 @@ class LearnedGaussian:
     outputs: ClassVar[int] = 2
 
     def __post_init__(self) -> None:
-        check_number("likelihood.log_variance_min", self.log_variance_min)
+        check_number("likelihood.log_variance_min", self.log_variance_min, minimum=-80, maximum=80)
         check_number(
             "likelihood.log_variance_max",
             self.log_variance_max,
             minimum=self.log_variance_min,
+            maximum=80,
             exclusive=True,
         )
         check_choice("likelihood.scope", self.scope, SCOPES)
 
     def log_variance(self, parameters: Tensor) -> Tensor:
         r"""Return the bounded log-variance :math:`\ell` (N, ...)."""
+        check_parameters(parameters, self.outputs)
         return between(self.log_variance_min, self.log_variance_max, parameters[:, 1])
 
     def log_prob(self, parameters: Tensor, x: Tensor) -> Tensor:
         """Return log-densities of x (N, ...) in nats: (N,). ``parameters`` is (N, 2, ...)."""
+        check_pair(parameters, self.outputs, x)
         parameters = full_precision(parameters)
         low, high = self.log_variance_min, self.log_variance_max
         if kernel.worthwhile(parameters, x):
@@ -108,7 +121,9 @@ class LearnedGaussian:
 
     def mean(self, parameters: Tensor) -> Tensor:
         """Return the expected observation (N, ...), which is not restricted to [0, 1]."""
+        check_parameters(parameters, self.outputs)
         return parameters[:, 0]
 
     def check(self, x: Tensor) -> None:
-        """Accept all finite observations: each has a density."""
+        """Raise :class:`InputError` unless all observations are finite: each has a density."""
+        finite_range(x)

@@ -13,7 +13,14 @@ from torch import Tensor
 from torch.nn import functional
 
 from mlvae.errors import InputError, check_choice, check_number
-from mlvae.likelihoods.parameters import SCOPES, between, full_precision
+from mlvae.likelihoods.parameters import (
+    SCOPES,
+    between,
+    check_pair,
+    check_parameters,
+    finite_range,
+    full_precision,
+)
 
 __all__ = ["DiscretisedLogistic"]
 
@@ -68,10 +75,12 @@ class DiscretisedLogistic:
 
     def log_scale(self, parameters: Tensor) -> Tensor:
         """Return the bounded log-scale (N, ...)."""
+        check_parameters(parameters, self.outputs)
         return between(self.log_scale_min, self.log_scale_max, parameters[:, 1])
 
     def log_prob(self, parameters: Tensor, x: Tensor) -> Tensor:
         """Return log-probabilities of x (N, ...) in nats: (N,). ``parameters`` is (N, 2, ...)."""
+        check_pair(parameters, self.outputs, x)
         parameters = full_precision(parameters)
         inverse = (-self.log_scale(parameters)).exp()
         error = x - parameters[:, 0]
@@ -90,6 +99,7 @@ class DiscretisedLogistic:
         :math:`\min(\max(\mu, 0), 1) + h(\mu) - h(\mu - 1)`. Rounding changes it by at most half a
         step, 1 / 510.
         """
+        check_parameters(parameters, self.outputs)
         parameters = full_precision(parameters)
         mean, scale = parameters[:, 0], self.log_scale(parameters).exp()
         low, high = (functional.softplus(-(mean - end).abs() / scale) for end in (0, 1))
@@ -97,8 +107,9 @@ class DiscretisedLogistic:
 
     def check(self, x: Tensor) -> None:
         """Raise :class:`InputError` for observations outside the support."""
+        low, high = finite_range(x)
         values = 255 * x
-        if ((values - values.round()).abs() > 0.01).any() or x.min() < 0 or x.max() > 1:
+        if low < 0 or high > 1 or ((values - values.round()).abs() > 0.01).any():
             raise InputError(
                 "the discretised logistic likelihood takes observations of 8 bits, v / 255 for "
                 "v = 0, ..., 255; give uint8 images, or choose another likelihood"

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mlvae.errors import InputError, check_choice
+from mlvae.errors import InputError, check_choice, shown
 from mlvae.models.ada import AdaVAE
 from mlvae.models.conditional import ConditionalVAE
 from mlvae.models.mlvae import MLVAE
@@ -51,7 +51,9 @@ def build(
         InputError: if a name or an option is unknown, or a value is out of range.
     """
     if not isinstance(config, Mapping):
-        raise InputError(f"model must be options by name, its name among them, not {config!r}")
+        raise InputError(
+            f"model must be options by name, its name among them, not {shown(config)}"
+        )
     values = dict(config)
     name = values.pop("name", None)
     check_choice("model.name", name, MODELS)

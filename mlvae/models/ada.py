@@ -14,6 +14,7 @@ from mlvae.batch import Batch
 from mlvae.errors import InputError, check_choice
 from mlvae.evidence.rules import mean, product
 from mlvae.groups import Groups
+from mlvae.models.checks import check_batch
 from mlvae.models.protocol import takes_options
 from mlvae.models.vae import VAE, VAEOptions
 from mlvae.objectives import Objective
@@ -98,6 +99,7 @@ class AdaVAE(VAE):
                 device and compiled, the sizes are not read, because that would wait for the
                 device; :func:`mlvae.train` checks them once per epoch.
         """
+        check_batch(batch, self.shape)
         x, groups = batch.x, batch.groups
         (latent,) = self.encoder(x)
         if self.training:

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Number
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from mlvae.batch import Batch
-from mlvae.errors import InputError, check_integer, check_number
+from mlvae.errors import InputError, check_integer, check_number, shown
 from mlvae.likelihoods import Bernoulli, Likelihood
+from mlvae.models.checks import build_checked, check_batch, check_codes_batch
 from mlvae.models.decoder import build_decoder, check_parts
 from mlvae.models.latents import Latents, side_by_side
 from mlvae.models.protocol import config_of, takes_options
@@ -104,6 +106,10 @@ class ConditionalVAE(nn.Module):
         self.group_names = list(chosen.group_names)
         self.content_dim, self.style_dim = chosen.content_dim, chosen.style_dim
         self.likelihood = chosen.likelihood
+        build_checked(self, chosen.network, self._build)
+
+    def _build(self) -> None:
+        chosen = self.options
         self.content = nn.Embedding(len(self.group_names), chosen.content_dim)
         self.encoder = chosen.network.conditional_encoder(
             self.shape, chosen.style_dim, chosen.content_dim
@@ -136,8 +142,9 @@ class ConditionalVAE(nn.Module):
         Raises:
             InputError: if the batch has no labels.
         """
+        check_batch(batch, self.shape)
         x, groups = batch.x, batch.groups
-        c = groups.spread(self.infer_content(batch))
+        c = groups.spread(self.content(_label_of_groups(batch)))
         style = self.encoder(x, c)
         s = style.sample(generator=generator)
         parameters = self.decoder(torch.cat((c, s), 1))
@@ -150,16 +157,25 @@ class ConditionalVAE(nn.Module):
 
     def codes(self, batch: Batch) -> dict[str, Family]:
         """The content of each observation's label (N, C), and the style given it (N, S)."""
+        check_codes_batch(batch)
         x = as_observations(batch.x, self.shape, self)
         content = batch.groups.spread(self.infer_content(batch))
         return {"content": Point(content), "style": self.encoder(x, content)}
 
     def infer_content(self, batch: Batch) -> Tensor:
         """The content of each group of a batch, looked up by its label: (G, C)."""
-        return self.content(_label_of_groups(batch))
+        check_codes_batch(batch)
+        label = _label_of_groups(batch)
+        if not torch.compiler.is_compiling() and (label >= len(self.group_names)).any():
+            raise InputError(
+                f"batch.given['label'] must be below {len(self.group_names)}, the number of "
+                f"groups that the model knows, not {int(label.max())}"
+            )
+        return self.content(label)
 
     def infer_style(self, batch: Batch) -> DiagonalGaussian:
         """The style posterior of each observation of a batch, q(s | x_i, y): shape (N, S)."""
+        check_codes_batch(batch)
         x = as_observations(batch.x, self.shape, self)
         return self.encoder(x, batch.groups.spread(self.infer_content(batch)))
 
@@ -186,6 +202,7 @@ class ConditionalVAE(nn.Module):
 
         The style is inferred given its own label. Posterior means are decoded.
         """
+        check_codes_batch(content_of)
         content = content_of.groups.spread(self.infer_content(content_of))
         return self.decode(content, self.infer_style(style_of))
 
@@ -202,16 +219,23 @@ def _label_of_groups(batch: Batch) -> Tensor:
             "batches from data.labelled(model.group_names)"
         )
     label = batch.given["label"]  # the same for all members of a group
+    if label.dtype != torch.int64 or label.ndim != 1:
+        raise InputError(
+            f"batch.given['label'] must be int64 of shape (N,), not {shown(label)}; take batches "
+            "from data.labelled(model.group_names)"
+        )
     return label.new_zeros(batch.groups.num_groups).index_copy(0, batch.groups.index, label)
 
 
 def _checked_names(names: Any) -> tuple:
     """The labels as a tuple, or :class:`InputError`."""
-    names = None if names is None or isinstance(names, str) else tuple(names)
-    if not names or len(set(names)) < len(names):
-        what = "names that occur twice" if names else repr(names)
+    listed = isinstance(names, Sequence) and not isinstance(names, str | bytes)
+    labels = tuple(names) if listed else ()
+    plain = all(isinstance(label, str | Number) for label in labels)
+    if not labels or not plain or len(set(labels)) < len(labels):
+        what = "names that occur twice" if labels and plain else shown(names)
         raise InputError(
             "model.group_names must be the different labels of the training data, as "
             f"data.group_names, not {what}"
         )
-    return names
+    return labels

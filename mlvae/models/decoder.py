@@ -12,7 +12,7 @@ from dataclasses import is_dataclass
 import torch
 from torch import Tensor, nn
 
-from mlvae.errors import InputError, check_part
+from mlvae.errors import InputError, check_part, shown
 from mlvae.likelihoods import LIKELIHOODS, Likelihood
 from mlvae.networks import NETWORKS, Network
 
@@ -50,7 +50,7 @@ def check_parts(network: object, likelihood: object) -> None:
     for name, part in (("network", network), ("likelihood", likelihood)):
         if not is_dataclass(part):
             raise InputError(
-                f"a {name} must be a dataclass, so that it can be saved, not {part!r}"
+                f"a {name} must be a dataclass, so that it can be saved, not {shown(part)}"
             )
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mlvae.errors import InputError
+from mlvae.errors import InputError, shown
 from mlvae.posteriors import Family, GroupFamily
 
 __all__ = ["Latents", "side_by_side", "values_of"]
@@ -30,19 +32,32 @@ def values_of(name: str, latents: Latents, width: int, model: nn.Module) -> Tens
     parameter = next(model.parameters())
     mean = getattr(latents, "mean", None)
     if isinstance(latents, Tensor):
-        values = latents.to(parameter.dtype)
-    elif isinstance(mean, Tensor):
-        values = mean.to(parameter.dtype)
+        values = latents
+    elif isinstance(mean, Tensor) and not isinstance(latents, type):
+        values = mean
     else:
-        try:
-            values = torch.from_numpy(np.array(latents, dtype=np.float64)).to(parameter)
-        except (TypeError, ValueError) as error:
-            raise InputError(
-                f"{name} must be numbers (N, {width}) or a posterior: {error}"
-            ) from error
+        values = _numbers(name, latents, width)
+    if values.is_complex():
+        raise InputError(f"{name} must be real numbers (N, {width}), not {values.dtype}")
+    values = values.to(parameter)
     if values.ndim != 2 or values.shape[1] != width:
         raise InputError(f"{name} must be (N, {width}), not {tuple(values.shape)}")
+    if not torch.compiler.is_compiling() and not values.isfinite().all():
+        raise InputError(f"{name} must be finite, but has NaN or an infinity")
     return values
+
+
+def _numbers(name: str, latents: Any, width: int) -> Tensor:
+    """An array, or a list of numbers or tensors, as a tensor."""
+    try:
+        if isinstance(latents, list | tuple) and any(isinstance(row, Tensor) for row in latents):
+            return torch.stack([torch.as_tensor(row) for row in latents])
+        array = np.asarray(latents)
+        if array.dtype.kind not in "biuf":
+            raise TypeError(f"not {shown(latents)}")
+        return torch.from_numpy(array.astype(np.float64))
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise InputError(f"{name} must be numbers (N, {width}) or a posterior: {error}") from error
 
 
 def side_by_side(

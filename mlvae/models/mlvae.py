@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from mlvae.batch import Batch
 from mlvae.costs import Separation, Separators
-from mlvae.errors import InputError, check_choice, check_flag, check_integer
+from mlvae.errors import InputError, check_choice, check_flag, check_integer, shown
 from mlvae.evidence import Evidence
 from mlvae.evidence.rules import (
     ACCUMULATIONS,
@@ -27,6 +27,7 @@ from mlvae.evidence.rules import (
 from mlvae.evidence.sources import EVIDENCE_FROM
 from mlvae.groups import Groups
 from mlvae.likelihoods import Bernoulli, Likelihood
+from mlvae.models.checks import build_checked, check_batch, check_codes_batch
 from mlvae.models.decoder import build_decoder, check_parts
 from mlvae.models.latents import Latents, side_by_side, values_of
 from mlvae.models.protocol import config_of, takes_options
@@ -68,7 +69,7 @@ class MLVAEOptions:
         check_choice("content_draw", self.content_draw, CONTENT_DRAWS)
         check_flag("style_given_content", self.style_given_content)
         if not isinstance(self.separation, Separation):
-            raise InputError(f"separation must be Separation(...), not {self.separation!r}")
+            raise InputError(f"separation must be Separation(...), not {shown(self.separation)}")
         if self.evidence_from != "all" and self.accumulation not in EVIDENCE_RULES:
             raise InputError(
                 f"evidence_from={self.evidence_from} needs accumulation="
@@ -168,10 +169,14 @@ class MLVAE(nn.Module):
         self.likelihood = chosen.likelihood
         self.style_given_content = chosen.style_given_content
         self.rule = ACCUMULATIONS[chosen.accumulation]
+        build_checked(self, chosen.network, self._build)
+
+    def _build(self) -> None:
+        chosen = self.options
         network, dims = chosen.network, (chosen.content_dim, chosen.style_dim)
         if self.style_given_content:
             self.encoder = network.encoder(self.shape, dims[:1])
-            self.style_encoder = network.conditional_encoder(self.shape, dims[1], dims[0])
+            self.style_encoder: Any = network.conditional_encoder(self.shape, dims[1], dims[0])
         else:
             self.encoder = network.encoder(self.shape, dims)
         self.decoder = build_decoder(network, sum(dims), self.shape, chosen.likelihood)
@@ -213,6 +218,7 @@ class MLVAE(nn.Module):
             batch: observations, float (N, ...) on the model's device, and their groups.
             generator: source of the noise, on the model's device; None is torch's own.
         """
+        check_batch(batch, self.shape)
         x, groups = batch.x, batch.groups
         member_q, style_given = self.posteriors(x)
         content = self._content(member_q, groups, generator)
@@ -284,6 +290,7 @@ class MLVAE(nn.Module):
 
         With ``style_given_content`` the style is given the content's mean.
         """
+        check_codes_batch(batch)
         member_q, style_given = self.posteriors(as_observations(batch.x, self.shape, self))
         content = self.rule(member_q, batch.groups)[batch.groups.index]
         return {"content": content, "style": style_given(content.mean)}

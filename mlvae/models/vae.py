@@ -17,6 +17,7 @@ from mlvae.batch import Batch
 from mlvae.errors import check_integer, check_number
 from mlvae.groups import Groups
 from mlvae.likelihoods import Bernoulli, Likelihood
+from mlvae.models.checks import build_checked, check_batch, check_codes_batch
 from mlvae.models.decoder import build_decoder, check_parts
 from mlvae.models.latents import Latents, values_of
 from mlvae.models.protocol import config_of, takes_options
@@ -71,12 +72,12 @@ class VAE(nn.Module):
     def __init__(self, shape: Sequence[int], **options: Any) -> None:
         super().__init__()
         self.shape = check_shape(shape)
-        self._build(self.Options(**options))
+        self.options = self.Options(**options)
+        self.latent_dim, self.likelihood = self.options.latent_dim, self.options.likelihood
+        build_checked(self, self.options.network, self._build)
 
-    def _build(self, options: VAEOptions) -> None:
-        self.options = options
-        self.latent_dim = options.latent_dim
-        self.likelihood = options.likelihood
+    def _build(self) -> None:
+        options = self.options
         self.encoder = options.network.encoder(self.shape, (options.latent_dim,))
         self.decoder = build_decoder(
             options.network, options.latent_dim, self.shape, options.likelihood
@@ -100,6 +101,7 @@ class VAE(nn.Module):
             batch: observations, float (N, ...) on the model's device. The groups are not used.
             generator: source of the noise, on the model's device; None is torch's own.
         """
+        check_batch(batch, self.shape)
         (latent,) = self.encoder(batch.x)
         parameters = self.decoder(latent.sample(generator=generator))
         return self.objective(
@@ -108,6 +110,7 @@ class VAE(nn.Module):
 
     def codes(self, batch: Batch) -> dict[str, DiagonalGaussian]:
         """The posterior "latent" of each observation of a batch, q(z | x_i): (N, L)."""
+        check_codes_batch(batch)
         return {"latent": self.infer(batch.x)}
 
     def posteriors(

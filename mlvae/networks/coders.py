@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from mlvae.errors import InputError, check_integer, shown
 from mlvae.posteriors import DiagonalGaussian
 from mlvae.posteriors.family import Family, Head
 
@@ -49,6 +50,10 @@ class Encoder(nn.Module):
         family: Head = DiagonalGaussian,
     ) -> None:
         super().__init__()
+        _check_modules(trunk=trunk)
+        check_integer("width", width, minimum=1)
+        check_lengths("dims", dims)
+        _check_family(family)
         self.trunk = trunk
         self.family = family
         self.widths = [family.parameters_per_dim * dim for dim in dims]
@@ -65,6 +70,9 @@ class SeparateEncoders(nn.Module):
 
     def __init__(self, encoders: Sequence[Encoder]) -> None:
         super().__init__()
+        if not isinstance(encoders, list | tuple) or not encoders:
+            raise InputError(f"encoders must be a list of encoders, not {shown(encoders)}")
+        _check_modules(**{f"encoders[{number}]": each for number, each in enumerate(encoders)})
         self.encoders = nn.ModuleList(encoders)
 
     def forward(self, x: Tensor) -> tuple[Family, ...]:
@@ -94,6 +102,10 @@ class ConditionalEncoder(nn.Module):
         family: Head = DiagonalGaussian,
     ) -> None:
         super().__init__()
+        _check_modules(trunk=trunk, join=join)
+        check_integer("hidden", hidden, minimum=1)
+        check_integer("dim", dim, minimum=1)
+        _check_family(family)
         self.trunk = trunk
         self.join = join
         self.family = family
@@ -120,6 +132,8 @@ class Decoder(nn.Module):
 
     def __init__(self, trunk: nn.Sequential, head: nn.Module, split: Sequence[int]) -> None:
         super().__init__()
+        _check_modules(trunk=trunk, head=head)
+        check_lengths("split", split)
         self.trunk = trunk
         self.head = head
         self.split = tuple(split)
@@ -127,3 +141,26 @@ class Decoder(nn.Module):
     def forward(self, latent: Tensor) -> Tensor:
         """Parameters (N, P, ...) from latents (N, L)."""
         return self.head(self.trunk(latent)).unflatten(1, self.split)
+
+
+def check_lengths(name: str, lengths: object) -> None:
+    """Raise :class:`InputError` unless ``lengths`` is a list of integers of at least 1."""
+    if not isinstance(lengths, list | tuple) or not lengths:
+        raise InputError(f"{name} must be a list of integers, not {shown(lengths)}")
+    for length in lengths:
+        check_integer(name, length, minimum=1)
+
+
+def _check_modules(**modules: object) -> None:
+    """Raise :class:`InputError` unless all arguments are modules of PyTorch."""
+    for name, module in modules.items():
+        if not isinstance(module, nn.Module):
+            raise InputError(f"{name} must be a torch.nn.Module, not {shown(module)}")
+
+
+def _check_family(family: object) -> None:
+    """Raise :class:`InputError` unless ``family`` is the class of a family of posteriors."""
+    if not isinstance(family, type) or not hasattr(family, "from_raw"):
+        raise InputError(
+            f"family must be a family of posteriors, as DiagonalGaussian, not {shown(family)}"
+        )

@@ -13,11 +13,12 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from mlvae.errors import InputError
+from mlvae.arguments import check_floats, check_generator, check_type
+from mlvae.errors import InputError, check_integer, shown
 from mlvae.groups import Groups
 from mlvae.noise import normal, per_group
 
-__all__ = ["DiagonalGaussian", "Rows"]
+__all__ = ["DiagonalGaussian", "Rows", "check_parts_of", "sample_shape"]
 
 #: Indices into the leading shape, as a tensor takes them.
 Rows = Tensor | slice | int | list[int] | tuple[slice | None, ...] | None
@@ -41,7 +42,7 @@ class DiagonalGaussian:
         random: True; two samples differ.
 
     Raises:
-        InputError: if the two shapes differ.
+        InputError: if the parameters are not tensors of floats of one shape.
 
     Example:
         >>> q = DiagonalGaussian(torch.zeros(3, 2), torch.zeros(3, 2))
@@ -53,6 +54,8 @@ class DiagonalGaussian:
     random: ClassVar[bool] = True
 
     def __init__(self, mean: Tensor, log_variance: Tensor) -> None:
+        check_floats("mean", mean, "(..., D)")
+        check_floats("log_variance", log_variance, "(..., D)")
         if mean.shape != log_variance.shape:
             raise InputError(
                 "mean and log_variance must have one shape, "
@@ -65,11 +68,15 @@ class DiagonalGaussian:
     @classmethod
     def from_raw(cls, raw: Tensor) -> DiagonalGaussian:
         """The Gaussians that the outputs ``raw`` (N, 2 D) of a network's head describe."""
+        check_floats("raw", raw, "(N, 2 D)", ndim=2)
+        if raw.shape[1] % 2:
+            raise InputError(f"raw must have the shape (N, 2 D), not {tuple(raw.shape)}")
         return cls(*raw.chunk(2, 1))
 
     @classmethod
     def cat(cls, parts: Sequence[DiagonalGaussian]) -> DiagonalGaussian:
         """The rows of all ``parts``, one after the other."""
+        check_parts_of(cls, parts)
         return cls(
             torch.cat([part.mean for part in parts]),
             torch.cat([part.log_variance for part in parts]),
@@ -122,6 +129,7 @@ class DiagonalGaussian:
         Returns:
             Samples of shape ``shape`` + (..., D).
         """
+        shape = sample_shape(shape)
         noise = normal(
             (*shape, *self.mean.shape),
             generator=generator,
@@ -139,11 +147,13 @@ class DiagonalGaussian:
         self, groups: Groups, *, generator: torch.Generator | None = None
     ) -> Tensor:
         """For each observation of ``groups`` an own sample of its group's posterior: (N, D)."""
+        check_type("groups", groups, Groups, "Groups")
         spread = (groups.spread(self.mean), groups.spread(self.log_variance))
         return DiagonalGaussian(*spread).sample(generator=generator)
 
     def weighted_sample(self, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
         """One sample z (..., D) and log p(z) - log q(z) in nats (...), p the standard normal."""
+        check_generator(generator)
         noise = torch.randn(
             self.mean.shape, generator=generator, dtype=self.mean.dtype, device=self.mean.device
         )
@@ -153,7 +163,21 @@ class DiagonalGaussian:
         return z, 0.5 * (noise.square() + self.log_variance - z.square()).sum(-1)
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """Log-density of ``value`` (..., D) in nats, summed over dimensions: shape (...)."""
+        """Log-density of ``value`` in nats, summed over dimensions.
+
+        Args:
+            value: the shape of the mean, or one with more leading axes, as of ``sample(shape)``.
+                One Gaussian, a row of length 1, takes any number of values.
+
+        Raises:
+            InputError: if the shape of the mean does not expand to that of the value.
+        """
+        check_floats("value", value, "(..., D)")
+        if not _expands(self.mean.shape, value.shape):
+            raise InputError(
+                f"value must have the shape of the mean, {tuple(self.mean.shape)}, not "
+                f"{tuple(value.shape)}"
+            )
         error = (value - self.mean).square() * (-self.log_variance).exp()
         return -0.5 * (error + self.log_variance + math.log(2 * math.pi)).sum(-1)
 
@@ -166,6 +190,13 @@ class DiagonalGaussian:
         for ``other`` with mean :math:`\nu` and log-variance :math:`m`; None is the standard normal
         (Kingma and Welling 2014, appendix B).
         """
+        if other is not None and not isinstance(other, DiagonalGaussian):
+            raise InputError(f"other must be a DiagonalGaussian or None, not {shown(other)}")
+        if other is not None and other.mean.shape != self.mean.shape:
+            raise InputError(
+                f"other must have the shape {tuple(self.mean.shape)}, not "
+                f"{tuple(other.mean.shape)}"
+            )
         if other is None:
             ratio, error = self.log_variance, self.mean.square()
         else:
@@ -173,3 +204,38 @@ class DiagonalGaussian:
             error = (self.mean - other.mean).square() * (-other.log_variance).exp()
         # expm1(r) - r loses no digits where the two variances are nearly equal.
         return 0.5 * (ratio.expm1() - ratio + error).sum(-1)
+
+
+def _expands(shape: Sequence[int], target: Sequence[int]) -> bool:
+    """Whether an array of ``shape`` expands to ``target`` without a change of its last axis."""
+    leading = target[len(target) - len(shape) :]
+    return (
+        len(shape) <= len(target)
+        and shape[-1] == target[-1]
+        and all(length in (1, wanted) for length, wanted in zip(shape[:-1], leading, strict=False))
+    )
+
+
+def check_parts_of(family: type, parts: object) -> None:
+    """Raise :class:`InputError` unless ``parts`` is a list of posteriors of equal width."""
+    name = family.__name__
+    if (
+        not isinstance(parts, Sequence)
+        or not parts
+        or not all(isinstance(part, family) for part in parts)
+    ):
+        raise InputError(f"parts must be a list of {name}, not {shown(parts)}")
+    shapes = {tuple(part.mean.shape[1:]) for part in parts}
+    if len(shapes) > 1:
+        raise InputError(
+            f"parts must have equal shapes behind the first axis, not {shown(shapes)}"
+        )
+
+
+def sample_shape(shape: object) -> tuple[int, ...]:
+    """The shape of repetitions as a tuple, or :class:`InputError`."""
+    if not isinstance(shape, list | tuple):
+        raise InputError(f"shape must be a tuple of integers, not {shown(shape)}")
+    for length in shape:
+        check_integer("shape", length, minimum=0)
+    return tuple(shape)

@@ -11,9 +11,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from mlvae.arguments import check_floats, check_generator, check_type
 from mlvae.errors import InputError
 from mlvae.groups import Groups
-from mlvae.posteriors.gaussian import DiagonalGaussian, Rows
+from mlvae.posteriors.gaussian import DiagonalGaussian, Rows, check_parts_of, sample_shape
 
 __all__ = ["Point"]
 
@@ -40,6 +41,7 @@ class Point:
     random: ClassVar[bool] = False
 
     def __init__(self, mean: Tensor) -> None:
+        check_floats("mean", mean, "(N, D)")
         self.mean = mean
 
     @classmethod
@@ -50,6 +52,7 @@ class Point:
     @classmethod
     def cat(cls, parts: Sequence[Point]) -> Point:
         """The rows of all ``parts``, one after the other."""
+        check_parts_of(cls, parts)
         return cls(torch.cat([part.mean for part in parts]))
 
     @classmethod
@@ -82,7 +85,8 @@ class Point:
         self, shape: tuple[int, ...] = (), *, generator: torch.Generator | None = None
     ) -> Tensor:
         """The values, repeated: ``shape`` + (N, D)."""
-        return self.mean.expand(*shape, *self.mean.shape)
+        check_generator(generator)
+        return self.mean.expand(*sample_shape(shape), *self.mean.shape)
 
     def sample_groups(self, *, generator: torch.Generator | None = None) -> Tensor:
         """The value of each group, (G, D)."""
@@ -92,6 +96,8 @@ class Point:
         self, groups: Groups, *, generator: torch.Generator | None = None
     ) -> Tensor:
         """For each observation the value of its group: (N, D)."""
+        check_type("groups", groups, Groups, "Groups")
+        check_generator(generator)
         return groups.spread(self.mean)
 
     def log_prob(self, value: Tensor) -> Tensor:

@@ -7,17 +7,17 @@ opening another person's checkpoint runs no code.
 from __future__ import annotations
 
 import contextlib
-import pickle
 import zipfile
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from mlvae.errors import InputError
+from mlvae.errors import InputError, shown
 from mlvae.training.files import replace_file
+from mlvae.training.structure import check_structure
 
-__all__ = ["FORMAT", "read_checkpoint", "write_checkpoint"]
+__all__ = ["FORMAT", "read_checkpoint", "read_state", "write_checkpoint"]
 
 #: Version of the layout. It grows when older code cannot read a new checkpoint.
 FORMAT = 2
@@ -68,8 +68,8 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
             f"{path.parent} must be a run folder with a {path.name}, but that file is not there"
         )
     state = None
-    if zipfile.is_zipfile(path):  # torch.save writes a zip file; its directory is at the end
-        with contextlib.suppress(OSError, RuntimeError, pickle.UnpicklingError, LookupError):
+    if _is_uncompressed_zip(path):
+        with contextlib.suppress(Exception):  # a damaged pickle raises errors of any type
             state = torch.load(path, map_location="cpu", weights_only=True)
     if state is None:
         other = path.with_name("best.pt" if path.name == "checkpoint.pt" else "checkpoint.pt")
@@ -77,9 +77,33 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         raise InputError(f"{path} is truncated or not a checkpoint of mlvae{hint}")
     if not isinstance(state, dict) or "format" not in state:
         raise InputError(f"{path} is not a checkpoint of mlvae")
-    if state["format"] not in READABLE:
+    if type(state["format"]) is not int or state["format"] not in READABLE:
         raise InputError(
-            f"{path} has checkpoint format {state['format']}, this version reads up to {FORMAT}; "
-            f"open it with mlvae {state.get('version', 'of its time')}"
+            f"{path} has checkpoint format {shown(state['format'])}, this version reads up to "
+            f"{FORMAT}; open it with mlvae {str(state.get('version', 'of its time'))[:40]}"
         )
     return state
+
+
+def read_state(path: Path) -> dict[str, Any]:
+    """The state of a run in the file at ``path``, with the keys and types of a training's.
+
+    Raises:
+        InputError: as :func:`read_checkpoint`, or if a key is missing or has another type.
+    """
+    state = read_checkpoint(path)
+    check_structure(state, path)
+    return state
+
+
+def _is_uncompressed_zip(path: Path) -> bool:
+    """Whether a file is whole and of the kind that torch.save writes.
+
+    The directory of a zip file is at its end. A compressed file could need far more memory than
+    disk.
+    """
+    try:
+        with zipfile.ZipFile(path) as file:
+            return all(info.compress_type == zipfile.ZIP_STORED for info in file.infolist())
+    except (OSError, ValueError, zipfile.BadZipFile, NotImplementedError):
+        return False

@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from mlvae.arguments import as_path
 from mlvae.data import GroupedData
 from mlvae.errors import InputError, check_choice, check_integer
 from mlvae.models.protocol import traits
@@ -48,8 +49,8 @@ def check_named(run: str | Path | None, resume: bool) -> None:
     """Raise :class:`InputError` if ``run`` is empty, or None where a run is resumed."""
     if run is None and resume:
         raise InputError("run must name the folder to resume, not None")
-    if run is not None and not str(run).strip():
-        raise InputError("run must name a folder, or be None for a new one, not be empty")
+    if run is not None:
+        as_path("run", run)
 
 
 def has_our_config(run: Path) -> bool:

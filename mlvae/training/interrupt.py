@@ -18,8 +18,8 @@ class Interrupt:
     """Context in which SIGINT, SIGTERM, SIGHUP, SIGUSR1 and SIGUSR2 only set ``requested``.
 
     Terminals, schedulers and launchers send them before they end a process. A second signal, after
-    :data:`TOGETHER` seconds, has its usual effect. Outside the main thread Python allows no handlers, and the
-    context does nothing.
+    :data:`TOGETHER` seconds, has its usual effect. Outside the main thread Python allows no
+    handlers, and the context does nothing.
 
     Args:
         repeatedly: let a second signal set ``requested`` too. A launcher of processes forwards

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Mapping
 from contextlib import ExitStack
@@ -11,6 +12,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
+from mlvae.arguments import check_type
 from mlvae.batch import Batch
 from mlvae.data import (
     AUGMENTATIONS,
@@ -20,7 +22,7 @@ from mlvae.data import (
     GroupWarp,
     Shuffled,
 )
-from mlvae.errors import InputError, check_flag, check_part
+from mlvae.errors import Diverged, InputError, check_flag, check_part
 from mlvae.grids import pictures
 from mlvae.models.protocol import traits
 from mlvae.optimizers import OPTIMIZERS, Adam, Recipe
@@ -125,6 +127,15 @@ def train(
         RankLost: if another rank ended. The last checkpoint stays.
     """
     # Check all arguments before anything is written.
+    check_type("model", model, nn.Module, "a model, as MLVAE(shape)")
+    if config is not None:
+        check_type("config", config, Mapping, "plain values by name")
+    for name, record, kind in (
+        ("warmup", warmup, Warmup),
+        ("speed", speed, Speed),
+        ("reports", reports, Reports),
+    ):
+        check_type(name, record, kind, f"{kind.__name__}(...)")
     check_options(
         epochs=epochs,
         seed=seed,
@@ -137,13 +148,6 @@ def train(
     recipes = optimizer.values() if isinstance(optimizer, Mapping) else [optimizer]
     for recipe in recipes:
         check_part("optimizer", recipe, OPTIMIZERS, ("build", "rates", "steady"))
-    for name, record, kind in (
-        ("warmup", warmup, Warmup),
-        ("speed", speed, Speed),
-        ("reports", reports, Reports),
-    ):
-        if not isinstance(record, kind):
-            raise InputError(f"{name} must be {kind.__name__}(...), not {record!r}")
     if augmentation is not None:
         check_part("augmentation", augmentation, AUGMENTATIONS, ("check", "__call__"))
     check_named(run, resume)
@@ -239,9 +243,15 @@ def train(
     interruptible = Interrupt(repeatedly=ranks.several)
     watched = ranks.watch(lambda: how_to_continue(state))
     with opened, interruptible as interrupt, borrowed, watched, torch.enable_grad():
-        stopped = _loop(
-            state, stepper, plans, monitor, interrupt, reports, patience, validation, batching
-        )
+        try:
+            stopped = _loop(
+                state, stepper, plans, monitor, interrupt, reports, patience, validation, batching
+            )
+        except InputError:  # for example, a report could not be written
+            if state.step > 0:
+                with contextlib.suppress(InputError, Diverged):
+                    state.save()
+            raise
 
         # The end, or an early one.
         state.save()

@@ -80,7 +80,7 @@ class Monitor:
             try:
                 if json.loads(line)["step"] <= step:
                     kept += line.rstrip(b"\n") + b"\n"
-            except (ValueError, LookupError, TypeError):  # a line that was cut off, or no record
+            except (ValueError, LookupError, TypeError, RecursionError):  # cut off, or no record
                 continue
         with self._writing():
             replace_file(self.metrics_file, kept)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import inspect
 import json
 import os
 import shutil
@@ -16,11 +15,12 @@ from typing import Any
 import torch
 from torch import nn
 
-from mlvae.errors import InputError, check_flag
-from mlvae.models import build
-from mlvae.training.checkpoint import read_checkpoint
+from mlvae.arguments import as_device, as_path, check_type
+from mlvae.errors import InputError, check_flag, shown
+from mlvae.training.checkpoint import read_state
 from mlvae.training.checks import HEADER, check_folder, resolve_device
 from mlvae.training.files import replace_file
+from mlvae.training.structure import built_model
 
 __all__ = ["claim", "held", "load", "new_name", "restore", "undone_on_failure", "write_config"]
 
@@ -55,40 +55,26 @@ def load(
     check_flag("best", best)
     if str(device).startswith("cuda"):
         resolve_device("cuda")  # raises if there is none
-    if inspect.isclass(model):
-        raise InputError(f"model must be built, as {model.__name__}(...), not the class")
-    path = Path(run).expanduser() / ("best.pt" if best else "checkpoint.pt")
-    checkpoint = read_checkpoint(path)
+    device = as_device(device)
+    if model is not None:
+        check_type("model", model, nn.Module, "a model that is built, as MLVAE(shape)")
+    path = as_path("run", run) / ("best.pt" if best else "checkpoint.pt")
+    checkpoint = read_state(path)
     if model is None:
-        model = _built(checkpoint, path)
+        if checkpoint["model_config"] is None:
+            raise InputError(
+                f"{path} is of a model without a `config`; build it and pass it: load(run, model=)"
+            )
+        model = built_model(checkpoint, path)
     restore(model, checkpoint["model"], path)
-    try:
-        return model.to(device).eval()
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(f"device={device} cannot be used here: {reason}") from error
-
-
-def _built(checkpoint: Mapping[str, Any], path: Path) -> nn.Module:
-    """The model that a checkpoint describes, with initial weights, or :class:`InputError`."""
-    if checkpoint["model_config"] is None:
-        raise InputError(
-            f"{path} is of a model without a `config`; build it and pass it: load(run, model=)"
-        )
-    try:
-        return build(checkpoint["shape"], checkpoint["model_config"])
-    except InputError as error:
-        raise InputError(
-            f"{path} is of a model that this library cannot build ({error}); build it and pass "
-            "it: load(run, model=)"
-        ) from error
+    return model.to(device).eval()
 
 
 def restore(model: nn.Module, weights: Mapping[str, torch.Tensor], path: Path) -> None:
     """Load ``weights`` from the checkpoint at ``path``, or raise :class:`InputError`."""
     try:
         model.load_state_dict(weights)
-    except RuntimeError as error:
+    except (RuntimeError, TypeError, AttributeError) as error:
         first = str(error).splitlines()[1].strip() if "\n" in str(error) else str(error)
         raise InputError(
             f"{path} is of another model than this {type(model).__name__}: {first}"
@@ -211,7 +197,7 @@ def _lines(config: Mapping[str, object], indent: str) -> list[str]:
             except (TypeError, ValueError) as error:
                 raise InputError(
                     f"config must have plain values (numbers, strings, lists), but {key} is "
-                    f"{value!r}"
+                    f"{shown(value)}"
                 ) from error
     return lines
 

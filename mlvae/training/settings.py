@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from mlvae.errors import InputError, check_choice, check_flag, check_integer, check_number
+from mlvae.errors import InputError, check_choice, check_flag, check_integer, check_number, shown
 
 __all__ = ["RENAMED", "Reports", "Speed", "Warmup", "renamed_options"]
 
@@ -139,5 +139,9 @@ def renamed_options(trainer: Mapping[str, Any]) -> dict[str, Any]:
     options = {name: value for name, value in trainer.items() if name not in RENAMED}
     for old in trainer.keys() & RENAMED.keys():
         group, name = RENAMED[old].split(".")
+        if not isinstance(options.get(group, {}), Mapping):
+            raise InputError(
+                f"trainer.{group} must be options by name, not {shown(options[group])}"
+            )
         options[group] = {**options.get(group, {}), name: trainer[old]}
     return options

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,14 +14,17 @@ from torch import nn
 from mlvae.errors import Diverged, InputError
 from mlvae.models.protocol import traits
 from mlvae.parts import plain
-from mlvae.training.checkpoint import read_checkpoint, write_checkpoint
+from mlvae.training.checkpoint import read_state, write_checkpoint
 from mlvae.training.players import set_rates
 from mlvae.training.ranks import Ranks
 from mlvae.training.run import restore
 from mlvae.training.step import StepParts
+from mlvae.training.structure import check_moments
 from mlvae.version import __version__
 
 __all__ = ["TrainingState"]
+
+ADVICE = "resume with a lower optimizer.learning_rate or with optimizer.gradient_clip"
 
 
 @dataclass
@@ -79,7 +83,11 @@ class TrainingState:
         Args:
             name: name of the file.
             diverged: whether the next step was not finite.
+
+        Raises:
+            Diverged: if a parameter is not finite. Nothing is written.
         """
+        self._check_weights(f"after step {self.step} (epoch {self._epoch})")
         if not self.ranks.first:
             return
         rates = next(iter(self.rates(self.step).values()))
@@ -115,7 +123,7 @@ class TrainingState:
                 another value in ``fixed``, or more steps than this training.
         """
         path = self.run / "checkpoint.pt"
-        checkpoint = read_checkpoint(path)
+        checkpoint = read_state(path)
         was = checkpoint["generators"]["seed"], checkpoint["steps_per_epoch"]
         if was != (self.seed, self.steps_per_epoch):
             raise InputError(
@@ -132,7 +140,7 @@ class TrainingState:
         if (config := traits(self.model).config) is not None:
             self._check_same("model", checkpoint["model_config"], plain(config))
         for name, value in checkpoint.get("fixed", {}).items():  # format 0.0 has none
-            self._check_same(name, value, self.fixed[name])
+            self._check_same(name, value, self.fixed.get(name))
         restore(self.model, checkpoint["model"], path)
         saved = checkpoint.get("optimizers") or {"model": checkpoint["optimizer"]}
         if saved.keys() != self.rates(0).keys():
@@ -143,7 +151,12 @@ class TrainingState:
         for player in self.parts.players:
             # The moments alone: options may have changed, and devices have options of their own.
             here = [dict(group, params=None) for group in player.optimizer.param_groups]
-            player.optimizer.load_state_dict(saved[player.name])
+            where = f"{path}: the state of the optimizer of {player.name}"
+            check_moments(player.optimizer, saved[player.name], where)
+            try:
+                player.optimizer.load_state_dict(saved[player.name])
+            except (ValueError, LookupError, TypeError, RuntimeError, AttributeError) as error:
+                raise InputError(f"{where} cannot be loaded: {error}") from error
             for group, options in zip(player.optimizer.param_groups, here, strict=True):
                 group.update(options, params=group["params"])
         self.parts.sums.load_state_dict(checkpoint["sums"])
@@ -159,7 +172,8 @@ class TrainingState:
                 self._check_same(f"{name}.{key}", was[key], now.get(key, was[key]))
             return
         raise InputError(
-            f"{self.run} was trained with {name}={was}, not {now}; resume it as it was configured"
+            f"{self.run} was trained with {name}={_short(was)}, not {_short(now)}; resume it as "
+            "it was configured"
         )
 
     def check_validation(self, values: dict[str, float]) -> None:
@@ -170,9 +184,9 @@ class TrainingState:
         self.save()
         what = ", ".join(f"{name} is {value}" for name, value in wrong.items())
         raise Diverged(
-            f"after step {self.step} (epoch {self.step / self.steps_per_epoch:.2f}) of the "
-            f"validation data {what}; the state is saved in {self.run}; look at these data, or "
-            "train with a lower optimizer.learning_rate"
+            f"after step {self.step} (epoch {self._epoch}) of the validation data {what}; the "
+            f"state is saved in {self.run}; look at these data, or train with a lower "
+            "optimizer.learning_rate"
         )
 
     def check_finite(self) -> None:
@@ -185,19 +199,26 @@ class TrainingState:
         self.step, what = failure
         for player in self.parts.players:  # the optimiser has the rates of later steps
             set_rates(player.optimizer, player.recipe.rates(self.step, self.total_steps))
-        where = f"at step {self.step} (epoch {self.step / self.steps_per_epoch:.2f}) {what}"
-        advice = "resume with a lower optimizer.learning_rate or with optimizer.gradient_clip"
-        if not all(p.isfinite().all() for p in self.model.state_dict().values()):
-            kept = "the last checkpoint stays" if self._has_checkpoint() else "nothing is saved"
-            raise Diverged(f"{where}, and a parameter is not finite; {kept}; {advice}")
+        where = f"at step {self.step} (epoch {self._epoch}) {what}"
+        self._check_weights(f"{where}, and")
         earlier = self._keep_earlier()
         self.save(diverged=True)
         raise Diverged(
-            f"{where}; the state before that step is saved in {self.run}; {advice}{earlier}"
+            f"{where}; the state before that step is saved in {self.run}; {ADVICE}{earlier}"
         )
 
-    def _has_checkpoint(self) -> bool:
-        return (self.run / "checkpoint.pt").is_file()
+    @property
+    def _epoch(self) -> str:
+        """Passes over the data so far, for messages."""
+        return f"{self.step / self.steps_per_epoch:.2f}"
+
+    def _check_weights(self, where: str) -> None:
+        """Raise :class:`Diverged` if a parameter is not finite; the last checkpoint stays."""
+        if all(parameter.isfinite().all() for parameter in self.model.parameters()):
+            return
+        there = (self.run / "checkpoint.pt").is_file()
+        kept = "the last checkpoint stays" if there else "nothing is saved"
+        raise Diverged(f"{where} a parameter is not finite; {kept}; {ADVICE}")
 
     def _keep_earlier(self) -> str:
         """Keep the last checkpoint of before the divergence, and describe how to go back to it.
@@ -207,12 +228,22 @@ class TrainingState:
         if not self.ranks.first:
             return ""
         last, kept = self.run / "checkpoint.pt", self.run / "checkpoint.before.pt"
-        if last.is_file() and not read_checkpoint(last).get("diverged"):
-            last.replace(kept)
+        with contextlib.suppress(InputError):  # a damaged file is no state to go back to
+            if last.is_file() and not read_state(last).get("diverged"):
+                last.replace(kept)
         if not kept.is_file():
             return ""
-        step = read_checkpoint(kept)["step"]
+        try:
+            step = read_state(kept)["step"]
+        except InputError:
+            return ""
         return (
             f"; if no rate helps, go back to step {step}: rename {kept.name} to checkpoint.pt, "
             "then resume"
         )
+
+
+def _short(value: object) -> str:
+    """A setting in a message."""
+    text = str(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."

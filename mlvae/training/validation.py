@@ -5,7 +5,9 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from mlvae.data import Grouped, GroupedData, Shuffled
+from mlvae.arguments import check_type
+from mlvae.data import BATCHINGS, Grouped, GroupedData, Shuffled
+from mlvae.errors import check_integer, check_part
 from mlvae.training.ranks import Ranks
 from mlvae.training.seeding import seeded
 from mlvae.training.sums import averages, counted
@@ -40,6 +42,10 @@ def evaluate_bound(
         without warm-up and without the costs of training alone: per group, or per observation for
         a model without groups.
     """
+    check_type("model", model, nn.Module, "a model, as MLVAE(shape)")
+    check_type("data", data, GroupedData, "GroupedData")
+    check_part("batching", batching, BATCHINGS, ("plan", "num_batches", "for_evaluation"))
+    check_integer("seed", seed, minimum=0)
     order, noise = torch.Generator(data.device), torch.Generator(data.device)
     seeded(noise, seed, "validation noise")
     batching = batching.for_evaluation()

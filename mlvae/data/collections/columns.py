@@ -12,7 +12,7 @@ from pathlib import Path
 
 from mlvae.data.collections.members import escaped, is_system_part, printable
 from mlvae.data.collections.regular import read_regular
-from mlvae.errors import InputError
+from mlvae.errors import InputError, shown
 
 __all__ = ["NO_IDENTITY", "Columns", "without_common_folders"]
 
@@ -145,7 +145,7 @@ def _compiled(pattern: str | None) -> re.Pattern[str] | None:
         raise InputError(f"dataset.pattern must be a regular expression: {error}") from error
     if not compiled.groupindex:
         raise InputError(
-            f"dataset.pattern must name its columns, as (?P<identity>[^/]+), not {pattern!r}"
+            f"dataset.pattern must name its columns, as (?P<identity>[^/]+), not {shown(pattern)}"
         )
     return compiled
 

@@ -12,7 +12,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from mlvae.errors import InputError
+from mlvae.arguments import as_path, integer_tensor
+from mlvae.errors import InputError, shown
+from mlvae.observations import check_shape
 
 __all__ = ["StoredImages"]
 
@@ -46,15 +48,27 @@ class StoredImages:
     def __init__(
         self, path: str | Path, shape: tuple[int, ...], rows: Tensor | None = None
     ) -> None:
-        self.path, self.whole, self.rows = Path(path), tuple(shape), rows
+        self.path, self.whole = as_path("path", path), check_shape(shape)
+        self.rows = None if rows is None else self._checked(rows)
         self.row_bytes = math.prod(self.whole[1:])
         try:
             self.file = _File(self.path)
             size = os.fstat(self.file.number).st_size
-        except OSError as error:
-            raise InputError(f"{path} must be a file of images: {error.strerror}") from error
+        except (OSError, ValueError) as error:  # a name may have a null byte
+            reason = getattr(error, "strerror", None) or error
+            raise InputError(f"{path} must be a file of images: {reason}") from error
         if size != self.whole[0] * self.row_bytes or size == 0:
             raise InputError(f"{path} must have the bytes of {self.whole}, not {size:,}")
+
+    def _checked(self, rows: object) -> Tensor:
+        """Rows of the file (N,), or :class:`InputError`."""
+        indices = integer_tensor("rows", rows, "indices of rows, (N,)")
+        outside = ((indices < 0) | (indices >= self.whole[0])).any()
+        if indices.ndim != 1 or len(indices) == 0 or outside:
+            raise InputError(
+                f"rows must be indices (N,) in [0, {self.whole[0]}), not {shown(rows)}"
+            )
+        return indices.long().cpu()
 
     @property
     def shape(self) -> tuple[int, ...]:

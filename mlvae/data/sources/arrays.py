@@ -8,10 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
+from mlvae.arguments import as_path
 from mlvae.data.collections.members import first_line
 from mlvae.data.grouped import GroupedData
 from mlvae.data.splits import Splits, held_rows, hold_out, split
-from mlvae.errors import InputError, check_number
+from mlvae.errors import InputError, check_integer, check_number
 
 __all__ = ["arrays"]
 
@@ -48,7 +49,8 @@ def arrays(
     """
     check_number("dataset.validation", validation, minimum=0, maximum=1)
     check_number("dataset.test", test, minimum=0, maximum=1)
-    path = Path(root).expanduser()
+    check_integer("dataset.seed", seed, minimum=0)
+    path = as_path("dataset.root", root)
     content = _load(path)
     data = GroupedData(content["x"], content["group"], kind=kind)
     if "split" not in content:

@@ -8,6 +8,7 @@ import numpy as np
 
 from mlvae.data.grouped import GroupedData
 from mlvae.data.splits import Splits, split
+from mlvae.errors import check_integer
 
 __all__ = ["digits"]
 
@@ -34,6 +35,8 @@ def digits(
         >>> digits().train
         GroupedData(1437 observations of shape (1, 8, 8) in 10 groups)
     """
+    for name, value in (("validation", validation), ("test", test), ("seed", seed)):
+        check_integer(name, value, minimum=0)
     from sklearn.datasets import load_digits  # takes seconds, which `import mlvae` saves
 
     pixels, labels = load_digits(return_X_y=True)

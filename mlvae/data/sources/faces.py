@@ -6,17 +6,28 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict, Unpack, cast
 
 import numpy as np
 import torch
 
+from mlvae.arguments import as_path
 from mlvae.data.collections.members import printable
 from mlvae.data.group_splits import Held, large_groups, split_groups, split_named, split_within
 from mlvae.data.grouped import GroupedData
 from mlvae.data.splits import Splits
-from mlvae.errors import InputError, check_choice, check_flag, check_integer, check_number
+from mlvae.errors import (
+    InputError,
+    check_choice,
+    check_flag,
+    check_integer,
+    check_number,
+    check_text,
+    check_texts,
+    shown,
+)
 
 if TYPE_CHECKING:
     from mlvae.data.collections.cache import Cache
@@ -159,6 +170,9 @@ def faces(
         open_cache,  # needs Pillow, which `import mlvae` does not load
     )
 
+    for option, value in (("group", group), ("name", name), ("pattern", pattern)):
+        if value is not None or option != "pattern":
+            check_text(f"dataset.{option}", value)
     _check(
         size=size,
         colour=colour,
@@ -177,15 +191,15 @@ def faces(
     cached = open_cache(
         name,
         roots,
-        Path(cache).expanduser().absolute(),
-        size=size,
+        as_path("dataset.cache", cache).absolute(),
+        size=int(size),
         channels=3 if colour else 1,
         crop=crop,
         pattern=pattern,
         table=table,
-        limit=limit,
+        limit=None if limit is None else int(limit),
         strict=strict,
-        workers=workers,
+        workers=None if workers is None else int(workers),
     )
     labels = cached.column(group, "dataset.group")
     known = _known(cached, labels, group, strict=strict)
@@ -349,17 +363,23 @@ def _known(cached: Cache, labels: np.ndarray, group: str, *, strict: bool) -> np
 
 def _roots(root: Roots, table: str | Path | None) -> tuple[list[Path], Path | None]:
     """Absolute paths of the sources and of the table. A root that is a table gives its folder."""
-    roots = [root] if isinstance(root, str | Path) else list(root)
-    if not roots or not all(isinstance(path, str | Path) for path in roots):
-        raise InputError(f"dataset.root must be a path or a list of paths, not {root!r}")
-    paths = [Path(path).expanduser().absolute() for path in roots]
+    paths = [path.absolute() for path in _listed(root)]
     tables = [path for path in paths if path.suffix in TABLES and path.is_file()]
     if len(tables) > 1 or (tables and table is not None):
         raise InputError(f"dataset.root and dataset.table must have one table, not {len(tables)}")
     if tables:
         paths = [path.parent if path in tables else path for path in paths]
     table = tables[0] if tables else table
-    return paths, None if table is None else Path(table).expanduser().absolute()
+    return paths, None if table is None else as_path("dataset.table", table).absolute()
+
+
+def _listed(root: object) -> list[Path]:
+    """A root, or a list of roots, as paths."""
+    roots = root if isinstance(root, list | tuple) else [root]
+    paths = [path for path in roots if isinstance(path, str | PathLike) and "\0" not in str(path)]
+    if not roots or len(paths) < len(roots):
+        raise InputError(f"dataset.root must be a path or a list of paths, not {shown(root)}")
+    return [as_path("dataset.root", path) for path in paths]
 
 
 def _found(
@@ -371,8 +391,7 @@ def _found(
 ) -> list[Path]:
     """The first of ``names`` in each root or in a folder of it, or all; else the root itself."""
     found: list[Path] = []
-    for path in [root] if isinstance(root, str | Path) else root:
-        path = Path(path).expanduser()
+    for path in _listed(root):
         folders = [path, *sorted(folder for folder in path.glob("*") if folder.is_dir())]
         candidates = [
             folder / f"{name}{ending}"
@@ -404,13 +423,12 @@ def _check(
     check_integer("dataset.size", size, minimum=1)
     check_flag("dataset.colour", colour)
     check_number("dataset.crop", crop, minimum=0, maximum=1, exclusive=True)
-    if isinstance(factors, str) or not isinstance(factors, Sequence):
-        raise InputError(f"dataset.factors must be a list of columns, not {factors!r}")
+    check_texts("dataset.factors", factors)
     check_integer("dataset.minimum", minimum, minimum=1)
     check_choice("dataset.split", split, SPLIT_BY)
     check_number("dataset.within", within, minimum=0, maximum=1)
     if within and split != "groups":
-        raise InputError(f"dataset.within={within} needs dataset.split=groups, not {split!r}")
+        raise InputError(f"dataset.within={within} needs dataset.split=groups, not {shown(split)}")
     check_integer("dataset.seed", seed, minimum=0)
     check_flag("dataset.strict", strict)
     optional = {"maximum": (maximum, 1), "limit": (limit, 1), "workers": (workers, 0)}

@@ -7,7 +7,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mlvae.errors import InputError, check_choice
+from mlvae.errors import InputError, check_choice, shown
 
 if TYPE_CHECKING:
     from matplotlib.ft2font import FT2Font
@@ -63,7 +63,7 @@ def fonts_with(character: str, fonts: Sequence[str] | None = None) -> list[int]:
         ['DejaVuSerif', 'cmtt10']
     """
     if fonts is not None and (isinstance(fonts, str) or not isinstance(fonts, Sequence)):
-        raise InputError(f"dataset.fonts must be a list of names, not {fonts!r}")
+        raise InputError(f"dataset.fonts must be a list of names, not {shown(fonts)}")
     for name in fonts or ():
         check_choice("dataset.fonts", name, FONTS)
     glyph = _glyph_name(character, FONTS[0])

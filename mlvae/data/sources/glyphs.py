@@ -16,7 +16,7 @@ from torch import Tensor
 from mlvae.data.grouped import GroupedData
 from mlvae.data.sources.fonts import EM, FONTS, draw_glyph, fonts_with
 from mlvae.data.splits import Splits, split
-from mlvae.errors import InputError, check_integer, check_number
+from mlvae.errors import InputError, check_integer, check_number, shown
 
 __all__ = ["CHARACTERS", "Style", "glyphs", "render"]
 
@@ -211,7 +211,8 @@ def _checked(characters: str) -> str:
     """The characters. Raise :class:`InputError` unless they are different and some."""
     if not isinstance(characters, str) or not characters:
         raise InputError(
-            f"dataset.characters must be a string of characters, not {characters!r}; quote digits"
+            f"dataset.characters must be a string of characters, not {shown(characters)}; quote "
+            "digits"
         )
     if twice := [one for one in characters if characters.count(one) > 1]:
         raise InputError(f"dataset.characters must differ, but {twice[0]!r} occurs twice")
@@ -220,7 +221,7 @@ def _checked(characters: str) -> str:
 
 def _check_range(name: str, ends: Range) -> None:
     """Raise :class:`InputError` unless ``ends`` are two numbers in ascending order."""
-    wrong = f"dataset.{name} must be a range [low, high], not {ends!r}"
+    wrong = f"dataset.{name} must be a range [low, high], not {shown(ends)}"
     if isinstance(ends, str) or not isinstance(ends, Sequence) or len(ends) != 2:
         raise InputError(wrong)
     for end in ends:

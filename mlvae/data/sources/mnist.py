@@ -14,10 +14,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from mlvae.arguments import as_path
 from mlvae.data.collections.members import first_line
 from mlvae.data.grouped import GroupedData
 from mlvae.data.splits import Splits, hold_out, split
-from mlvae.errors import InputError
+from mlvae.errors import InputError, check_integer
 
 __all__ = ["fashion_mnist", "mnist"]
 
@@ -74,7 +75,9 @@ def fashion_mnist(
 def _read(
     name: str, root: str | Path, validation: int, unseen_groups: Sequence[int], seed: int
 ) -> Splits:
-    raw = Path(root).expanduser() / name / "raw"
+    check_integer("dataset.validation", validation, minimum=0)
+    check_integer("dataset.seed", seed, minimum=0)
+    raw = as_path("dataset.root", root) / name / "raw"
     if missing := [file for file in FILES if _find(raw, file) is None]:
         _download(name, raw, missing)
     train_x, train_y, test_x, test_y = (

@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from mlvae.data.grouped import GroupedData
 from mlvae.data.splits import Splits, split
-from mlvae.errors import InputError, check_choice, check_integer
+from mlvae.errors import InputError, check_choice, check_integer, shown
 
 __all__ = ["COUNTS", "FACTORS", "SHAPES", "combinations", "render", "sprites", "values_of"]
 
@@ -236,7 +236,7 @@ def _checked(group_by: str | Sequence[str]) -> list[str]:
     if not isinstance(names, Sequence) or not names:
         raise InputError(
             f"dataset.group_by must be a factor ({', '.join(FACTORS)}) or a list of them, "
-            f"not {group_by!r}"
+            f"not {shown(group_by)}"
         )
     for name in names:
         check_choice("dataset.group_by", name, FACTORS)

@@ -10,16 +10,19 @@ Shapes: N observations, M sets of k observations, D dimensions, ... one observat
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from mlvae.arguments import check_generator, check_type
 from mlvae.batch import Batch
 from mlvae.data import GroupedData
-from mlvae.errors import InputError, check_integer
+from mlvae.errors import InputError, check_choice, check_integer, check_part, shown
 from mlvae.evidence.rules import ACCUMULATIONS, product
 from mlvae.groups import Groups
 from mlvae.models.protocol import Model, has_codes, traits
+from mlvae.observations import as_floats
 from mlvae.posteriors import DiagonalGaussian, Family, GroupFamily, Point
 
 __all__ = [
@@ -52,7 +55,8 @@ def representations(model: object, data: GroupedData) -> dict[str, Representatio
     Raises:
         InputError: if the model has no codes.
     """
-    if not has_codes(model):
+    check_type("data", data, GroupedData, "GroupedData")
+    if not has_codes(model) or isinstance(model, type):
         raise InputError(
             f"a {type(model).__name__} has no codes to evaluate: it needs codes(batch) and "
             "decode(**codes)"
@@ -68,7 +72,8 @@ def _code(model: Model, name: str) -> Representation:
 
 def pixels(batch: Batch) -> Point:
     """The control without a model: the observations themselves."""
-    return Point(batch.x.flatten(1))
+    check_type("batch", batch, Batch, "a Batch, as data.singles([0, 1])")
+    return Point(as_floats(batch.x).flatten(1))
 
 
 def principal_components(data: GroupedData, dim: int, *, most: int = 20_000) -> Representation:
@@ -81,11 +86,15 @@ def principal_components(data: GroupedData, dim: int, *, most: int = 20_000) -> 
         dim: number of components; fewer if observations have fewer dimensions.
         most: number of observations that are used, at equal distances.
     """
+    check_type("data", data, GroupedData, "GroupedData")
+    check_integer("dim", dim, minimum=1)
+    check_integer("most", most, minimum=1)
     from sklearn.decomposition import PCA  # takes seconds to import
 
-    rows = torch.linspace(0, len(data) - 1, min(most, len(data)), device=data.device).long()
+    number = min(int(most), len(data))
+    rows = torch.linspace(0, len(data) - 1, number, device=data.device).long()
     x = data.observations(rows).flatten(1).cpu().numpy()
-    found = PCA(min(dim, *x.shape), svd_solver="auto", random_state=0).fit(x)
+    found = PCA(min(int(dim), *x.shape), svd_solver="auto", random_state=0).fit(x)
     mean, axes = (
         torch.from_numpy(array).to(data.device) for array in (found.mean_, found.components_)
     )
@@ -100,8 +109,15 @@ def encode(
 
     Other families become Gaussians with their moments, so that every measure can pool them.
     """
+    if not callable(representation) or isinstance(representation, type):
+        raise InputError(
+            "representation must be a function of a batch, as representations(model, data) "
+            f"returns, not {shown(representation)}"
+        )
+    check_type("data", data, GroupedData, "GroupedData")
+    check_integer("chunk", chunk, minimum=1)
     rows = torch.arange(len(data), device=data.device)
-    parts = [representation(data.singles(part)) for part in rows.split(chunk)]
+    parts = [representation(data.singles(part)) for part in rows.split(int(chunk))]
     return type(parts[0]).cat(parts).moments()
 
 
@@ -120,7 +136,9 @@ def disjoint_sets(groups: Groups, k: int, *, generator: torch.Generator | None =
     Raises:
         InputError: if no group has k members.
     """
+    check_type("groups", groups, Groups, "Groups")
     check_integer("k", k, minimum=1)
+    check_generator(generator)
     if int(groups.sizes.max()) < k:
         raise InputError(
             f"k={k} must not exceed the size of the largest group, which has "
@@ -128,7 +146,7 @@ def disjoint_sets(groups: Groups, k: int, *, generator: torch.Generator | None =
         )
     order, rank = shuffled(groups, generator)
     # Whole sets only, so that no row has members of two groups.
-    return order[rank < (groups.sizes // k * k)[groups.index[order]]].view(-1, k)
+    return order[rank < (groups.sizes // k * k)[groups.index[order]]].view(-1, int(k))
 
 
 def shuffled(groups: Groups, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
@@ -198,7 +216,20 @@ def accumulate_sets(
         Posteriors of shape (M, D). Under the rule "mixture" their means and variances are the
         moments of the mixture, and a sample is one of the mixture itself.
     """
+    if accumulation is not None:
+        check_choice("accumulation", accumulation, ACCUMULATIONS)
+    check_part("posterior", posterior, (DiagonalGaussian,), ("moments", "__getitem__", "__len__"))
+    _check_sets(sets, len(posterior))
     rule = product if accumulation is None else ACCUMULATIONS[accumulation]
     index = torch.arange(len(sets), device=sets.device).repeat_interleave(sets.shape[1])
     members = Groups.unchecked(index, torch.full_like(sets[:, 0], sets.shape[1]))
     return rule(posterior[sets.flatten()].moments(), members)
+
+
+def _check_sets(sets: Any, length: int) -> None:
+    """Raise :class:`InputError` unless ``sets`` are indices (M, k) of ``length`` observations."""
+    fits = isinstance(sets, Tensor) and sets.dtype == torch.int64 and sets.ndim == 2
+    if not fits or sets.numel() == 0 or int(sets.min()) < 0 or int(sets.max()) >= length:
+        raise InputError(
+            f"sets must be indices (M, k) in [0, {length}), as of disjoint_sets, not {shown(sets)}"
+        )

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mlvae.arguments import check_type
 from mlvae.data import GroupedData
 from mlvae.errors import InputError, check_integer
 from mlvae.groups import Groups
@@ -93,10 +94,11 @@ def importance_weighted_bound(
     for name, value in counts.items():
         check_integer(name, value, minimum=1)
     check_integer("seed", seed, minimum=0)
+    check_type("data", data, GroupedData, "GroupedData")
     device = next(model.parameters()).device
     data = data.to(device)
-    generator = torch.Generator(device).manual_seed(seed)
-    chunks = torch.arange(len(data), device=device).split(chunk)
+    generator = torch.Generator(device).manual_seed(int(seed))
+    chunks = torch.arange(len(data), device=device).split(int(chunk))
     training = model.training
     model.eval()
     try:

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mlvae.errors import InputError, check_choice, check_integer
+from mlvae.errors import InputError, check_choice, check_integer, shown
 from mlvae.evaluation.answer import estimate
 from mlvae.evaluation.measures.codes import shuffled
 from mlvae.evidence.rules import Posterior, product
@@ -178,7 +178,7 @@ def checked_codes(
     check_choice("distance", distance, DISTANCES)
     check_integer("seed", seed, minimum=0)
     shape = tuple(q.mean.shape)
-    if len(shape) != 2 or shape[0] != groups.num_observations:
+    if len(shape) != 2 or shape[0] != groups.num_observations or shape[1] == 0:
         raise InputError(
             f"codes must have shape (N, D) with one row for each of the "
             f"{groups.num_observations} grouped observations, not {shape}"
@@ -187,12 +187,14 @@ def checked_codes(
     if not finite.all():
         row = int((~finite).nonzero()[0])
         raise InputError(f"codes must be finite, but the code of observation {row} is not")
-    return q, groups, torch.Generator().manual_seed(seed)
+    return q, groups, torch.Generator().manual_seed(int(seed))
 
 
 def _as_gaussian(codes: Codes) -> DiagonalGaussian:
     """The moments of posteriors; log-variances of zero for codes without variances."""
     if isinstance(codes, Tensor | np.ndarray):
+        if np.ndim(codes) == 0 or np.asarray(codes[:0]).dtype.kind not in "biuf":
+            raise InputError(f"codes must be real numbers (N, D), not {shown(codes)}")
         mean = torch.as_tensor(codes).double()
         return DiagonalGaussian(mean, torch.zeros_like(mean))
     try:

@@ -13,14 +13,15 @@ for every probe (Barber and Agakov 2003). The ideal is 0 for content and H(Y) fo
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from mlvae.arguments import check_floats, check_type, integer_tensor
 from mlvae.data import GroupedData
-from mlvae.errors import InputError, check_choice
+from mlvae.errors import InputError, check_choice, check_flag, check_integer, shown
 from mlvae.evaluation.measures.codes import (
     Representation,
     accumulate_sets,
@@ -58,6 +59,7 @@ class ProbeScore(NamedTuple):
 
 def entropy(labels: Tensor) -> float:
     """Entropy H(Y) of the frequencies of ``labels``, in bits."""
+    labels = _labels("labels", labels)
     frequency = labels.unique(return_counts=True)[1].double() / len(labels)
     return float(-(frequency * frequency.log2()).sum())
 
@@ -80,6 +82,9 @@ def probe(
     Raises:
         InputError: if there is one label only, or a test label does not occur in training.
     """
+    for name, pair in (("train", train), ("test", test)):
+        if not isinstance(pair, list | tuple) or len(pair) != 2:
+            raise InputError(f"{name} must be a pair (codes, labels), not {shown(pair)}")
     return Probe(*train, kind=kind, seed=seed).score(*test)
 
 
@@ -111,6 +116,8 @@ class Probe:
         held: Tensor | None = None,
     ) -> None:
         check_choice("probe", kind, PROBES)
+        check_integer("seed", seed, minimum=0)
+        codes, labels = _pair(codes, labels)
         self.kind = kind
         self.known, y = labels.to(codes.device).unique(return_inverse=True)
         if len(self.known) < 2:
@@ -140,6 +147,12 @@ class Probe:
         Raises:
             InputError: if a label does not occur in training.
         """
+        codes, labels = _pair(codes, labels)
+        if codes.shape[1] != len(self.mean):
+            raise InputError(
+                f"codes must have the {len(self.mean)} dimensions of those in training, not "
+                f"{codes.shape[1]}"
+            )
         labels = labels.to(self.known.device)
         if missing := labels[~torch.isin(labels, self.known)].unique().tolist():
             raise InputError(
@@ -166,20 +179,45 @@ class Probe:
         return probabilities.to(x.device, torch.float64)
 
 
+def _pair(codes: object, labels: object) -> tuple[Tensor, Tensor]:
+    """Finite codes (M, D) and labels (M,), or :class:`InputError`."""
+    check_floats("codes", codes, "(M, D)", ndim=2)
+    assert isinstance(codes, Tensor)
+    numbers = _labels("labels", labels)
+    if codes.numel() == 0 or len(numbers) != len(codes):
+        raise InputError(
+            f"codes must be (M, D) with one label for each, not {tuple(codes.shape)} with "
+            f"{len(numbers)} labels"
+        )
+    if not codes.isfinite().all():
+        raise InputError("codes must be finite, but have NaN or an infinity")
+    return codes, numbers
+
+
+def _labels(name: str, labels: Any) -> Tensor:
+    """Labels (M,), numbers that are finite, or :class:`InputError`."""
+    expected = "numbers of shape (M,)"
+    floats = isinstance(labels, Tensor) and labels.is_floating_point()
+    numbers = labels if floats else integer_tensor(name, labels, expected)
+    if numbers.ndim != 1 or len(numbers) == 0 or not numbers.isfinite().all():
+        raise InputError(f"{name} must be {expected}, not {shown(labels)}")
+    return numbers
+
+
 def _two_layers(x: Tensor, y: Tensor, seed: int, held: Tensor | None) -> nn.Module:
     """The MLP probe of the paper, with early stopping by the held-out cross-entropy.
 
     Early stopping in scikit-learn uses the accuracy, so its cross-entropy, the bound on the
     conditional entropy, can be arbitrarily large.
     """
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(int(seed))
     order = torch.randperm(len(x), generator=generator).to(x.device)
     if held is None or not held.any():
         held = torch.zeros(len(x), dtype=torch.bool, device=x.device)
         held[order[: max(1, len(order) // 10)]] = True
     held, rest = order[held[order]], order[~held[order]]
     with torch.random.fork_rng([x.device] if x.is_cuda else []):
-        torch.manual_seed(seed)
+        torch.manual_seed(int(seed))
         network = nn.Sequential(
             nn.Linear(x.shape[1], WIDTH),
             nn.ReLU(),
@@ -239,7 +277,12 @@ def probe_sets(
         accumulation: name of the accumulation rule; None is the product of normals.
         seed: seed of the sets, the draws and the probe.
     """
-    generator = torch.Generator(train.device).manual_seed(seed)
+    for name, data in (("train", train), ("test", test)):
+        check_type(name, data, GroupedData, "GroupedData")
+    check_flag("sample", sample)
+    check_choice("kind", kind, PROBES)
+    check_integer("seed", seed, minimum=0)
+    generator = torch.Generator(train.device).manual_seed(int(seed))
     train_sets, held = cut_sets(train.groups, k_train, generator=generator)
     test_sets = disjoint_sets(test.groups, k_test, generator=generator)
     pairs = []

@@ -16,6 +16,7 @@ import torch
 from torch import nn
 
 from mlvae.data import GroupedData
+from mlvae.errors import check_texts
 from mlvae.evaluation.answer import Answer, Estimate, Figure, Table, estimate, not_evaluated
 from mlvae.evaluation.charts import heatmap
 from mlvae.evaluation.measures.codes import encode, representations
@@ -58,6 +59,7 @@ class Disentanglement:
 
     def __post_init__(self) -> None:
         take_lists(self, "evaluation.disentanglement", "categories")
+        check_texts("evaluation.disentanglement.categories", self.categories)
         minimum = {"bins": 2, "factor_bins": 2, "seeds": 1, "most": FEWEST}
         choices = {"metrics": METRICS, "trees": TREES}
         check_question(self, "metrics", minimum=minimum, choices=choices)

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from mlvae.data import GroupedData
+from mlvae.errors import check_texts
 from mlvae.evaluation.answer import Answer, Figure, Table, not_evaluated
 from mlvae.evaluation.charts import heatmap
 from mlvae.evaluation.measures.codes import encode
@@ -50,6 +51,7 @@ class Factors:
 
     def __post_init__(self) -> None:
         take_lists(self, "evaluation.factors", "categories")
+        check_texts("evaluation.factors.categories", self.categories)
         check_question(self, minimum={"trees": 1, "most": 10})
 
     def ask(self, subject: Subject) -> Answer:

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from mlvae.data import GroupedData
-from mlvae.errors import InputError
+from mlvae.errors import InputError, check_text
 from mlvae.evaluation.answer import Answer, Estimate, Table, estimate, not_evaluated
 from mlvae.evaluation.measures.codes import common_labels
 from mlvae.evaluation.options import check_question
@@ -29,6 +29,7 @@ from mlvae.models import Model
 from mlvae.networks import MLP, Conv
 from mlvae.posteriors import Point
 from mlvae.training.checkpoint import read_checkpoint, write_checkpoint
+from mlvae.training.run import restore
 
 __all__ = ["Fidelity"]
 
@@ -64,10 +65,8 @@ class Fidelity:
 
     def __post_init__(self) -> None:
         check_question(self, minimum={"epochs": 1, "swaps": 1, "seeds": 1})
-        if self.keep is not None and not isinstance(self.keep, str):
-            raise InputError(
-                f"evaluation.fidelity.keep must be a folder or null, not {self.keep!r}"
-            )
+        if self.keep is not None:
+            check_text("evaluation.fidelity.keep", self.keep)
 
     def ask(self, subject: Subject) -> Answer:
         """Train the classifiers and classify swaps."""
@@ -143,7 +142,10 @@ def _classifier(train: GroupedData, epochs: int, seed: int, keep: str | None) ->
         torch.manual_seed(seed)  # of initial weights and dropout
         classifier = _untrained(train)
         if kept is not None and kept.is_file():
-            classifier.load_state_dict(read_checkpoint(kept)["model"])
+            weights = read_checkpoint(kept).get("model")
+            if not isinstance(weights, dict):
+                raise InputError(f"{kept} must have the weights of a classifier; delete it")
+            restore(classifier, weights, kept)
         else:
             _train(classifier, train, epochs, torch.Generator(train.device).manual_seed(seed))
             if kept is not None:

@@ -17,11 +17,12 @@ Shapes: N observations, D dimensions of the code, K factors.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from torch import Tensor
 
-from mlvae.errors import InputError, check_integer, check_number
+from mlvae.errors import InputError, check_integer, check_number, shown
 
 __all__ = [
     "categories",
@@ -70,7 +71,10 @@ def checked(
 
 
 def _numbers(name: str, array: Array) -> np.ndarray:
-    array = array.detach().cpu().numpy() if isinstance(array, Tensor) else np.asarray(array)
+    try:
+        array = array.detach().cpu().numpy() if isinstance(array, Tensor) else np.asarray(array)
+    except (TypeError, ValueError, RuntimeError) as error:  # ragged, or of a type without arrays
+        raise InputError(f"{name} must be numbers of shape (rows, columns): {error}") from error
     if array.ndim != 2 or not array.size or array.dtype.kind not in "biuf":
         raise InputError(
             f"{name} must be numbers of shape (rows, columns), not {array.dtype} {array.shape}"
@@ -91,11 +95,14 @@ def per_factor(continuous: bool | Sequence[bool], count: int) -> list[bool]:
     Raises:
         InputError: if the number of flags is not ``count``.
     """
-    flags = [continuous] * count if isinstance(continuous, bool) else list(continuous)
-    if len(flags) != count:
+    listed = continuous.tolist() if isinstance(continuous, np.ndarray) else continuous
+    flags: Any = [continuous] * count if isinstance(continuous, bool) else listed
+    valid = isinstance(flags, list | tuple) and len(flags) == count
+    if not valid or not all(isinstance(flag, bool) for flag in flags):
+        found = f"{len(flags)}" if isinstance(flags, list | tuple) else shown(continuous)
         raise InputError(
-            f"continuous must be true, false, or a list of {count} flags, one per factor, not a "
-            f"list of {len(flags)}"
+            f"continuous must be true, false, or a list of {count} flags, one per factor, not "
+            f"{found if not valid else shown(continuous)}"
         )
     return [bool(flag) for flag in flags]
 
@@ -156,6 +163,8 @@ def categories(factors: np.ndarray, bins: int | None = None) -> np.ndarray:
     Raises:
         InputError: if a factor has more than N / 2 values.
     """
+    if bins is not None:
+        check_integer("factor_bins", bins, minimum=2)
     columns = []
     for k, column in enumerate(factors.T):
         number = np.unique(column, return_inverse=True)[1]

@@ -1,0 +1,1020 @@
+"""Odd values for every parameter of every public function, class and method.
+
+Each call of the table is valid. A test replaces one argument by an odd value. The call must then
+work, if the table allows the value, or raise an InputError in one short line.
+"""
+
+# ruff: noqa: C408 (in the table, a keyword is a parameter)
+
+import importlib
+import inspect
+import itertools
+import struct
+from functools import cache
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import mlvae
+from mlvae import (
+    Batch,
+    DiagonalGaussian,
+    Evidence,
+    GroupedData,
+    Groups,
+    InputError,
+    Point,
+    evaluation,
+    grids,
+    likelihoods,
+    models,
+    networks,
+)
+from mlvae import data as data_module
+from mlvae.costs import Separation
+from mlvae.data import Splits
+from mlvae.networks import MLP
+
+#: Modules whose public names the table must have.
+MODULES = ("", "models", "data", "likelihoods", "networks", "evaluation", "grids", "training")
+
+#: Longest message, in characters.
+LONGEST = 400
+
+
+def generator_of_numbers():
+    yield from range(3)
+
+
+#: Odd values by name. Each is built anew, because a call may change it.
+ODD = {
+    "None": lambda: None,
+    "''": lambda: "",
+    "'a'": lambda: "a",
+    "b'a'": lambda: b"a",
+    "True": lambda: True,
+    "-1": lambda: -1,
+    "0": lambda: 0,
+    "1.5": lambda: 1.5,
+    "nan": lambda: float("nan"),
+    "inf": lambda: float("inf"),
+    "10^30": lambda: 10**30,
+    "[]": list,
+    "[None]": lambda: [None],
+    "{}": dict,
+    "set": lambda: {1},
+    "object": object,
+    "class": lambda: int,
+    "generator": generator_of_numbers,
+    "int64": lambda: np.int64(2),
+    "float64": lambda: np.float64(0.5),
+    "array": lambda: np.zeros((2, 3, 4), np.float32),
+    "integer array": lambda: np.arange(7),
+    "tensor": lambda: torch.zeros(7, 5, 2),
+    "complex": lambda: torch.zeros(6, 3, dtype=torch.complex64),
+    "nan tensor": lambda: torch.full((6, 3), torch.nan),
+}
+
+
+class Arg(NamedTuple):
+    """A valid argument.
+
+    Attributes:
+        build: makes the value.
+        allowed: names of the odd values that are valid too.
+    """
+
+    build: object
+    allowed: frozenset
+
+
+def arg(value, *allowed):
+    """A valid argument; a function without a name is called to make it."""
+    lazy = inspect.isfunction(value) and value.__name__ == "<lambda>"
+    return Arg(value if lazy else lambda: value, frozenset(allowed))
+
+
+def optional(argument):
+    return argument._replace(allowed=argument.allowed | {"None"})
+
+
+def count(value=2):
+    """An integer of at least 1."""
+    return arg(value, "int64")
+
+
+def whole(value=0):
+    """An integer of at least 0."""
+    return arg(value, "int64", "0")
+
+
+def positive(value=0.5):
+    """A number above 0."""
+    return arg(value, "1.5", "10^30", "int64", "float64")
+
+
+def at_least_0(value=0.5):
+    return arg(value, "0", "1.5", "10^30", "int64", "float64")
+
+
+def fraction(value=0.0):
+    return arg(value, "0", "float64")
+
+
+def flag(value=False):
+    return arg(value, "True")
+
+
+def anything(value=None):
+    return arg(value, *ODD)
+
+
+# Small valid objects
+
+LABELS = [0, 0, 0, 1, 1, 1]
+
+
+@cache
+def data(kind="images"):
+    shape = {"images": (6, 1, 8, 8), "rows": (6, 3)}[kind]
+    x = torch.rand(*shape, generator=torch.Generator().manual_seed(0))
+    return GroupedData(x, LABELS, {"light": range(6)}, given={"mask": np.ones(6, np.float32)})
+
+
+@cache
+def batch():
+    return data().batch()
+
+
+@cache
+def gaussian(rows=6):
+    return DiagonalGaussian(torch.zeros(rows, 3), torch.zeros(rows, 3))
+
+
+@cache
+def groups():
+    return Groups.of(LABELS)
+
+
+def mlvae_model(**options):
+    options = {"content_dim": 2, "style_dim": 2, "network": MLP((4,))} | options
+    return models.MLVAE((1, 8, 8), **options)
+
+
+@cache
+def model():
+    return mlvae_model()
+
+
+@cache
+def vae():
+    return models.VAE((1, 8, 8), latent_dim=2, network=MLP((4,)))
+
+
+@cache
+def conditional():
+    return models.ConditionalVAE(
+        (1, 8, 8), group_names=[0, 1], content_dim=2, style_dim=2, network=MLP((4,))
+    )
+
+
+@cache
+def table():
+    return np.array([[a, b] for a in range(3) for b in range(2)] * 10, float)
+
+
+def splits():
+    return Splits(data(), test=data())
+
+
+def write_idx(folder):
+    """Four small files of MNIST's format."""
+    folder.mkdir(parents=True)
+    for part in ("train", "t10k"):
+        images = np.random.default_rng(0).integers(0, 256, (20, 5, 4), dtype=np.uint8)
+        for name, values in (
+            ("images-idx3", images),
+            ("labels-idx1", np.arange(20, dtype=np.uint8) % 4),
+        ):
+            head = struct.pack(f">{1 + values.ndim}I", 0x800 + values.ndim, *values.shape)
+            (folder / f"{part}-{name}-ubyte").write_bytes(head + values.tobytes())
+
+
+@pytest.fixture(scope="module", autouse=True)
+def files(tmp_path_factory):
+    """A folder with small collections and a run, for place()."""
+    root = tmp_path_factory.mktemp("odd")
+    for name in ("MNIST", "FashionMNIST"):
+        write_idx(root / name / "raw")
+    for name in ("ann", "bob", "eve"):
+        (root / "people" / name).mkdir(parents=True)
+        for number in range(2):
+            pixels = np.random.default_rng([number, ord(name[0])]).integers(
+                0, 256, (9, 9), np.uint8
+            )
+            Image.fromarray(pixels).save(root / "people" / name / f"{number}.png")
+    for number, name in enumerate(("ann", "ann", "bob", "bob", "eve", "eve")):
+        image = Image.fromarray(np.random.default_rng(number).integers(0, 256, (9, 9), np.uint8))
+        places = (
+            f"lfw/{name}/{name}_{number:04}.jpg",
+            f"yale/yaleB{ord(name[0])}/yaleB{ord(name[0])}_P00A+{number:03}E+10.pgm",
+            f"omniglot/Latin/character{ord(name[0])}/{number:04}_{number:02}.png",
+            f"celeba/img_align_celeba/{number:06}.jpg",
+        )
+        for place in places:
+            (root / place).parent.mkdir(parents=True, exist_ok=True)
+            image.save(root / place)
+    identities = "".join(f"{number:06}.jpg {number // 2}\n" for number in range(6))
+    (root / "celeba" / "identity_CelebA.txt").write_text(identities)
+    np.savez(root / "data.npz", x=np.zeros((6, 3)), group=LABELS)
+    np.zeros((6, 1, 2, 2), np.uint8).tofile(root / "images.raw")
+    quiet = mlvae.Reports(progress=False)
+    options = {"run": root / "run", "epochs": 1, "reports": quiet, "device": "cpu"}
+    mlvae.train(mlvae_model(), data(), validation=data(), **options)
+    PLACE.append(root)
+    yield
+    PLACE.clear()
+
+
+@pytest.fixture(autouse=True)
+def work_in_a_folder_of_its_own(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+PLACE = []
+
+
+def place(name):
+    return PLACE[0] / name
+
+
+# The table of calls
+
+SEED = {"seed": whole()}
+DRAW = {"generator": optional(arg(lambda: torch.Generator()))}
+PARTS = {"network": arg(lambda: MLP((4,))), "likelihood": arg(likelihoods.Bernoulli())}
+SCHEDULED = {
+    "learning_rate": positive(),
+    "schedule": arg("constant"),
+    "warmup_steps": whole(),
+    "decay_steps": count(),
+    "decay_factor": positive(),
+    "gradient_clip": optional(positive()),
+    "learning_rates": arg(lambda: {"encoder": 0.1}, "{}"),
+}
+CODES = {"codes": arg(lambda: table()), "factors": arg(lambda: table())}
+IMAGES = arg(lambda: data().x)
+HELD = {"validation": whole(1), "test": whole(1), "unseen_groups": arg([], "[]"), **SEED}
+FACES = {
+    "cache": arg(lambda: place("cache"), "'a'"),
+    "table": optional(arg(None)),
+    "pattern": optional(arg(None)),
+    "group": arg("identity"),
+    "factors": arg((), "[]"),
+    "size": count(),
+    "colour": flag(),
+    "crop": arg(1.0, "float64"),
+    "minimum": count(1),
+    "maximum": optional(count()),
+    "split": arg("groups"),
+    "validation": arg(0.0, "0", "float64", "[]"),
+    "test": arg(0.0, "0", "float64", "[]"),
+    "within": fraction(),
+    "seed": whole(),
+    "limit": optional(arg(6, "int64")),
+    "strict": flag(),
+    "workers": optional(arg(0, "0", "int64")),
+    "name": arg("faces", "'a'"),
+}
+BATCH = arg(lambda: batch())
+LATENTS = arg(lambda: torch.zeros(6, 2))
+ROWS = arg(lambda: torch.zeros(6, 3), "nan tensor")
+PER_GROUP = arg(lambda: torch.zeros(2, 3))
+GROUPS = arg(lambda: groups())
+LABELLED = arg(LABELS)
+DEVICE = arg("cpu")
+
+#: Functions and classes by name, with valid arguments.
+CALLS = {
+    # mlvae
+    "Adam": dict(
+        **SCHEDULED,
+        betas=arg((0.9, 0.99)),
+        eps=positive(),
+        weight_decay=at_least_0(),
+        amsgrad=flag(),
+    ),
+    "Batch": dict(x=ROWS, groups=GROUPS, given=arg(lambda: {"a": torch.zeros(6)}, "{}")),
+    "DiagonalGaussian": dict(mean=ROWS, log_variance=ROWS),
+    "Evidence": dict(log_precision=ROWS, mean=ROWS),
+    "GroupedData": dict(
+        x=arg(lambda: np.zeros((6, 3))),
+        group=LABELLED,
+        factors=optional(arg({"a": range(6)}, "{}")),
+        given=optional(arg({"a": range(6)}, "{}")),
+        kind=arg("auto"),
+    ),
+    "Groups": dict(index=arg(LABELS), num_groups=optional(count())),
+    "Objective": dict(
+        losses=arg(lambda: {"model": torch.zeros(())}),
+        per_observation=arg(lambda: {"a": torch.zeros(6)}, "{}"),
+        num_observations=arg(6),
+        per_group=arg(lambda: {"a": torch.zeros(2)}, "{}"),
+        scalars=arg(lambda: {"a": torch.zeros(())}, "{}"),
+        elbo=optional(arg(lambda: torch.zeros(2))),
+        num_groups=count(),
+    ),
+    "Point": dict(mean=arg(lambda: torch.zeros(6, 3), "nan tensor", "tensor")),
+    "Reports": dict(
+        log_every=optional(count()),
+        validate_every=optional(count()),
+        pictures_every=optional(count()),
+        checkpoint_seconds=optional(at_least_0()),
+        progress=flag(),
+    ),
+    "Speed": dict(
+        precision=arg("float32"), cuda_graphs=flag(), steps_per_graph=count(), compile=flag()
+    ),
+    "Torch": dict(
+        optimizer=arg("SGD"), options=optional(arg({"momentum": 0.5}, "{}")), **SCHEDULED
+    ),
+    "Warmup": dict(
+        kl_steps=whole(), content_first_steps=whole(), content_first_weight=at_least_0()
+    ),
+    "build": dict(
+        shape=arg((1, 8, 8)),
+        config=arg(lambda: vae().config),
+        group_names=optional(arg(["a"], *ODD)),  # a VAE has no names
+    ),
+    "load": dict(
+        run=arg(lambda: place("run")),
+        best=flag(),
+        device=DEVICE,
+        model=optional(arg(lambda: mlvae_model())),
+    ),
+    "train": dict(
+        model=arg(lambda: mlvae_model()),
+        data=arg(lambda: data()),
+        validation=optional(arg(lambda: data())),
+        run=optional(arg(lambda: f"runs/{next(NUMBER)}", "'a'")),
+        resume=arg(False),
+        batching=arg(lambda: data_module.Shuffled(4)),
+        augmentation=optional(arg(data_module.GroupWarp())),
+        optimizer=arg(mlvae.Adam()),
+        warmup=arg(mlvae.Warmup()),
+        epochs=count(1),
+        patience=optional(arg(None, "int64")),
+        speed=arg(mlvae.Speed()),
+        reports=arg(mlvae.Reports(progress=False)),
+        device=DEVICE,
+        seed=whole(),
+        config=optional(arg({"a": 1}, "{}")),
+    ),
+    # mlvae.models
+    "models.MLVAE": dict(
+        shape=arg((3,)),
+        content_dim=count(),
+        style_dim=count(),
+        **PARTS,
+        accumulation=arg("product"),
+        evidence_from=arg("all"),
+        content_draw=arg("observation"),
+        content_kl_weight=at_least_0(),
+        style_kl_weight=at_least_0(),
+        content_capacity=optional(at_least_0()),
+        style_capacity=optional(at_least_0()),
+        batch_groups=arg("whole"),
+        style_given_content=flag(),
+        separation=arg(Separation()),
+    ),
+    "models.VAE": dict(shape=arg((3,)), latent_dim=count(), **PARTS, kl_weight=at_least_0()),
+    "models.AdaVAE": dict(
+        shape=arg((3,)), latent_dim=count(), **PARTS, kl_weight=at_least_0(), average=arg("mean")
+    ),
+    "models.ConditionalVAE": dict(
+        shape=arg((3,)),
+        group_names=arg(["a", "b"]),
+        content_dim=count(),
+        style_dim=count(),
+        **PARTS,
+        style_kl_weight=at_least_0(),
+    ),
+    "models.traits": dict(model=anything()),
+    # mlvae.data
+    "data.GroupWarp": dict(
+        affine=at_least_0(),
+        shift=at_least_0(),
+        elastic=at_least_0(),
+        lattice=count(),
+        flip=flag(),
+    ),
+    "data.Grouped": dict(
+        groups=count(), members=count(), small_groups=arg("keep"), span_ranks=flag()
+    ),
+    "data.Shuffled": dict(batch_size=count(), span_ranks=flag()),
+    "data.Splits": dict(
+        train=arg(lambda: data()),
+        validation=optional(arg(lambda: data())),
+        test=optional(arg(lambda: data())),
+        unseen=optional(arg(lambda: data())),
+    ),
+    "data.StoredImages": dict(
+        path=arg(lambda: place("images.raw")),
+        shape=arg((6, 1, 2, 2)),
+        rows=optional(arg(lambda: torch.arange(3))),
+    ),
+    "data.arrays": dict(
+        root=arg(lambda: place("data.npz")),
+        validation=fraction(),
+        test=arg(0.2, "0", "float64"),
+        unseen_groups=arg([], "[]"),
+        kind=arg("auto"),
+        **SEED,
+    ),
+    "data.digits": dict(**{**HELD, "unseen_groups": arg([], "[]", "integer array")}),
+    "data.mnist": dict(
+        root=arg(lambda: place(".")), validation=whole(1), unseen_groups=arg([], "[]"), **SEED
+    ),
+    "data.fashion_mnist": dict(
+        root=arg(lambda: place(".")), validation=whole(1), unseen_groups=arg([], "[]"), **SEED
+    ),
+    "data.faces": dict(root=arg(lambda: place("people")), **FACES),
+    "data.lfw": dict(
+        root=arg(lambda: place("lfw")), **{k: v for k, v in FACES.items() if k != "pattern"}
+    ),
+    "data.yale_b": dict(
+        root=arg(lambda: place("yale")), **{k: v for k, v in FACES.items() if k != "pattern"}
+    ),
+    "data.omniglot": dict(
+        root=arg(lambda: place("omniglot")), **{k: v for k, v in FACES.items() if k != "pattern"}
+    ),
+    "data.celeba": dict(root=arg(lambda: place("celeba")), **FACES),
+    "data.glyphs": dict(
+        characters=arg("ab", "'a'"),
+        fonts=optional(arg(None)),
+        images=count(3),
+        scale=arg((0.5, 0.6)),
+        rotation=arg((-0.1, 0.1)),
+        shear=arg((-0.1, 0.1)),
+        weight=arg((0.0, 0.02)),
+        x=arg((0.48, 0.52)),
+        y=arg((0.48, 0.52)),
+        size=arg(8),
+        **HELD,
+    ),
+    "data.open_dataset": dict(name=arg("digits")),
+    "data.split": dict(data=arg(lambda: data()), **HELD),
+    "data.sprite_pairs": dict(
+        pairs=count(),
+        changed=optional(count()),
+        validation=whole(),
+        test=whole(),
+        size=arg(8),
+        seed=whole(),
+    ),
+    "data.sprites": dict(images=optional(arg(12)), group_by=arg("shape"), size=arg(8), **HELD),
+    # mlvae.likelihoods
+    "likelihoods.Gaussian": dict(std=positive()),
+    "likelihoods.LearnedGaussian": dict(
+        log_variance_min=arg(-1.0, "-1", "0", "float64"),
+        log_variance_max=arg(1.0, "0", "1.5", "int64", "float64"),
+        scope=arg("element"),
+    ),
+    "likelihoods.DiscretisedLogistic": dict(
+        log_scale_min=arg(-7.0, "-1", "0", "1.5", "float64"),
+        log_scale_max=arg(2.0, "-1", "0", "1.5", "int64", "float64"),
+        scope=arg("element"),
+    ),
+    # mlvae.networks
+    "networks.MLP": dict(
+        hidden=arg((4,), "[]"), activation=arg("relu"), shared=flag(), init=arg("torch")
+    ),
+    "networks.Conv": dict(
+        widths=arg((8,)),
+        blocks=whole(),
+        activation=arg("relu"),
+        shared=flag(),
+        dropout=fraction(),
+    ),
+    "networks.ConvMLP": dict(
+        widths=arg((8,)),
+        blocks=whole(),
+        hidden=arg((4,), "[]"),
+        activation=arg("relu"),
+        shared=flag(),
+        dropout=fraction(),
+    ),
+    "networks.Encoder": dict(
+        trunk=arg(lambda: torch.nn.Flatten()),
+        width=count(),
+        dims=arg([2]),
+        family=arg(DiagonalGaussian),
+    ),
+    "networks.ConditionalEncoder": dict(
+        trunk=arg(lambda: torch.nn.Flatten()),
+        join=arg(lambda: torch.nn.Flatten()),
+        hidden=count(),
+        dim=count(),
+        family=arg(DiagonalGaussian),
+    ),
+    "networks.SeparateEncoders": dict(
+        encoders=arg(lambda: [networks.Encoder(torch.nn.Flatten(), 2, [2])])
+    ),
+    "networks.Decoder": dict(
+        trunk=arg(lambda: torch.nn.Flatten()),
+        head=arg(lambda: torch.nn.Flatten()),
+        split=arg((1, 2)),
+    ),
+    # mlvae.evaluation
+    "evaluation.Disentanglement": dict(
+        categories=arg(["a"], "[]"),
+        metrics=arg(["mig"]),
+        trees=arg("forest"),
+        bins=count(),
+        factor_bins=count(),
+        seeds=count(),
+        most=arg(5000),
+    ),
+    "evaluation.Embedding": dict(method=arg("pca"), points=arg(10)),
+    "evaluation.Factors": dict(categories=arg(["a"], "[]"), trees=count(), most=arg(10)),
+    "evaluation.Fidelity": dict(
+        epochs=count(), swaps=count(), seeds=count(), keep=optional(arg("a", "'a'"))
+    ),
+    "evaluation.Likelihood": dict(
+        sizes=arg([1]), groups=count(), num_content=arg([1]), num_style=count()
+    ),
+    "evaluation.Manipulation": dict(
+        groups=count(), members=count(), steps=count(), span=positive(), seed=whole()
+    ),
+    "evaluation.Separation": dict(
+        k=optional(arg([1])), train_k=optional(count()), probes=arg(["knn"]), seeds=count()
+    ),
+    "evaluation.Unseen": dict(
+        shots=arg([1]),
+        distances=arg(["cosine"]),
+        galleries=count(),
+        pairs=count(),
+        most_members=count(),
+    ),
+    "evaluation.accumulate_sets": dict(
+        posterior=arg(lambda: gaussian()),
+        sets=arg(lambda: torch.tensor([[0, 1], [2, 3]])),
+        accumulation=optional(arg("mean")),
+    ),
+    "evaluation.beta_vae_score": dict(
+        **CODES,
+        pairs=count(),
+        train=count(20),
+        test=count(),
+        factor_bins=optional(count()),
+        **SEED,
+    ),
+    "evaluation.dci": dict(
+        **CODES,
+        continuous=flag(),
+        trees=arg("forest"),
+        number=count(),
+        test_fraction=arg(0.3, "float64"),
+        **SEED,
+    ),
+    "evaluation.disjoint_sets": dict(groups=GROUPS, k=count(), **DRAW),
+    "evaluation.encode": dict(
+        representation=arg(lambda: evaluation.pixels), data=arg(lambda: data()), chunk=count()
+    ),
+    "evaluation.entropy": dict(labels=arg(lambda: torch.tensor(LABELS), "integer array")),
+    "evaluation.evaluate": dict(
+        model=arg(lambda: mlvae_model()),
+        splits=arg(lambda: splits()),
+        folder=arg("evaluation", "'a'"),
+        questions=optional(arg(lambda: [quick_question()])),
+        vae=optional(arg(lambda: vae())),
+        batching=arg(lambda: data_module.Shuffled(4)),
+        seed=whole(),
+        workers=optional(arg(1, "int64")),
+        title=arg("Title", "''", "'a'"),
+        facts=optional(arg({"a": "b"}, "{}")),
+        config=arg("", "''", "'a'"),
+        progress=flag(),
+    ),
+    "evaluation.factor_vae_score": dict(
+        **CODES,
+        draws=count(),
+        train=arg(20, "int64"),
+        test=count(),
+        collapsed=at_least_0(),
+        factor_bins=optional(count()),
+        **SEED,
+    ),
+    "evaluation.importance_weighted_bound": dict(
+        model=arg(lambda: model()),
+        data=arg(lambda: data()),
+        num_content=count(),
+        num_style=count(),
+        chunk=count(),
+        **SEED,
+    ),
+    "evaluation.mig": dict(**CODES, bins=count(), factor_bins=optional(count())),
+    "evaluation.modularity": dict(**CODES, bins=count(), factor_bins=optional(count())),
+    "evaluation.n_shot_accuracy": dict(
+        codes=arg(lambda: np.random.default_rng(0).normal(size=(6, 3))),
+        groups=LABELLED,
+        shots=count(1),
+        galleries=count(),
+        distance=arg("cosine"),
+        **SEED,
+    ),
+    "evaluation.pixels": dict(batch=BATCH),
+    "evaluation.principal_components": dict(data=arg(lambda: data()), dim=count(), most=count()),
+    "evaluation.probe": dict(
+        train=arg(lambda: (torch.zeros(6, 3), torch.tensor(LABELS))),
+        test=arg(lambda: (torch.zeros(6, 3), torch.tensor(LABELS))),
+        kind=arg("knn"),
+        **SEED,
+    ),
+    "evaluation.probe_sets": dict(
+        representation=arg(lambda: evaluation.pixels),
+        train=arg(lambda: data()),
+        test=arg(lambda: data()),
+        k_train=count(1),
+        k_test=count(1),
+        sample=flag(),
+        kind=arg("knn"),
+        accumulation=optional(arg("mean")),
+        **SEED,
+    ),
+    "evaluation.representations": dict(model=arg(lambda: model()), data=arg(lambda: data())),
+    "evaluation.sap": dict(**CODES, continuous=flag(), test_fraction=arg(0.3, "float64"), **SEED),
+    "evaluation.verification": dict(
+        codes=arg(lambda: np.random.default_rng(0).normal(size=(6, 3))),
+        groups=LABELLED,
+        pairs=count(),
+        galleries=count(),
+        distance=arg("cosine"),
+        **SEED,
+    ),
+    # mlvae.grids
+    "grids.accumulation_grid": dict(model=arg(lambda: model()), batch=BATCH),
+    "grids.generation_grid": dict(
+        model=arg(lambda: model()), batch=BATCH, columns=count(), **DRAW
+    ),
+    "grids.interpolation_grid": dict(
+        model=arg(lambda: model()), batch=arg(lambda: data().singles([0, 1])), steps=count()
+    ),
+    "grids.pictures": dict(model=anything(), data=arg(lambda: data())),
+    "grids.reconstruction_grid": dict(model=arg(lambda: model()), batch=BATCH),
+    "grids.separates": dict(codes=arg({"content": 0}, "{}")),
+    "grids.swap_grid": dict(model=arg(lambda: model()), batch=BATCH),
+    "grids.traversal_grid": dict(
+        model=arg(lambda: model()),
+        batch=arg(lambda: data().singles([0])),
+        steps=count(),
+        span=positive(),
+        most=count(),
+    ),
+    # mlvae.training
+    "training.evaluate_bound": dict(
+        model=arg(lambda: model()),
+        data=arg(lambda: data()),
+        batching=arg(lambda: data_module.Shuffled(4)),
+        seed=whole(),
+    ),
+    # Methods
+    "Batch.ungrouped": dict(x=arg(lambda: np.zeros((6, 3)), "array", "tensor", "nan tensor")),
+    "Batch.to": dict(device=DEVICE),
+    "Batch.singles": dict(rows=optional(arg([0, 1]))),
+    "DiagonalGaussian.from_raw": dict(raw=arg(lambda: torch.zeros(6, 4))),
+    "DiagonalGaussian.cat": dict(parts=arg(lambda: [gaussian(), gaussian()])),
+    "DiagonalGaussian.sample": dict(shape=arg((2,), "[]"), **DRAW),
+    "PairOfGaussians.sample_members": dict(groups=GROUPS, **DRAW),
+    "DiagonalGaussian.log_prob": dict(value=ROWS),
+    "DiagonalGaussian.kl": dict(other=optional(arg(lambda: gaussian()))),
+    "Evidence.of": dict(posterior=arg(lambda: gaussian())),
+    "Evidence.only": dict(mask=arg(lambda: torch.ones(6, dtype=torch.bool))),
+    "Evidence.accumulate": dict(groups=GROUPS),
+    "Evidence.posterior_of": dict(groups=GROUPS),
+    "Evidence.leave_one_out": dict(groups=GROUPS),
+    "Evidence.__add__": dict(other=arg(lambda: Evidence.of(gaussian()), "0")),
+    "Evidence.__sub__": dict(other=arg(lambda: Evidence.of(gaussian()))),
+    "GroupedData.to": dict(device=DEVICE),
+    "GroupedData.labelled": dict(names=arg([0, 1], "integer array")),
+    "GroupedData.subset": dict(indices=arg([0, 1])),
+    "GroupedData.batch": dict(indices=optional(arg([0, 1]))),
+    "GroupedData.singles": dict(indices=arg([0, 1])),
+    "GroupedData.one_of_each": dict(limit=count()),
+    "Groups.of": dict(labels=arg(LABELS, "integer array")),
+    "Groups.singletons": dict(num_observations=whole()),
+    "Groups.to": dict(device=DEVICE),
+    "Groups.sum": dict(values=arg(lambda: torch.zeros(6, 3), "nan tensor")),
+    "Groups.max": dict(values=arg(lambda: torch.zeros(6, 3), "nan tensor")),
+    "Groups.logsumexp": dict(values=arg(lambda: torch.zeros(6, 3), "nan tensor")),
+    "Groups.spread": dict(values=PER_GROUP),
+    "Groups.random_subset": dict(proper=flag(), **DRAW),
+    "Groups.fellow_members": DRAW,
+    "Groups.shuffled": DRAW,
+    "Point.sample": dict(shape=arg((2,), "[]"), **DRAW),
+    "PairOfPoints.sample_members": dict(groups=GROUPS, **DRAW),
+    "MLVAE.forward": dict(batch=BATCH, **DRAW),
+    "MLVAE.codes": dict(batch=BATCH),
+    "MLVAE.infer_content": dict(x=IMAGES, groups=optional(LABELLED)),
+    "MLVAE.infer_style": dict(x=IMAGES, content=optional(LATENTS)),
+    "MLVAE.decode": dict(content=LATENTS, style=LATENTS),
+    "MLVAE.swap": dict(content_of=IMAGES, style_of=IMAGES),
+    "MLVAE.reconstruct": dict(x=IMAGES, groups=optional(LABELLED)),
+    "VAE.forward": dict(batch=BATCH, **DRAW),
+    "VAE.codes": dict(batch=BATCH),
+    "VAE.infer": dict(x=IMAGES),
+    "VAE.decode": dict(latent=LATENTS),
+    "VAE.reconstruct": dict(x=IMAGES, groups=anything()),
+    "ConditionalVAE.forward": dict(batch=arg(lambda: labelled()), **DRAW),
+    "ConditionalVAE.codes": dict(batch=arg(lambda: labelled())),
+    "ConditionalVAE.infer_content": dict(batch=arg(lambda: labelled())),
+    "ConditionalVAE.infer_style": dict(batch=arg(lambda: labelled())),
+    "ConditionalVAE.decode": dict(content=LATENTS, style=LATENTS),
+    "ConditionalVAE.swap": dict(
+        content_of=arg(lambda: labelled()), style_of=arg(lambda: labelled())
+    ),
+    "ConditionalVAE.reconstruct": dict(batch=arg(lambda: labelled())),
+    "Bernoulli.log_prob": dict(
+        parameters=arg(lambda: torch.zeros(6, 1, 3)),
+        x=arg(lambda: torch.zeros(6, 3), "nan tensor"),
+    ),
+    "Bernoulli.mean": dict(parameters=arg(lambda: torch.zeros(6, 1, 3))),
+    "Bernoulli.check": dict(x=arg(lambda: torch.zeros(6, 3), "tensor")),
+    "Gaussian.log_prob": dict(
+        parameters=arg(lambda: torch.zeros(6, 1, 3)),
+        x=arg(lambda: torch.zeros(6, 3), "nan tensor"),
+    ),
+    "Gaussian.mean": dict(parameters=arg(lambda: torch.zeros(6, 1, 3))),
+    "Gaussian.check": dict(x=arg(lambda: torch.zeros(6, 3), "tensor")),
+    "LearnedGaussian.log_prob": dict(
+        parameters=arg(lambda: torch.zeros(6, 2, 3)),
+        x=arg(lambda: torch.zeros(6, 3), "nan tensor"),
+    ),
+    "LearnedGaussian.mean": dict(parameters=arg(lambda: torch.zeros(6, 2, 3))),
+    "DiscretisedLogistic.log_prob": dict(
+        parameters=arg(lambda: torch.zeros(6, 2, 3)),
+        x=arg(lambda: torch.zeros(6, 3), "nan tensor"),
+    ),
+    "DiscretisedLogistic.mean": dict(parameters=arg(lambda: torch.zeros(6, 2, 3))),
+    "DiscretisedLogistic.check": dict(x=arg(lambda: torch.zeros(6, 3), "tensor")),
+    "GroupWarp.__call__": dict(batch=BATCH, **DRAW),
+    "Shuffled.plan": dict(data=arg(lambda: data()), **DRAW),
+    "Shuffled.num_batches": dict(data=arg(lambda: data())),
+    "Grouped.plan": dict(data=arg(lambda: data()), **DRAW),
+    "Grouped.num_batches": dict(data=arg(lambda: data())),
+}
+
+#: The objects whose methods are called.
+OWNERS = {
+    "Batch": lambda: batch(),
+    "DiagonalGaussian": lambda: gaussian(),
+    "Evidence": lambda: Evidence.of(gaussian()),
+    "GroupedData": lambda: data(),
+    "Groups": lambda: groups(),
+    "PairOfGaussians": lambda: gaussian(2),
+    "PairOfPoints": lambda: Point(torch.zeros(2, 3)),
+    "Point": lambda: Point(torch.zeros(6, 3)),
+    "MLVAE": lambda: model(),
+    "VAE": lambda: vae(),
+    "ConditionalVAE": lambda: conditional(),
+    "Bernoulli": likelihoods.Bernoulli,
+    "Gaussian": likelihoods.Gaussian,
+    "LearnedGaussian": likelihoods.LearnedGaussian,
+    "DiscretisedLogistic": likelihoods.DiscretisedLogistic,
+    "GroupWarp": data_module.GroupWarp,
+    "Shuffled": data_module.Shuffled,
+    "Grouped": lambda: data_module.Grouped(2, 2),
+}
+
+#: Names without a call, and the reason.
+LEFT_OUT = {
+    **dict.fromkeys(("Diverged", "InputError", "RankLost"), "an exception"),
+    **dict.fromkeys(("Model", "Recipe"), "a protocol"),
+    **dict.fromkeys(("Answer", "Estimate", "Figure", "Table"), "an answer of the library"),
+    **dict.fromkeys(("Result", "Plan", "Traits"), "an answer of the library"),
+    "Subject": "made by evaluate",
+    "Bernoulli": "without parameters",
+}
+
+#: Valid values that would take long.
+SLOW = {("evaluation.evaluate.questions", "None"), ("data.sprites.images", "None")}
+NUMBER = itertools.count()
+
+
+def quick_question():
+    return evaluation.Likelihood(sizes=(1,), groups=2, num_content=(1,), num_style=1)
+
+
+def labelled():
+    return data().labelled([0, 1]).batch()
+
+
+def function_of(name):
+    """The function, class or bound method that a name of the table stands for."""
+    first, _, method = name.partition(".")
+    if first in OWNERS and method:
+        return getattr(OWNERS[first](), method)
+    module = importlib.import_module(f"mlvae.{first}") if method else mlvae
+    return getattr(module, method or first)
+
+
+def arguments_of(name):
+    return {parameter: argument.build() for parameter, argument in CALLS[name].items()}
+
+
+def failure(name, parameter, odd):
+    """What is wrong with the answer to an odd value, or None."""
+    allowed = odd in CALLS[name][parameter].allowed
+    arguments = arguments_of(name) | {parameter: ODD[odd]()}
+    try:
+        function_of(name)(**arguments)
+    except InputError as error:
+        message = str(error)
+        if allowed:
+            return f"is valid, but is refused: {message}"
+        if "\n" in message or len(message) > LONGEST:
+            return f"has a message of {len(message)} characters: {message!r}"
+        return None
+    except Exception as error:  # any other exception is what this test looks for
+        return f"raises {type(error).__name__}: {str(error)[:200]!r}"
+    return None if allowed else "passes silently"
+
+
+PARAMETERS = [(name, parameter) for name, call in CALLS.items() for parameter in call]
+
+
+@pytest.mark.parametrize(("name", "parameter"), PARAMETERS)
+def test_an_odd_value_works_or_is_refused_in_one_line(name, parameter):
+    wrong = [
+        f"{name}({parameter}={odd}) {found}"
+        for odd in ODD
+        if (f"{name}.{parameter}", odd) not in SLOW
+        and (found := failure(name, parameter, odd)) is not None
+    ]
+    assert not wrong, "\n" + "\n".join(wrong)
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_the_call_of_the_table_is_valid(name):
+    function_of(name)(**arguments_of(name))
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_an_unknown_keyword_is_named(name):
+    with pytest.raises((TypeError, InputError), match="peculiar"):
+        function_of(name)(**arguments_of(name), peculiar=1)
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_the_table_has_every_public_callable_and_its_parameters(module):
+    public = importlib.import_module(f"mlvae.{module}" if module else "mlvae")
+    known = {name.split(".")[-1] for name in CALLS if name.split(".")[0] not in OWNERS} | {
+        name for name in CALLS if "." not in name
+    }
+    for name in public.__all__:
+        value = getattr(public, name)
+        if not callable(value) or name in LEFT_OUT:
+            continue
+        assert name in known, name
+        call = CALLS.get(name) or CALLS[f"{module}.{name}"]
+        missing = [
+            parameter.name
+            for parameter in inspect.signature(value).parameters.values()
+            if parameter.kind is not parameter.VAR_KEYWORD and parameter.name not in call
+        ]
+        assert missing in ([], ["ranks"]), f"{name}: {missing}"
+
+
+# Arguments that are valid alone, but do not fit
+
+
+def colours(number=6):
+    return torch.randint(256, (number, 1, 8, 8), dtype=torch.uint8)
+
+
+MISFITS = {
+    "log_precision of other shape": lambda: Evidence(torch.zeros(6, 3), torch.zeros(1, 3)),
+    "evidence of other shape": lambda: Evidence.of(gaussian()) + Evidence.of(gaussian(1)),
+    "evidence without other shape": lambda: Evidence.of(gaussian()) - Evidence.of(gaussian(1)),
+    "integer mean": lambda: DiagonalGaussian(torch.zeros(2, dtype=torch.int64), torch.zeros(2)),
+    "half a head": lambda: DiagonalGaussian.from_raw(torch.zeros(6, 3)),
+    "parts of unequal width": lambda: DiagonalGaussian.cat(
+        [gaussian(), DiagonalGaussian(torch.zeros(6, 2), torch.zeros(6, 2))]
+    ),
+    "one value for many Gaussians": lambda: gaussian().log_prob(torch.zeros(1, 3)),
+    "values of other groups": lambda: groups().spread(torch.zeros(3, 2)),
+    "values of other members": lambda: groups().sum(torch.zeros(5, 2)),
+    "a group without members": lambda: Groups([0, 2]),
+    "more groups than fit into memory": lambda: Groups([0, 1], 2**62),
+    "an index beyond memory": lambda: Groups([0, 2**62]),
+    "batch of other groups": lambda: Batch(torch.zeros(5, 3), groups()),
+    "batch of other shape": lambda: model()(Batch(torch.zeros(6, 3), groups())),
+    "batch of bytes": lambda: model()(Batch(colours(), groups())),
+    "posteriors of other groups": lambda: Evidence.of(gaussian(5)).accumulate(groups()),
+    "integer x": lambda: likelihoods.Bernoulli().check(torch.ones(2, 3, dtype=torch.int64)),
+    "x without number": lambda: likelihoods.Bernoulli().check(torch.full((2, 3), torch.nan)),
+    "x of other shape": lambda: likelihoods.Gaussian().log_prob(
+        torch.zeros(6, 1, 3), torch.zeros(1, 3)
+    ),
+    "codes of other width": lambda: model().decode(torch.zeros(6, 3), torch.zeros(6, 2)),
+    "infinite codes": lambda: model().decode(torch.full((1, 2), torch.inf), torch.zeros(1, 2)),
+    "unknown label": lambda: conditional().infer_content(
+        Batch(torch.zeros(2, 1, 8, 8), Groups([0, 1]), {"label": torch.tensor([0, 7])})
+    ),
+    "codes without dimensions": lambda: evaluation.n_shot_accuracy(
+        torch.zeros(6, 0), LABELS, shots=1
+    ),
+    "codes without number": lambda: evaluation.n_shot_accuracy(
+        torch.full((6, 3), torch.nan), LABELS, shots=1
+    ),
+    "one group": lambda: evaluation.n_shot_accuracy(torch.zeros(6, 3), [0] * 6, shots=1),
+    "one label": lambda: evaluation.probe(*[(torch.zeros(6, 3), torch.zeros(6).long())] * 2),
+    "codes of another probe": lambda: evaluation.probe(
+        (torch.rand(6, 3), torch.tensor(LABELS)), (torch.rand(6, 2), torch.tensor(LABELS))
+    ),
+    "sets of other observations": lambda: evaluation.accumulate_sets(
+        gaussian(), torch.tensor([[0, 6]])
+    ),
+    "interpolation of one image": lambda: grids.interpolation_grid(model(), data().singles([0])),
+    "swap of nothing": lambda: grids.swap_grid(model(), Batch.ungrouped(torch.zeros(0, 1, 8, 8))),
+    "grid of rows": lambda: grids.swap_grid(model(), Batch.ungrouped(torch.zeros(2, 3))),
+    "grid of unequal groups": lambda: grids.accumulation_grid(
+        model(), Batch(torch.zeros(3, 1, 8, 8), Groups([0, 0, 1]))
+    ),
+    "labels of lists": lambda: Groups.of([[1, 2], [3]]),
+    "complex labels": lambda: Groups.of(torch.zeros(3, dtype=torch.complex64)),
+    "no observations": lambda: GroupedData(np.zeros((0, 3)), []),
+    "objective of other length": lambda: mlvae.Objective(
+        {"model": torch.zeros(())}, {"a": torch.zeros(5)}, num_observations=6
+    ),
+}
+
+
+@pytest.mark.parametrize("misfit", MISFITS)
+def test_arguments_that_do_not_fit_are_refused_in_one_line(misfit):
+    with pytest.raises(InputError) as raised:
+        MISFITS[misfit]()
+    assert "\n" not in str(raised.value) and len(str(raised.value)) <= LONGEST
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda: models.MLVAE((10**12,)),
+        lambda: models.MLVAE((3,), content_dim=10**12),
+        lambda: models.VAE((3,), latent_dim=2**62),
+        lambda: models.VAE((10**9, 10**9, 10**9)),
+        lambda: models.AdaVAE((3,), network=MLP((10**6, 10**6))),
+        lambda: models.ConditionalVAE(
+            (1, 8, 8), group_names=["a"], network=networks.Conv((10**7,))
+        ),
+        lambda: models.MLVAE((3,), separation=Separation(content_critic=1, width=10**6)),
+    ],
+)
+def test_a_model_that_no_memory_holds_is_refused_before_it_is_built(build):
+    with pytest.raises(InputError, match=r"\d parameters"):
+        build()
+
+
+def test_the_check_of_the_size_changes_no_initial_weight(monkeypatch):
+    torch.manual_seed(0)
+    weights = mlvae_model().state_dict()
+    monkeypatch.setattr("mlvae.models.checks.NETWORKS", ())
+    torch.manual_seed(0)
+    for name, value in mlvae_model().state_dict().items():
+        assert torch.equal(value, weights[name])
+
+
+def test_a_sum_of_evidence_starts_from_the_number_0():
+    members = [Evidence.of(gaussian()) for _ in range(3)]
+    torch.testing.assert_close(sum(members).precision, 3 * members[0].precision)
+
+
+def test_groups_take_arrays_and_lists():
+    for index in (LABELS, np.array(LABELS), np.array(LABELS, np.uint16)):
+        assert torch.equal(Groups(index).index, groups().index)
+
+
+def test_a_grid_of_uint8_images_is_that_of_the_same_floats():
+    images = colours()
+    kept, floats = Batch(images, groups()), Batch(images / 255, groups())
+    for grid in (
+        grids.swap_grid,
+        grids.reconstruction_grid,
+        grids.accumulation_grid,
+        grids.interpolation_grid,
+        grids.traversal_grid,
+    ):
+        torch.testing.assert_close(grid(model(), kept), grid(model(), floats))
+    torch.testing.assert_close(Batch.ungrouped(images.numpy()).x, images / 255)
+
+
+def test_latents_may_be_lists_of_tensors_with_gradient():
+    values = torch.zeros(6, 2, requires_grad=True)
+    decoded = vae().decode(list(values))
+    assert torch.equal(decoded, vae().decode(values))
+    decoded.sum().backward()
+    assert values.grad is not None
