@@ -110,7 +110,8 @@ def as_floats(x: Tensor) -> Tensor:
 
 def _dtype_error(dtype: object) -> InputError:
     return InputError(
-        f"x must be uint8 images or floats, not {dtype}; convert it, for example x.astype('float32')"
+        f"x must be uint8 images or floats, not {dtype}; convert it, for example by "
+        "x.astype('float32')"
     )
 
 

@@ -199,7 +199,7 @@ def how_to_continue(state: TrainingState) -> str:
 
 
 def quoted(value: object) -> str:
-    """A value as Hydra's command line reads it: in quotes, unless it has letters and digits only."""
+    """A value as Hydra's command line reads it: in quotes unless it has letters and digits only."""
     text = str(value)
     if re.fullmatch(r"[\w./:-]+", text, flags=re.ASCII):
         return text

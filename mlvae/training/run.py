@@ -66,6 +66,7 @@ def load(
                 f"{path} is of a model without a `config`; build it and pass it: load(run, model=)"
             )
         model = built_model(checkpoint, path)
+    assert model is not None
     restore(model, checkpoint["model"], path)
     return model.to(device).eval()
 
