@@ -137,3 +137,27 @@ def test_a_model_with_one_latent_has_its_own_layouts():
     assert generation_grid(model, pair).shape == (3, 8 * side + 2, 8 * side + 2)
     one = pair.singles(torch.tensor([0]))
     assert traversal_grid(model, one, steps=4).shape == (3, 3 * side + 2, 4 * side + 2)
+
+
+def test_bytes_and_floats_give_the_same_grids(small_model):
+    model = small_model().eval()
+    x = torch.randint(0, 256, (4, 1, 8, 8), dtype=torch.uint8)
+    groups = Groups.of([0, 0, 1, 1])
+    grids = {
+        swap_grid,
+        reconstruction_grid,
+        interpolation_grid,
+        accumulation_grid,
+        traversal_grid,
+        lambda model, batch: generation_grid(
+            model, batch, generator=torch.Generator().manual_seed(0)
+        ),
+    }
+    for grid in grids:
+        shown = grid(model, Batch(x, groups))
+        torch.testing.assert_close(shown, grid(model, Batch(x.float() / 255, groups)))
+        assert 0.05 < float(shown.mean()) < 0.95
+    data = GroupedData(x, [0, 0, 1, 1])
+    floats = GroupedData(x.float() / 255, [0, 0, 1, 1])
+    for name, shown in pictures(model, data).items():
+        torch.testing.assert_close(shown, pictures(model, floats)[name])
