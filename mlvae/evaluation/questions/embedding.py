@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from mlvae.data import GroupedData
+from mlvae.data.collections.members import printable
 from mlvae.evaluation.answer import Answer, Figure
 from mlvae.evaluation.charts import scatter
 from mlvae.evaluation.measures.codes import encode, representations
@@ -24,6 +25,7 @@ __all__ = ["Embedding"]
 
 METHODS = ("tsne", "pca")
 MOST_LABELS = 10  # largest number of groups in a figure
+MOST_SPREAD = 1e12  # a larger or smaller spread is scaled to one before t-SNE
 SPRITE = 32  # largest height and width of an image in the projector, in pixels
 
 
@@ -48,7 +50,7 @@ class Embedding:
 
     def ask(self, subject: Subject) -> Answer:
         """Encode and embed the test split, and unseen groups if there are any."""
-        figures, embeddings = [], {}
+        figures, embeddings, equal = [], {}, []
         for name, data in subject.splits:
             if name not in SOURCES:
                 continue
@@ -56,13 +58,16 @@ class Embedding:
             for code, representation in representations(subject.model, few).items():
                 means = encode(representation, few).mean.cpu()
                 embeddings[f"{code}_{name}"] = (means, _labels(few), _sprites(few))
+                if len(few) > 1 and bool((means == means[:1]).all()):
+                    equal.append(f"{code} of {SOURCES[name]}")
             figures.append(self._figure(subject, data, name))
         return Answer(
             self.title,
             [
                 "The goal is one cluster per label in the content and no such clusters in the "
                 "style. Distances between clusters of t-SNE have no meaning. For all dimensions, "
-                "run tensorboard --logdir projector in the folder of this page."
+                "run tensorboard --logdir projector in the folder of this page.",
+                *[f"All codes are equal: {what}. The figure has one point." for what in equal],
             ],
             figures=figures,
             embeddings=embeddings,
@@ -87,11 +92,30 @@ class Embedding:
         )
 
     def _plane(self, codes: np.ndarray) -> np.ndarray:
-        """Coordinates in the plane, (N, 2), of codes (N, D)."""
+        """Coordinates in the plane, (N, 2), of codes (N, D).
+
+        A code with an infinity or NaN has the coordinates NaN, which no figure shows.
+        """
+        finite = np.isfinite(codes).all(1)
+        plane = np.full((len(codes), 2), np.nan)
+        if finite.any():
+            plane[finite] = self._finite_plane(codes[finite])
+        return plane
+
+    def _finite_plane(self, codes: np.ndarray) -> np.ndarray:
+        """Coordinates in the plane, (N, 2), of codes (N, D) without infinities and NaN."""
         # Local imports: scikit-learn takes seconds, which `import mlvae` does not need.
         from sklearn.decomposition import PCA
         from sklearn.manifold import TSNE
 
+        centred = codes - codes.mean(0, dtype=np.float64)
+        spread = float(np.ptp(codes.astype(np.float64), axis=0).max(initial=0.0))
+        # t-SNE divides by the deviation of the first component. A deviation of zero gives it NaN,
+        # and its tree of points then writes outside of its memory.
+        if spread == 0:
+            return np.zeros((len(codes), 2))
+        if not 1 / MOST_SPREAD < spread < MOST_SPREAD or spread < 1e-5 * np.abs(codes).max():
+            codes = centred / spread
         if 1 in codes.shape:
             return np.column_stack((codes[:, 0], np.zeros(len(codes))))
         if self.method == "pca" or len(codes) < 10:
@@ -111,8 +135,12 @@ def _some(data: GroupedData, number: int) -> GroupedData:
 
 
 def _labels(data: GroupedData) -> list[str]:
-    """The group name of every observation, without tabs and line breaks."""
-    names = [" ".join(str(name).split()) for name in data.group_names]
+    """The group name of every observation in one line, with control characters escaped.
+
+    TensorBoard skips empty lines, so an empty name has a text too.
+    """
+    words = [" ".join(str(name).split()) for name in data.group_names]
+    names = [printable(word) or "(empty)" for word in words]
     return [names[group] for group in data.groups.index.tolist()]
 
 
