@@ -96,8 +96,8 @@ class Factors:
         rows = torch.randperm(len(x), generator=torch.Generator().manual_seed(0))[: self.most]
         train, test = (x[rows], y[rows]), (test_x, test_y)
         category = factor in self.categories or "+" in factor
-        if category and len(set(train[1].tolist())) == 1:
-            return []
+        if len(set(train[1].tolist())) == 1 or len(set(test[1].tolist())) == 1:
+            return []  # neither R2 nor bits of a constant have a meaning
         records = []
         for kind, predictor in self._predictors(category, x.shape[1]).items():
             score = float(predictor.fit(*train).score(*test))
