@@ -9,16 +9,19 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cache
 from itertools import cycle
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from torch import Tensor
 
+from mlvae.data.collections.members import printable
 from mlvae.evaluation.answer import Figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Canvas
+    from matplotlib.markers import MarkerStyle
 
 __all__ = ["Curve", "curves", "heatmap", "image", "scatter"]
 
@@ -29,8 +32,28 @@ Curve = Mapping[float, tuple[float, float]]
 COLOURS = ("#000000", "#d55e00", "#0072b2", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#777777")
 MARKERS = "os^Dv*P"
 DASHES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)), (0, (1, 1)), (0, (8, 2, 2, 2)))
+LONGEST = 32  # largest number of characters of a label
+#: Fonts for the scripts that DejaVu Sans lacks; those that are installed are used.
+FALLBACKS = (
+    "Noto Sans CJK JP",
+    "Noto Sans JP",
+    "Noto Sans SC",
+    "IPAexGothic",
+    "Hiragino Sans",
+    "Yu Gothic",
+    "Microsoft YaHei",
+    "Malgun Gothic",
+    "WenQuanYi Zen Hei",
+    "Noto Sans Devanagari",
+    "Noto Sans Thai",
+    "Noto Emoji",
+    "Symbola",
+)
 STYLE: dict[Any, Any] = {
     "font.family": "sans-serif",
+    "text.parse_math": False,  # labels are text: $ and _ have no meaning
+    "text.usetex": False,
+    "axes.formatter.use_mathtext": False,
     "font.size": 9,
     "svg.fonttype": "path",
     "svg.hashsalt": "mlvae",
@@ -60,20 +83,21 @@ def curves(
     """
     with _canvas(3.4 * len(panels) + 1.6, 3.1) as canvas:
         axes = canvas.subplots(1, len(panels), squeeze=False)[0]
+        handles: dict[str, Any] = {}
         for ax, (title, series) in zip(axes, panels.items(), strict=True):
             for look, (label, curve) in zip(_looks(), series.items(), strict=False):
                 xs = sorted(curve)
                 mean, error = np.array([curve[x] for x in xs], float).T
-                ax.errorbar(
+                drawn = ax.errorbar(
                     range(len(xs)),
                     mean,
                     np.nan_to_num(error),
-                    label=label,
                     **look,
                     markersize=4,
                     linewidth=1.2,
                     capsize=2,
                 )
+                handles.setdefault(label, drawn)
                 ax.set_xticks(range(len(xs)), [f"{x:g}" for x in xs])
             for label, heights in (lines or {}).get(title, {}).items():
                 level = [height for _, height in sorted(heights.items())]
@@ -82,7 +106,7 @@ def curves(
                 else:
                     ax.plot(level, color="0.5", linewidth=0.8)
                 ax.annotate(
-                    label,
+                    _text(label),
                     (1, level[-1]),
                     xycoords=("axes fraction", "data"),
                     ha="right",
@@ -90,8 +114,8 @@ def curves(
                     fontsize=7,
                     color="0.35",
                 )
-            ax.set(xlabel=x_label, ylabel=title)
-        canvas.legend(*axes[0].get_legend_handles_labels(), loc="outside right upper")
+            ax.set(xlabel=x_label, ylabel=_text(title))
+        _legend(canvas, handles)
         return _saved(name, caption, canvas)
 
 
@@ -111,19 +135,20 @@ def scatter(
     """
     names = sorted(set(labels))
     short = all(len(label) <= 2 and label.isalnum() and label.isascii() for label in names)
-    labels_array = np.array(labels)
+    numbers = np.array([names.index(label) for label in labels])
     with _canvas(4.2 * len(panels), 4.2) as canvas:
         axes = canvas.subplots(1, len(panels), squeeze=False)[0]
+        handles: dict[str, Any] = {}
         for ax, (title, points) in zip(axes, panels.items(), strict=True):
-            for look, label in zip(_looks(), names, strict=False):
-                x, y = points[labels_array == label].T
+            for look, (number, label) in zip(_looks(), enumerate(names), strict=False):
+                x, y = points[numbers == number].T
                 del look["linestyle"]
                 if short:
-                    look["marker"] = rf"$\mathrm{{{label}}}$"
-                ax.scatter(x, y, s=18, linewidths=0.2, label=label, **look)
-            ax.set(title=title, xticks=[], yticks=[])
+                    look["marker"] = _letters(label)
+                handles[label] = ax.scatter(x, y, s=18, linewidths=0.2, **look)
+            ax.set(title=_text(title), xticks=[], yticks=[])
         if not short:
-            canvas.legend(*axes[0].get_legend_handles_labels(), loc="outside right upper")
+            _legend(canvas, handles)
         return _saved(name, caption, canvas)
 
 
@@ -148,8 +173,8 @@ def heatmap(
             if np.isfinite(value):
                 color = "white" if value > 0.5 else "black"
                 ax.text(j, i, f"{value:.2f}", ha="center", va="center", color=color, fontsize=8)
-        ax.set_xticks(range(len(columns)), columns, rotation=30, ha="right")
-        ax.set_yticks(range(len(cells)), list(cells))
+        ax.set_xticks(range(len(columns)), map(_text, columns), rotation=30, ha="right")
+        ax.set_yticks(range(len(cells)), map(_text, cells))
         ax.tick_params(length=0)
         canvas.colorbar(shades, label=label)
         return _saved(name, caption, canvas)
@@ -171,8 +196,55 @@ def _canvas(width: float, height: float) -> Iterator[Canvas]:
     import matplotlib
     from matplotlib.figure import Figure as Canvas
 
-    with matplotlib.rc_context(STYLE):
+    with matplotlib.rc_context({**STYLE, "font.sans-serif": _fonts()}):
         yield Canvas(figsize=(width, height))
+
+
+def _text(label: object) -> str:
+    r"""A label as a figure shows it: in one line, with at most LONGEST characters.
+
+    A longer label is cut in the middle. A character that no font of the figure has, and a control
+    character, is written as ``\uXXXX``.
+    """
+    known = _characters()
+    words = printable(" ".join(str(label).split()))
+    text = "".join(c if c == " " or ord(c) in known else ascii(c)[1:-1] for c in words)
+    if len(text) > LONGEST:
+        text = f"{text[: LONGEST // 2 - 1]}…{text[-(LONGEST // 2) :]}"
+    return text
+
+
+@cache
+def _fonts() -> list[str]:
+    """The families of the figures' texts, in order of preference; all are installed."""
+    from matplotlib.font_manager import fontManager
+
+    installed = set(fontManager.get_font_names())
+    return ["DejaVu Sans", *[name for name in FALLBACKS if name in installed]]
+
+
+@cache
+def _characters() -> frozenset[int]:
+    """The code points that the fonts of the figures have."""
+    from matplotlib.font_manager import findfont, get_font
+
+    return frozenset().union(*[get_font(findfont(name)).get_charmap() for name in _fonts()])
+
+
+def _letters(label: str) -> MarkerStyle:
+    """A marker with the shape of the letters and digits of ``label``."""
+    import matplotlib
+    from matplotlib.markers import MarkerStyle
+
+    with matplotlib.rc_context({"text.parse_math": True}):
+        return MarkerStyle(rf"$\mathrm{{{label}}}$")
+
+
+def _legend(canvas: Canvas, handles: Mapping[str, Any]) -> None:
+    """A legend on the right, also of labels that begin with an underscore."""
+    canvas.legend(
+        list(handles.values()), [_text(label) for label in handles], loc="outside right upper"
+    )
 
 
 def _looks() -> Iterator[dict[str, Any]]:

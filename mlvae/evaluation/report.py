@@ -8,6 +8,7 @@ import math
 from collections.abc import Mapping
 from pathlib import Path
 
+from mlvae.data.collections.members import HARMFUL, printable
 from mlvae.evaluation.answer import Answer, Estimate, Figure
 
 __all__ = ["json_values", "page", "write"]
@@ -47,7 +48,7 @@ def page(
     """One HTML page with all figures embedded, which loads no other file and no other host."""
     from jinja2 import Environment  # a local import: it takes seconds
 
-    environment = Environment(autoescape=True)
+    environment = Environment(autoescape=True, finalize=_lines)
     environment.filters["source"] = _source
     template = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
     return template.render(answers=answers, title=title, facts=facts, config=config)
@@ -64,6 +65,13 @@ def json_values(value: object) -> object:
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value
+
+
+def _lines(value: object) -> object:
+    """A text without control characters and lone surrogates, which HTML cannot have."""
+    if type(value) is not str or not HARMFUL.search(value):
+        return value
+    return "\n".join("\t".join(map(printable, line.split("\t"))) for line in value.split("\n"))
 
 
 def _source(figure: Figure) -> str:
