@@ -1,6 +1,6 @@
 """Evaluate a trained run: python scripts/evaluate.py run=runs/first.
 
-The answers are in evaluation/ of the run: report.html, metrics.json, figures.
+The answers are in evaluation/ of the run, or in ``folder``: report.html, metrics.json, figures.
 """
 
 from __future__ import annotations
@@ -16,9 +16,11 @@ from omegaconf import DictConfig, OmegaConf
 from train import train_by
 
 import mlvae
+from mlvae.arguments import as_path
 from mlvae.data import BATCHINGS, open_dataset
 from mlvae.errors import InputError, check_flag, check_integer
 from mlvae.evaluation import QUESTIONS, evaluate
+from mlvae.evaluation.evaluate import check_writable
 from mlvae.parts import from_config
 from mlvae.training.checkpoint import read_state
 from mlvae.training.checks import resolve_device
@@ -32,11 +34,17 @@ def main(cfg: DictConfig) -> None:
     """Evaluate as configured."""
     with cli.one_line_errors():
         config = {"evaluation": {}, **cli.resolved(cfg)}  # evaluation=[] removes all
-        others = ("run", "best", "vae", "root", "device", "workers")
+        others = ("run", "best", "vae", "root", "folder", "device", "workers")
         cli.check_options(config, ("evaluation",), others)
         evaluate_by(config)
-        report = Path(config["run"]).expanduser() / "evaluation" / "report.html"
-        cli.say(f"the report is {report}")
+        cli.say(f"the report is {folder_of(config) / 'report.html'}")
+
+
+def folder_of(config: dict[str, Any]) -> Path:
+    """The folder of the answers."""
+    if config.get("folder") is None:
+        return Path(config["run"]).expanduser() / "evaluation"
+    return as_path("folder", config["folder"])
 
 
 def evaluate_by(config: dict[str, Any], *, progress: bool = True) -> dict[str, Any]:
@@ -48,6 +56,8 @@ def evaluate_by(config: dict[str, Any], *, progress: bool = True) -> dict[str, A
     ]
     if not questions:
         raise InputError("evaluation must name at least one question: evaluation=[separation]")
+    folder = folder_of(config)
+    check_writable(folder)  # before the control is trained
     device = resolve_device(config["device"])
     check_no_links(run)
     check_flag("best", config["best"])
@@ -68,7 +78,7 @@ def evaluate_by(config: dict[str, Any], *, progress: bool = True) -> dict[str, A
     return evaluate(
         model,
         splits,
-        run / "evaluation",
+        folder,
         questions=questions,
         vae=None if vae is None else mlvae.load(vae, device=device),
         batching=from_config(trained["batching"], BATCHINGS, "batching"),

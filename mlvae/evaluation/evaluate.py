@@ -107,6 +107,7 @@ def evaluate(
         check_type("facts", facts, Mapping, "texts by name")
     device = next(model.parameters()).device
     splits, unknown = known_splits(model, splits)
+    check_writable(folder)
     if vae is not None:
         vae = _checked_control(vae.to(device).eval(), splits.train.subset([0]).to(device))
     subject = Subject(
@@ -191,6 +192,20 @@ def _check_folder(folder: Path) -> None:
         raise InputError(
             f"{folder} holds a run; choose another folder, as {folder / 'evaluation'}"
         )
+
+
+def check_writable(folder: Path) -> None:
+    """Raise :class:`InputError` unless :func:`evaluate` can write ``folder``.
+
+    The check makes and removes a hidden folder beside it, before work that may take hours.
+    """
+    _check_folder(folder)
+    try:
+        parent = next(path for path in folder.absolute().parents if path.exists())
+        with TemporaryDirectory(prefix=f".{folder.name[:100]}-", dir=parent):
+            pass
+    except OSError as error:
+        raise _not_written(folder, error) from error
 
 
 def _replace(folder: Path, answers: dict, **options: Any) -> dict[str, object]:
