@@ -60,7 +60,7 @@ def test_codes_with_nan_and_infinities_are_left_out_of_the_plane():
     codes = np.random.default_rng(0).standard_normal((30, 3)).astype(np.float32)
     codes[4, 1], codes[7, 2], codes[9] = np.nan, np.inf, -np.inf
     plane = Embedding()._plane(codes)
-    assert np.isnan(plane).any(1).nonzero()[0].tolist() == [4, 7, 9]
+    assert np.flatnonzero(np.isnan(plane).any(axis=1)).tolist() == [4, 7, 9]
     assert np.isnan(Embedding()._plane(np.full((30, 3), np.nan, np.float32))).all()
     codes[5:] = np.nan
     assert np.isfinite(Embedding()._plane(codes)[:4]).all()
