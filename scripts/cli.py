@@ -8,6 +8,7 @@ from __future__ import annotations
 import difflib
 import os
 import re
+import shlex
 import sys
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
@@ -21,11 +22,13 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from mlvae.errors import Diverged, InputError, RankLost, check_choice
+from mlvae.training.monitor import quoted
 from mlvae.training.settings import RENAMED
 
 __all__ = [
     "Config",
     "JobFailed",
+    "argument",
     "check_options",
     "job_of_sweep",
     "one_line_errors",
@@ -91,6 +94,16 @@ def say(message: str) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
+def argument(name: str, value: object) -> str:
+    """An option and its value as one argument to paste into a shell.
+
+    Example:
+        >>> argument("run", "runs/lr=0.1")
+        '\'run="runs/lr=0.1"\''
+    """
+    return shlex.quote(f"{name}={quoted(value)}")
+
+
 def job_of_sweep() -> str | None:
     """Number and overrides of this job of a sweep; None outside a sweep."""
     hydra = HydraConfig.get()
@@ -152,8 +165,10 @@ def with_absolute_paths(dataset: Config) -> Config:
 def _one_line(error: Exception) -> str:
     """Hydra's error about an override as one line, with the most similar option or choice."""
     if isinstance(error, OverrideParseException):
-        return f"the override {error.override!r} cannot be read; write option=value"
+        return _unreadable(str(error.override))
     message = " ".join(str(error).split())
+    if match := re.search(r"Ambiguous value for argument '(.*?)' 1\. To use it", message):
+        return _unreadable(match[1])
     if match := re.search(r"Could not override '([^']+)'", message):
         group, _, name = match[1].partition(".")
         if group == "trainer" and name in RENAMED:
@@ -177,6 +192,20 @@ def _one_line(error: Exception) -> str:
         names = sorted(path.stem for path in (CONFIGS / match[1]).glob("*.yaml"))
         return f"{match[1]} must be one of {', '.join(names)}, not {match[2]!r}"
     return f"{message}; `--cfg job` lists all options"
+
+
+def _unreadable(override: str) -> str:
+    """The error for an override that Hydra cannot read, with the override in quotes to paste."""
+    shown_override = " ".join(override.split())
+    name, equals, value = override.partition("=")
+    if not equals or not re.fullmatch(r"[+~]{0,2}[\w.@/-]+", name):
+        return f"the override {shown_override!r} cannot be read; write option=value"
+    if value.startswith("[") and value.endswith("]"):
+        items = ",".join(quoted(item.strip("\"' ")) for item in value[1:-1].split(","))
+        paste = shlex.quote(f"{name}=[{items}]")
+    else:
+        paste = argument(name, value)
+    return f"the override {shown_override!r} cannot be read; as one text it is {paste}"
 
 
 def _option_names() -> list[str]:

@@ -61,7 +61,7 @@ def run(cfg: DictConfig) -> float:
     if not result.finished:
         raise SystemExit(0)  # this ends a sweep too
     if first:
-        cli.say(f"to evaluate it: python scripts/evaluate.py run={result.run}")
+        cli.say(f"to evaluate it: python scripts/evaluate.py {cli.argument('run', result.run)}")
     best = result.metrics.get("validation/best_loss")
     return result.metrics["train/loss"] if best is None else best
 
