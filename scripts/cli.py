@@ -190,7 +190,7 @@ def with_usable_cache(dataset: Config) -> Config:
     own = Path(os.environ.get("MLVAE_CACHE", "cache")).expanduser().absolute()
     if usable or own == cache:
         return dataset
-    say(f"the cache of the run, {shown(str(cache))}, cannot be used; {own} is used instead")
+    say(f"the cache of the run, {str(cache)!r}, cannot be used; {own} is used instead")
     return dataset | {"cache": str(own)}
 
 

@@ -19,7 +19,7 @@ from train import train_by
 import mlvae
 from mlvae.arguments import as_path
 from mlvae.data import BATCHINGS, open_dataset
-from mlvae.errors import InputError, check_flag, check_integer, shown
+from mlvae.errors import InputError, check_flag, check_integer
 from mlvae.evaluation import QUESTIONS, evaluate
 from mlvae.parts import from_config
 from mlvae.training.checkpoint import read_state
@@ -140,7 +140,7 @@ def _check_root(dataset: dict[str, Any]) -> None:
             found = False
         if not found:
             raise InputError(
-                f"the data of the run must be in {shown(str(path))}, which does not exist; give "
+                f"the data of the run must be in {str(path)!r}, which does not exist; give "
                 "their folder, root=..."
             )
 
