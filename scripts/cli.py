@@ -8,8 +8,9 @@ from __future__ import annotations
 import difflib
 import os
 import re
+import shlex
 import sys
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -20,24 +21,33 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from mlvae.errors import Diverged, InputError, RankLost, check_choice
+from mlvae.arguments import as_path
+from mlvae.errors import Diverged, InputError, RankLost, check_choice, shown
+from mlvae.training.monitor import quoted
 from mlvae.training.settings import RENAMED
 
 __all__ = [
     "Config",
     "JobFailed",
+    "argument",
     "check_options",
+    "check_text_option",
     "job_of_sweep",
+    "labels_as_typed",
     "one_line_errors",
     "resolved",
     "say",
     "with_absolute_paths",
+    "with_usable_cache",
 ]
 
 #: Options by name, as plain values: what a config file or a checkpoint holds.
 Config = dict[str, Any]
 
 CONFIGS = Path(__file__).parent.parent / "configs"
+
+#: An item of a list on the command line, with its quotes.
+ITEM = re.compile(r"""(?:"(?:\\.|[^"])*"|'(?:\\.|[^'])*'|\\.|[^,\\])+""")
 
 # Hydra must not shorten the traceback of an error in the code.
 os.environ.setdefault("HYDRA_FULL_ERROR", "1")
@@ -91,6 +101,16 @@ def say(message: str) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
+def argument(name: str, value: object) -> str:
+    """An option and its value as one argument to paste into a shell.
+
+    Example:
+        >>> print(argument("run", "runs/lr=0.1"))
+        'run="runs/lr=0.1"'
+    """
+    return shlex.quote(f"{name}={quoted(value)}")
+
+
 def job_of_sweep() -> str | None:
     """Number and overrides of this job of a sweep; None outside a sweep."""
     hydra = HydraConfig.get()
@@ -140,20 +160,85 @@ def check_options(config: Config, sections: Collection[str], others: Collection[
 def with_absolute_paths(dataset: Config) -> Config:
     """The options of a dataset with absolute paths, valid in every working directory."""
 
-    def absolute(path: Any) -> Any:
-        if isinstance(path, list):
-            return [absolute(part) for part in path]
-        return path if path is None else str(Path(path).expanduser().absolute())
+    def absolute(name: str, path: object) -> object:
+        if name == "root" and isinstance(path, list) and path:
+            return [absolute("", part) for part in path]
+        option = f"dataset.{name or 'root'}"
+        check_text_option(option, path, optional=name == "table")
+        return path if path is None else str(as_path(option, path).absolute())
 
-    paths = {key: absolute(dataset[key]) for key in ("root", "cache", "table") if key in dataset}
-    return dataset | paths
+    names = [name for name in ("root", "cache", "table") if name in dataset]
+    if "cache" in dataset:  # a collection, whose held-out groups may be listed in files
+        names += [name for name in ("validation", "test") if isinstance(dataset.get(name), str)]
+    return dataset | {name: absolute(name, dataset[name]) for name in names}
+
+
+def with_usable_cache(dataset: Config) -> Config:
+    """The options of a run's dataset, with the user's own cache if the run's cannot be used.
+
+    The folder of the run's cache may be on another machine. It is never created.
+    """
+    if "cache" not in dataset:
+        return dataset
+    check_text_option("dataset.cache", dataset["cache"])
+    cache = as_path("dataset.cache", dataset["cache"])
+    try:
+        usable = os.access(cache, os.W_OK | os.X_OK) or any(cache.glob("*/manifest.json"))
+        usable = usable and cache.is_dir()
+    except (OSError, ValueError):
+        usable = False
+    own = Path(os.environ.get("MLVAE_CACHE", "cache")).expanduser().absolute()
+    if usable or own == cache:
+        return dataset
+    say(f"the cache of the run, {str(cache)!r}, cannot be used; {own} is used instead")
+    return dataset | {"cache": str(own)}
+
+
+def check_text_option(name: str, value: object, *, optional: bool = True) -> None:
+    """Raise :class:`InputError` unless the value of an option is text, or None if optional."""
+    if isinstance(value, str) or (optional and value is None):
+        return
+    hint = ""
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        hint = f"; a name of digits needs quotes: {argument(name, value)}"
+    raise InputError(f"{name} must be text, as the path of a folder, not {shown(value)}{hint}")
+
+
+def labels_as_typed(dataset: Config, overrides: Sequence[str]) -> Config:
+    """The options of a dataset with the labels of groups as the texts on the command line.
+
+    Hydra makes numbers, booleans and None of ``[007,1e3,yes,null]``.
+
+    Args:
+        dataset: options of the dataset.
+        overrides: arguments of the command line.
+    """
+    typed = dict(dataset)
+    for override in overrides:
+        option, _, text = override.partition("=")
+        name = option.lstrip("+").removeprefix("dataset.")
+        if name not in ("unseen_groups", "validation", "test") or not option.count("dataset."):
+            continue
+        text = text.strip()
+        value = dataset.get(name)
+        if not isinstance(value, list) or not (text.startswith("[") and text.endswith("]")):
+            continue
+        items = [item.strip() for item in ITEM.findall(text[1:-1]) if item.strip()]
+        if len(items) == len(value):
+            typed[name] = [
+                item if label is None or isinstance(label, bool | int | float) else label
+                for item, label in zip(items, value, strict=True)
+            ]
+    return typed
 
 
 def _one_line(error: Exception) -> str:
     """Hydra's error about an override as one line, with the most similar option or choice."""
     if isinstance(error, OverrideParseException):
-        return f"the override {error.override!r} cannot be read; write option=value"
+        return _unreadable(str(error.override))
     message = " ".join(str(error).split())
+    if match := re.search(r"Ambiguous value for argument '(.*?)' 1\. To use it", message):
+        return _unreadable(match[1])
     if match := re.search(r"Could not override '([^']+)'", message):
         group, _, name = match[1].partition(".")
         if group == "trainer" and name in RENAMED:
@@ -177,6 +262,20 @@ def _one_line(error: Exception) -> str:
         names = sorted(path.stem for path in (CONFIGS / match[1]).glob("*.yaml"))
         return f"{match[1]} must be one of {', '.join(names)}, not {match[2]!r}"
     return f"{message}; `--cfg job` lists all options"
+
+
+def _unreadable(override: str) -> str:
+    """The error for an override that Hydra cannot read, with the override in quotes to paste."""
+    shown_override = " ".join(override.split())
+    name, equals, value = override.partition("=")
+    if not equals or not re.fullmatch(r"[+~]{0,2}[\w.@/-]+", name):
+        return f"the override {shown_override!r} cannot be read; write option=value"
+    if value.startswith("[") and value.endswith("]"):
+        items = ",".join(quoted(item.strip("\"' ")) for item in value[1:-1].split(","))
+        paste = shlex.quote(f"{name}=[{items}]")
+    else:
+        paste = argument(name, value)
+    return f"the override {shown_override!r} cannot be read; as one text it is {paste}"
 
 
 def _option_names() -> list[str]:

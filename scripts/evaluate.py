@@ -5,6 +5,7 @@ The answers are in evaluation/ of the run, or in ``folder``: report.html, metric
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Sequence
 from pathlib import Path
@@ -28,13 +29,16 @@ from mlvae.training.files import check_no_links
 from mlvae.training.settings import renamed_options
 from mlvae.training.structure import check_config
 
+#: Folders, below the root, of datasets that are downloaded if they are missing.
+DOWNLOADED = {"mnist": "MNIST/raw", "fashion_mnist": "FashionMNIST/raw"}
+
 
 @hydra.main(version_base="1.3", config_path="../configs", config_name="evaluate")
 def main(cfg: DictConfig) -> None:
     """Evaluate as configured."""
     with cli.one_line_errors():
         config = {"evaluation": {}, **cli.resolved(cfg)}  # evaluation=[] removes all
-        others = ("run", "best", "vae", "root", "folder", "device", "workers")
+        others = ("run", "best", "vae", "root", "cache", "table", "folder", "device", "workers")
         cli.check_options(config, ("evaluation",), others)
         evaluate_by(config)
         cli.say(f"the report is {folder_of(config) / 'report.html'}")
@@ -43,13 +47,15 @@ def main(cfg: DictConfig) -> None:
 def folder_of(config: dict[str, Any]) -> Path:
     """The folder of the answers."""
     if config.get("folder") is None:
-        return Path(config["run"]).expanduser() / "evaluation"
+        return as_path("run", config["run"]) / "evaluation"
     return as_path("folder", config["folder"])
 
 
 def evaluate_by(config: dict[str, Any], *, progress: bool = True) -> dict[str, Any]:
     """Load the run and its data, train its control if it is missing, and evaluate."""
-    run = Path(config["run"]).expanduser()
+    for name in ("run", "vae"):
+        cli.check_text_option(name, config[name], optional=name == "vae")
+    run = as_path("run", config["run"])
     questions = [
         from_config(question, QUESTIONS, f"evaluation.{name}")
         for name, question in config["evaluation"].items()
@@ -63,7 +69,8 @@ def evaluate_by(config: dict[str, Any], *, progress: bool = True) -> dict[str, A
     check_flag("best", config["best"])
     name = "best.pt" if config["best"] else "checkpoint.pt"
     checkpoint = read_state(run / name)
-    trained, dataset = trained_on(run, checkpoint, config["root"])
+    places = {name: config.get(name) for name in ("root", "cache", "table")}
+    trained, dataset = trained_on(run, checkpoint, **places)
     model = mlvae.load(run, best=config["best"], device=device)
     splits = open_dataset(**dataset)
     if splits.train.shape != model.shape:
@@ -92,9 +99,20 @@ def evaluate_by(config: dict[str, Any], *, progress: bool = True) -> dict[str, A
 
 
 def trained_on(
-    run: Path, checkpoint: dict[str, Any], root: str | None
+    run: Path,
+    checkpoint: dict[str, Any],
+    root: str | list[str] | None = None,
+    cache: str | None = None,
+    table: str | None = None,
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The configuration of a run's training, and that of its dataset, at ``root`` if given."""
+    """The configuration of a run's training, and that of its dataset at the given places.
+
+    A folder that only the configuration of the run names is never created.
+
+    Raises:
+        InputError: if the run was trained from Python, its dataset has no such place, or its root
+            does not exist and no root is given.
+    """
     trained = checkpoint["config"]
     if not isinstance(trained.get("dataset"), dict):
         raise InputError(
@@ -103,11 +121,37 @@ def trained_on(
         )
     check_config(trained, ("dataset", "model", "batching", "optimizer", "trainer"), run)
     dataset = dict(trained["dataset"])
-    if root is not None and "root" not in dataset:
-        raise InputError(f"root: {dataset['name']} is not read from a folder; leave out root")
-    if root is not None:
-        dataset = cli.with_absolute_paths({**dataset, "root": root})
+    places = {"root": root, "cache": cache, "table": table}
+    given = {name: place for name, place in places.items() if place is not None}
+    for name in given:
+        if name not in dataset:
+            raise InputError(
+                f"{name}: the dataset {dataset['name']} has no {name}; leave out {name}"
+            )
+    dataset |= given
+    if cache is None:
+        dataset = cli.with_usable_cache(dataset)
+    dataset = cli.with_absolute_paths(dataset)
+    if root is None and "root" in dataset:
+        _check_root(dataset)
     return trained, dataset
+
+
+def _check_root(dataset: dict[str, Any]) -> None:
+    """Raise :class:`InputError` unless the root exists: nothing is downloaded to a new folder."""
+    roots = dataset["root"] if isinstance(dataset["root"], list) else [dataset["root"]]
+    within = DOWNLOADED.get(dataset["name"], ".")
+    for root in roots:
+        path = Path(root) / within
+        try:
+            found = os.path.lexists(path)
+        except ValueError:  # a path with a null character
+            found = False
+        if not found:
+            raise InputError(
+                f"the data of the run must be in {str(path)!r}, which does not exist; give "
+                "their folder, root=..."
+            )
 
 
 def _control(
@@ -123,7 +167,7 @@ def _control(
     if vae is None or trained["model"]["name"] == "VAE":
         return None
     if vae != "auto":
-        given = read_state(Path(vae).expanduser() / "checkpoint.pt")
+        given = read_state(as_path("vae", vae) / "checkpoint.pt")
         name = (given["model_config"] or {}).get("name")
         if name != "VAE":
             raise InputError(f"vae={vae} must be the run of a plain VAE, not of {name}")
@@ -132,7 +176,7 @@ def _control(
                 f"vae={vae} must be trained on observations of shape {tuple(shape)} like {run}, "
                 f"not {tuple(given['shape'])}"
             )
-        return Path(vae).expanduser()
+        return as_path("vae", vae)
     folder = run / "controls" / "vae"
     config = vae_config(trained, folder)
     resume = (folder / "checkpoint.pt").is_file()

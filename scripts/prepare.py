@@ -9,6 +9,7 @@ from typing import cast
 
 import cli
 import hydra
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from mlvae.data import StoredImages, open_dataset
@@ -21,6 +22,7 @@ def main(cfg: DictConfig) -> None:
         config = cli.resolved(cfg)
         cli.check_options(config, ["dataset"], [])
         options = cli.with_absolute_paths(cast("dict[str, object]", config["dataset"]))
+        options = cli.labels_as_typed(options, HydraConfig.get().overrides.task)
         splits = open_dataset(str(options.pop("name", None)), **options)
         print(splits)
         if isinstance(splits.train.x, StoredImages):

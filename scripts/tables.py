@@ -105,7 +105,8 @@ def render(name: str, table: cli.Config, results: Results, *, fast: bool) -> str
     lines = [f"## {table['title']}", ""]
     if fast:
         lines += [f"**A small version, not the experiment itself: {table['fast']['note']}.**", ""]
-    command = f"python scripts/reproduce.py table={name}" + (" fast=true" if fast else "")
+    command = f"python scripts/reproduce.py {cli.argument('table', name)}"
+    command += " fast=true" if fast else ""
     lines += [
         f"Mean ± standard error over {len(seeds)} seed{'s' * (len(seeds) > 1)} "
         f"({', '.join(map(str, seeds))}). mlvae {__version__}, PyTorch {torch.__version__}, "

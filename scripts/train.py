@@ -5,6 +5,7 @@ To continue a run: python scripts/train.py resume=runs/mnist/...
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import torch
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
+from mlvae.arguments import as_path
 from mlvae.data import AUGMENTATIONS, BATCHINGS, open_dataset
 from mlvae.errors import InputError, check_choice
 from mlvae.models import build
@@ -34,7 +36,7 @@ RECORDS = {"warmup": Warmup, "speed": Speed, "reports": Reports}
 RESUMABLE = (
     "trainer.*",
     "optimizer.*",
-    "dataset.root",
+    *(f"dataset.{name}" for name in ("root", "cache", "table", "workers")),
     "batching.span_ranks",
     "device",
     "resume",
@@ -50,10 +52,15 @@ def main(cfg: DictConfig) -> float:
 
 def run(cfg: DictConfig) -> float:
     """Print the configuration, new or resumed, and train."""
-    resume = cfg.resume is not None
-    config = resumed_config(cfg) if resume else cli.resolved(cfg)
+    resume = cfg.get("resume") is not None
+    overrides = HydraConfig.get().overrides.task if HydraConfig.initialized() else []
+    config = resumed_config(cfg, overrides) if resume else cli.resolved(cfg)
     check(config)
+    if resume and not any(name.lstrip("+").startswith("dataset.cache=") for name in overrides):
+        config["dataset"] = cli.with_usable_cache(config["dataset"])
     config["dataset"] = cli.with_absolute_paths(config["dataset"])
+    if not resume:
+        config["dataset"] = cli.labels_as_typed(config["dataset"], overrides)
     first = join(resolve_device(config["device"])).first
     if first:
         cli.say(OmegaConf.to_yaml(config))
@@ -61,7 +68,7 @@ def run(cfg: DictConfig) -> float:
     if not result.finished:
         raise SystemExit(0)  # this ends a sweep too
     if first:
-        cli.say(f"to evaluate it: python scripts/evaluate.py run={result.run}")
+        cli.say(f"to evaluate it: python scripts/evaluate.py {cli.argument('run', result.run)}")
     best = result.metrics.get("validation/best_loss")
     return result.metrics["train/loss"] if best is None else best
 
@@ -71,6 +78,7 @@ def check(config: dict[str, Any]) -> None:
     sections = ("dataset", "model", "batching", "optimizer", "trainer")
     config = {"augmentation": None, **config}  # runs of older versions have none
     cli.check_options(config, sections, ("augmentation", "seed", "device", "run", "resume"))
+    cli.check_text_option("run", config["run"])
     for name in config["trainer"]:
         if name in RENAMED:
             raise InputError(f"trainer.{name} is now trainer.{RENAMED[name]}")
@@ -135,18 +143,23 @@ def optimizer_of(config: dict[str, Any]) -> Any:
     }
 
 
-def resumed_config(cfg: DictConfig) -> dict[str, Any]:
+def resumed_config(cfg: DictConfig, overrides: Sequence[str]) -> dict[str, Any]:
     """The saved configuration of the run, with the changes that the command line makes."""
-    run = Path(cfg.resume).expanduser()
+    cli.check_text_option("resume", cfg.resume)
+    run = as_path("resume", cfg.resume)
     config = saved_config(run)
     saved = OmegaConf.create(config)
-    for override in HydraConfig.get().overrides.task:
+    for override in overrides:
         key = override.split("=")[0].lstrip("+")  # the default dataset has fewer options
-        if key not in RESUMABLE and key.split(".")[0] + ".*" not in RESUMABLE:
+        # A file with the labels of held-out groups may have moved; a fraction may not change.
+        file = key in ("dataset.validation", "dataset.test") and all(
+            isinstance(value, str) for value in (_select(config, key), OmegaConf.select(cfg, key))
+        )
+        if not file and key not in RESUMABLE and key.split(".")[0] + ".*" not in RESUMABLE:
             raise InputError(
                 f"a resumed run keeps its configuration, so {key} cannot change; only "
                 "trainer.*, optimizer.*, batching.span_ranks, device and, as +dataset.root=..., "
-                "the place of the data can"
+                "the place of the data (root, cache, table, workers, files of labels) can"
             )
         if key != "resume":
             cli.say(f"changed: {key} was {_select(config, key)}")

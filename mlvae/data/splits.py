@@ -117,14 +117,34 @@ def held_groups(data: GroupedData, labels: Sequence[object], option: str) -> Ten
         labels = labels.tolist()
     if isinstance(labels, str) or not isinstance(labels, Sequence):
         raise InputError(f"{option} must be a list of group labels, not {shown(labels)}")
-    names = [_text(name) for name in data.group_names]
-    wanted = {_text(name) for name in labels}
-    if missing := sorted(wanted - set(names)):
-        examples = ", ".join(names[:10]) + (", ..." if len(names) > 10 else "")
-        raise InputError(
-            f"{option} must be labels of groups ({examples}), not {shown(missing[0])}"
-        )
-    return torch.tensor([name in wanted for name in names])
+    chosen = torch.zeros(len(data.group_names), dtype=torch.bool)
+    texts: dict[str, list[int]] = {}
+    for index, name in enumerate(data.group_names):
+        for text in {_text(name), str(name)}:
+            texts.setdefault(text, []).append(index)
+    for label in labels:
+        found = texts.get(str(label)) or texts.get(_text(label)) or []
+        if len(found) > 1:  # the same text, as of 7 and "7"
+            found = [i for i in found if _same(data.group_names[i], label)] or found
+        if not found:
+            names = [_text(name) for name in data.group_names[:10]]
+            examples = ", ".join(names) + (", ..." if len(data.group_names) > 10 else "")
+            raise InputError(
+                f"{option} must be labels of groups ({examples}), not {shown(_text(label))}"
+            )
+        if len(found) > 1:
+            several = [data.group_names[i] for i in found]
+            raise InputError(
+                f"{option} must name one group each, but {shown(label)} may be any of "
+                f"{shown(several)}"
+            )
+        chosen[found] = True
+    return chosen
+
+
+def _same(name: object, label: object) -> bool:
+    """Whether a group's name is a label exactly: words as words, numbers as numbers."""
+    return isinstance(name, str) == isinstance(label, str) and name == label
 
 
 def _text(label: object) -> str:

@@ -199,11 +199,19 @@ def how_to_continue(state: TrainingState) -> str:
 
 
 def quoted(value: object) -> str:
-    """A value as Hydra's command line reads it: in quotes unless it has letters and digits only."""
+    """A text as Hydra's command line reads it: in quotes unless it is a plain word or path.
+
+    Example:
+        >>> quoted("runs/first"), quoted("lr=0.1"), quoted("5"), quoted("null")
+        ('runs/first', '"lr=0.1"', '"5"', '"null"')
+    """
     text = str(value)
-    if re.fullmatch(r"[\w./:-]+", text, flags=re.ASCII):
+    plain = re.fullmatch(r"(\.{0,2}/|[A-Za-z_])[\w./:-]*", text, flags=re.ASCII)
+    if plain and text.lower() not in ("null", "true", "false", "nan", "inf"):
         return text
-    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+    # A backslash is itself, except before a quote and at the end.
+    escaped = re.sub(r'(\\+)(?="|\Z)', r"\1\1", text).replace('"', '\\"')
+    escaped = escaped.replace("${", "\\${")
     return f'"{escaped}"'
 
 
