@@ -72,6 +72,22 @@ def test_half_precision_becomes_float32_and_float64_is_kept():
     assert random_gaussian(2, dtype=torch.float64).kl().dtype == torch.float64
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_parameters_give_the_values_of_float32(dtype):
+    mean, log_variance = torch.randn(4, 3).to(dtype), torch.randn(4, 3).to(dtype)
+    half = DiagonalGaussian(mean, log_variance)
+    full = DiagonalGaussian(mean.float(), log_variance.float())
+    value = torch.randn(4, 3)
+    for q in (half, full):
+        assert q.mean.dtype == q.log_variance.dtype == q.variance.dtype == torch.float32
+    assert torch.equal(half.log_variance, full.log_variance)
+    assert torch.equal(half.variance, full.variance)
+    assert torch.equal(half.kl(), full.kl())
+    assert torch.equal(half.log_prob(value), full.log_prob(value))
+    first, second = (q.sample(generator=torch.Generator().manual_seed(0)) for q in (half, full))
+    assert first.dtype == torch.float32 and torch.equal(first, second)
+
+
 def test_rows_can_be_chosen_and_repeated():
     q = random_gaussian(4, 2)
     assert len(q) == 4 and "(4, 2)" in repr(q)
