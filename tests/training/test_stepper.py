@@ -303,6 +303,25 @@ def test_a_step_inside_a_block_that_is_not_finite_is_found_by_its_number(
     assert_equal_runs(single, block)
 
 
+@pytest.mark.parametrize("steps_per_graph", [1, 5])
+def test_a_resumed_run_counts_steps_that_are_not_finite_from_its_start(
+    small_model, digits, tmp_path, steps_per_graph
+):
+    options = RECIPE | {"steps_per_graph": steps_per_graph}
+    fit(small_model(), digits, tmp_path, **options | {"epochs": 1})
+    model, calls = small_model(), []
+
+    def poison(model, inputs, output):
+        calls.append(model.training)
+        if sum(calls) == 4:
+            output.per_observation["style_kl"].data[0] = math.inf
+
+    model.register_forward_hook(poison)
+    with pytest.raises(Diverged, match=r"at step 18 \(epoch 1.20\) style_kl is inf"):
+        fit(model, digits, tmp_path, resume=True, **options)
+    assert read_checkpoint(tmp_path / "checkpoint.pt")["step"] == 18
+
+
 def test_the_reported_learning_rate_is_that_of_the_last_step_of_a_block(
     small_model, digits, tmp_path, blocks
 ):
