@@ -99,6 +99,15 @@ def test_parameters_of_different_shapes_are_refused():
         DiagonalGaussian(torch.zeros(2), torch.zeros(3))
 
 
+@pytest.mark.parametrize(
+    ("mean", "value"), [((4, 3), (4, 1)), ((4, 1), (4, 3)), ((1, 3), (4, 1)), ((3,), (4, 2))]
+)
+def test_a_value_of_another_number_of_dimensions_is_refused(mean, value):
+    q = DiagonalGaussian(torch.zeros(mean), torch.zeros(mean))
+    with pytest.raises(InputError, match=r"value .*\(.*\), not \(.*\)"):
+        q.log_prob(torch.zeros(value))
+
+
 def test_a_gaussian_is_its_own_moments():
     q = random_gaussian(3)
     assert q.moments() is q

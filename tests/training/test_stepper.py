@@ -20,8 +20,10 @@ from mlvae.data import Grouped, GroupWarp, Shuffled, StoredImages
 from mlvae.data.batching import Block
 from mlvae.observations import as_floats
 from mlvae.training.checkpoint import read_checkpoint
+from mlvae.training.ranks import Ranks
 from mlvae.training.speed.capture import Recorder, nothing_collected
 from mlvae.training.speed.stepper import Stepper
+from mlvae.training.step import StepParts
 
 RECIPE = {
     "batching": Shuffled(100),  # 15 batches an epoch, the last of them smaller
@@ -320,6 +322,28 @@ def test_a_resumed_run_counts_steps_that_are_not_finite_from_its_start(
     with pytest.raises(Diverged, match=r"at step 18 \(epoch 1.20\) style_kl is inf"):
         fit(model, digits, tmp_path, resume=True, **options)
     assert read_checkpoint(tmp_path / "checkpoint.pt")["step"] == 18
+
+
+@pytest.mark.parametrize("steps_per_graph", [1, 3])
+def test_dropout_differs_between_ranks_and_steps_and_the_noise_of_the_latents_between_steps(
+    small_model, digits, steps_per_graph
+):
+    found = {0: [], 1: []}
+    plan = Shuffled(100).plan(digits.train, torch.Generator().manual_seed(0))
+    for rank, seeds in found.items():
+
+        def take(parts, batch, generator, seeds=seeds):
+            seeds.append((torch.initial_seed(), generator.initial_seed()))
+
+        speed = Speed(steps_per_graph=steps_per_graph)
+        parts = StepParts(small_model(), Adam(), speed=speed, ranks=Ranks(rank=rank))
+        stepper = Stepper(take, parts, digits.train, seed=0, total_steps=15, room=15)
+        done = 0
+        while done < 3:
+            done += stepper(plan, done, done, most=15)
+    dropout, noise = ({rank: [s[i] for s in found[rank]] for rank in found} for i in (0, 1))
+    assert len({*dropout[0], *dropout[1]}) == 6
+    assert noise[0] == noise[1] and len(set(noise[0])) == 3
 
 
 def test_the_reported_learning_rate_is_that_of_the_last_step_of_a_block(
