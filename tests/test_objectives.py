@@ -69,6 +69,38 @@ def test_a_warm_up_scales_both_kl_terms_and_only_in_training():
     assert objective.state_dict() == {}
 
 
+def test_a_scale_of_the_style_kl_applies_in_training_only():
+    values, groups = terms()
+    objective = GroupELBO().double()
+    plain = objective.eval()(**values, groups=groups).loss
+    objective.style_scale.fill_(5.0)
+    assert torch.equal(objective.eval()(**values, groups=groups).loss, plain)
+    style = values["style_kl"].sum() / 3
+    torch.testing.assert_close(objective.train()(**values, groups=groups).loss, plain + 4 * style)
+
+
+@pytest.mark.parametrize("scale", [0.0, 0.25])
+def test_a_warm_up_of_the_plain_bound_applies_in_training_only(scale):
+    values, _ = terms()
+    log_likelihood, kl = values["log_likelihood"], values["style_kl"]
+    objective = ELBO(kl_weight=2.0).double()
+    whole = objective(log_likelihood=log_likelihood, kl=kl).loss
+    objective.kl_scale.fill_(scale)
+    assert torch.equal(objective.eval()(log_likelihood=log_likelihood, kl=kl).loss, whole)
+    in_training = objective.train()(log_likelihood=log_likelihood, kl=kl).loss
+    torch.testing.assert_close(in_training, whole - 2 * (1 - scale) * kl.mean())
+    assert objective.state_dict() == {}
+
+
+@pytest.mark.parametrize("scale", ["kl_scale", "style_scale"])
+def test_a_warm_up_does_not_change_the_reported_bound(scale):
+    values, groups = terms()
+    objective = GroupELBO().double().train()
+    plain = objective(**values, groups=groups).elbo
+    getattr(objective, scale).fill_(0.25)
+    assert torch.equal(objective(**values, groups=groups).elbo, plain)
+
+
 def test_every_term_is_summed_once_and_divided_by_its_own_unit():
     values, groups = terms()
     objective = GroupELBO().double()(**values, groups=groups)

@@ -151,7 +151,9 @@ class Monitor:
         if not self.writes:
             return
         with self._writing():
-            self.writer.add_hparams(_flat(state.config), state.metrics, run_name=".")
+            self.writer.add_hparams(
+                _flat(state.config), state.metrics, run_name=".", global_step=state.step
+            )
         self._say(
             f"finished at step {state.step} of {state.total_steps}; the run is in {state.run}"
         )

@@ -5,9 +5,12 @@ from dataclasses import replace
 import pytest
 import torch
 
-from mlvae import Batch, Groups, InputError
+from mlvae import Batch, DiagonalGaussian, Groups, InputError
 from mlvae.costs import Separation
+from mlvae.costs.matching import moment_gap, squared_mmd
+from mlvae.costs.separation import Separators
 from mlvae.models import build
+from mlvae.objectives import Objective
 
 COSTS = ("moments", "mmd", "pair_critic", "content_critic", "swap")
 PER_GROUP = {"moments": "moment_gap", "mmd": "mmd"}
@@ -89,6 +92,90 @@ def test_a_model_with_costs_is_rebuilt_from_its_config(small_model):
     again = build((1, 8, 8), model.config)
     again.load_state_dict(model.state_dict())
     assert again.config == model.config
+
+
+# Formulas of one cost, from the draws that the cost receives
+
+
+def separators(cost, weight):
+    return Separators(only(cost, weight), content_dim=3, style_dim=2).double()
+
+
+def empty_objective():
+    return Objective(
+        {"model": torch.zeros((), dtype=torch.float64)}, {}, len(LABELS), num_groups=3
+    )
+
+
+def recognise(content, style):
+    """A posterior that depends on both codes."""
+    return DiagonalGaussian(
+        content.sin() + style.sum(1, keepdim=True), 0.3 * content + style[:, :1]
+    )
+
+
+def codes():
+    n = len(LABELS)
+    c = torch.randn(n, 3, dtype=torch.float64, requires_grad=True)
+    s = torch.randn(n, 2, dtype=torch.float64, requires_grad=True)
+    return c, s
+
+
+def test_moments_and_mmd_have_the_weight_of_the_size_of_their_group():
+    (c, s), groups = codes(), Groups.of(LABELS)
+    prior = torch.randn(s.shape, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+    expected = {
+        "moments": (groups.sizes * moment_gap(s, groups)).sum(),
+        "mmd": (groups.sizes * squared_mmd(s, prior, groups)).sum(),
+    }
+    assert len(set(groups.sizes.tolist())) > 1
+    for cost, total in expected.items():
+        objective = separators(cost, 2.5)(
+            empty_objective(),
+            c,
+            s,
+            groups,
+            recognise=recognise,
+            generator=torch.Generator().manual_seed(3),
+        )
+        torch.testing.assert_close(objective.loss, 2.5 * total / 3)
+
+
+def swap_cost(c, s, seed=3):
+    return separators("swap", 2.5)(
+        empty_objective(),
+        c,
+        s,
+        Groups.of(LABELS),
+        recognise=recognise,
+        generator=torch.Generator().manual_seed(seed),
+    )
+
+
+def test_the_swap_cost_decodes_each_content_with_the_style_of_a_random_observation():
+    c, s = codes()
+    order = torch.rand(len(s), generator=torch.Generator().manual_seed(3)).argsort()
+    expected = -recognise(c, s[order]).log_prob(c)
+    objective = swap_cost(c, s)
+    torch.testing.assert_close(objective.per_observation["swap"], expected)
+    torch.testing.assert_close(objective.loss, 2.5 * expected.sum() / 3)
+    own = -recognise(c, s).log_prob(c)
+    assert (expected - own).abs().max() > 0.1
+
+
+def test_the_gradient_of_the_swap_cost_reaches_content_and_style():
+    # Finite differences see both places of the content: the decoded one and the density's value.
+    assert torch.autograd.gradcheck(lambda c, s: swap_cost(c, s).loss, codes())
+
+
+@pytest.mark.parametrize("accumulation", ["product", "prior_product"])
+def test_the_swap_cost_has_the_posterior_that_the_model_infers(small_model, accumulation):
+    model = small_model(accumulation=accumulation, separation=only("swap", 1.0)).double()
+    content, style = (torch.randn(5, d, dtype=torch.float64) for d in (3, 2))
+    expected = model.infer_content(model.decode(content, style))
+    found = model._recognise(content, style)
+    torch.testing.assert_close(found.mean, expected.mean)
+    torch.testing.assert_close(found.log_variance, expected.log_variance)
 
 
 # Bad input

@@ -99,10 +99,14 @@ def test_augmentation_carries_them_without_a_change():
 def test_copies_of_a_batch_have_their_own_values():
     batch = Batch(torch.rand(3, 2), Groups.of([0, 1, 1]), {"action": torch.arange(3)})
     copy = batch.clone()
-    copy.given["action"].zero_()
-    assert batch.given["action"].tolist() == [0, 1, 2]
+    x = batch.x.clone()
+    for values in (copy.x, copy.groups.index, copy.groups.sizes, copy.given["action"]):
+        values.zero_()
+    assert torch.equal(batch.x, x) and batch.given["action"].tolist() == [0, 1, 2]
+    assert batch.groups.index.tolist() == [0, 1, 1] and batch.groups.sizes.tolist() == [1, 2]
     copy.copy_(batch)
-    assert copy.given["action"].tolist() == [0, 1, 2]
+    assert torch.equal(copy.x, x) and copy.given["action"].tolist() == [0, 1, 2]
+    assert copy.groups.index.tolist() == [0, 1, 1] and copy.groups.sizes.tolist() == [1, 2]
     assert copy.form == batch.form == batch.to("cpu").form
     other = Batch(batch.x, batch.groups, {"mask": torch.arange(3)})
     assert other.form != batch.form

@@ -1,5 +1,8 @@
 """Evidence is additive, in any order and in any parts."""
 
+import math
+
+import pytest
 import torch
 
 from mlvae import DiagonalGaussian, Evidence, Groups
@@ -83,6 +86,19 @@ def test_subtraction_gives_leave_one_out():
         others = [j for j in range(20) if j != i and groups.index[j] == groups.index[i]]
         expected = evidence[others].accumulate(one_group(len(others)))
         assert_same(left[i : i + 1], expected, rtol=1e-8, atol=1e-8)
+
+
+@pytest.mark.parametrize(("n", "log_variance"), [(100_000, -80.0), (3, -89.0), (3, 89.0)])
+def test_leave_one_out_is_right_in_float32_where_precisions_leave_its_range(n, log_variance):
+    mean = torch.randn(n, 1)
+    q = DiagonalGaussian(mean, torch.full_like(mean, log_variance))
+    left = Evidence.of(q).leave_one_out(one_group(n))
+    exact = mean.double()
+    torch.testing.assert_close(
+        left.mean.double(), (exact.sum() - exact) / (n - 1), rtol=1e-4, atol=1e-4
+    )
+    expected = torch.full_like(mean, math.log(n - 1) - log_variance)
+    torch.testing.assert_close(left.log_precision, expected, rtol=1e-6, atol=0)
 
 
 def test_a_group_of_one_without_its_member_has_no_evidence_and_the_prior():

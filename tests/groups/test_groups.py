@@ -118,6 +118,21 @@ def test_a_random_subset_has_a_log_uniform_size_and_uniform_members():
         assert size.min() == 1 and size.max() == n
 
 
+def test_a_proper_random_subset_leaves_out_at_least_one_member_of_a_group_of_several():
+    groups = Groups.of(torch.arange(1, 4).repeat_interleave(torch.tensor([1, 2, 5])))
+    generator = torch.Generator().manual_seed(0)
+    masks = torch.stack(
+        [groups.random_subset(generator=generator, proper=True) for _ in range(10_000)]
+    )
+    assert masks[:, 0].all()  # the only member of its group
+    assert (masks[:, 1:3].sum(1) == 1).all()
+    size = masks[:, 3:].sum(1)
+    for m in range(1, 5):  # log-uniform on 1 to n - 1 = 4
+        expected = math.log((m + 1) / m) / math.log(5)
+        assert abs(float((size == m).double().mean()) - expected) < 0.02
+    assert size.min() == 1 and size.max() == 4
+
+
 def test_fellow_members_are_uniform_over_the_other_members_of_the_group():
     labels = torch.tensor([0, 1, 0, 2, 1, 1, 1])
     groups = Groups(labels)

@@ -72,6 +72,14 @@ def test_a_batch_of_selected_observations_has_group_sizes_of_the_whole_data_set(
     assert torch.equal(checked.sizes, batch.groups.sizes)
 
 
+@pytest.mark.parametrize("rows", [None, torch.tensor([2, 0, 0])])
+def test_single_observations_of_a_batch_keep_the_group_that_they_are_parts_of(rows):
+    data = ragged()
+    singles = data.batch([7, 3, 20]).singles(rows)
+    assert singles.groups.num_groups == len(singles)
+    assert agrees(singles, data)
+
+
 def test_the_parts_of_a_group_in_an_epoch_add_up_to_the_group():
     data = ragged()
     for batching in BATCHINGS:

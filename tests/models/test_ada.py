@@ -109,6 +109,14 @@ def test_one_dimension_or_more_is_shared_and_one_or_more_is_not_unless_all_diver
     assert not shared_dimensions(twins, Groups.of([0, 0])).any()
 
 
+def test_the_threshold_is_half_way_between_the_smallest_and_the_largest_divergence():
+    # Divergences 0, 0, 0.9 and 2: their mean 0.725 would not share the third dimension.
+    mean = torch.tensor([[0.0, 0.0, math.sqrt(1.8), 2.0], [0.0] * 4]).double()
+    q = DiagonalGaussian(mean, torch.zeros_like(mean))
+    shared = shared_dimensions(q, Groups.of([0, 0]))
+    assert shared.tolist() == [[True, True, True, False]] * 2
+
+
 def test_the_shared_dimensions_of_a_pair_do_not_depend_on_other_pairs():
     q = DiagonalGaussian(*torch.randn(2, 40, 5, dtype=torch.float64))
     labels = torch.arange(40) // 2

@@ -207,6 +207,17 @@ def test_a_swap_is_nearest_to_the_mean_image_of_the_group_of_its_label(digits, t
     assert (nearest == rows).float().mean() > 0.9
 
 
+def test_the_weight_of_the_style_kl_changes_the_loss_and_keeps_the_bound():
+    batch = data().labelled(small().group_names).batch()
+    plain, weighted = (
+        model(batch, generator=torch.Generator().manual_seed(0))
+        for model in (small(), small(style_kl_weight=3.0))
+    )
+    kl = plain.per_observation["style_kl"].sum() / batch.groups.num_groups
+    assert kl > 1e-3 and torch.equal(weighted.elbo, plain.elbo)
+    torch.testing.assert_close(weighted.loss, plain.loss + 2 * kl)
+
+
 # Bad input
 
 
@@ -227,6 +238,14 @@ def test_groups_outside_the_training_data_are_refused(tmp_path):
 def test_a_batch_without_labels_is_refused(method):
     batch = Batch(torch.rand(4, 1, 8, 8), Groups.of([0, 0, 1, 1]))
     with pytest.raises(InputError, match=r"given\['label'\].*labelled\(model.group_names\)"):
+        getattr(small(), method)(batch)
+
+
+@pytest.mark.parametrize("label", [3, 100])
+@pytest.mark.parametrize("method", ["codes", "infer_content", "infer_style"])
+def test_a_label_beyond_the_known_groups_is_refused(method, label):
+    batch = Batch(torch.rand(1, 1, 8, 8), Groups.of([0]), {"label": torch.tensor([label])})
+    with pytest.raises(InputError, match=rf"given\['label'\] .*below 3.*not {label}"):
         getattr(small(), method)(batch)
 
 

@@ -29,6 +29,7 @@ from mlvae.evidence import ACCUMULATIONS, EVIDENCE_FROM
 from mlvae.grids import pictures
 from mlvae.likelihoods import Bernoulli, Gaussian
 from mlvae.models import MODELS, Traits, build, traits
+from mlvae.models.protocol import has_codes
 from mlvae.networks import MLP
 
 PAGE = Path(__file__).parents[2] / "docs" / "your-own-model.md"
@@ -398,6 +399,25 @@ def test_stated_traits_have_the_types_of_traits(case, kind):
     assert stated.shape == KINDS[kind][0] and stated.likelihood == KINDS[kind][1]
     assert stated.pooling.keys() | stated.given_codes <= model.codes(batch_for(model, kind)).keys()
     assert set(stated.pooling.values()) <= ACCUMULATIONS.keys()
+
+
+def test_codes_and_decode_are_both_needed_for_codes():
+    class Encoding:
+        def codes(self, batch):
+            return {}
+
+    class Decoding:
+        decode = None
+
+        def codes(self, batch):
+            return {}
+
+    class Both(Encoding):
+        def decode(self, **codes):
+            return codes
+
+    assert has_codes(Both())
+    assert not has_codes(Encoding()) and not has_codes(Decoding()) and not has_codes(None)
 
 
 def test_a_value_of_another_type_does_not_conform():

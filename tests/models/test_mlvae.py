@@ -209,6 +209,18 @@ def test_images_may_be_bytes_or_arrays(small_model):
     torch.testing.assert_close(model.infer_style(image.astype(np.float64) / 255).mean, expected)
 
 
+def test_each_capacity_limits_the_kl_of_its_own_code(small_model):
+    batch = Batch(torch.rand(5, 1, 8, 8), Groups.of([0, 1, 0, 1, 1]))
+    model = small_model(content_capacity=0.7, style_capacity=0.2, content_kl_weight=3.0)
+    assert (model.objective.content_capacity, model.objective.style_capacity) == (0.7, 0.2)
+    objective = model(batch, generator=torch.Generator().manual_seed(0))
+    terms = objective.per_observation
+    content = (objective.per_group["content_kl"].sum() - 2 * 0.7).abs()
+    style = (terms["style_kl"].sum() - 5 * 0.2).abs()
+    expected = (3 * content + style - terms["log_likelihood"].sum()) / 2
+    torch.testing.assert_close(objective.loss, expected)
+
+
 def test_a_swap_of_an_observation_with_itself_is_its_reconstruction(small_model):
     model, x = small_model(), torch.rand(4, 1, 8, 8)
     torch.testing.assert_close(model.swap(content_of=x, style_of=x), model.reconstruct(x))

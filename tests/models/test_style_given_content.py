@@ -63,3 +63,13 @@ def test_the_bound_is_that_of_the_conditional_posterior(small_model, batch):
     for group in range(3):
         bound = expected[groups.index == group].sum() - content.kl()[group]
         torch.testing.assert_close(objective.elbo[group], bound)
+
+
+def test_a_reconstruction_infers_the_style_given_the_content_of_the_group(small_model, batch):
+    model = small_model(style_given_content=True)
+    content = model.infer_content(batch.x, batch.groups)[batch.groups.index]
+    expected = model.decode(content, model.infer_style(batch.x, content))
+    result = model.reconstruct(batch.x, batch.groups)
+    torch.testing.assert_close(result, expected.detach())
+    own = model.decode(content, model.infer_style(batch.x))  # given the own content of each
+    assert (result - own).abs().max() > 1e-6

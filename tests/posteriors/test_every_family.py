@@ -288,6 +288,13 @@ def test_a_weighted_sample_has_the_ratio_of_the_densities(case):
 # Points
 
 
+def test_the_moments_of_points_have_a_variance_of_one():
+    mean = torch.randn(4, 3)
+    moments = Point(mean).moments()
+    assert torch.equal(moments.mean, mean)
+    assert torch.equal(moments.variance, torch.ones(4, 3))
+
+
 def test_a_point_has_no_density():
     q = Point(torch.randn(N, D))
     for call in (

@@ -72,6 +72,22 @@ def test_half_precision_becomes_float32_and_float64_is_kept():
     assert random_gaussian(2, dtype=torch.float64).kl().dtype == torch.float64
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_parameters_give_the_values_of_float32(dtype):
+    mean, log_variance = torch.randn(4, 3).to(dtype), torch.randn(4, 3).to(dtype)
+    half = DiagonalGaussian(mean, log_variance)
+    full = DiagonalGaussian(mean.float(), log_variance.float())
+    value = torch.randn(4, 3)
+    for q in (half, full):
+        assert q.mean.dtype == q.log_variance.dtype == q.variance.dtype == torch.float32
+    assert torch.equal(half.log_variance, full.log_variance)
+    assert torch.equal(half.variance, full.variance)
+    assert torch.equal(half.kl(), full.kl())
+    assert torch.equal(half.log_prob(value), full.log_prob(value))
+    first, second = (q.sample(generator=torch.Generator().manual_seed(0)) for q in (half, full))
+    assert first.dtype == torch.float32 and torch.equal(first, second)
+
+
 def test_rows_can_be_chosen_and_repeated():
     q = random_gaussian(4, 2)
     assert len(q) == 4 and "(4, 2)" in repr(q)
@@ -81,6 +97,15 @@ def test_rows_can_be_chosen_and_repeated():
 def test_parameters_of_different_shapes_are_refused():
     with pytest.raises(InputError, match=r"\(2,\) and \(3,\)"):
         DiagonalGaussian(torch.zeros(2), torch.zeros(3))
+
+
+@pytest.mark.parametrize(
+    ("mean", "value"), [((4, 3), (4, 1)), ((4, 1), (4, 3)), ((1, 3), (4, 1)), ((3,), (4, 2))]
+)
+def test_a_value_of_another_number_of_dimensions_is_refused(mean, value):
+    q = DiagonalGaussian(torch.zeros(mean), torch.zeros(mean))
+    with pytest.raises(InputError, match=r"value .*\(.*\), not \(.*\)"):
+        q.log_prob(torch.zeros(value))
 
 
 def test_a_gaussian_is_its_own_moments():

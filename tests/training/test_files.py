@@ -3,6 +3,7 @@
 import errno
 import os
 import stat
+from pathlib import Path
 
 import pytest
 import torch
@@ -13,7 +14,7 @@ from mlvae.data import Splits
 from mlvae.evaluation import Likelihood, evaluate
 from mlvae.likelihoods import Gaussian
 from mlvae.networks import MLP
-from mlvae.training.checkpoint import read_checkpoint
+from mlvae.training.checkpoint import read_checkpoint, write_checkpoint
 from mlvae.training.files import OWN_NAMES, append, check_no_links, replace_file
 
 
@@ -164,6 +165,28 @@ def test_a_write_that_fails_leaves_the_old_file_and_no_other(tmp_path):
     assert path.read_bytes() == b"old" and list(tmp_path.iterdir()) == [path]
     replace_file(path, lambda file: file.write(b"new"))
     assert path.read_bytes() == b"new" and list(tmp_path.iterdir()) == [path]
+
+
+def test_a_file_and_then_its_name_are_written_to_the_disk(tmp_path, monkeypatch):
+    calls, fsync, replace = [], os.fsync, Path.replace
+
+    def synced(descriptor):
+        status = os.fstat(descriptor)
+        calls.append("folder" if stat.S_ISDIR(status.st_mode) else f"{status.st_size} bytes")
+        fsync(descriptor)
+
+    def replaced(self, target):
+        calls.append(f"replace {target.name}")
+        return replace(self, target)
+
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(Path, "replace", replaced)
+    replace_file(tmp_path / "file", b"content")
+    assert calls == ["7 bytes", "replace file", "folder"]
+    calls.clear()
+    write_checkpoint(tmp_path / "checkpoint.pt", {"step": 1})
+    size = (tmp_path / "checkpoint.pt").stat().st_size
+    assert calls == [f"{size} bytes", "replace checkpoint.pt", "folder"]
 
 
 @pytest.mark.parametrize("number", [errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.EIO])

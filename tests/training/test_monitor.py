@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch.utils.tensorboard.writer import SummaryWriter
 
 import mlvae
@@ -80,6 +81,20 @@ def test_records_of_later_steps_are_removed(tmp_path):
         file.write('{"step": 5}\n{"step": 6}\n')
     fit(run, resume=True, epochs=3)
     assert steps(run) == [2, 4, 6]
+
+
+def test_tensorboard_shows_no_record_of_a_step_after_the_checkpoint(tmp_path):
+    run = tmp_path / "run"
+    fit(run)
+    with SummaryWriter(str(run)) as writer:  # as if killed after two more steps
+        writer.add_scalar("train/loss", 1e6, 5)
+        writer.add_scalar("train/loss", 1e6, 6)
+    time.sleep(1.1)  # the names of the files have the time in seconds
+    fit(run, resume=True, epochs=3)
+    events = EventAccumulator(str(run))
+    events.Reload()
+    found = {event.step: event.value for event in events.Scalars("train/loss")}
+    assert list(found) == [2, 4, 6] and found[6] < 1e6
 
 
 # Outputs that cannot be written

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from itertools import combinations
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,7 @@ from mlvae.training.checks import with_needs
 from mlvae.training.loop import training_step
 from mlvae.training.monitor import how_to_continue
 from mlvae.training.ranks import Ranks, check_shared, join
+from mlvae.training.seeding import seeded
 from mlvae.training.step import StepParts
 from mlvae.training.validation import evaluate_bound
 
@@ -497,6 +499,14 @@ def in_turn(file):
         return file.read_text()
 
     return ranks.in_turn(prepare)
+
+
+def test_every_rank_has_dropout_noise_of_its_own():
+    draws = []
+    for rank in range(3):
+        generator = seeded(torch.Generator(), 0, Ranks(rank=rank, count=3).own("dropout"), 5)
+        draws.append(torch.rand(4, generator=generator))
+    assert not any(torch.equal(a, b) for a, b in combinations(draws, 2))
 
 
 def test_one_process_does_not_use_torch_distributed(monkeypatch):

@@ -20,8 +20,10 @@ from mlvae.data import Grouped, GroupWarp, Shuffled, StoredImages
 from mlvae.data.batching import Block
 from mlvae.observations import as_floats
 from mlvae.training.checkpoint import read_checkpoint
+from mlvae.training.ranks import Ranks
 from mlvae.training.speed.capture import Recorder, nothing_collected
 from mlvae.training.speed.stepper import Stepper
+from mlvae.training.step import StepParts
 
 RECIPE = {
     "batching": Shuffled(100),  # 15 batches an epoch, the last of them smaller
@@ -301,6 +303,47 @@ def test_a_step_inside_a_block_that_is_not_finite_is_found_by_its_number(
     for run in (single, block):
         fit(small_model(), digits, run, resume=True, steps_per_graph=5, **RECIPE)
     assert_equal_runs(single, block)
+
+
+@pytest.mark.parametrize("steps_per_graph", [1, 5])
+def test_a_resumed_run_counts_steps_that_are_not_finite_from_its_start(
+    small_model, digits, tmp_path, steps_per_graph
+):
+    options = RECIPE | {"steps_per_graph": steps_per_graph}
+    fit(small_model(), digits, tmp_path, **options | {"epochs": 1})
+    model, calls = small_model(), []
+
+    def poison(model, inputs, output):
+        calls.append(model.training)
+        if sum(calls) == 4:
+            output.per_observation["style_kl"].data[0] = math.inf
+
+    model.register_forward_hook(poison)
+    with pytest.raises(Diverged, match=r"at step 18 \(epoch 1.20\) style_kl is inf"):
+        fit(model, digits, tmp_path, resume=True, **options)
+    assert read_checkpoint(tmp_path / "checkpoint.pt")["step"] == 18
+
+
+@pytest.mark.parametrize("steps_per_graph", [1, 3])
+def test_dropout_differs_between_ranks_and_steps_and_the_noise_of_the_latents_between_steps(
+    small_model, digits, steps_per_graph
+):
+    found = {0: [], 1: []}
+    plan = Shuffled(100).plan(digits.train, torch.Generator().manual_seed(0))
+    for rank, seeds in found.items():
+
+        def take(parts, batch, generator, seeds=seeds):
+            seeds.append((torch.initial_seed(), generator.initial_seed()))
+
+        speed = Speed(steps_per_graph=steps_per_graph)
+        parts = StepParts(small_model(), Adam(), speed=speed, ranks=Ranks(rank=rank))
+        stepper = Stepper(take, parts, digits.train, seed=0, total_steps=15, room=15)
+        done = 0
+        while done < 3:
+            done += stepper(plan, done, done, most=15)
+    dropout, noise = ({rank: [s[i] for s in found[rank]] for rank in found} for i in (0, 1))
+    assert len({*dropout[0], *dropout[1]}) == 6
+    assert noise[0] == noise[1] and len(set(noise[0])) == 3
 
 
 def test_the_reported_learning_rate_is_that_of_the_last_step_of_a_block(

@@ -1,5 +1,6 @@
 """The compiled update is PyTorch's AdamW; a CPU runs the same code."""
 
+import math
 import os
 import shutil
 from copy import deepcopy
@@ -9,7 +10,7 @@ import torch
 
 from mlvae.training import Adam, Torch
 from mlvae.training.players import Player, set_rates
-from mlvae.training.speed.update import CompiledUpdate, Update, compilable
+from mlvae.training.speed.update import CompiledUpdate, Update, _one_minus_power, compilable
 from mlvae.training.sums import RunningSums
 
 COMPILER = shutil.which(os.environ.get("CXX", "g++"))
@@ -125,6 +126,14 @@ def test_a_step_that_is_not_finite_changes_nothing_and_is_named(wrong, named, ba
     assert updates.sums.failure()[0] == 3 and named in updates.sums.failure()[1]
     torch.testing.assert_close(updates.everything(), before, rtol=0, atol=0)
     assert updates.sums.read() == values
+
+
+@pytest.mark.parametrize("base", [0.0, 0.5, 0.9, 0.999, 1 - 1e-6])
+@pytest.mark.parametrize("steps", [1, 2, 1000])
+def test_one_minus_a_power_has_full_precision_in_float32(base, steps):
+    exponent = torch.tensor([float(steps)])
+    expected = -math.expm1(steps * math.log(base)) if base else 1.0
+    assert _one_minus_power(base, exponent).item() == pytest.approx(expected, rel=2e-7)
 
 
 OTHERS = {

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch import nn
 
 import mlvae
 from mlvae import InputError, Reports, Speed
@@ -9,6 +10,7 @@ from mlvae.data import Grouped, GroupedData, Shuffled
 from mlvae.likelihoods import Gaussian
 from mlvae.models import MLVAE, VAE, AdaVAE
 from mlvae.networks import MLP
+from mlvae.objectives import GroupELBO
 from mlvae.training.validation import evaluate_bound
 
 PAIRS = Grouped(groups=5, members=2, small_groups="keep")
@@ -52,6 +54,42 @@ def test_an_mlvae_has_the_bound_per_group_and_per_observation_and_each_term_in_i
     members = values["log_likelihood_per_observation"] - values["style_kl_per_observation"]
     total = 18 * members - 3 * values["content_kl_per_group"]
     assert 3 * values["elbo_per_group"] == pytest.approx(total, rel=1e-5)
+
+
+class Deterministic(nn.Module):
+    """Terms that are columns of x: no noise and no parameters that matter."""
+
+    def __init__(self):
+        super().__init__()
+        self.objective = GroupELBO(content_kl_weight=2.0, style_kl_weight=3.0)
+
+    def forward(self, batch, *, generator=None):
+        return self.objective(
+            log_likelihood=-batch.x[:, 0],
+            style_kl=batch.x[:, 1],
+            content_kl=batch.groups.sum(batch.x[:, 2]),
+            groups=batch.groups,
+        )
+
+
+@pytest.mark.parametrize(
+    "batching", [Shuffled(100), Grouped(groups=2, members=100, small_groups="keep")]
+)
+def test_every_average_of_the_bound_is_the_one_by_hand(batching):
+    data = data_of()
+    error, style, content = (float(column.double().sum()) for column in data.x.T[:3])
+    values = evaluate_bound(Deterministic(), data, batching)
+    assert values == pytest.approx(
+        {
+            "loss": (error + 3 * style + 2 * content) / 3,
+            "elbo_per_observation": -(error + style + content) / 18,
+            "elbo_per_group": -(error + style + content) / 3,
+            "log_likelihood_per_observation": -error / 18,
+            "style_kl_per_observation": style / 18,
+            "content_kl_per_group": content / 3,
+        },
+        rel=1e-5,
+    )
 
 
 def test_the_bounds_of_a_vae_and_of_an_adaptive_vae_compare_per_observation():
