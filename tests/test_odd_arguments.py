@@ -480,7 +480,7 @@ CALLS = {
     "likelihoods.Gaussian": dict(std=positive()),
     "likelihoods.LearnedGaussian": dict(
         log_variance_min=arg(-1.0, "-1", "0", "float64"),
-        log_variance_max=arg(1.0, "0", "1.5", "int64", "float64"),
+        log_variance_max=arg(1.0, "0", "1.5", "10^30", "int64", "float64"),
         scope=arg("element"),
     ),
     "likelihoods.DiscretisedLogistic": dict(

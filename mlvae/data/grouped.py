@@ -148,7 +148,7 @@ class GroupedData:
         """
         if isinstance(names, np.ndarray | Tensor):
             names = names.tolist()
-        listed = isinstance(names, list | tuple | range)
+        listed = isinstance(names, Sequence) and not isinstance(names, str | bytes)
         if not listed or not all(isinstance(name, str | Number) for name in names):
             raise InputError(f"names must be a list of group labels, not {shown(names)}")
         number = {name: i for i, name in enumerate(names)}

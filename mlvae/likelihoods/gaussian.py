@@ -79,8 +79,8 @@ class LearnedGaussian:
     Effective VAE Training with Calibrated Decoders. ICML 2021, arXiv:2006.13202).
 
     Args:
-        log_variance_min: a, natural logarithm of the smallest variance, in [-80, 80].
-        log_variance_max: b, natural logarithm of the largest variance, likewise.
+        log_variance_min: a, natural logarithm of the smallest variance.
+        log_variance_max: b, natural logarithm of the largest variance.
         scope: which elements share a variance. "element": none, the variance of each element is a
             function of the latents. "channel": the elements of a channel (an entry of the first
             axis). "scalar": all elements. A shared variance is independent of the latents.
@@ -92,12 +92,11 @@ class LearnedGaussian:
     outputs: ClassVar[int] = 2
 
     def __post_init__(self) -> None:
-        check_number("likelihood.log_variance_min", self.log_variance_min, minimum=-80, maximum=80)
+        check_number("likelihood.log_variance_min", self.log_variance_min)
         check_number(
             "likelihood.log_variance_max",
             self.log_variance_max,
             minimum=self.log_variance_min,
-            maximum=80,
             exclusive=True,
         )
         check_choice("likelihood.scope", self.scope, SCOPES)

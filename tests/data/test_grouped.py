@@ -275,7 +275,7 @@ def test_it_says_how_much_there_is():
     ],
 )
 def test_other_kinds_of_elements_are_refused_by_name(dtype, came):
-    with pytest.raises(InputError, match=f"x must be uint8 images or floats, not {came}; convert"):
+    with pytest.raises(InputError, match=rf"x must be uint8 images or floats, not {came}\b"):
         GroupedData(np.zeros((3, 2, 2), dtype), [0, 1, 1])
 
 
@@ -359,8 +359,7 @@ def test_one_label_for_each_observation_is_required(num_labels):
 )
 def test_missing_labels_are_refused(labels):
     # NumPy would make groups called "nan" and "None" of them.
-    match = r"must name a group for each observation, but some are missing \(NaN or None\)"
-    with pytest.raises(InputError, match=match):
+    with pytest.raises(InputError, match=r"missing .*NaN"):
         GroupedData(np.zeros((3, 2)), labels)
 
 

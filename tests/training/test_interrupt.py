@@ -30,7 +30,8 @@ def test_a_signal_sets_the_flag_and_the_handlers_are_restored(number, handlers):
     assert {n: signal.getsignal(n) for n in handlers} == handlers
 
 
-def test_a_second_signal_has_its_usual_effect():
+def test_a_second_signal_after_a_while_has_its_usual_effect(monkeypatch):
+    monkeypatch.setattr("mlvae.training.interrupt.TOGETHER", 0)
     with pytest.raises(KeyboardInterrupt), Interrupt() as interrupt:
         send(signal.SIGINT)
         assert interrupt.requested

@@ -226,12 +226,3 @@ def test_signals_save_and_return_and_the_run_goes_on(numbers, tmp_path):
     assert read_checkpoint(tmp_path / "run" / "checkpoint.pt")["step"] == 2
     model.signals = ()
     assert fit(tmp_path / "run", model, resume=True, epochs=5).finished
-
-
-def test_a_second_signal_after_a_while_has_its_usual_effect(monkeypatch):
-    monkeypatch.setattr("mlvae.training.interrupt.TOGETHER", 0.01)
-    with pytest.raises(KeyboardInterrupt), Interrupt() as interrupt:
-        os.kill(os.getpid(), signal.SIGINT)
-        assert interrupt.requested
-        time.sleep(0.05)
-        os.kill(os.getpid(), signal.SIGINT)
