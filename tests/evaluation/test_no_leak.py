@@ -124,15 +124,6 @@ def separation(bench):
 def bits(classifier):
     def case(bench):
         (x, y), (test_x, test_y) = codes_of(0), codes_of(1)
-        module = sys.modules[METRICS + "calibration"]
-        cross_entropy = module._cross_entropy
-
-        def spy(probabilities, y, frequency, weight, exponent):
-            if len(probabilities) == len(test_x):  # the last step, with the chosen w and a
-                bench.seen.append((probabilities, frequency, weight, exponent))
-            return cross_entropy(probabilities, y, frequency, weight, exponent)
-
-        bench.patch.setattr(module, "_cross_entropy", spy)
         test = test_x.numpy(), bench.poison(test_y).numpy()
         return calibrated_bits(classifier(), (x.numpy(), y.numpy()), test)
 
@@ -286,6 +277,14 @@ def watch(patch, seen):
             return _score(self, x, y, *args, **kwargs)
 
         patch.setattr(mixin, "score", scored)
+    calibration = sys.modules[METRICS + "calibration"]
+    cross_entropy = calibration._cross_entropy
+
+    def calibrated(probabilities, y, *choice):
+        seen.append((probabilities, *choice))  # the last has the chosen w and a
+        return cross_entropy(probabilities, y, *choice)
+
+    patch.setattr(calibration, "_cross_entropy", calibrated)
 
 
 def flat(state):
