@@ -36,12 +36,18 @@ DOWNLOADED = {"mnist": "MNIST/raw", "fashion_mnist": "FashionMNIST/raw"}
 def main(cfg: DictConfig) -> None:
     """Evaluate as configured."""
     with cli.one_line_errors():
-        config = {"evaluation": {}, **cli.resolved(cfg)}  # evaluation=[] removes all
-        others = ("run", "best", "vae", "root", "cache", "table", "device", "workers")
-        cli.check_options(config, ("evaluation",), others)
+        config = checked(cfg)
         evaluate_by(config)
         report = as_path("run", config["run"]) / "evaluation" / "report.html"
         cli.say(f"the report is {report}")
+
+
+def checked(cfg: DictConfig) -> dict[str, Any]:
+    """The configuration as plain values, with exactly the options of an evaluation."""
+    config = {"evaluation": {}, **cli.resolved(cfg)}  # evaluation=[] removes all
+    others = ("run", "best", "vae", "root", "cache", "table", "device", "workers")
+    cli.check_options(config, ("evaluation",), others)
+    return config
 
 
 def evaluate_by(config: dict[str, Any], *, progress: bool = True) -> dict[str, Any]:
