@@ -163,8 +163,7 @@ def test_a_reproduction_with_a_value_of_any_kind(monkeypatch):
     )
 
 
-def test_an_evaluation_with_a_value_of_any_kind(untrained, monkeypatch):
-    monkeypatch.undo()
+def test_an_evaluation_with_a_value_of_any_kind(monkeypatch):
     train.run(compose("train", ["trainer.epochs=1", "model.network.hidden=[4]", "run=run"]))
 
     def stop(*_, **__):
