@@ -13,6 +13,7 @@ import sys
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from traceback import walk_tb
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
@@ -76,10 +77,16 @@ def one_line_errors(job: str | None = None) -> Iterator[None]:
         line = str(error)
     except (HydraException, OmegaConfBaseException) as error:
         line = _one_line(error)
-    except ValueError as error:  # raised by Hydra, for instance for model=null
-        if not str(error).startswith("Config group override"):
+    except (ValueError, TypeError) as error:  # of Hydra, for instance for model=null, model=[1]
+        if str(error).startswith("Config group override"):
+            line = f"{error}: name a file of the group, as model=mlvae"
+        elif _raised_by_hydra(error):
+            line = (
+                f"an option cannot have this value: {' '.join(str(error).split())}; a group takes "
+                "the name of a file, as model=mlvae, and a list is given as a whole, [500,500]"
+            )
+        else:
             raise
-        line = f"{error}: name a file of the group, as model=mlvae"
     except KeyboardInterrupt:
         if job is not None:
             raise
@@ -264,6 +271,12 @@ def _one_line(error: Exception) -> str:
     return f"{message}; `--cfg job` lists all options"
 
 
+def _raised_by_hydra(error: Exception) -> bool:
+    """Whether an error was raised within Hydra or OmegaConf."""
+    frames = [frame.f_globals.get("__name__", "") for frame, _ in walk_tb(error.__traceback__)]
+    return bool(frames) and frames[-1].split(".")[0] in ("hydra", "omegaconf")
+
+
 def _unreadable(override: str) -> str:
     """The error for an override that Hydra cannot read, with the override in quotes to paste."""
     shown_override = " ".join(override.split())
@@ -284,7 +297,7 @@ def _option_names() -> list[str]:
     paths = [path for path in CONFIGS.glob("*/*.yaml") if path.parent.name != "tables"]
     paths.append(CONFIGS / f"{Path(sys.argv[0]).stem}.yaml")
     names = {path.parent.name for path in paths if path.parent != CONFIGS}
-    for path in paths:
+    for path in filter(Path.is_file, paths):
         package = "" if path.parent == CONFIGS else path.parent.name
         if header := re.match(r"# @package (\S+)", path.read_text()):
             package = "" if header[1] == "_global_" else header[1]

@@ -37,9 +37,13 @@ DOWNLOADED = {"mnist": "MNIST/raw", "fashion_mnist": "FashionMNIST/raw"}
 def main(cfg: DictConfig) -> None:
     """Evaluate as configured."""
     with cli.one_line_errors():
+<<<<<<< HEAD
         config = {"evaluation": {}, **cli.resolved(cfg)}  # evaluation=[] removes all
         others = ("run", "best", "vae", "root", "cache", "table", "folder", "device", "workers")
         cli.check_options(config, ("evaluation",), others)
+=======
+        config = checked(cfg)
+>>>>>>> i16-cl
         evaluate_by(config)
         cli.say(f"the report is {folder_of(config) / 'report.html'}")
 
@@ -49,6 +53,14 @@ def folder_of(config: dict[str, Any]) -> Path:
     if config.get("folder") is None:
         return as_path("run", config["run"]) / "evaluation"
     return as_path("folder", config["folder"])
+
+
+def checked(cfg: DictConfig) -> dict[str, Any]:
+    """The configuration as plain values, with exactly the options of an evaluation."""
+    config = {"evaluation": {}, **cli.resolved(cfg)}  # evaluation=[] removes all
+    others = ("run", "best", "vae", "root", "cache", "table", "device", "workers")
+    cli.check_options(config, ("evaluation",), others)
+    return config
 
 
 def evaluate_by(config: dict[str, Any], *, progress: bool = True) -> dict[str, Any]:

@@ -19,15 +19,21 @@ from mlvae.data import StoredImages, open_dataset
 def main(cfg: DictConfig) -> None:
     """Prepare the configured collection; print its splits and the path of the report."""
     with cli.one_line_errors():
-        config = cli.resolved(cfg)
-        cli.check_options(config, ["dataset"], [])
-        options = cli.with_absolute_paths(cast("dict[str, object]", config["dataset"]))
+        prepare(cfg)
+
+
+def prepare(cfg: DictConfig) -> None:
+    """Open the configured collection, which prepares it, and print its splits."""
+    config = cli.resolved(cfg)
+    cli.check_options(config, ["dataset"], [])
+    options = cli.with_absolute_paths(cast("dict[str, object]", config["dataset"]))
+    if HydraConfig.initialized():
         options = cli.labels_as_typed(options, HydraConfig.get().overrides.task)
-        splits = open_dataset(str(options.pop("name", None)), **options)
-        print(splits)
-        if isinstance(splits.train.x, StoredImages):
-            report = splits.train.x.path.with_name("skipped.txt")
-            print(f"{report}: {report.read_text().splitlines()[0]}")
+    splits = open_dataset(str(options.pop("name", None)), **options)
+    print(splits)
+    if isinstance(splits.train.x, StoredImages):
+        report = splits.train.x.path.with_name("skipped.txt")
+        print(f"{report}: {report.read_text().splitlines()[0]}")
 
 
 if __name__ == "__main__":

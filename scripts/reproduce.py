@@ -9,9 +9,11 @@ import contextlib
 import json
 import multiprocessing
 import os
+import signal
 from collections.abc import Collection
 from concurrent.futures import ProcessPoolExecutor
 from copy import deepcopy
+from multiprocessing.synchronize import Event
 from pathlib import Path
 
 import cli
@@ -26,10 +28,13 @@ from omegaconf import DictConfig
 from table_checks import check_asked
 from train import optimizer_of, train_by
 
+from mlvae.arguments import as_path
 from mlvae.errors import InputError, check_flag, check_integer
 from mlvae.parts import from_config, plain
 from mlvae.training import Speed, Warmup
 from mlvae.training.checkpoint import read_state
+from mlvae.training.checks import resolve_device
+from mlvae.training.files import replace_file
 from mlvae.training.settings import renamed_options
 
 #: Options that do not change the result of a run.
@@ -46,17 +51,26 @@ OWN = ("arrays", "faces")
 def main(cfg: DictConfig) -> None:
     """Reproduce one table or all."""
     with cli.one_line_errors():
-        config = cli.resolved(cfg)
-        others = ("table", "fast", "seeds", "folder", "root", "device", "jobs")
-        cli.check_options(config, (), others)
-        check_integer("jobs", config["jobs"], minimum=1)
-        check_flag("fast", config["fast"])
-        check_seeds(config["seeds"])
-        names = tables.names() if config["table"] == "all" else [config["table"]]
-        experiments = {name: tables.read(name) for name in names}
-        failed = [name for name, table in experiments.items() if not tried(name, table, config)]
-        if failed:
-            raise InputError(f"not reproduced: {', '.join(failed)}; the reasons are above")
+        run(cfg)
+
+
+def run(cfg: DictConfig) -> None:
+    """Reproduce the configured table or all."""
+    config = cli.resolved(cfg)
+    others = ("table", "fast", "seeds", "folder", "root", "device", "jobs")
+    cli.check_options(config, (), others)
+    check_integer("jobs", config["jobs"], minimum=1)
+    check_flag("fast", config["fast"])
+    check_seeds(config["seeds"])
+    for name in ("table", "folder"):
+        cli.check_text_option(name, config[name], optional=False)
+    as_path("folder", config["folder"])
+    resolve_device(config["device"])
+    names = tables.names() if config["table"] == "all" else [config["table"]]
+    experiments = {name: tables.read(name) for name in names}
+    failed = [name for name, table in experiments.items() if not tried(name, table, config)]
+    if failed:
+        raise InputError(f"not reproduced: {', '.join(failed)}; the reasons are above")
 
 
 def check_seeds(seeds: object) -> None:
@@ -115,7 +129,7 @@ def reproduce(name: str, table: Config, config: Config) -> None:
     for file, figure in table.get("figures", {}).items():
         figures.draw(folder / f"{file}.png", figure, table, results)
     text = tables.render(name, table, results, fast=config["fast"])
-    (folder / "table.md").write_text(text)
+    replace_file(folder / "table.md", text.encode())
     print(text, flush=True)
 
 
@@ -146,8 +160,18 @@ def plan(table: Config, variant: str, seed: int, folder: Path, config: Config) -
     if "fidelity" in evaluation["evaluation"]:  # all runs of a table share its classifiers
         evaluation["evaluation"]["fidelity"]["keep"] = str(folder / "classifiers")
     record = run / "reproduced.json"
-    done = record.is_file() and json.loads(record.read_text()) == asked
+    done = content_of(record) == asked and isinstance(
+        content_of(run / "evaluation" / "metrics.json"), dict
+    )
     return {"train": train, "evaluation": evaluation, "asked": asked, "done": done}
+
+
+def content_of(path: Path) -> object:
+    """The content of a JSON file; None if it is missing, empty or damaged."""
+    try:
+        return json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return None
 
 
 def work(job: Config, *, progress: bool = True) -> None:
@@ -166,7 +190,7 @@ def work(job: Config, *, progress: bool = True) -> None:
     if not trained and not train_by(job["train"], resume=resume, progress=progress).finished:
         raise SystemExit(0)
     evaluate_by(job["evaluation"], progress=progress)
-    (run / "reproduced.json").write_text(json.dumps(job["asked"]))
+    replace_file(run / "reproduced.json", json.dumps(job["asked"]).encode())
 
 
 def deciding(config: Config) -> Config:
@@ -193,19 +217,35 @@ def at_once(jobs: list[Config], number: int) -> None:
     """Do ``number`` jobs at a time; the process of a job writes its output beside its run."""
     cores = max(1, (os.cpu_count() or 1) // number)
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(number, context, _few_threads, (cores,)) as pool:
+    stop = context.Event()
+    with ProcessPoolExecutor(number, context, _start_worker, (cores, stop)) as pool:
         for job in jobs:
             job["evaluation"]["workers"] = cores
-        for job, _ in zip(jobs, pool.map(_logged, jobs), strict=True):
-            print(f"done: {job['train']['run']}", flush=True)
+        try:
+            for job, _ in zip(jobs, pool.map(_logged, jobs), strict=True):
+                print(f"done: {job['train']['run']}", flush=True)
+        except BaseException:  # SIGTERM, Ctrl-C, or a failed job: the others save and end too
+            stop.set()
+            for process in list((pool._processes or {}).values()):
+                process.terminate()
+            pool.shutdown(wait=True, cancel_futures=True)
+            raise
 
 
-def _few_threads(number: int) -> None:
-    torch.set_num_threads(number)
+#: Set in a worker when the parent ends: no further job begins.
+_STOP: list[Event] = []
+
+
+def _start_worker(threads: int, stop: Event) -> None:
+    torch.set_num_threads(threads)
+    _STOP.append(stop)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # its own workers end too
 
 
 def _logged(job: Config) -> None:
     """Do one job and write its output to a file."""
+    if any(stop.is_set() for stop in _STOP):
+        return
     run = Path(job["train"]["run"])
     run.parent.mkdir(parents=True, exist_ok=True)
     with run.with_suffix(".log").open("a") as log, contextlib.redirect_stdout(log):
@@ -213,5 +253,6 @@ def _logged(job: Config) -> None:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # all workers end too
     with cli.one_line_errors():
         main()

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 
 from cli import Config
 
-from mlvae.errors import InputError, check_choice, check_integer, check_number
+from mlvae.errors import InputError, check_choice, check_integer, check_number, shown
 
 __all__ = ["check_asked", "checked"]
 
@@ -32,6 +33,7 @@ def checked(table: Config, name: str) -> None:
     for variant, overrides in table["variants"].items():
         if not isinstance(variant, str):
             raise InputError(f"variants of {where} must have words as names, not {variant!r}")
+        _check_file_name(variant, f"variant of {where}")
         _check_overrides(overrides, f"variants.{variant} of {where}")
     _check_overrides(table.get("evaluation"), f"evaluation of {where}")
     if "fast" in table:
@@ -43,7 +45,10 @@ def checked(table: Config, name: str) -> None:
             _check_overrides(fast.get(key, []), f"fast.{key} of {where}")
     for number, panel in enumerate(table["panels"], 1):
         _check_panel(panel, table, f"panel {number} of {where}")
+    if not isinstance(table.get("figures", {}), dict):
+        raise InputError(f"figures of {where} must be a mapping, not {table['figures']!r}")
     for file, figure in table.get("figures", {}).items():
+        _check_file_name(file, f"figure of {where}")
         _check_figure(figure, table, f"figure {file} of {where}")
 
 
@@ -124,6 +129,19 @@ def _check_key(
         raise InputError(f"{where} must have {KINDS[kind]} as its {key}, not {_shown(value)}")
 
 
+def _check_file_name(name: object, what: str) -> None:
+    """Raise :class:`InputError` unless ``name`` names a file in a folder, and no other place."""
+    if (
+        not isinstance(name, str)
+        or not re.fullmatch(r"[^/\\:\0-\x1f]{1,100}", name)
+        or name[0] == "."
+    ):
+        raise InputError(
+            f"the name of a {what} must be that of a file, without / and without a dot at its "
+            f"beginning, not {shown(name)}"
+        )
+
+
 def _check_seeds(options: Config, where: str) -> None:
     _check_key(options, "seeds", list, where)
     for seed in options["seeds"]:
@@ -136,6 +154,8 @@ def _check_overrides(value: object, where: str) -> None:
             f"{where} must be a list of options as on the command line, [trainer.epochs=2], not "
             f"{_shown(value)}"
         )
+    if texts := [override for override in value if "${" in override]:
+        raise InputError(f"{where} must not have ${{...}}: {shown(texts[0])}")
 
 
 def _shown(value: object) -> str:

@@ -12,7 +12,7 @@ import yaml
 from omegaconf import DictConfig, OmegaConf
 from table_checks import checked
 
-from mlvae.errors import InputError, check_choice
+from mlvae.errors import InputError, check_choice, shown
 from mlvae.evaluation.answer import Estimate, estimate
 from mlvae.version import __version__
 
@@ -23,6 +23,9 @@ CONFIGS = cli.CONFIGS
 #: Keys of a cell or an axis that select and format a value. All other keys are conditions: a
 #: record must have the same values.
 SELECTION = ("variant", "from", "take", "times", "digits", "label", "better")
+
+#: Bounds of a table's file: bytes, values with aliases expanded, and references ``${key}``.
+MAX_BYTES, MAX_NODES, MAX_REFERENCES = 2**20, 20_000, 20
 
 #: The metrics of a run by its variant and seed.
 Results = dict[tuple[str, int], cli.Config]
@@ -46,21 +49,49 @@ def read(name: str) -> cli.Config:
     Raises:
         InputError: if there is no such table, or if a required key is missing.
     """
-    config = cli.dict_of(_config(name), resolve=True)
+    config = _plain(_config(name), name)
     checked(config, name)
     return config
 
 
-def _config(name: str) -> DictConfig:
+def _plain(table: DictConfig, name: str) -> cli.Config:
+    """The table as plain values, in which ``${key}`` is the value of another key of the table.
+
+    Raises:
+        InputError: if a text has a resolver, as ``${oc.env:HOME}``, or there are many ``${key}``.
+    """
+    texts, rest = [], [cli.dict_of(table)]
+    while rest:
+        value = rest.pop()
+        if isinstance(value, dict):
+            rest += [*value, *value.values()]
+        elif isinstance(value, list):
+            rest += value
+        elif isinstance(value, str) and "${" in value:
+            texts.append(value)
+    for text in texts:
+        if ":" in text[text.index("${") :]:
+            raise InputError(
+                f"table={name} may have ${{key}} with a key of the table, but no resolver: "
+                f"{shown(text)}"
+            )
+    if sum(text.count("${") for text in texts) > MAX_REFERENCES:
+        raise InputError(f"table={name} must have at most {MAX_REFERENCES} references ${{key}}")
+    return cli.dict_of(table, resolve=True)
+
+
+def _config(name: str, inherited: tuple[str, ...] = ()) -> DictConfig:
     """The table with inherited keys and with the overrides in ``with``."""
+    if name in inherited:
+        raise InputError(f"of: the table {name} must not inherit from itself")
     table = _loaded(name)
     more = table.pop("with", {})
     if "of" in table:
-        table = OmegaConf.merge(_config(table.pop("of")), table)
+        table = OmegaConf.merge(_config(str(table.pop("of")), (*inherited, name)), table)
         assert isinstance(table, DictConfig)
     if not more:
         return table
-    checked(cli.dict_of(table, resolve=True), name)
+    checked(_plain(table, name), name)
     table.variants = {
         variant: [*overrides, *more.get("train", ())]
         for variant, overrides in table.variants.items()
@@ -76,6 +107,7 @@ def _loaded(name: str) -> DictConfig:
         check_choice("table", name, [*names(), "all", "a .yaml file"])
         path = CONFIGS / "tables" / f"{name}.yaml"
     try:
+        _check_size(path)
         table = OmegaConf.load(path)
     except OSError as error:
         raise InputError(f"table={name} must be a file: {error.strerror}") from error
@@ -84,9 +116,36 @@ def _loaded(name: str) -> DictConfig:
         raise InputError(
             f"{path} must be a YAML file, but line {line} cannot be read: {error.problem}"
         ) from error
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+        raise InputError(f"{path} must be a YAML file: {error}") from error
     if not isinstance(table, DictConfig):
         raise InputError(f"{path} must be a table: a mapping with title, seeds and further keys")
     return table
+
+
+def _check_size(path: Path) -> None:
+    """Raise :class:`InputError` if a YAML file with its aliases expanded is too large."""
+    with path.open("rb") as file:
+        content = file.read(MAX_BYTES + 1)
+    if len(content) > MAX_BYTES:
+        raise InputError(f"{path} must have at most {MAX_BYTES:,} bytes")
+    sizes: dict[int, int] = {}
+
+    def size(node: yaml.Node | None) -> int:
+        """Number of nodes below; infinite for a node that contains itself."""
+        if id(node) not in sizes:
+            sizes[id(node)] = MAX_NODES + 1  # until it is counted
+            children = node.value if isinstance(node, yaml.CollectionNode) else []
+            if isinstance(node, yaml.MappingNode):
+                children = [part for pair in children for part in pair]
+            sizes[id(node)] = 1 + sum(size(child) for child in children)
+        return sizes[id(node)]
+
+    root = yaml.compose(content, Loader=yaml.SafeLoader)
+    if size(root) > MAX_NODES:
+        raise InputError(
+            f"{path} must have at most {MAX_NODES:,} values, its aliases (*name) expanded"
+        )
 
 
 def render(name: str, table: cli.Config, results: Results, *, fast: bool) -> str:
