@@ -37,13 +37,7 @@ DOWNLOADED = {"mnist": "MNIST/raw", "fashion_mnist": "FashionMNIST/raw"}
 def main(cfg: DictConfig) -> None:
     """Evaluate as configured."""
     with cli.one_line_errors():
-<<<<<<< HEAD
-        config = {"evaluation": {}, **cli.resolved(cfg)}  # evaluation=[] removes all
-        others = ("run", "best", "vae", "root", "cache", "table", "folder", "device", "workers")
-        cli.check_options(config, ("evaluation",), others)
-=======
         config = checked(cfg)
->>>>>>> i16-cl
         evaluate_by(config)
         cli.say(f"the report is {folder_of(config) / 'report.html'}")
 
@@ -58,7 +52,7 @@ def folder_of(config: dict[str, Any]) -> Path:
 def checked(cfg: DictConfig) -> dict[str, Any]:
     """The configuration as plain values, with exactly the options of an evaluation."""
     config = {"evaluation": {}, **cli.resolved(cfg)}  # evaluation=[] removes all
-    others = ("run", "best", "vae", "root", "cache", "table", "device", "workers")
+    others = ("run", "best", "vae", "root", "cache", "table", "folder", "device", "workers")
     cli.check_options(config, ("evaluation",), others)
     return config
 
