@@ -61,7 +61,8 @@ class Objective:
             )
             if not tensors or (name == "losses" and not values):
                 raise InputError(f"{name} must be tensors by name, not {shown(values)}")
-        check_integer("num_observations", self.num_observations, minimum=1)
+        # A rank may have no observation of a batch.
+        check_integer("num_observations", self.num_observations, minimum=0)
         if self.num_groups is not None:
             check_integer("num_groups", self.num_groups, minimum=1)
         elbo = {} if self.elbo is None else {"elbo": self.elbo}

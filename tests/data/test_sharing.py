@@ -147,6 +147,17 @@ def test_groups_of_one_process_count_once_without_a_change():
         assert reduced(values) is values
 
 
+@pytest.mark.parametrize(
+    ("sizes", "expected"), [([6, 2], [[6], [2]]), ([2, 6], [[2], [6]]), ([3, 2, 3], [[3], [2, 3]])]
+)
+def test_the_middle_of_a_group_decides_its_rank(sizes, expected):
+    labels = torch.repeat_interleave(torch.arange(len(sizes)), torch.tensor(sizes))
+    plan = Shuffled(8).plan(GroupedData(torch.zeros(8, 2), labels), None)
+    shares = [share(plan, rank=rank, ranks=2)[0].groups for rank in (0, 1)]
+    assert [groups.sizes.tolist() for groups in shares] == expected
+    assert all(groups.counts for groups in shares)
+
+
 def test_only_the_observations_of_the_share_are_read():
     plan = planned(Shuffled(16))
     read = []

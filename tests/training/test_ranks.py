@@ -224,7 +224,9 @@ SPANNING = [
 @pytest.mark.parametrize("case", WHOLE + SPANNING, ids=str)
 def test_reports_and_gradients_are_those_of_one_process(team, count, case):
     totals, gradients, bound = steps(*case)
-    for result in team(count, steps, *case):
+    results = team(count, steps, *case)
+    assert not any(isinstance(r, Exception) for r in results), results
+    for result in results:
         assert not isinstance(result, Exception), result
         assert result[0] == pytest.approx(totals, rel=1e-11)
         for ours, theirs in zip(result[1], gradients, strict=True):
