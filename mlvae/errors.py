@@ -6,6 +6,7 @@ import difflib
 import math
 from collections.abc import Collection, Sequence
 from numbers import Integral, Real
+from typing import Protocol, runtime_checkable
 
 __all__ = [
     "Diverged",
@@ -50,6 +51,14 @@ class RankLost(RuntimeError):
     """Another process of a distributed run ended."""
 
 
+@runtime_checkable
+class Array(Protocol):
+    """An array or a tensor of any library."""
+
+    dtype: object
+    shape: Sequence[int]
+
+
 def shown(value: object) -> str:
     """A value in one short line, for a message: its type and shape if it is an array.
 
@@ -59,9 +68,8 @@ def shown(value: object) -> str:
         ('a Tensor of torch.float32 and shape (2, 3)', 'aa...')
     """
     try:
-        dtype, shape = getattr(value, "dtype", None), getattr(value, "shape", ())
-        if dtype is not None and not isinstance(value, type) and len(shape):
-            return f"a {type(value).__name__} of {dtype} and shape {tuple(shape)}"
+        if isinstance(value, Array) and not isinstance(value, type) and len(value.shape):
+            return f"a {type(value).__name__} of {value.dtype} and shape {tuple(value.shape)}"
         text = " ".join(repr(value).split())
     except Exception:  # a repr of a stranger's class, or an integer of thousands of digits
         text = f"a {type(value).__name__}"

@@ -231,7 +231,7 @@ def _images(model: object, batch: object, *, least: int = 1) -> Batch:
     Raises:
         InputError: if the model has no codes, or the batch has fewer than ``least`` images.
     """
-    if not has_codes(model) or isinstance(model, type):
+    if not has_codes(model):
         raise InputError(f"model must have codes and decode, as a MLVAE, not {shown(model)}")
     check_type("batch", batch, Batch, "a Batch, as data.singles([0, 1])")
     assert isinstance(batch, Batch)

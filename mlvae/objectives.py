@@ -55,7 +55,7 @@ class Objective:
         if torch.compiler.is_compiling():
             return
         for name in ("losses", "per_observation", "per_group", "scalars"):
-            values = getattr(self, name)
+            values = vars(self)[name]
             tensors = isinstance(values, Mapping) and all(
                 isinstance(value, Tensor) for value in values.values()
             )

@@ -91,7 +91,9 @@ def _array(x: Any) -> np.ndarray:
 
 def _frame_error(frame: Any) -> InputError:
     """An error that names the columns of a DataFrame that are not numbers."""
-    columns = {str(n): str(t) for n, t in getattr(frame, "dtypes", {"x": "object"}).items()}
+    columns = {"x": "object"}  # a Series
+    if type(frame).__name__ == "DataFrame":
+        columns = {str(name): str(dtype) for name, dtype in frame.dtypes.items()}
     wrong = {n: t for n, t in columns.items() if not t.startswith(("float", "uint8"))}
     shown = ", ".join(f"{n} is {t}" for n, t in list(wrong.items())[:3])
     return InputError(

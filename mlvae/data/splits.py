@@ -40,7 +40,7 @@ class Splits:
 
     def __post_init__(self) -> None:
         for part in fields(self):
-            value = getattr(self, part.name)
+            value = vars(self)[part.name]
             if not isinstance(value, GroupedData) and (value is not None or part.name == "train"):
                 raise InputError(f"the split {part.name} must be GroupedData, not {shown(value)}")
 

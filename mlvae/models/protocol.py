@@ -114,7 +114,8 @@ def traits(model: object) -> Traits:
 
 def has_codes(model: object) -> TypeGuard[Model]:
     """Whether ``model`` has ``codes`` and ``decode``, which evaluation and pictures need."""
-    return all(callable(getattr(model, name, None)) for name in ("codes", "decode"))
+    methods = [getattr(model, name, None) for name in ("codes", "decode")]
+    return not inspect.isclass(model) and all(map(callable, methods))
 
 
 def config_of(model: object, options: object) -> dict[str, Any]:

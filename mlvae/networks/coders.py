@@ -160,7 +160,7 @@ def _check_modules(**modules: object) -> None:
 
 def _check_family(family: object) -> None:
     """Raise :class:`InputError` unless ``family`` is the class of a family of posteriors."""
-    if not isinstance(family, type) or not hasattr(family, "from_raw"):
+    if not isinstance(family, type) or "from_raw" not in dir(family):
         raise InputError(
             f"family must be a family of posteriors, as DiagonalGaussian, not {shown(family)}"
         )

@@ -201,13 +201,13 @@ def _is_deep(image: Image.Image) -> bool:
     if image.format not in ("PNG", "TIFF") or _declared(image) < 65535:
         return False
     # Pillow reads colours of 16 bits as 8 bits; only the description of the bytes tells.
-    modes = (image.mode, *(str(tile[3]) for tile in getattr(image, "tile", ())))
+    modes = (image.mode, *(str(tile[3]) for tile in vars(image).get("tile", ())))
     return any("16" in mode for mode in modes) or image.mode == "I"
 
 
 def _declared(image: Image.Image) -> int:
     """The largest grey level that a file declares, at most 65,535."""
-    tags = getattr(image, "tag_v2", None)
+    tags = vars(image).get("tag_v2")
     if tags is None:
         return 65535
     largest = tags.get(MAX_SAMPLE_VALUE, 65535)

@@ -55,7 +55,7 @@ class StoredImages:
             self.file = _File(self.path)
             size = os.fstat(self.file.number).st_size
         except (OSError, ValueError) as error:  # a name may have a null byte
-            reason = getattr(error, "strerror", None) or error
+            reason = error.strerror if isinstance(error, OSError) else error
             raise InputError(f"{path} must be a file of images: {reason}") from error
         if size != self.whole[0] * self.row_bytes or size == 0:
             raise InputError(f"{path} must have the bytes of {self.whole}, not {size:,}")

@@ -56,7 +56,7 @@ def representations(model: object, data: GroupedData) -> dict[str, Representatio
         InputError: if the model has no codes.
     """
     check_type("data", data, GroupedData, "GroupedData")
-    if not has_codes(model) or isinstance(model, type):
+    if not has_codes(model):
         raise InputError(
             f"a {type(model).__name__} has no codes to evaluate: it needs codes(batch) and "
             "decode(**codes)"
