@@ -5,9 +5,10 @@ Shapes: N observations, G groups, ... one observation.
 
 from __future__ import annotations
 
+import math
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
-from numbers import Number
+from numbers import Number, Real
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from mlvae.batch import Batch
 from mlvae.data.collections.stored import StoredImages
 from mlvae.errors import InputError, check_choice, check_integer, check_text, shown
 from mlvae.groups import Groups, Origin, label_index
+from mlvae.groups.labels import is_missing
 from mlvae.observations import as_floats, as_tensor, check_float32
 
 __all__ = ["GroupedData"]
@@ -41,7 +43,7 @@ class GroupedData:
             :class:`~mlvae.data.StoredImages`.
         group: label of each observation's group, length N, integers or strings.
         factors: known factors of variation by name, such as the direction of the light: N numbers
-            each, NaN where the value is unknown. Training does not use them.
+            each; NaN, None or pandas.NA where the value is unknown. Training does not use them.
         given: known values that a model uses, by name: arrays (N, ...), such as a mask or an
             action.
         kind: "image": x is (N, height, width) or (N, channels, height, width); floats are in
@@ -321,6 +323,9 @@ def _factor(name: str, values: Any, length: int) -> Tensor:
         numbers = np.asarray(values)
     except ValueError as error:
         raise InputError(f"factor {name} must be numbers of shape ({length},): {error}") from error
+    if numbers.dtype == object and all(is_missing(v) or isinstance(v, Real) for v in numbers.flat):
+        filled = [math.nan if is_missing(value) else value for value in numbers.flat]
+        numbers = np.array(filled, dtype=np.float64).reshape(numbers.shape)
     if numbers.dtype.kind not in "biuf":
         raise InputError(
             f"factor {name} must be numbers of shape ({length},), not {numbers.dtype}"
