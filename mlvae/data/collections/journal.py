@@ -3,7 +3,8 @@
 ``images.u8`` has the pixels of the used images, one after the other. ``files.jsonl`` has one line
 per file of the sources, in their order, with its hash and its outcome. Of the files that are not
 used for one reason, the first thousand have lines, and the others are counted in lines of their
-own. A line is written after its pixels. A complete line with its pixels is never computed again.
+own. A line is written after its pixels, with a checksum. A complete line with its pixels is never
+computed again; a damaged line and all after it are.
 """
 
 from __future__ import annotations
@@ -185,7 +186,9 @@ def _kind(line: Line) -> _Kind:
 
 
 def _line(content: dict[str, Any]) -> bytes:
-    return json.dumps(content).encode() + b"\n"
+    """A line of the file: JSON with its own CRC-32 as the last value, ``check``."""
+    body = json.dumps(content)
+    return f'{body[:-1]}, "check": {zlib.crc32(body.encode())}}}\n'.encode()
 
 
 def _parsed(content: bytes) -> Line | None:
@@ -194,4 +197,7 @@ def _parsed(content: bytes) -> Line | None:
         line = json.loads(content)
     except ValueError:
         return None
-    return line if content.endswith(b"\n") and isinstance(line, dict) else None
+    if not content.endswith(b"\n") or not isinstance(line, dict):
+        return None
+    check = line.pop("check", None)
+    return line if zlib.crc32(json.dumps(line).encode()) == check else None
