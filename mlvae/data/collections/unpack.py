@@ -190,13 +190,13 @@ class Unpacked:
                 raise TimeoutError(f"it takes more than {SECONDS:g} seconds to unpack")
             if self.decompressor.eof and not self._next_stream(deadline):
                 return b""
-            data = b""
-            if self.decompressor.needs_input:
+            data, wanted = b"", self.decompressor.needs_input
+            if wanted:
                 data, self.given = self.given or self._compressed(CHUNK), b""
             piece = self.decompressor.decompress(data, size)
             if piece:
                 return piece
-            if not data and self.decompressor.needs_input and not self.decompressor.eof:
+            if wanted and not data and not self.decompressor.eof:
                 raise EOFError("the compressed bytes end too early")
 
     def _next_stream(self, deadline: float) -> bool:
