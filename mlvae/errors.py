@@ -93,6 +93,8 @@ def check_flag(name: str, value: object) -> None:
 
 def check_integer(name: str, value: object, *, minimum: int) -> None:
     """Raise :class:`InputError` unless ``value`` is an integer in [``minimum``, 2^63)."""
+    if type(value) is int and minimum <= value <= MOST_INTEGER:  # a tenth of the time of Integral
+        return
     if not isinstance(value, Integral) or isinstance(value, bool) or value < minimum:
         raise InputError(f"{name} must be an integer of at least {minimum}, not {shown(value)}")
     if int(value) > MOST_INTEGER:

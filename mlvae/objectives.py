@@ -55,28 +55,20 @@ class Objective:
         if torch.compiler.is_compiling():
             return
         for name in ("losses", "per_observation", "per_group", "scalars"):
-            values = vars(self)[name]
-            tensors = isinstance(values, Mapping) and all(
-                isinstance(value, Tensor) for value in values.values()
-            )
-            if not tensors or (name == "losses" and not values):
+            values = getattr(self, name)
+            fits = isinstance(values, Mapping) and (values or name != "losses")
+            if not fits or any(not isinstance(value, Tensor) for value in values.values()):
                 raise InputError(f"{name} must be tensors by name, not {shown(values)}")
         # A rank may have no observation of a batch.
         check_integer("num_observations", self.num_observations, minimum=0)
         if self.num_groups is not None:
             check_integer("num_groups", self.num_groups, minimum=1)
-        elbo = {} if self.elbo is None else {"elbo": self.elbo}
-        for values, length in (
-            (self.per_observation, self.num_observations),
-            (self.per_group, self.num_groups),
-            (elbo, self.count),
-        ):
-            for name, value in values.items():
-                floats = isinstance(value, Tensor) and value.is_floating_point()
-                if not floats or value.shape != (value.numel() if length is None else length,):
-                    raise InputError(
-                        f"the term {name} must be floats of shape ({length},), not {shown(value)}"
-                    )
+        for name, value in self.per_observation.items():
+            _check_term(name, value, self.num_observations)
+        for name, value in self.per_group.items():
+            _check_term(name, value, self.num_groups)
+        if self.elbo is not None:
+            _check_term("elbo", self.elbo, self.count)
 
     @property
     def loss(self) -> Tensor:
@@ -104,6 +96,14 @@ class Objective:
             per_observation={**self.per_observation, **per_observation},
             per_group={**self.per_group, **per_group},
         )
+
+
+def _check_term(name: str, value: object, length: int | None) -> None:
+    """Raise :class:`InputError` unless ``value`` is floats (``length``,); None: of any length."""
+    vector = isinstance(value, Tensor) and value.is_floating_point() and value.ndim == 1
+    if not vector or (length is not None and value.shape[0] != length):
+        expected = f"floats of shape ({length},)"
+        raise InputError(f"the term {name} must be {expected}, not {shown(value)}")
 
 
 class GroupELBO(nn.Module):

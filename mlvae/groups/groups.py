@@ -186,7 +186,7 @@ class Groups:
         """
         if torch.compiler.is_compiling():
             return
-        fits = isinstance(values, Tensor) and values.ndim > 0 and len(values) == rows
+        fits = isinstance(values, Tensor) and values.ndim > 0 and values.shape[0] == rows
         if not fits or values.is_complex():
             raise InputError(
                 f"{name} must be a real tensor of {rows} rows, ({rows}, ...), not {shown(values)}"
