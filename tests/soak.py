@@ -32,7 +32,7 @@ SETTINGS = (
     ["dataset=digits"],
     ["dataset=digits", "batching=grouped", "model.evidence_from=others"],
     ["dataset=digits", "model.style_given_content=true", "trainer.speed.precision=bfloat16"],
-    ["dataset=digits", "model=vae", "optimizer=torch", "optimizer.name=AdamW"],
+    ["dataset=digits", "model=vae", "optimizer=torch", "optimizer.optimizer=AdamW"],
     ["dataset=sprite_pairs", "model=ada", "likelihood=shared_gaussian"],
 )
 LONGEST = 600  # seconds of one process
