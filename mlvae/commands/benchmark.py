@@ -40,14 +40,11 @@ from typing import Any
 
 import torch
 
-sys.path.insert(0, str(Path(__file__).parent.parent))  # a checkout runs without installation
-
-from benchmarks import growth, growth_figure, kernels, limit, training
-from benchmarks.data import MEASUREMENTS, run
-from benchmarks.machine import facts, line
-from benchmarks.recipes import AUTHOR, small
-
 import mlvae
+from mlvae.commands.benchmarks import growth, growth_figure, kernels, limit, training
+from mlvae.commands.benchmarks.data import MEASUREMENTS, run
+from mlvae.commands.benchmarks.machine import facts, line
+from mlvae.commands.benchmarks.recipes import AUTHOR, small
 from mlvae.errors import InputError, check_integer, check_number
 from mlvae.training.checks import resolve_device
 
@@ -166,8 +163,8 @@ def options() -> argparse.ArgumentParser:
     return parser
 
 
-def main() -> None:
-    """Parse the command line, measure and print."""
+def command() -> None:
+    """Run the command with the arguments of the process: measure and print."""
     args = options().parse_args()
     rounds, seconds = (5, 5.0) if args.what == "training" else (3, 1.0)
     if args.quick:
@@ -184,7 +181,3 @@ def main() -> None:
     except (mlvae.InputError, OSError) as error:
         sys.exit(f"error: {error}")
     write(args, result)
-
-
-if __name__ == "__main__":
-    main()

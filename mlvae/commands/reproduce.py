@@ -16,19 +16,17 @@ from copy import deepcopy
 from multiprocessing.synchronize import Event
 from pathlib import Path
 
-import cli
-import figures
 import hydra
-import tables
 import torch
-from cli import Config
-from evaluate import evaluate_by
 from hydra import compose
 from omegaconf import DictConfig
-from table_checks import check_asked
-from train import optimizer_of, train_by
 
 from mlvae.arguments import as_path
+from mlvae.commands import cli, figures, tables
+from mlvae.commands.cli import Config
+from mlvae.commands.evaluate import evaluate_by
+from mlvae.commands.table_checks import check_asked
+from mlvae.commands.train import optimizer_of, train_by
 from mlvae.errors import InputError, check_flag, check_integer
 from mlvae.parts import from_config, plain
 from mlvae.training import Speed, Warmup
@@ -47,7 +45,7 @@ FREE_OF_SPEED = ("steps_per_graph",)
 OWN = ("arrays", "faces")
 
 
-@hydra.main(version_base="1.3", config_path="../configs", config_name="reproduce")
+@hydra.main(version_base="1.3", config_path=str(cli.CONFIGS), config_name="reproduce")
 def main(cfg: DictConfig) -> None:
     """Reproduce one table or all."""
     with cli.one_line_errors():
@@ -252,7 +250,8 @@ def _logged(job: Config) -> None:
         work(job)
 
 
-if __name__ == "__main__":
+def command() -> None:
+    """Run the command with the arguments of the process."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # all workers end too
     with cli.one_line_errors():
         main()

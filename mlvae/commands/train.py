@@ -10,13 +10,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import cli
 import hydra
 import torch
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from mlvae.arguments import as_path
+from mlvae.commands import cli
 from mlvae.data import AUGMENTATIONS, BATCHINGS, open_dataset
 from mlvae.errors import InputError, check_choice
 from mlvae.models import build
@@ -43,7 +43,7 @@ RESUMABLE = (
 )
 
 
-@hydra.main(version_base="1.3", config_path="../configs", config_name="train")
+@hydra.main(version_base="1.3", config_path=str(cli.CONFIGS), config_name="train")
 def main(cfg: DictConfig) -> float:
     """Train as configured; return the lowest validation loss, for sweeps to minimise."""
     with cli.one_line_errors(job=cli.job_of_sweep()):
@@ -188,6 +188,7 @@ def saved_config(run: Path) -> dict[str, Any]:
     return {**config, "trainer": renamed_options(config["trainer"])}
 
 
-if __name__ == "__main__":
+def command() -> None:
+    """Run the command with the arguments of the process."""
     with cli.one_line_errors():
         main()

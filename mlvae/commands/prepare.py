@@ -7,15 +7,15 @@ from __future__ import annotations
 
 from typing import cast
 
-import cli
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
+from mlvae.commands import cli
 from mlvae.data import StoredImages, open_dataset
 
 
-@hydra.main(version_base="1.3", config_path="../configs", config_name="prepare")
+@hydra.main(version_base="1.3", config_path=str(cli.CONFIGS), config_name="prepare")
 def main(cfg: DictConfig) -> None:
     """Prepare the configured collection; print its splits and the path of the report."""
     with cli.one_line_errors():
@@ -36,6 +36,7 @@ def prepare(cfg: DictConfig) -> None:
         print(f"{report}: {report.read_text().splitlines()[0]}")
 
 
-if __name__ == "__main__":
+def command() -> None:
+    """Run the command with the arguments of the process."""
     with cli.one_line_errors():
         main()

@@ -11,13 +11,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import cli
 import hydra
 from omegaconf import DictConfig, OmegaConf
-from train import train_by
 
 import mlvae
 from mlvae.arguments import as_path
+from mlvae.commands import cli
+from mlvae.commands.train import train_by
 from mlvae.data import BATCHINGS, open_dataset
 from mlvae.errors import InputError, check_flag, check_integer
 from mlvae.evaluation import QUESTIONS, evaluate
@@ -33,7 +33,7 @@ from mlvae.training.structure import check_config
 DOWNLOADED = {"mnist": "MNIST/raw", "fashion_mnist": "FashionMNIST/raw"}
 
 
-@hydra.main(version_base="1.3", config_path="../configs", config_name="evaluate")
+@hydra.main(version_base="1.3", config_path=str(cli.CONFIGS), config_name="evaluate")
 def main(cfg: DictConfig) -> None:
     """Evaluate as configured."""
     with cli.one_line_errors():
@@ -225,7 +225,8 @@ def vae_config(trained: dict[str, Any], folder: Path) -> dict[str, Any]:
     }
 
 
-if __name__ == "__main__":
+def command() -> None:
+    """Run the command with the arguments of the process."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # all workers end too
     with cli.one_line_errors():
         main()
