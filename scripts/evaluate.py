@@ -1,0 +1,7 @@
+"""Evaluate a trained run: python scripts/evaluate.py run=runs/first."""
+
+# Hydra completes in a shell only in a file with the text @hydra.main.
+from mlvae.commands.evaluate import command
+
+if __name__ == "__main__":
+    command()

@@ -1,0 +1,7 @@
+"""Train a model: python scripts/train.py dataset=mnist trainer.epochs=20."""
+
+# Hydra completes in a shell only in a file with the text @hydra.main.
+from mlvae.commands.train import command
+
+if __name__ == "__main__":
+    command()
