@@ -168,7 +168,7 @@ def test_a_table_that_inherits_has_the_same_variants_on_other_data(monkeypatch, 
     (tmp_path / "tables" / "other.yaml").write_text(OF)
     base = (CONFIGS / "tables" / "leaderboard.yaml").read_text()
     (tmp_path / "tables" / "leaderboard.yaml").write_text(base)
-    monkeypatch.setattr("CONFIGS", tmp_path)
+    monkeypatch.setattr(tables, "CONFIGS", tmp_path)
     first, other = tables.read("leaderboard"), tables.read("other")
     assert other["title"] == "Other" and other["seeds"] == first["seeds"]
     assert "glyph" in other["panels"][0]["title"] and "digit" in first["panels"][0]["title"]
