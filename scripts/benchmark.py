@@ -1,6 +1,6 @@
 """Measure the speed of training and of data handling: python scripts/benchmark.py."""
 
-from mlvae.commands.benchmark import command
+from mlvae.commands.main import run
 
 if __name__ == "__main__":
-    command()
+    run("benchmark")

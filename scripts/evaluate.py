@@ -1,7 +1,7 @@
 """Evaluate a trained run: python scripts/evaluate.py run=runs/first."""
 
 # Hydra completes in a shell only in a file with the text @hydra.main.
-from mlvae.commands.evaluate import command
+from mlvae.commands.main import run
 
 if __name__ == "__main__":
-    command()
+    run("evaluate")

@@ -13,6 +13,7 @@ from hydra.errors import HydraException
 from PIL import Image
 
 from mlvae.commands import cli, evaluate, train
+from mlvae.commands.configs import CONFIGS
 from mlvae.data import GroupedData
 from mlvae.data.splits import hold_out
 from mlvae.errors import InputError
@@ -70,7 +71,7 @@ def test_the_items_of_an_unreadable_list_are_quoted():
 
 @pytest.fixture(autouse=True, scope="module")
 def configs():
-    with initialize_config_dir(str(cli.CONFIGS), version_base="1.3"):
+    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
         yield
 
 

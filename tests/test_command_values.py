@@ -10,6 +10,7 @@ from omegaconf import OmegaConf
 
 import mlvae
 from mlvae.commands import cli, evaluate, prepare, reproduce, train
+from mlvae.commands.configs import CONFIGS
 
 SCRIPTS = Path(__file__).parent.parent / "scripts"
 
@@ -61,7 +62,7 @@ def line_of(function):
 
 @pytest.fixture(autouse=True, scope="module")
 def configs():
-    with initialize_config_dir(str(cli.CONFIGS), version_base="1.3"):
+    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
         yield
 
 

@@ -1,17 +1,17 @@
 """Measure the speed of training, its distance from the limit of the machine, and data handling.
 
-    python scripts/benchmark.py                     # training, random images of MNIST's shape
-    python scripts/benchmark.py --root data         # training, MNIST from data/MNIST/raw
-    python scripts/benchmark.py limit               # training beside its floor, by recipe
-    python scripts/benchmark.py growth --figure growth.png
-    python scripts/benchmark.py all --device cuda --json gpu.json
-    python scripts/benchmark.py data                # all measurements of data
-    python scripts/benchmark.py disk --gigabytes 5
-    python scripts/benchmark.py --json result.json
+    mlvae benchmark                     # training, random images of MNIST's shape
+    mlvae benchmark --root data         # training, MNIST from data/MNIST/raw
+    mlvae benchmark limit               # training beside its floor, by recipe
+    mlvae benchmark growth --figure growth.png
+    mlvae benchmark all --device cuda --json gpu.json
+    mlvae benchmark data                # all measurements of data
+    mlvae benchmark disk --gigabytes 5
+    mlvae benchmark --json result.json
 
 The variants of a measurement take turns in one process, round after round, so that other load on
 the machine slows all of them alike. The ratio within a round is the most reliable figure. The
-script does not import Hydra.
+command does not import Hydra.
 
 Measurements of speed, which ``all`` makes one after the other, on a GPU in a few minutes:
 

@@ -1,4 +1,4 @@
-"""Evaluate a trained run: python scripts/evaluate.py run=runs/first.
+"""Evaluate a trained run: mlvae evaluate run=runs/first.
 
 The answers are in evaluation/ of the run, or in ``folder``: report.html, metrics.json, figures.
 """
@@ -17,6 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 import mlvae
 from mlvae.arguments import as_path
 from mlvae.commands import cli
+from mlvae.commands.configs import CONFIGS
 from mlvae.commands.train import train_by
 from mlvae.data import BATCHINGS, open_dataset
 from mlvae.errors import InputError, check_flag, check_integer
@@ -33,7 +34,7 @@ from mlvae.training.structure import check_config
 DOWNLOADED = {"mnist": "MNIST/raw", "fashion_mnist": "FashionMNIST/raw"}
 
 
-@hydra.main(version_base="1.3", config_path=str(cli.CONFIGS), config_name="evaluate")
+@hydra.main(version_base="1.3", config_path=str(CONFIGS), config_name="evaluate")
 def main(cfg: DictConfig) -> None:
     """Evaluate as configured."""
     with cli.one_line_errors():

@@ -1,4 +1,4 @@
-"""Decode a collection into the cache: python scripts/prepare.py dataset=lfw.
+"""Decode a collection into the cache: mlvae prepare dataset=lfw.
 
 Training does the same if it finds no cache. An interrupted preparation is continued.
 """
@@ -12,10 +12,11 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from mlvae.commands import cli
+from mlvae.commands.configs import CONFIGS
 from mlvae.data import StoredImages, open_dataset
 
 
-@hydra.main(version_base="1.3", config_path=str(cli.CONFIGS), config_name="prepare")
+@hydra.main(version_base="1.3", config_path=str(CONFIGS), config_name="prepare")
 def main(cfg: DictConfig) -> None:
     """Prepare the configured collection; print its splits and the path of the report."""
     with cli.one_line_errors():

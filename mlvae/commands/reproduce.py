@@ -1,4 +1,4 @@
-"""Run the experiment behind a table: python scripts/reproduce.py table=mnist_quantitative.
+"""Run the experiment behind a table: mlvae reproduce table=mnist_quantitative.
 
 Finished runs are kept and not repeated. After an interruption the same command continues.
 """
@@ -24,6 +24,7 @@ from omegaconf import DictConfig
 from mlvae.arguments import as_path
 from mlvae.commands import cli, figures, tables
 from mlvae.commands.cli import Config
+from mlvae.commands.configs import CONFIGS
 from mlvae.commands.evaluate import evaluate_by
 from mlvae.commands.table_checks import check_asked
 from mlvae.commands.train import optimizer_of, train_by
@@ -45,7 +46,7 @@ FREE_OF_SPEED = ("steps_per_graph",)
 OWN = ("arrays", "faces")
 
 
-@hydra.main(version_base="1.3", config_path=str(cli.CONFIGS), config_name="reproduce")
+@hydra.main(version_base="1.3", config_path=str(CONFIGS), config_name="reproduce")
 def main(cfg: DictConfig) -> None:
     """Reproduce one table or all."""
     with cli.one_line_errors():

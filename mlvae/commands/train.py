@@ -1,6 +1,6 @@
-"""Train a model: python scripts/train.py dataset=mnist trainer.epochs=20.
+"""Train a model: mlvae train dataset=mnist trainer.epochs=20.
 
-To continue a run: python scripts/train.py resume=runs/mnist/...
+To continue a run: mlvae train resume=runs/mnist/...
 """
 
 from __future__ import annotations
@@ -17,8 +17,10 @@ from omegaconf import DictConfig, OmegaConf
 
 from mlvae.arguments import as_path
 from mlvae.commands import cli
+from mlvae.commands.configs import CONFIGS
 from mlvae.data import AUGMENTATIONS, BATCHINGS, open_dataset
 from mlvae.errors import InputError, check_choice
+from mlvae.invocation import command_line
 from mlvae.models import build
 from mlvae.parts import from_config
 from mlvae.training import OPTIMIZERS, Reports, Result, Speed, Warmup, train
@@ -43,7 +45,7 @@ RESUMABLE = (
 )
 
 
-@hydra.main(version_base="1.3", config_path=str(cli.CONFIGS), config_name="train")
+@hydra.main(version_base="1.3", config_path=str(CONFIGS), config_name="train")
 def main(cfg: DictConfig) -> float:
     """Train as configured; return the lowest validation loss, for sweeps to minimise."""
     with cli.one_line_errors(job=cli.job_of_sweep()):
@@ -68,7 +70,8 @@ def run(cfg: DictConfig) -> float:
     if not result.finished:
         raise SystemExit(0)  # this ends a sweep too
     if first:
-        cli.say(f"to evaluate it: python scripts/evaluate.py {cli.argument('run', result.run)}")
+        evaluate = f"{command_line('evaluate')} {cli.argument('run', result.run)}"
+        cli.say(f"to evaluate it: {evaluate}")
     best = result.metrics.get("validation/best_loss")
     return result.metrics["train/loss"] if best is None else best
 

@@ -1,1 +1,1 @@
-"""The measurements of `python scripts/benchmark.py`, one file per measurement."""
+"""The measurements of `mlvae benchmark`, one file per measurement."""
