@@ -124,11 +124,7 @@ def test_every_option_and_example_of_the_help_composes(name):
             if overrides[-1] == "dataset.root=people" and name == "train":
                 overrides = ["dataset=faces", *overrides]
             overrides = [re.sub(r"=(\d+),.*", r"=\1", override) for override in overrides]
-            config = compose(name, overrides)
-            for override in overrides:
-                option = override.partition("=")[0]
-                if option != "experiment":
-                    assert option.split(".")[0] in config, override
+            compose(name, overrides)  # raises for an option that does not exist
 
 
 def test_choices_are_the_files_of_a_group(monkeypatch, tmp_path):
