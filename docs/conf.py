@@ -4,11 +4,13 @@ Needs no network: no inventories of other projects are loaded, and formulas are 
 browsers draw without a script.
 """
 
+import os
 import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "docs/_ext")]  # this checkout, whatever is installed
+os.environ["PYTHONPATH"] = str(ROOT)  # also in notebooks
 
 import mlvae  # noqa: E402
 
