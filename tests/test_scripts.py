@@ -19,7 +19,7 @@ import yaml
 from PIL import Image
 
 import mlvae
-from mlvae.commands import tables
+from mlvae.commands import pages, tables
 from mlvae.training.checkpoint import read_checkpoint
 
 SCRIPTS = Path(__file__).parent.parent / "scripts"
@@ -538,6 +538,17 @@ def test_a_table_is_reproduced_without_repeating_finished_runs(call, tmp_path, s
     (folder / "plain-seed0" / "reproduced.json").unlink()  # as after a kill
     code, out, err = call("reproduce", small_table, "fast=true", "device=cpu")
     assert code == 0 and "1 runs are done, 1 to do" in out, err
+    page = tmp_path / "results" / "small-fast.md"
+    page.parent.mkdir()
+    page.write_text("# By hand\n")
+    options = (small_table, "fast=true", "device=cpu", "pages=results")
+    code, out, err = call("reproduce", *options)
+    assert code == 1 and "small-fast.md" in err and "to do" not in out  # before any training
+    page.write_text(f"# By hand\n\n{pages.BEGIN}\nold\n{pages.END}\n\nA note.\n")
+    code, out, err = call("reproduce", *options)
+    measured = (folder / "table.md").read_text().partition("\n")[2].strip()
+    text = f"# By hand\n\n{pages.BEGIN}\n\n{measured}\n\n{pages.END}\n\nA note.\n"
+    assert page.read_text() == text
 
 
 def test_missing_data_of_one_table_do_not_stop_the_other_tables(

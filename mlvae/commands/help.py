@@ -85,6 +85,7 @@ DETAILS: dict[str, tuple[str, dict[str, str], tuple[str, ...]]] = {
             "fast=true": "a small version that takes minutes",
             "seeds=[0,1]": "seeds; those of the table without this option",
             "folder=runs/reproduce": "folder of the runs",
+            "pages=docs/results": "folder of pages that receive the table as well",
             "root=data": "folder of the data",
             "jobs=2": "number of runs at the same time",
             "device=cuda": "auto, cpu or cuda",

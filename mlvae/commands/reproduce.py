@@ -22,7 +22,7 @@ from hydra import compose
 from omegaconf import DictConfig
 
 from mlvae.arguments import as_path
-from mlvae.commands import cli, figures, tables
+from mlvae.commands import cli, figures, pages, tables
 from mlvae.commands.cli import Config
 from mlvae.commands.configs import CONFIGS
 from mlvae.commands.evaluate import evaluate_by
@@ -56,7 +56,7 @@ def main(cfg: DictConfig) -> None:
 def run(cfg: DictConfig) -> None:
     """Reproduce the configured table or all."""
     config = cli.resolved(cfg)
-    others = ("table", "fast", "seeds", "folder", "root", "device", "jobs")
+    others = ("table", "fast", "seeds", "folder", "pages", "root", "device", "jobs")
     cli.check_options(config, (), others)
     check_integer("jobs", config["jobs"], minimum=1)
     check_flag("fast", config["fast"])
@@ -64,6 +64,7 @@ def run(cfg: DictConfig) -> None:
     for name in ("table", "folder"):
         cli.check_text_option(name, config[name], optional=False)
     as_path("folder", config["folder"])
+    cli.check_text_option("pages", config["pages"], optional=True)
     resolve_device(config["device"])
     names = tables.names() if config["table"] == "all" else [config["table"]]
     experiments = {name: tables.read(name) for name in names}
@@ -97,11 +98,16 @@ def tried(name: str, table: Config, config: Config) -> bool:
 
 
 def reproduce(name: str, table: Config, config: Config) -> None:
-    """Do the missing runs of a table, print the table and write it to ``table.md``."""
+    """Do the missing runs of a table, print the table and write it to ``table.md`` and a page."""
     if config["fast"] and "fast" not in table:
         raise InputError(f"table={name} has no small version: leave out fast, or add `fast` to it")
     folder = Path(name).stem + ("-fast" if config["fast"] else "")
     folder = Path(config["folder"]).expanduser() / folder
+    page = None
+    if config["pages"] is not None:
+        page = Path(config["pages"]).expanduser() / f"{folder.name}.md"
+        if page.exists():
+            pages.notes(page)  # a damaged page is an error before the training, not after it
     seeds = config["seeds"] or (table["fast"] if config["fast"] else table)["seeds"]
     jobs = [
         job
@@ -125,10 +131,15 @@ def reproduce(name: str, table: Config, config: Config) -> None:
         for variant in table["variants"]
         for seed in seeds
     }
-    for file, figure in table.get("figures", {}).items():
-        figures.draw(folder / f"{file}.png", figure, table, results)
+    pictures = {
+        folder / f"{file}.png": figure for file, figure in table.get("figures", {}).items()
+    }
+    for path, figure in pictures.items():
+        figures.draw(path, figure, table, results)
     text = tables.render(name, table, results, fast=config["fast"])
     replace_file(folder / "table.md", text.encode())
+    if page is not None:
+        pages.write(page, text, pictures)
     print(text, flush=True)
 
 

@@ -45,7 +45,7 @@ class Separation:
     The loss of a batch is minus its bound plus the weighted costs, summed over observations and
     divided by the number of groups:
 
-    .. math:: \frac{1}{G} \Big( -\sum_G \mathrm{ELBO}_G + \sum_k w_k \sum_i r_{k,i} \Big).
+    .. math:: \frac{1}{G} \Bigl( -\sum_G \mathrm{ELBO}_G + \sum_k w_k \sum_i r_{k,i} \Bigr).
 
     With all weights at 0, the default, the loss is that of the bound. The costs of observation i
     in group G are
@@ -112,8 +112,8 @@ class Separators(nn.Module):
 
     Args:
         separation: weights of the costs.
-        content_dim: C.
-        style_dim: S.
+        content_dim: number C of content dimensions.
+        style_dim: number S of style dimensions.
     """
 
     def __init__(self, separation: Separation, content_dim: int, style_dim: int) -> None:
