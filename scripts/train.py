@@ -62,6 +62,10 @@ def run(cfg: DictConfig) -> float:
     if not resume:
         config["dataset"] = cli.labels_as_typed(config["dataset"], overrides)
     first = join(resolve_device(config["device"])).first
+    if first:
+        name = config["dataset"].get("name")
+        new = f"training on {name}; --cfg job prints all options"
+        cli.say(f"resuming {config['run']}" if resume else new)
     result = train_by(config, resume=resume)
     if not result.finished:
         raise SystemExit(0)  # this ends a sweep too

@@ -117,11 +117,11 @@ class StoredImages:
     def to(self, device: torch.device | str) -> StoredImages | Tensor:
         """All rows on ``device`` if they fill at most half of its free memory, else self.
 
-        The other half is for the model and its activations. Only CUDA devices report their free
-        memory: for other devices the result is self, whose batches are copied one by one.
+        The other half is for the model and its activations. For the host, and for MPS, which has
+        the memory of the host, the result is self.
         """
         device = torch.device(device)
-        if device.type != "cuda":
+        if device.type in ("cpu", "mps"):
             return self
         free, _ = torch.cuda.mem_get_info(device)
         if len(self) * self.row_bytes > free // 2:
