@@ -32,14 +32,15 @@ class Progress:
 
     def __init__(self, steps: int, *, done: int, steps_per_epoch: int, shown: bool) -> None:
         self.steps, self.steps_per_epoch = steps, steps_per_epoch
-        self.bar = _bar(total=steps, initial=done, bar_format=FORMAT, shown=shown)
+        text = self._epoch(done)
+        self.bar = _bar(total=steps, initial=done, desc=text, bar_format=FORMAT, shown=shown)
         self.lines = shown and bool(self.bar.disable)
-        self._describe(0)
 
     def advance(self, steps: int) -> None:
         """Count ``steps`` more steps."""
-        self._describe(steps)
-        self.bar.update(steps)
+        if not self.bar.disable:
+            self.bar.set_description_str(self._epoch(self.bar.n + steps), refresh=False)
+            self.bar.update(steps)
 
     def report(self, split: str, values: Mapping[str, float], step: int) -> None:
         """Show the averages of a split: the bound in the bar, or all its terms in a line."""
@@ -51,13 +52,10 @@ class Progress:
             epoch, terms = step / self.steps_per_epoch, ", ".join(_terms(values))
             self.say(f"epoch {epoch:g}, step {step}/{self.steps}, {split}: {terms}")
 
-    def _describe(self, steps: int) -> None:
-        """Write the epoch to the bar, which shows it at its next update."""
-        if self.bar.disable:
-            return
+    def _epoch(self, done: int) -> str:
+        """The number of the present epoch, after ``done`` steps, and of all epochs."""
         epochs = -(-self.steps // self.steps_per_epoch)
-        epoch = min((self.bar.n + steps) // self.steps_per_epoch + 1, epochs)
-        self.bar.set_description_str(f"epoch {epoch}/{epochs}", refresh=False)
+        return f"epoch {min(done // self.steps_per_epoch + 1, epochs)}/{epochs}"
 
     def say(self, message: str) -> None:
         """Print a line without breaking the bar. The training continues if nobody reads it."""
