@@ -17,6 +17,7 @@ from torch import Tensor
 
 from mlvae.data import GroupedData
 from mlvae.errors import InputError
+from mlvae.invocation import command_line
 from mlvae.training.advice import advice_on_collapse, advice_on_kl
 from mlvae.training.files import append, replace_file
 from mlvae.training.history import records
@@ -226,7 +227,7 @@ def how_to_continue(state: TrainingState) -> str:
     if "dataset" not in state.config:  # trained from Python, without the options of a script
         return f"continue with mlvae.train(..., run={str(state.run)!r}, resume=True)"
     override = shlex.quote(f"resume={quoted(state.run)}")
-    return f"continue with python scripts/train.py {override}"
+    return f"continue with {command_line('train')} {override}"
 
 
 def quoted(value: object) -> str:

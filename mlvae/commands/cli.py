@@ -1,6 +1,7 @@
-"""Errors, options and paths of the scripts.
+"""Errors, options and paths of the commands.
 
-An error that the user can correct ends a script with one line, any other error with its traceback.
+An error that the user can correct ends a command with one line, any other error with its
+traceback.
 """
 
 from __future__ import annotations
@@ -23,7 +24,9 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from mlvae.arguments import as_path
+from mlvae.commands.configs import CONFIGS, choices
 from mlvae.errors import Diverged, InputError, RankLost, check_choice, shown
+from mlvae.invocation import command_name
 from mlvae.training.monitor import quoted
 from mlvae.training.settings import RENAMED
 
@@ -45,17 +48,11 @@ __all__ = [
 #: Options by name, as plain values: what a config file or a checkpoint holds.
 Config = dict[str, Any]
 
-CONFIGS = Path(__file__).parent.parent / "configs"
-
 #: An item of a list on the command line, with its quotes.
 ITEM = re.compile(r"""(?:"(?:\\.|[^"])*"|'(?:\\.|[^'])*'|\\.|[^,\\])+""")
 
 # Hydra must not shorten the traceback of an error in the code.
 os.environ.setdefault("HYDRA_FULL_ERROR", "1")
-
-# A launcher, such as that of a cluster, imports this module in a process that no script started.
-FOLDER = str(Path(__file__).parent)
-os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (FOLDER, os.environ.get("PYTHONPATH"))))
 
 
 class JobFailed(Exception):
@@ -266,7 +263,9 @@ def _one_line(error: Exception) -> str:
     if match := re.search(r"Error merging override ([^=]+)=(\S*)", message):
         return f"the option {match[1]} must have the type of its default, not {match[2]}"
     if match := re.search(r"Could not (?:find|load) '([^']+)/([^/']+)'", message):
-        names = sorted(path.stem for path in (CONFIGS / match[1]).glob("*.yaml"))
+        names = choices(match[1])
+        if own := re.search(r"Available options in '[^']+': (.+?) Config search path", message):
+            names = own[1].split()  # also those of a folder that --config-dir adds
         return f"{match[1]} must be one of {', '.join(names)}, not {match[2]!r}"
     return f"{message}; `--cfg job` lists all options"
 
@@ -293,9 +292,9 @@ def _unreadable(override: str) -> str:
 
 def _option_names() -> list[str]:
     """Dotted names of the options in the config files, for a hint."""
-    # A script uses the top-level config file that has its name.
+    # A command uses the top-level config file that has its name.
     paths = [path for path in CONFIGS.glob("*/*.yaml") if path.parent.name != "tables"]
-    paths.append(CONFIGS / f"{Path(sys.argv[0]).stem}.yaml")
+    paths.append(CONFIGS / f"{command_name()}.yaml")
     names = {path.parent.name for path in paths if path.parent != CONFIGS}
     for path in filter(Path.is_file, paths):
         package = "" if path.parent == CONFIGS else path.parent.name

@@ -6,19 +6,19 @@ import platform
 from datetime import date
 from pathlib import Path
 
-import cli
 import torch
 import yaml
 from omegaconf import DictConfig, OmegaConf
-from table_checks import checked
 
+from mlvae.commands import cli
+from mlvae.commands.configs import CONFIGS, choices
+from mlvae.commands.table_checks import checked
 from mlvae.errors import InputError, check_choice, shown
 from mlvae.evaluation.answer import Estimate, estimate
+from mlvae.invocation import command_line
 from mlvae.version import __version__
 
 __all__ = ["Results", "measured", "names", "read", "render"]
-
-CONFIGS = cli.CONFIGS
 
 #: Keys of a cell or an axis that select and format a value. All other keys are conditions: a
 #: record must have the same values.
@@ -33,7 +33,7 @@ Results = dict[tuple[str, int], cli.Config]
 
 def names() -> list[str]:
     """Names of the tables in ``configs/tables``."""
-    return sorted(path.stem for path in (CONFIGS / "tables").glob("*.yaml"))
+    return choices("tables")
 
 
 def read(name: str) -> cli.Config:
@@ -164,7 +164,7 @@ def render(name: str, table: cli.Config, results: Results, *, fast: bool) -> str
     lines = [f"## {table['title']}", ""]
     if fast:
         lines += [f"**A small version, not the experiment itself: {table['fast']['note']}.**", ""]
-    command = f"python scripts/reproduce.py {cli.argument('table', name)}"
+    command = f"{command_line('reproduce')} {cli.argument('table', name)}"
     command += " fast=true" if fast else ""
     lines += [
         f"Mean ± standard error over {len(seeds)} seed{'s' * (len(seeds) > 1)} "
