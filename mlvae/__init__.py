@@ -9,7 +9,7 @@ from mlvae.groups import Groups
 from mlvae.models import build
 from mlvae.objectives import Objective
 from mlvae.posteriors import DiagonalGaussian, Point
-from mlvae.training import Adam, Reports, Speed, Torch, Warmup, load, train
+from mlvae.training import Adam, Reports, Speed, Torch, Warmup, history, load, train
 from mlvae.version import __version__
 
 __all__ = [
@@ -33,6 +33,7 @@ __all__ = [
     "data",
     "evaluation",
     "grids",
+    "history",
     "likelihoods",
     "load",
     "models",

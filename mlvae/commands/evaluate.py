@@ -71,7 +71,7 @@ def evaluate_by(config: dict[str, Any], *, progress: bool = True) -> dict[str, A
         raise InputError("evaluation must name at least one question: evaluation=[separation]")
     folder = folder_of(config)
     check_writable(folder)  # before the control is trained
-    device = resolve_device(config["device"])
+    device = resolve_device(config["device"], float64=True)
     check_no_links(run)
     check_flag("best", config["best"])
     name = "best.pt" if config["best"] else "checkpoint.pt"

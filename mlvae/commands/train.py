@@ -53,7 +53,7 @@ def main(cfg: DictConfig) -> float:
 
 
 def run(cfg: DictConfig) -> float:
-    """Print the configuration, new or resumed, and train."""
+    """Train a new run, or resume one."""
     resume = cfg.get("resume") is not None
     overrides = HydraConfig.get().overrides.task if HydraConfig.initialized() else []
     config = resumed_config(cfg, overrides) if resume else cli.resolved(cfg)
@@ -65,7 +65,9 @@ def run(cfg: DictConfig) -> float:
         config["dataset"] = cli.labels_as_typed(config["dataset"], overrides)
     first = join(resolve_device(config["device"])).first
     if first:
-        cli.say(OmegaConf.to_yaml(config))
+        name = config["dataset"].get("name")
+        new = f"training on {name}; --cfg job prints all options"
+        cli.say(f"resuming {config['run']}" if resume else new)
     result = train_by(config, resume=resume)
     if not result.finished:
         raise SystemExit(0)  # this ends a sweep too

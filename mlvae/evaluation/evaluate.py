@@ -106,6 +106,8 @@ def evaluate(
     if facts is not None:
         check_type("facts", facts, Mapping, "texts by name")
     device = next(model.parameters()).device
+    if device.type == "mps":
+        raise InputError("device=mps has no float64, which an evaluation needs; use model.cpu()")
     splits, unknown = known_splits(model, splits)
     check_writable(folder)
     if vae is not None:

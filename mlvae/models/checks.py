@@ -5,7 +5,6 @@ Shapes: N observations, ... the shape of one observation.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 
 import torch
@@ -15,8 +14,9 @@ from mlvae.arguments import check_type
 from mlvae.batch import Batch
 from mlvae.errors import InputError
 from mlvae.networks import NETWORKS
+from mlvae.system import memory
 
-__all__ = ["build_checked", "check_batch", "check_codes_batch", "memory"]
+__all__ = ["build_checked", "check_batch", "check_codes_batch"]
 
 
 def check_batch(batch: object, shape: Sequence[int]) -> None:
@@ -76,8 +76,3 @@ def build_checked(model: nn.Module, network: object, build: Callable[[], None]) 
                 "shape, the widths of the network or the dimensions of the codes"
             )
     build()
-
-
-def memory() -> int:
-    """Bytes of memory of this machine."""
-    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")

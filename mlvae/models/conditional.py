@@ -21,6 +21,7 @@ from mlvae.models.checks import build_checked, check_batch, check_codes_batch
 from mlvae.models.decoder import build_decoder, check_parts
 from mlvae.models.latents import Latents, side_by_side
 from mlvae.models.protocol import config_of, takes_options
+from mlvae.models.summary import summary
 from mlvae.networks import MLP, Network
 from mlvae.objectives import GroupELBO, Objective
 from mlvae.observations import as_observations, check_shape
@@ -121,6 +122,9 @@ class ConditionalVAE(nn.Module):
             chosen.likelihood,
         )
         self.objective = GroupELBO(style_kl_weight=chosen.style_kl_weight)
+
+    def __repr__(self) -> str:
+        return summary(self)
 
     @property
     def config(self) -> dict[str, Any]:

@@ -31,6 +31,7 @@ from mlvae.models.checks import build_checked, check_batch, check_codes_batch
 from mlvae.models.decoder import build_decoder, check_parts
 from mlvae.models.latents import Latents, side_by_side, values_of
 from mlvae.models.protocol import config_of, takes_options
+from mlvae.models.summary import summary
 from mlvae.networks import MLP, Network
 from mlvae.objectives import GroupELBO, Objective
 from mlvae.observations import as_observations, check_shape
@@ -189,6 +190,9 @@ class MLVAE(nn.Module):
         )
         if chosen.separation.active:
             self.separators = Separators(chosen.separation, *dims)
+
+    def __repr__(self) -> str:
+        return summary(self)
 
     @property
     def config(self) -> dict[str, Any]:

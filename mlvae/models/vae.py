@@ -21,6 +21,7 @@ from mlvae.models.checks import build_checked, check_batch, check_codes_batch
 from mlvae.models.decoder import build_decoder, check_parts
 from mlvae.models.latents import Latents, values_of
 from mlvae.models.protocol import config_of, takes_options
+from mlvae.models.summary import summary
 from mlvae.networks import MLP, Network
 from mlvae.objectives import ELBO, Objective
 from mlvae.observations import as_observations, check_shape
@@ -83,6 +84,9 @@ class VAE(nn.Module):
             options.network, options.latent_dim, self.shape, options.likelihood
         )
         self.objective = ELBO(kl_weight=options.kl_weight)
+
+    def __repr__(self) -> str:
+        return summary(self)
 
     @property
     def config(self) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Training: the loop, its steps, checkpoints, and the folder of a run."""
 
 from mlvae.optimizers import OPTIMIZERS, Adam, Recipe, Torch
+from mlvae.training.history import history
 from mlvae.training.loop import Result, train
 from mlvae.training.run import load
 from mlvae.training.settings import Reports, Speed, Warmup
@@ -16,6 +17,7 @@ __all__ = [
     "Torch",
     "Warmup",
     "evaluate_bound",
+    "history",
     "load",
     "train",
 ]

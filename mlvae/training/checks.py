@@ -78,7 +78,9 @@ def check_folder(run: Path, resume: bool) -> None:
             f"{run} has a config.yaml or metrics.jsonl of something else; choose another folder"
         )
     if there and not resume:
-        raise InputError(f"{run} holds a run already; resume it, or choose another folder")
+        raise InputError(
+            f"{run} holds a run already; continue it with resume=True, or choose another folder"
+        )
     if resume and not there:
         raise InputError(f"{run} must be the folder of a run, but has no checkpoint.pt to resume")
     if run.exists() and not run.is_dir():
@@ -86,13 +88,28 @@ def check_folder(run: Path, resume: bool) -> None:
     check_no_links(run)
 
 
-def resolve_device(device: str) -> torch.device:
-    """The device that "auto", "cpu" or "cuda" stands for, or :class:`InputError`."""
-    check_choice("device", device, ("auto", "cpu", "cuda"))
-    available = torch.cuda.is_available()
-    if device == "cuda" and not available:
-        raise InputError("device=cuda needs a CUDA device, but none is visible; use device=cpu")
-    return torch.device("cuda" if device != "cpu" and available else "cpu")
+def resolve_device(device: str, *, float64: bool = False) -> torch.device:
+    """The device that "auto", "cpu", "cuda" or "mps" stands for, or :class:`InputError`.
+
+    Args:
+        device: the name. "auto" is CUDA if there is a device, then Apple's GPU (MPS), then the
+            CPU.
+        float64: whether the work needs float64, which MPS lacks.
+    """
+    check_choice("device", device, ("auto", "cpu", "cuda", "mps"))
+    usable = {
+        "cuda": torch.cuda.is_available(),
+        "mps": torch.backends.mps.is_available() and not float64,
+        "cpu": True,
+    }
+    if device == "auto":
+        return torch.device(next(name for name, there in usable.items() if there))
+    if device == "mps" and float64:
+        raise InputError("device=mps has no float64, which this work needs; use device=cpu")
+    if not usable[device]:
+        name = {"cuda": "a CUDA device", "mps": "an Apple GPU"}[device]
+        raise InputError(f"device={device} needs {name}, but none is visible; use device=cpu")
+    return torch.device(device)
 
 
 def check_precision(precision: str, device: torch.device) -> None:
@@ -100,8 +117,8 @@ def check_precision(precision: str, device: torch.device) -> None:
     check_choice("trainer.speed.precision", precision, PRECISIONS)
     if precision == "tf32" and device.type != "cuda":
         raise InputError(
-            "trainer.speed.precision=tf32 is for CUDA devices, not for the CPU; use float32 or "
-            "bfloat16"
+            f"trainer.speed.precision=tf32 is for CUDA devices, not for {device.type}; use "
+            "float32 or bfloat16"
         )
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from mlvae.errors import InputError
+from mlvae.system import open_flags
 
 __all__ = ["OWN_NAMES", "append", "check_no_links", "replace_file"]
 
@@ -52,7 +53,7 @@ def replace_file(path: Path, content: bytes | Callable[[BinaryIO], object]) -> N
     temporary = path.with_suffix(".tmp")
     try:
         temporary.unlink(missing_ok=True)  # of a killed process, or a link
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+        flags = open_flags("O_WRONLY", "O_CREAT", "O_EXCL", "O_NOFOLLOW")
         with os.fdopen(os.open(temporary, flags, 0o666), "wb") as file:
             file.write(content) if isinstance(content, bytes) else content(file)
             file.flush()
@@ -66,14 +67,19 @@ def replace_file(path: Path, content: bytes | Callable[[BinaryIO], object]) -> N
 
 def append(path: Path, text: str) -> None:
     """Append ``text`` to a file that is not a link."""
-    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW
-    with os.fdopen(os.open(path, flags, 0o666), "a", encoding="utf-8") as file:
+    flags = open_flags("O_WRONLY", "O_CREAT", "O_APPEND", "O_NOFOLLOW")
+    if not hasattr(os, "O_NOFOLLOW") and path.is_symlink():
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(path))
+    with os.fdopen(os.open(path, flags, 0o666), "a", encoding="utf-8", newline="\n") as file:
         file.write(text)
 
 
 def _sync_folder(folder: Path) -> None:
     """Write the names of a folder's files to the disk, on file systems that can."""
-    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+    except PermissionError:  # Windows opens no folder
+        return
     try:
         os.fsync(descriptor)
     except OSError as error:

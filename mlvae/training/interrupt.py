@@ -13,9 +13,12 @@ __all__ = ["Interrupt"]
 #: Signals within this time of the first, in seconds, count as one: a terminal may send several.
 TOGETHER = 0.5
 
+#: Windows has SIGINT, SIGTERM and SIGBREAK (Ctrl-Break) alone.
+NAMES = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2", "SIGBREAK")
+
 
 class Interrupt:
-    """Context in which SIGINT, SIGTERM, SIGHUP, SIGUSR1 and SIGUSR2 only set ``requested``.
+    """Context in which the signals of :data:`NAMES` only set ``requested``.
 
     Terminals, schedulers and launchers send them before they end a process. A second signal, after
     :data:`TOGETHER` seconds, has its usual effect. Outside the main thread Python allows no
@@ -26,13 +29,7 @@ class Interrupt:
             signals that the processes may have received already, and kills those that do not end.
     """
 
-    SIGNALS = (
-        signal.SIGINT,
-        signal.SIGTERM,
-        signal.SIGHUP,
-        signal.SIGUSR1,
-        signal.SIGUSR2,
-    )
+    SIGNALS = tuple(getattr(signal, name) for name in NAMES if hasattr(signal, name))
 
     def __init__(self, *, repeatedly: bool = False) -> None:
         self.requested = False

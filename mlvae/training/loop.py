@@ -22,11 +22,12 @@ from mlvae.data import (
     GroupWarp,
     Shuffled,
 )
-from mlvae.errors import Diverged, InputError, check_flag, check_part
+from mlvae.errors import Diverged, InputError, check_flag, check_part, shown
 from mlvae.grids import pictures
 from mlvae.models.protocol import traits
 from mlvae.optimizers import OPTIMIZERS, Adam, Recipe
 from mlvae.parts import plain, to_config
+from mlvae.training.advice import advice_on_scale, advice_on_steps
 from mlvae.training.checks import (
     check_fit,
     check_folder,
@@ -36,7 +37,7 @@ from mlvae.training.checks import (
     resolve_device,
 )
 from mlvae.training.interrupt import Interrupt
-from mlvae.training.monitor import Monitor, how_to_continue
+from mlvae.training.monitor import Monitor, OnReport, how_to_continue
 from mlvae.training.ranks import check_shared, join
 from mlvae.training.run import claim, held, new_name, undone_on_failure, write_config
 from mlvae.training.settings import Reports, Speed, Warmup
@@ -63,6 +64,12 @@ class Result(NamedTuple):
     metrics: dict[str, float]
     finished: bool
 
+    def __repr__(self) -> str:
+        """The folder, the end, and the last bound or loss; ``metrics`` has the others."""
+        names = ("validation/elbo_per_observation", "train/elbo_per_observation", "train/loss")
+        shown = next((f", {n}={self.metrics[n]:.2f}" for n in names if n in self.metrics), "")
+        return f"Result({str(self.run)!r}, finished={self.finished}{shown})"
+
 
 def train(
     model: nn.Module,
@@ -82,14 +89,16 @@ def train(
     device: str = "auto",
     seed: int = 0,
     config: Mapping[str, Any] | None = None,
+    on_report: OnReport | None = None,
 ) -> Result:
     """Train ``model`` on ``data``, and write a run folder that can be resumed and loaded.
 
     The folder has ``config.yaml``, ``metrics.jsonl``, TensorBoard events, ``figures/``,
-    ``checkpoint.pt`` (the last state) and ``best.pt`` (the lowest validation loss). Ctrl-C and
-    SIGTERM save and return. A resumed run continues from its last checkpoint, however it ended.
-    Its end is bit for bit that of an uninterrupted run, on a CPU with the same number of threads
-    (with one thread if compiled). On CUDA, PyTorch's own conditions for determinism apply.
+    ``checkpoint.pt`` (the last state) and ``best.pt`` (the lowest validation loss). Ctrl-C, the
+    interrupt of a notebook and SIGTERM save and return: ``model`` keeps its parameters. A resumed
+    run continues from its last checkpoint, however it ended. Its end is bit for bit that of an
+    uninterrupted run, on a CPU with the same number of threads (with one thread if compiled). On
+    CUDA, PyTorch's own conditions for determinism apply.
 
     With torchrun, several processes train together; the result is that of one process up to
     rounding, and rank 0 writes the run. See :mod:`mlvae.training.ranks`.
@@ -111,10 +120,16 @@ def train(
         patience: validations without a new lowest loss after which training stops; None: no limit.
         speed: precision, CUDA graphs and compilation.
         reports: intervals of reports, validations, pictures and checkpoints.
-        device: "cpu", "cuda", or "auto" for CUDA if there is a device.
+        device: "cpu", "cuda", "mps", or "auto": CUDA or MPS if there is such a device, else the
+            CPU.
         seed: seed of the order of observations and of the latents' noise. The initial weights are
             those of ``model``: seed them before.
         config: nested plain values that the run keeps; None keeps these arguments.
+        on_report: a function of yours, called as ``on_report(step, values)`` at every step that
+            has a report, after all files are written; ``values`` are numbers by "split/name", as
+            "validation/elbo_per_observation". It is called in the process that writes the run.
+            An exception of it ends the training: the state is saved first, and a resumed run goes
+            on after that step. For W&B and MLflow see the guide on trackers.
 
     Returns:
         Folder, last metrics, and whether the training ended by itself.
@@ -144,6 +159,8 @@ def train(
         validation=validation is not None,
     )
     check_flag("resume", resume)
+    if on_report is not None and not callable(on_report):
+        raise InputError(f"on_report must be a function (step, values), not {shown(on_report)}")
     check_part("batching", batching, BATCHINGS, ("plan", "num_batches", "for_evaluation"))
     recipes = optimizer.values() if isinstance(optimizer, Mapping) else [optimizer]
     for recipe in recipes:
@@ -237,7 +254,11 @@ def train(
             opening.enter_context(held(state.run, resume))
             opening.enter_context(undone_on_failure(state.run, lambda: not new or state.step > 0))
             write_config(state.run, state.config)
-        monitor = opening.enter_context(Monitor(state, progress=reports.progress))
+        monitor = opening.enter_context(
+            Monitor(state, progress=reports.progress, on_report=on_report)
+        )
+        monitor.started(data)
+        monitor.advise(advice_on_steps(state.total_steps, steps_per_epoch))
         opened = opening.pop_all()
     borrowed = torch.random.fork_rng([target] if target.type == "cuda" else [])
     interruptible = Interrupt(repeatedly=ranks.several)
@@ -257,7 +278,9 @@ def train(
         state.save()
         finished = state.step == state.total_steps or not stopped
         if finished and ranks.first:
-            monitor.pictures(pictures(model, validation or data))
+            shown_data = validation or data
+            monitor.pictures(pictures(model, shown_data))
+            monitor.advise_at_end(model, shown_data)
         if finished:
             monitor.finished()
         else:
@@ -292,7 +315,7 @@ def _loop(
 ) -> bool:
     """Train until the end, a signal or the end of patience; whether a signal stopped it."""
     ranks, sums, log_every = state.ranks, state.parts.sums, reports.log_every
-    plan, saved_at = None, time.monotonic()
+    plan, saved_at, first = None, time.monotonic(), state.step == 0
     while state.step < state.total_steps and not _patience_lost(state, patience):
         epoch, position = divmod(state.step, state.steps_per_epoch)
         if plan is None or position == 0:
@@ -319,13 +342,17 @@ def _loop(
 
         # Stop if something is not finite. The check waits for the device, so it is rare on CUDA.
         on_cpu = state.parts.device.type == "cpu"
-        if on_cpu or log_due or validated or save_due or stop:
+        if on_cpu or log_due or validated or save_due or stop or first:
             state.check_finite()
+        if first:
+            monitor.advise(advice_on_scale(sums.read(), state.shape))
+            first = False
 
         # Report training averages.
         if log_due:
-            monitor.training(sums.read())
+            averages = sums.read()
             sums.reset()
+            monitor.training(averages)
 
         # Validate, and keep the best state.
         if validated and validation is not None:
@@ -340,6 +367,7 @@ def _loop(
                 state.save("best.pt")
         if pictures_due and ranks.first:
             monitor.pictures(pictures(state.model, validation or plans.data))
+        monitor.publish()
 
         # Stop at a signal, or save from time to time.
         if stop:

@@ -1,4 +1,4 @@
-"""Reports of a run: progress on the terminal, metrics.jsonl, TensorBoard, pictures."""
+"""Reports of a run: metrics.jsonl, TensorBoard, pictures, progress, the user's function."""
 
 from __future__ import annotations
 
@@ -7,68 +7,80 @@ import json
 import logging
 import re
 import shlex
-import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
-from tqdm import tqdm
 
+from mlvae.data import GroupedData
 from mlvae.errors import InputError
 from mlvae.invocation import command_line
+from mlvae.training.advice import advice_on_collapse, advice_on_kl
 from mlvae.training.files import append, replace_file
+from mlvae.training.history import records
+from mlvae.training.progress import Progress
 from mlvae.training.state import TrainingState
 
-__all__ = ["Monitor", "how_to_continue", "quoted"]
+if TYPE_CHECKING:
+    from torch.utils.tensorboard.writer import SummaryWriter
+
+__all__ = ["Monitor", "OnReport", "how_to_continue", "quoted"]
 
 LOG = logging.getLogger("mlvae")
 
+#: A function of the user that receives the step and the values by name, "split/name".
+OnReport = Callable[[int, dict[str, float]], object]
+
 
 class Monitor:
-    """Progress on the terminal, and files in the run's folder. Use it in a ``with``.
+    """Reports of a run: progress, files in its folder, the user's function.
 
-    A terminal shows a tqdm bar; other outputs get one line for each report. Records of steps after
-    the state's step are removed first, so that a resumed run has no doubled lines or curves. With
-    several ranks, rank 0 reports.
+    Use it in a ``with``. Records of steps after the state's step are removed first, so that a
+    resumed run has no doubled lines or curves. With several ranks, rank 0 reports.
 
     Args:
         state: the run; its ``metrics`` are kept up to date.
         progress: False: nothing is printed.
+        on_report: called with the step and the values of each report.
     """
 
-    def __init__(self, state: TrainingState, *, progress: bool = True) -> None:
+    def __init__(
+        self, state: TrainingState, *, progress: bool = True, on_report: OnReport | None = None
+    ) -> None:
         self.state = state
         self.writes = state.ranks.first
-        progress = progress and self.writes
+        self.on_report = on_report
         self.metrics_file = state.run / "metrics.jsonl"
+        self.begun = state.step
         if self.writes:
-            from torch.utils.tensorboard.writer import SummaryWriter  # takes seconds to import
-
             self._remove_after(state.step)
-            purge = state.step + 1 if state.step else None
-            self.writer = SummaryWriter(state.run, purge_step=purge)
-        self.bar = tqdm(
-            total=state.total_steps,
-            initial=state.step,
-            unit="step",
-            disable=None if progress else True,
+        self.progress = Progress(
+            state.total_steps,
+            done=state.step,
+            steps_per_epoch=state.steps_per_epoch,
+            shown=progress and self.writes,
         )
-        self.lines = progress and self.bar.disable
         self.since, self.step = time.monotonic(), state.step
+        self.unpublished: dict[str, float] = {}
+
+    @cached_property
+    def writer(self) -> SummaryWriter:
+        """TensorBoard's writer, made at the first report."""
+        from torch.utils.tensorboard.writer import SummaryWriter  # takes seconds to import
+
+        return SummaryWriter(self.state.run, purge_step=self.begun + 1 if self.begun else None)
 
     def __enter__(self) -> Monitor:
-        if self.writes:
-            self._say(f"the run is in {self.state.run}")
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self.bar.close()
-        if not self.writes:
-            return
+        self.progress.close()
         try:
-            self.writer.close()
+            if "writer" in vars(self):
+                self.writer.close()
         except (OSError, ValueError):  # the disk is full; the records are in metrics.jsonl
             LOG.warning("TensorBoard's records of %s could not be written", self.state.run)
 
@@ -76,19 +88,35 @@ class Monitor:
         """Remove lines of steps after ``step``, and an incomplete last line."""
         if not self.metrics_file.exists():
             return
-        kept = b""
-        for line in self.metrics_file.read_bytes().splitlines(keepends=True):
-            try:
-                if json.loads(line)["step"] <= step:
-                    kept += line.rstrip(b"\n") + b"\n"
-            except (ValueError, LookupError, TypeError, RecursionError):  # cut off, or no record
-                continue
+        lines = records(self.metrics_file.read_bytes())
         with self._writing():
+            kept = b"".join(line for line, record in lines if record["step"] <= step)
             replace_file(self.metrics_file, kept)
+
+    def started(self, data: GroupedData) -> None:
+        """Report the folder, the data, the model, the device and the number of steps."""
+        state = self.state
+        self.progress.say(f"the run is in {state.run}")
+        self.progress.say(training_line(state, data))
+        if state.step:
+            self.progress.say(f"resumed at step {state.step} of {state.total_steps}")
+
+    def advise(self, advice: str | None) -> None:
+        """Log a warning for the user, if there is one."""
+        if advice is not None and self.writes:
+            self.progress.warn(advice)
+
+    def advise_at_end(self, model: object, data: GroupedData) -> None:
+        """Log a warning if the trained ``model`` hardly uses its codes on ``data``."""
+        if (collapse := advice_on_collapse(model, data)) is not None:
+            self.advise(collapse)
+            return
+        for advice in advice_on_kl(self.state.metrics):
+            self.advise(advice)
 
     def advance(self, steps: int = 1) -> None:
         """Count ``steps`` more steps."""
-        self.bar.update(steps)
+        self.progress.advance(steps)
 
     def training(self, values: dict[str, float]) -> None:
         """Report averages over the training since the last report."""
@@ -115,22 +143,22 @@ class Monitor:
             append(self.metrics_file, json.dumps(record) + "\n")
             for name, value in values.items():
                 self.writer.add_scalar(f"{split}/{name}", value, step)
-        shown = self._summary(values)
-        self.bar.set_postfix_str(f"{split} {shown}", refresh=False)
-        if self.lines:
-            self._say(f"epoch {epoch:g}, step {step}/{self.state.total_steps}, {split}: {shown}")
+        self.progress.report(split, values, step)
+        self.unpublished |= {f"{split}/{name}": value for name, value in values.items()}
 
-    @staticmethod
-    def _summary(values: Mapping[str, float]) -> str:
-        """The bound per observation and its terms, or the loss of a model without a bound."""
-        shown = []
-        if "elbo_per_observation" not in values and "loss" in values:
-            shown.append(f"loss {values['loss']:.2f}")
-        for name, value in values.items():
-            term, _, unit = name.rpartition("_per_")
-            if unit in ("observation", "group") and name != "elbo_per_group":
-                shown.append(f"{term} {value:.2f}")
-        return ", ".join(shown)
+    def publish(self) -> None:
+        """Call ``on_report`` with the values of this step, if the step has a report.
+
+        If it raises an exception, the state is saved first, so that the run can be resumed.
+        """
+        values, self.unpublished = self.unpublished, {}
+        if self.on_report is None or not values:
+            return
+        try:
+            self.on_report(self.state.step, values)
+        except Exception:
+            self.state.save()
+            raise
 
     def pictures(self, grids: Mapping[str, Tensor]) -> None:
         """Images (channels, height, width) by name: to TensorBoard, and to ``figures/``."""
@@ -155,14 +183,14 @@ class Monitor:
             self.writer.add_hparams(
                 _flat(state.config), state.metrics, run_name=".", global_step=state.step
             )
-        self._say(
+        self.progress.say(
             f"finished at step {state.step} of {state.total_steps}; the run is in {state.run}"
         )
 
     def interrupted(self) -> None:
         """Report an early end, and how to continue."""
         state = self.state
-        self._say(
+        self.progress.say(
             f"stopped at step {state.step} of {state.total_steps} and saved; "
             f"{how_to_continue(state)}"
         )
@@ -178,27 +206,28 @@ class Monitor:
                 "what was saved before is intact: make room, then resume from the last checkpoint"
             ) from error
 
-    def _say(self, message: str) -> None:
-        """Print a line without breaking the bar. The training continues if nobody reads it."""
-        try:
-            if self.lines:
-                print(message, flush=True)
-            elif not self.bar.disable:
-                tqdm.write(message, file=sys.stdout)
-        except OSError:  # a closed pipe, or a log on a full disk
-            self.lines, self.bar.disable = False, True
-            LOG.warning("standard output cannot be written any more; the training continues")
+
+def training_line(state: TrainingState, data: GroupedData) -> str:
+    """The data, the model, the device and the number of steps of a training, in one line."""
+    dataset = state.config.get("dataset")
+    name = f"{dataset['name']}, " if isinstance(dataset, Mapping) and "name" in dataset else ""
+    parameters = sum(parameter.numel() for parameter in state.model.parameters())
+    epochs = state.total_steps // state.steps_per_epoch
+    return (
+        f"{name}{len(data):,} observations {data.shape} in {data.groups.num_groups:,} groups; "
+        f"{type(state.model).__name__} of {parameters:,} parameters on {state.parts.device}; "
+        f"{state.total_steps:,} steps in {epochs:,} epochs"
+    )
 
 
 def how_to_continue(state: TrainingState) -> str:
-    """The command that continues the run."""
+    """The command, or the call, that continues the run."""
     if not (state.run / "checkpoint.pt").exists():
         return "nothing is saved yet: start again"
+    if "dataset" not in state.config:  # trained from Python, without the options of a script
+        return f"continue with mlvae.train(..., run={str(state.run)!r}, resume=True)"
     override = shlex.quote(f"resume={quoted(state.run)}")
-    return (
-        f"continue with {command_line('train')} {override}, "
-        f"or from Python with mlvae.train(..., run={str(state.run)!r}, resume=True)"
-    )
+    return f"continue with {command_line('train')} {override}"
 
 
 def quoted(value: object) -> str:

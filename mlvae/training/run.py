@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import shutil
@@ -17,6 +16,7 @@ from torch import nn
 
 from mlvae.arguments import as_device, as_path, check_type
 from mlvae.errors import InputError, check_flag, shown
+from mlvae.system import lock, opened_for_lock
 from mlvae.training.checkpoint import read_state
 from mlvae.training.checks import HEADER, check_folder, resolve_device
 from mlvae.training.files import replace_file
@@ -53,8 +53,8 @@ def load(
         model = mlvae.load("runs/first")
     """
     check_flag("best", best)
-    if str(device).startswith("cuda"):
-        resolve_device("cuda")  # raises if there is none
+    if (kind := str(device).split(":")[0]) in ("cuda", "mps"):
+        resolve_device(kind)  # raises if there is none
     device = as_device(device)
     if model is not None:
         check_type("model", model, nn.Module, "a model that is built, as MLVAE(shape)")
@@ -161,20 +161,20 @@ def held(run: Path, resume: bool) -> Iterator[None]:
     """
     try:
         run.mkdir(parents=True, exist_ok=True)
-        folder = os.open(run, os.O_RDONLY)
+        number = opened_for_lock(run)
     except OSError as error:
         raise _not_writable(run, error) from error
     try:
-        _lock(folder, run)
+        _lock(number, run)
         check_folder(run, resume)
         yield
     finally:
-        os.close(folder)
+        os.close(number)
 
 
-def _lock(folder: int, run: Path) -> None:
+def _lock(number: int, run: Path) -> None:
     try:
-        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        lock(number)
     except BlockingIOError as error:
         raise InputError(
             f"{run} is locked by a training that is running; choose another folder"

@@ -23,5 +23,7 @@ def default_generator(device: torch.device) -> torch.Generator:
     """PyTorch's default generator of ``device``, which dropout layers draw from."""
     if device.type == "cpu":
         return torch.default_generator
+    if device.type == "mps":
+        return torch.mps._get_default_mps_generator()
     index = torch.cuda.current_device() if device.index is None else device.index
     return torch.cuda.default_generators[index]

@@ -19,7 +19,7 @@ from mlvae.training.ranks import Ranks
 from mlvae.training.settings import Speed
 from mlvae.training.speed.compiling import compiled
 from mlvae.training.speed.update import CompiledUpdate, Update, compilable
-from mlvae.training.sums import Passed, RunningSums, forward_of
+from mlvae.training.sums import Passed, RunningSums, forward_of, sum_dtype
 
 __all__ = ["Buffers", "StepParts"]
 
@@ -85,7 +85,7 @@ class StepParts:
         if not self.ranks.several:
             return passed.losses, passed.totals
         totals = passed.totals
-        flat = self.ranks.sum(torch.stack(list(totals.values())).double())
+        flat = self.ranks.sum(torch.stack(list(totals.values())).to(sum_dtype(self.device)))
         whole = dict(zip(totals, flat, strict=True))
         losses = {}
         for player, loss in passed.losses.items():

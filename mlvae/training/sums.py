@@ -57,7 +57,8 @@ class RunningSums:
         failed: 1 where ``good`` is false, as a float for fused optimisers.
         names: names of the sums: losses, terms and counts.
         units: unit of each loss and term.
-        totals: the sums, float64, in the order of ``names``; None before the first step.
+        totals: the sums, in :func:`sum_dtype`, in the order of ``names``; None before the first
+            step.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -82,7 +83,7 @@ class RunningSums:
         if self.totals is not None and self.names != list(totals):
             self._reorder(list(totals))
         self.names, self.units = list(totals), dict(units)
-        now = torch.stack(list(totals.values())).double()
+        now = torch.stack(list(totals.values())).to(sum_dtype(self.device))
         if self.witness is None:
             self.witness = torch.zeros_like(now)
         if self.totals is None:
@@ -129,12 +130,24 @@ class RunningSums:
 
     def state_dict(self) -> dict[str, Any]:
         """The sums, for a checkpoint."""
-        return {"names": self.names, "sums": None if self.totals is None else self.totals.clone()}
+        totals = self.totals
+        if totals is not None:
+            totals = totals.clone() if totals.dtype == torch.float64 else totals.cpu().double()
+        return {"names": self.names, "sums": totals}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue the sums of a checkpoint."""
         self.names = state["names"]
-        self.totals = None if state["sums"] is None else state["sums"].to(self.device)
+        totals = state["sums"]
+        self.totals = None if totals is None else totals.to(self.device, sum_dtype(self.device))
+
+
+def sum_dtype(device: torch.device) -> torch.dtype:
+    """The type of sums over steps on ``device``: float64, or float32 on Apple's GPUs (MPS).
+
+    These have no float64.
+    """
+    return torch.float32 if device.type == "mps" else torch.float64
 
 
 def forward_of(model: nn.Module) -> Forward:

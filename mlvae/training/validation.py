@@ -10,7 +10,7 @@ from mlvae.data import BATCHINGS, Grouped, GroupedData, Shuffled
 from mlvae.errors import check_integer, check_part
 from mlvae.training.ranks import Ranks
 from mlvae.training.seeding import seeded
-from mlvae.training.sums import averages, counted
+from mlvae.training.sums import averages, counted, sum_dtype
 
 __all__ = ["evaluate_bound"]
 
@@ -52,11 +52,12 @@ def evaluate_bound(
     plan = batching.plan(data, seeded(order, seed, "validation order"))
     training = model.training
     model.eval()
-    names, units, sums = [], {}, torch.zeros((), dtype=torch.float64, device=data.device)
+    dtype = sum_dtype(data.device)
+    names, units, sums = [], {}, torch.zeros((), dtype=dtype, device=data.device)
     for batch in ranks.share(plan, span=batching.span_ranks):
         objective = model(batch, generator=ranks.noise(noise, batch))
         totals, units = counted(objective, batch.groups)
         names = list(totals)
-        sums = sums + torch.stack(list(totals.values())).double()
+        sums = sums + torch.stack(list(totals.values())).to(dtype)
     model.train(training)
     return averages(dict(zip(names, ranks.sum(sums).tolist(), strict=True)), units)

@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
+from mlvae import system
 from mlvae.data import faces
 from mlvae.data.collections import cache, decoders, journal, prepare
 from mlvae.errors import InputError
@@ -289,7 +290,7 @@ def test_a_disk_without_locks_is_used_and_reported(opened, write, people, monkey
     def flock(file, operation):
         raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
 
-    monkeypatch.setattr(cache.fcntl, "flock", flock)
+    monkeypatch.setattr(system.fcntl, "flock", flock)
     assert len(opened(write("people", people())).train) == 12
     assert "cannot be locked" in capsys.readouterr().out
 
@@ -298,7 +299,7 @@ def test_any_other_fault_of_a_lock_gives_one_line(opened, write, people, monkeyp
     def flock(file, operation):
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
-    monkeypatch.setattr(cache.fcntl, "flock", flock)
+    monkeypatch.setattr(system.fcntl, "flock", flock)
     with pytest.raises(InputError, match=rf"dataset\.cache=.*{os.strerror(errno.EIO)}"):
         opened(write("people", people()))
 

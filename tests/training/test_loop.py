@@ -170,7 +170,7 @@ def test_a_run_stopped_by_a_signal_and_resumed_is_the_same_bit_for_bit(
     shown = {"log_every": 4, "progress": True}
     result = fit(stopped, digits, run, reports=shown, **options)
     assert not result.finished and read_checkpoint(run / "checkpoint.pt")["step"] == 22
-    assert f"resume={run}" in capsys.readouterr().out
+    assert f"run={str(run)!r}, resume=True" in capsys.readouterr().out
     before = signal.getsignal(signal.SIGINT)
     result = fit(small_model(), digits, run, resume=True, reports=reports, **options)
     assert result.finished and signal.getsignal(signal.SIGINT) is before
@@ -566,6 +566,8 @@ def test_progress_is_lines_without_a_terminal_and_can_be_switched_off(
     assert captured.out == captured.err == ""
     fit(small_model(), digits, tmp_path / "lines", reports={"progress": True})
     out = capsys.readouterr().out.splitlines()
-    assert len(out) == 6 and out[0] == f"the run is in {tmp_path / 'lines'}"
-    assert out[1].startswith("epoch 1, step 15/30, train: elbo -")
+    assert len(out) == 7 and out[0] == f"the run is in {tmp_path / 'lines'}"
+    assert out[1].startswith("1,437 observations (1, 8, 8) in 10 groups; MLVAE of ")
+    assert out[1].endswith(" parameters on cpu; 30 steps in 2 epochs")
+    assert out[2].startswith("epoch 1, step 15/30, train: elbo -")
     assert out[-1] == f"finished at step 30 of 30; the run is in {tmp_path / 'lines'}"

@@ -15,7 +15,6 @@ Shapes: N images.
 from __future__ import annotations
 
 import errno
-import fcntl
 import hashlib
 import json
 import os
@@ -46,6 +45,7 @@ from mlvae.data.collections.sources import open_source
 from mlvae.data.collections.stored import StoredImages
 from mlvae.errors import InputError, check_choice
 from mlvae.observations import check_float32
+from mlvae.system import lock, open_flags
 
 __all__ = ["Cache", "open_cache"]
 
@@ -267,14 +267,14 @@ def _locked(folder: Path) -> Iterator[None]:
     on these, two processes must not prepare the same collection at the same time.
     """
     # Without blocking: if a pipe has this name, opening it fails.
-    flags = os.O_WRONLY | os.O_CREAT | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+    flags = open_flags("O_WRONLY", "O_CREAT", "O_NONBLOCK", "O_NOCTTY", "O_CLOEXEC")
     with os.fdopen(os.open(folder / "lock", flags, 0o666), "w") as file:
         shown = printable(str(folder))
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock(file.fileno())
         except BlockingIOError:
             print(f"another process is preparing {shown}: waiting for it", flush=True)
-            fcntl.flock(file, fcntl.LOCK_EX)
+            lock(file.fileno(), wait=True)
         except OSError as error:
             if error.errno not in NO_LOCKS:
                 raise

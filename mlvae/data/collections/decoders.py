@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-import signal
 import subprocess
 import sys
 import threading
@@ -217,7 +216,7 @@ class _Process:
     @property
     def overran(self) -> bool:
         """Whether the process has ended because an image needed too much processor time."""
-        return not self.late.is_set() and self.process.returncode == -signal.SIGPROF
+        return not self.late.is_set() and self.process.returncode == images.OVERRAN
 
     def reason(self, error: Exception) -> str:
         """Why the only file of a request cannot be used, as a phrase after its name."""

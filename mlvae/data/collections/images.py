@@ -9,8 +9,8 @@ A request is the header :data:`REQUEST` (mark, size, channels, crop, number of f
 file as :data:`LENGTH` and its bytes. The process answers each file in order: the header
 :data:`ANSWER` (mark, dtype, channels, height, width, length), then ``length`` bytes of pixels, or
 of text in UTF-8 where the dtype is :data:`TEXT` or :data:`REMARK`. The operating system ends the
-process by SIGPROF when an image needs more than :data:`SECONDS` of processor time. The process
-also ends with its parent.
+process by SIGPROF when an image needs more than :data:`SECONDS` of processor time. Windows has no
+such timer: a thread ends the process after these seconds. The process also ends with its parent.
 
 Shapes: C channels, S height and width of a decoded image.
 """
@@ -40,6 +40,10 @@ MAX_PIXELS = 64_000_000
 
 #: Processor time of an image in a process of its own.
 SECONDS = 10.0
+
+#: Whether the system has a timer of processor time; and the return code of a process that it ends.
+HAS_TIMER = hasattr(signal, "setitimer")
+OVERRAN = -signal.SIGPROF if HAS_TIMER else 75
 
 #: Largest number of scans of a JPEG; a progressive one has about 10. A scan of less than 100 bytes
 #: costs a pass over all pixels.
@@ -261,15 +265,15 @@ def _serve() -> None:
     requests, answers = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # a codec that prints must not write into the answers
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends this
-    signal.signal(signal.SIGPROF, signal.SIG_DFL)
+    if HAS_TIMER:
+        signal.signal(signal.SIGPROF, signal.SIG_DFL)
     _end_with_parent()
     while len(header := requests.read(REQUEST.size)) == REQUEST.size:
         _, size, channels, crop, count = REQUEST.unpack(header)
         # Read the whole request first: the other side writes all of it before it reads an answer.
         for content in list(_files(requests, count)):
-            signal.setitimer(signal.ITIMER_PROF, seconds)
-            pixels, text = _outcome(content, size=size, channels=channels, crop=crop)
-            signal.setitimer(signal.ITIMER_PROF, 0)
+            with _limited(seconds):
+                pixels, text = _outcome(content, size=size, channels=channels, crop=crop)
             if text:
                 words = text.encode("utf-8", "backslashreplace")
                 dtype = TEXT if pixels is None else REMARK
@@ -280,6 +284,21 @@ def _serve() -> None:
             answers.flush()  # if the next file ends this process, this answer is kept
 
 
+@contextlib.contextmanager
+def _limited(seconds: float) -> Iterator[None]:
+    """End this process after ``seconds`` in the context."""
+    if HAS_TIMER:
+        signal.setitimer(signal.ITIMER_PROF, seconds)
+        yield
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        return
+    timer = threading.Timer(seconds, os._exit, [OVERRAN])
+    timer.daemon = True
+    timer.start()
+    yield
+    timer.cancel()
+
+
 def _end_with_parent() -> None:
     """End this process when its parent ends, also in the middle of a long computation."""
     if sys.platform == "linux":
@@ -288,7 +307,9 @@ def _end_with_parent() -> None:
         with contextlib.suppress(OSError, AttributeError):
             ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
     # Other systems, and a parent that ended before this line: its end closes the pipe.
-    threading.Thread(target=_watch, args=(os.getppid(),), daemon=True).start()
+    # Windows has no poll: there the next read finds the closed pipe.
+    if hasattr(select, "poll"):
+        threading.Thread(target=_watch, args=(os.getppid(),), daemon=True).start()
 
 
 def _watch(parent: int) -> None:

@@ -8,10 +8,12 @@ import stat
 from pathlib import Path
 from typing import BinaryIO
 
+from mlvae.system import open_flags
+
 __all__ = ["open_regular", "read_regular"]
 
 #: Flags that let no special file block, if one replaces the regular file before it is opened.
-FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
+FLAGS = open_flags("O_RDONLY", "O_CLOEXEC", "O_NONBLOCK", "O_NOCTTY")
 
 
 def open_regular(path: str | Path) -> BinaryIO:

@@ -13,8 +13,10 @@ import torch
 from torch import Tensor
 
 from mlvae.arguments import as_path, integer_tensor
+from mlvae.data.collections.regular import FLAGS
 from mlvae.errors import InputError, shown
 from mlvae.observations import check_shape
+from mlvae.system import read_at
 
 __all__ = ["StoredImages"]
 
@@ -104,7 +106,7 @@ class StoredImages:
         memory = memoryview(x.view(-1).numpy())  # pyright: ignore[reportArgumentType] before 3.12
         for i, place in enumerate(places):
             row = memory[i * self.row_bytes : (i + 1) * self.row_bytes]
-            if os.preadv(self.file.number, [row], place) != self.row_bytes:
+            if read_at(self.file.number, row, place) != self.row_bytes:
                 raise InputError(f"{self.path} was cut short during its use; prepare it again")
         return x
 
@@ -115,10 +117,11 @@ class StoredImages:
     def to(self, device: torch.device | str) -> StoredImages | Tensor:
         """All rows on ``device`` if they fill at most half of its free memory, else self.
 
-        The other half is for the model and its activations. For the host, the result is self.
+        The other half is for the model and its activations. For the host, and for MPS, which has
+        the memory of the host, the result is self.
         """
         device = torch.device(device)
-        if device.type == "cpu":
+        if device.type in ("cpu", "mps"):
             return self
         free, _ = torch.cuda.mem_get_info(device)
         if len(self) * self.row_bytes > free // 2:
@@ -150,7 +153,7 @@ class _File:
 
     def __init__(self, path: Path) -> None:
         # Without blocking: if a pipe has this name, its size is wrong.
-        self.number = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
+        self.number = os.open(path, FLAGS)
 
     def __del__(self) -> None:
         if "number" in vars(self):  # the file could be opened

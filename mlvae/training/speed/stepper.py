@@ -23,6 +23,7 @@ from mlvae.training.seeding import default_generator, seeded
 from mlvae.training.settings import Warmup
 from mlvae.training.speed.capture import Recorder
 from mlvae.training.step import StepParts
+from mlvae.training.sums import sum_dtype
 
 __all__ = ["Stepper"]
 
@@ -84,7 +85,7 @@ class Stepper:
         self.recorder = Recorder(enabled=graphs)
         self.moving = [player for player in parts.players if not player.recipe.steady()]
         columns = len(self._values(0))
-        self.values = torch.zeros(self.length, columns, dtype=torch.float64, device=device)
+        self.values = torch.zeros(self.length, columns, dtype=sum_dtype(device), device=device)
         self.checked = self.length == 1 or device.type != "cuda"
 
     def _check_length(self, graphs: bool, room: int) -> None:
@@ -151,7 +152,7 @@ class Stepper:
             seeded(self.generators[i], self.seed, "noise", number + i)
         if self.values.shape[1]:
             values = [self._values(number + i) for i in range(length)]
-            tensor = torch.tensor(values, dtype=torch.float64, pin_memory=self.values.is_cuda)
+            tensor = torch.tensor(values, dtype=self.values.dtype, pin_memory=self.values.is_cuda)
             self.values[:length].copy_(tensor, non_blocking=True)
         self.parts.sums.number.fill_(number)
 

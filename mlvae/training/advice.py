@@ -1,0 +1,130 @@
+"""Advice on a training that probably does not learn what the user expects.
+
+Each function returns a warning in one line, or None. None of them changes the training.
+
+Shapes: n observations, ... one observation.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+
+import torch
+
+from mlvae.data import GroupedData
+from mlvae.models.protocol import has_codes
+from mlvae.observations import as_floats
+
+__all__ = ["MOST_NATS", "advice_on_collapse", "advice_on_kl", "advice_on_scale", "advice_on_steps"]
+
+#: Fewer steps than this are few. The defaults of the configs have thousands.
+FEW_STEPS = 300
+
+#: Largest distance of the first bound from 0, in nats per element. Grey levels in [0, 1] with a
+#: Bernoulli likelihood begin at 0.7; standardised values with a normal likelihood of standard
+#: deviation 1 at 1.4, and of 0.1 at 50.
+MOST_NATS = 100.0
+
+#: Number of observations whose reconstructions are compared.
+COMPARED = 64
+
+#: Smallest share of the observations' variance that the reconstructions have.
+LEAST_VARIANCE = 0.01
+
+#: Nats below which a code has almost no information.
+LEAST_KL = 0.05
+
+#: Name of a KL term: of the content, the style, or the only code of a model.
+TERM = re.compile(r"(?:(\w+)_)?kl_per_(observation|group)")
+
+
+def advice_on_steps(steps: int, steps_per_epoch: int) -> str | None:
+    """Advice before a training of few ``steps``.
+
+    Example:
+        >>> advice_on_steps(60, 3)[:36]
+        '60 steps (20 epochs of 3) are few: a'
+        >>> advice_on_steps(2400, 24) is None
+        True
+    """
+    if steps >= FEW_STEPS:
+        return None
+    epochs = steps // steps_per_epoch
+    return (
+        f"{steps} steps ({epochs} epochs of {steps_per_epoch}) are few: a model needs about "
+        f"{10 * FEW_STEPS:,}; raise trainer.epochs (epochs=), or lower batching.batch_size for "
+        "more steps per epoch"
+    )
+
+
+def advice_on_scale(values: Mapping[str, float], shape: Sequence[int]) -> str | None:
+    """Advice if the bound of the first steps is far from 0 for the number of elements.
+
+    Args:
+        values: averages over the first steps by name.
+        shape: shape of one observation.
+    """
+    bound = values.get("elbo_per_observation")
+    elements = math.prod(shape)
+    if bound is None or abs(bound) <= MOST_NATS * elements:
+        return None
+    return (
+        f"the first bound is {bound:,.0f} nats per observation, {bound / elements:,.0f} per "
+        "element of x: the scale of x does not fit the likelihood; standardise x (subtract the "
+        "mean of each column, divide by its standard deviation), or choose a likelihood for such "
+        "values, such as learned_gaussian, or one for counts"
+    )
+
+
+def advice_on_kl(metrics: Mapping[str, float]) -> list[str]:
+    """Advice for each KL term that is nearly 0 at the end of a training.
+
+    Args:
+        metrics: last values by "split/name". Those of the validation data are preferred.
+    """
+    found = []
+    for name, value in metrics.items():
+        split, _, term = name.partition("/")
+        if not (match := TERM.fullmatch(term)) or abs(value) >= LEAST_KL:
+            continue
+        if split == "train" and f"validation/{term}" in metrics:
+            continue
+        code, unit = match[1] or "latent", match[2]
+        found.append(
+            f"the {code} KL is {value:.3f} nats per {unit}: the {code} has almost no information "
+            "on x; lower the weight of this KL, set trainer.warmup.kl_steps, or train longer"
+        )
+    return found
+
+
+@torch.no_grad()
+def advice_on_collapse(model: object, data: GroupedData) -> str | None:
+    """Advice if a trained model decodes nearly the same observation from every code.
+
+    The variance of the reconstructions between observations, summed over elements, is compared
+    with that of the observations. No random number is drawn.
+
+    Args:
+        model: a model in any mode, which stays as it is.
+        data: observations with the given values that the model needs.
+    """
+    if not has_codes(model) or len(data) < 2:
+        return None
+    rows = torch.linspace(0, len(data) - 1, min(COMPARED, len(data))).long()
+    batch = data.singles(rows.to(data.device))
+    training = model.training
+    model.eval()
+    decoded = model.decode(**{name: q.mean for name, q in model.codes(batch).items()})
+    model.train(training)
+    spread = float(as_floats(batch.x).var(0).sum())
+    share = float(decoded.float().var(0).sum()) / spread if spread > 0 else 1.0
+    if share >= LEAST_VARIANCE:
+        return None
+    return (
+        f"all reconstructions are nearly equal: their variance is {share:.2%} of that of the "
+        "observations, so the codes are hardly used; train longer, use another likelihood (such "
+        "as shared_gaussian for grey or colour images) or network (conv for images), or set "
+        "trainer.warmup.kl_steps"
+    )
