@@ -9,21 +9,20 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import cache
 from itertools import cycle
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from torch import Tensor
 
-from mlvae.data.collections.members import printable
 from mlvae.evaluation.answer import Figure
+from mlvae.grids import Grid
+from mlvae.show.text import STYLE, fonts, legible
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Canvas
     from matplotlib.markers import MarkerStyle
 
-__all__ = ["Curve", "curves", "heatmap", "image", "scatter"]
+__all__ = ["Curve", "curves", "grid_figure", "heatmap", "scatter"]
 
 #: Points of a curve: x -> (mean, standard error).
 Curve = Mapping[float, tuple[float, float]]
@@ -32,36 +31,6 @@ Curve = Mapping[float, tuple[float, float]]
 COLOURS = ("#000000", "#d55e00", "#0072b2", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#777777")
 MARKERS = "os^Dv*P"
 DASHES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)), (0, (1, 1)), (0, (8, 2, 2, 2)))
-LONGEST = 32  # largest number of characters of a label
-#: Fonts for the scripts that DejaVu Sans lacks; those that are installed are used.
-FALLBACKS = (
-    "Noto Sans CJK JP",
-    "Noto Sans JP",
-    "Noto Sans SC",
-    "IPAexGothic",
-    "Hiragino Sans",
-    "Yu Gothic",
-    "Microsoft YaHei",
-    "Malgun Gothic",
-    "WenQuanYi Zen Hei",
-    "Noto Sans Devanagari",
-    "Noto Sans Thai",
-    "Noto Emoji",
-    "Symbola",
-)
-STYLE: dict[Any, Any] = {
-    "font.family": "sans-serif",
-    "text.parse_math": False,  # labels are text: $ and _ have no meaning
-    "text.usetex": False,
-    "axes.formatter.use_mathtext": False,
-    "font.size": 9,
-    "svg.fonttype": "path",
-    "svg.hashsalt": "mlvae",
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "legend.frameon": False,
-    "figure.constrained_layout.use": True,
-}
 
 
 def curves(
@@ -106,7 +75,7 @@ def curves(
                 else:
                     ax.plot(level, color="0.5", linewidth=0.8)
                 ax.annotate(
-                    _text(label),
+                    legible(label),
                     (1, level[-1]),
                     xycoords=("axes fraction", "data"),
                     ha="right",
@@ -114,7 +83,7 @@ def curves(
                     fontsize=7,
                     color="0.35",
                 )
-            ax.set(xlabel=x_label, ylabel=_text(title))
+            ax.set(xlabel=x_label, ylabel=legible(title))
         _legend(canvas, handles)
         return _saved(name, caption, canvas)
 
@@ -146,7 +115,7 @@ def scatter(
                 if short:
                     look["marker"] = _letters(label)
                 handles[label] = ax.scatter(x, y, s=18, linewidths=0.2, **look)
-            ax.set(title=_text(title), xticks=[], yticks=[])
+            ax.set(title=legible(title), xticks=[], yticks=[])
         if not short:
             _legend(canvas, handles)
         return _saved(name, caption, canvas)
@@ -173,20 +142,18 @@ def heatmap(
             if np.isfinite(value):
                 color = "white" if value > 0.5 else "black"
                 ax.text(j, i, f"{value:.2f}", ha="center", va="center", color=color, fontsize=8)
-        ax.set_xticks(range(len(columns)), map(_text, columns), rotation=30, ha="right")
-        ax.set_yticks(range(len(cells)), map(_text, cells))
+        ax.set_xticks(range(len(columns)), map(legible, columns), rotation=30, ha="right")
+        ax.set_yticks(range(len(cells)), map(legible, cells))
         ax.tick_params(length=0)
         canvas.colorbar(shades, label=label)
         return _saved(name, caption, canvas)
 
 
-def image(name: str, caption: str, grid: Tensor) -> Figure:
-    """A grid of images (channels, height, width) in [0, 1], without scaling."""
-    from torchvision.utils import save_image  # a local import: it takes seconds
+def grid_figure(name: str, caption: str, grid: Grid) -> Figure:
+    """A grid of observations with labels."""
+    from mlvae.show.drawing import draw  # a local import: it imports matplotlib
 
-    file = io.BytesIO()
-    save_image(grid, file, format="png")
-    return Figure(name, caption, file.getvalue())
+    return Figure(name, caption, draw(grid).png())
 
 
 @contextmanager
@@ -196,39 +163,8 @@ def _canvas(width: float, height: float) -> Iterator[Canvas]:
     import matplotlib
     from matplotlib.figure import Figure as Canvas
 
-    with matplotlib.rc_context({**STYLE, "font.sans-serif": _fonts()}):
+    with matplotlib.rc_context({**STYLE, "font.sans-serif": fonts()}):
         yield Canvas(figsize=(width, height))
-
-
-def _text(label: object) -> str:
-    r"""A label as a figure shows it: in one line, with at most LONGEST characters.
-
-    A longer label is cut in the middle. A character that no font of the figure has, and a control
-    character, is written as ``\uXXXX``.
-    """
-    known = _characters()
-    words = printable(" ".join(str(label).split()))
-    text = "".join(c if c == " " or ord(c) in known else ascii(c)[1:-1] for c in words)
-    if len(text) > LONGEST:
-        text = f"{text[: LONGEST // 2 - 1]}…{text[-(LONGEST // 2) :]}"
-    return text
-
-
-@cache
-def _fonts() -> list[str]:
-    """The families of the figures' texts, in order of preference; all are installed."""
-    from matplotlib.font_manager import fontManager
-
-    installed = set(fontManager.get_font_names())
-    return ["DejaVu Sans", *[name for name in FALLBACKS if name in installed]]
-
-
-@cache
-def _characters() -> frozenset[int]:
-    """The code points that the fonts of the figures have."""
-    from matplotlib.font_manager import findfont, get_font
-
-    return frozenset().union(*[get_font(findfont(name)).get_charmap() for name in _fonts()])
 
 
 def _letters(label: str) -> MarkerStyle:
@@ -243,7 +179,7 @@ def _letters(label: str) -> MarkerStyle:
 def _legend(canvas: Canvas, handles: Mapping[str, Any]) -> None:
     """A legend on the right, also of labels that begin with an underscore."""
     canvas.legend(
-        list(handles.values()), [_text(label) for label in handles], loc="outside right upper"
+        list(handles.values()), [legible(label) for label in handles], loc="outside right upper"
     )
 
 
