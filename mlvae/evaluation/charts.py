@@ -30,6 +30,11 @@ Curve = Mapping[float, tuple[float, float]]
 #: Colours that colour-blind readers can distinguish (Okabe and Ito 2008).
 COLOURS = ("#000000", "#d55e00", "#0072b2", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#777777")
 MARKERS = "os^Dv*P"
+#: Looks of reference lines.
+GREYS: tuple[dict[str, Any], ...] = (
+    {"color": "0.5", "linewidth": 2.5, "alpha": 0.6},
+    {"color": "0.5", "linewidth": 1, "linestyle": ":"},
+)
 DASHES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)), (0, (1, 1)), (0, (8, 2, 2, 2)))
 
 
@@ -43,22 +48,28 @@ def curves(
 ) -> Figure:
     """Curves with standard errors, in panels side by side with one legend.
 
+    The horizontal axis is logarithmic if all its values are positive.
+
     Args:
         name: file name without extension.
         caption: caption of the figure.
         panels: label of the vertical axis -> label of the curve -> curve.
         x_label: label of the horizontal axes.
-        lines: reference lines: panel -> label of the line -> x -> height.
+        lines: reference lines: panel -> label of the line -> x -> height. The legend
+            has them too.
     """
     with _canvas(3.4 * len(panels) + 1.6, 3.1) as canvas:
         axes = canvas.subplots(1, len(panels), squeeze=False)[0]
         handles: dict[str, Any] = {}
+        greys: dict[str, int] = {}
         for ax, (title, series) in zip(axes, panels.items(), strict=True):
+            ticks: set[float] = set()
             for look, (label, curve) in zip(_looks(), series.items(), strict=False):
                 xs = sorted(curve)
+                ticks.update(xs)
                 mean, error = np.array([curve[x] for x in xs], float).T
                 drawn = ax.errorbar(
-                    range(len(xs)),
+                    xs,
                     mean,
                     np.nan_to_num(error),
                     **look,
@@ -67,22 +78,18 @@ def curves(
                     capsize=2,
                 )
                 handles.setdefault(label, drawn)
-                ax.set_xticks(range(len(xs)), [f"{x:g}" for x in xs])
             for label, heights in (lines or {}).get(title, {}).items():
-                level = [height for _, height in sorted(heights.items())]
+                grey = GREYS[greys.setdefault(label, len(greys)) % len(GREYS)]
+                xs, level = zip(*sorted(heights.items()), strict=True)
                 if len(set(level)) == 1:
-                    ax.axhline(level[0], color="0.5", linewidth=0.8)
+                    drawn = ax.axhline(level[0], **grey)
                 else:
-                    ax.plot(level, color="0.5", linewidth=0.8)
-                ax.annotate(
-                    legible(label),
-                    (1, level[-1]),
-                    xycoords=("axes fraction", "data"),
-                    ha="right",
-                    va="bottom",
-                    fontsize=7,
-                    color="0.35",
-                )
+                    (drawn,) = ax.plot(xs, level, **grey)
+                handles.setdefault(label, drawn)
+            if min(ticks, default=0) > 0:
+                ax.set_xscale("log")
+            ax.set_xticks(sorted(ticks), [f"{x:g}" for x in sorted(ticks)])
+            ax.set_xticks([], minor=True)
             ax.set(xlabel=x_label, ylabel=legible(title))
         _legend(canvas, handles)
         return _saved(name, caption, canvas)
@@ -153,7 +160,8 @@ def grid_figure(name: str, caption: str, grid: Grid) -> Figure:
     """A grid of observations with labels."""
     from mlvae.show.drawing import draw  # a local import: it imports matplotlib
 
-    return Figure(name, caption, draw(grid).png())
+    picture = draw(grid)
+    return Figure(name, caption, picture.png(), width=float(picture.get_size_inches()[0]))
 
 
 @contextmanager
