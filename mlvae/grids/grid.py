@@ -13,7 +13,7 @@ from mlvae.batch import Batch
 from mlvae.errors import InputError, shown
 from mlvae.groups import Groups
 from mlvae.models.protocol import has_codes
-from mlvae.observations import as_floats
+from mlvae.observations import as_floats, check_shape
 from mlvae.posteriors import Family
 
 __all__ = [
@@ -74,7 +74,7 @@ def drawable(shape: Sequence[int]) -> bool:
         >>> [drawable(shape) for shape in ((3, 64, 64), (2, 64, 64), (6, 128), (561,))]
         [True, False, True, True]
     """
-    check_type("shape", shape, Sequence, "the shape of an observation, as (1, 28, 28)")
+    shape = check_shape(shape)
     if len(shape) == 3:
         return shape[0] in (1, 3)
     return len(shape) in (1, 2) and shape[-1] >= 2
