@@ -147,6 +147,8 @@ def test_arguments_that_do_not_fit_are_refused(small_model, digits):
         show.swaps(small_model(), digits.test, labels=["a"])
     with pytest.raises(InputError, match=r"\(N, 1, 8, 8\)"):
         show.swaps(small_model(), torch.rand(3, 1, 9, 9))
+    with pytest.raises(InputError, match=r"\(1, 8, 8\).*\(1, 9, 9\)"):
+        show.swaps(small_model(), GroupedData(torch.rand(3, 1, 9, 9), [0, 1, 2]))
 
 
 def test_matplotlib_is_imported_by_the_first_picture_and_pyplot_never():

@@ -5,6 +5,7 @@ Shapes: N observations (...) in G groups.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ from mlvae.grids import Grid
 from mlvae.models.protocol import has_codes, traits
 from mlvae.observations import as_floats, as_observations, as_tensor
 from mlvae.training.checks import with_needs
+from mlvae.training.seeding import seeded
 
 if TYPE_CHECKING:
     from mlvae.show.drawing import Picture
@@ -129,7 +131,7 @@ def samples(
     """
     data = _data(model, x, groups, labels, most)
     check_integer("seed", seed, minimum=0)
-    generator = torch.Generator(data.device).manual_seed(seed)
+    generator = seeded(torch.Generator(data.device), seed, "samples")
     options = {"columns": columns, "generator": generator}
     return _drawn(grids.generation_grid, model, data.batch(), **options)
 
@@ -154,7 +156,7 @@ def interpolations(
         >>> digits = mlvae.data.digits().test
         >>> figure = interpolations(mlvae.models.MLVAE(digits.shape), digits.x[:2], steps=5)
     """
-    most = 10 if isinstance(x, GroupedData) else None
+    most = 10 if isinstance(x, GroupedData) else sys.maxsize
     data = _data(model, x, None, labels, most)
     rows = data.one_of_each(data.groups.num_groups)
     batch = data.singles(rows[[0, -1]] if len(rows) > 1 else rows)
@@ -209,13 +211,13 @@ def traversals(
         >>> digits = mlvae.data.digits().test
         >>> figure = traversals(mlvae.models.VAE(digits.shape), digits.x[:1], steps=5)
     """
-    data = _data(model, x, None, None, None)
+    data = _data(model, x, None, None, 1)
     options = {"steps": steps, "span": span, "most": most}
     return _drawn(grids.traversal_grid, model, data.singles([0]), **options)
 
 
 def _data(
-    model: Any, x: Any, groups: Any, labels: Sequence[object] | None, most: int | None
+    model: Any, x: Any, groups: Any, labels: Sequence[object] | None, most: int
 ) -> GroupedData:
     """The observations of the first ``most`` groups on the device of the model, with labels.
 
@@ -224,18 +226,20 @@ def _data(
     """
     if not has_codes(model):
         raise InputError(f"model must have codes and decode, as a MLVAE, not {shown(model)}")
-    if most is not None:
-        check_integer("most", most, minimum=1)
+    check_integer("most", most, minimum=1)
     device = next(model.parameters()).device
     if isinstance(x, GroupedData):
         if groups is not None:
             raise InputError("groups must be None: GroupedData has its groups already")
         data = x
+        shape = traits(model).shape
+        if shape is not None and tuple(shape) != data.shape:
+            raise InputError(f"the model takes observations of shape {shape}, not {data.shape}")
     else:
         data = _grouped(model, x, groups)
     names = _labels(labels, data)
     data = with_needs(model, data, "shown")
-    if most is not None and (len(names) > most or int(data.groups.sizes.max()) > MEMBERS):
+    if len(names) > most or int(data.groups.sizes.max()) > MEMBERS:
         data, names = data.subset(_some(data, most)), names[:most]
     data = data.to(device)  # new, so that the caller's names stay
     data.group_names = names

@@ -100,7 +100,7 @@ def test_the_number_of_workers_does_not_change_the_metrics(known_subject):
 
 def test_a_table_has_every_kind_of_probe_and_figures_have_curves(known_subject):
     answer = Separation(k=(1, 2), seeds=1).ask(known_subject)
-    assert answer.tables[-1].columns[1:] == ["MLP", "logistic regression", "nearest neighbours"]
+    assert answer.tables[0].columns[1:] == ["MLP", "logistic regression", "nearest neighbours"]
     assert [figure.name for figure in answer.figures] == [
         "separation_samples",
         "separation_means",
