@@ -27,8 +27,19 @@ __all__ = ["Curve", "curves", "grid_figure", "heatmap", "scatter"]
 #: Points of a curve: x -> (mean, standard error).
 Curve = Mapping[float, tuple[float, float]]
 
-#: Colours that colour-blind readers can distinguish (Okabe and Ito 2008).
-COLOURS = ("#000000", "#d55e00", "#0072b2", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#777777")
+#: Colours that colour-blind readers can distinguish (Okabe and Ito 2008), grey, and two dark ones.
+COLOURS = (
+    "#000000",
+    "#d55e00",
+    "#0072b2",
+    "#009e73",
+    "#cc79a7",
+    "#e69f00",
+    "#56b4e9",
+    "#777777",
+    "#7f3b08",
+    "#5e3c99",
+)
 MARKERS = "os^Dv*P"
 #: Looks of reference lines.
 GREYS: tuple[dict[str, Any], ...] = (
@@ -192,7 +203,7 @@ def _legend(canvas: Canvas, handles: Mapping[str, Any]) -> None:
 
 
 def _looks() -> Iterator[dict[str, Any]]:
-    """Colour, marker and dashes of one series after the other; the first 56 differ in the pair.
+    """Colour, marker and dashes of one series after the other; the first 70 differ in the pair.
 
     The numbers of colours and of markers have no common divisor.
     """

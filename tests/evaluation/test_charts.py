@@ -10,7 +10,7 @@ def canvas(monkeypatch):
     monkeypatch.setattr(charts, "_saved", lambda name, caption, canvas: canvas)
 
 
-@pytest.mark.parametrize("number", [9, 56])
+@pytest.mark.parametrize("number", [9, 70])
 def test_every_label_of_a_scatter_plot_has_its_own_colour_and_marker(canvas, number):
     labels = [f"label {i:02}" for i in range(number)]
     points = np.random.default_rng(0).random((number, 2))
@@ -20,6 +20,7 @@ def test_every_label_of_a_scatter_plot_has_its_own_colour_and_marker(canvas, num
         for series in figure.axes[0].collections
     }
     assert len(looks) == number
+    assert len({colour for colour, _ in looks}) == min(number, 10)
 
 
 def test_every_curve_has_its_own_colour_and_marker(canvas):
