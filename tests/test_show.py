@@ -25,6 +25,15 @@ def texts(figure):
     return [text.get_text() for text in figure.axes[0].texts if text.get_text()]
 
 
+def raster(figure: Any) -> np.ndarray:
+    return figure.axes[0].images[0].get_array()
+
+
+def segments(figure: Any) -> list[np.ndarray]:
+    (lines,) = figure.axes[0].collections
+    return lines.get_segments()
+
+
 def png(figure):
     return np.asarray(Image.open(io.BytesIO(figure._repr_png_())).convert("RGB"))
 
@@ -57,18 +66,16 @@ def test_groups_of_arrays_are_columns_in_sorted_order(small_model, digits):
     groups = ["b", "a", "b", "a", "c"]
     figure = show.swaps(model, x, groups)
     expected = swap_grid(model, GroupedData(x, groups).batch())
-    assert [t for t in texts(figure) if t in "abc"] == 2 * expected.columns[1:]
-    raster = figure.axes[0].images[0].get_array()
-    again = show.swaps(model, GroupedData(x, groups)).axes[0].images[0].get_array()
-    assert np.array_equal(raster, again)
+    assert [t for t in texts(figure) if t in "abc"] == 2 * list(expected.columns[1:])
+    assert np.array_equal(raster(figure), raster(show.swaps(model, GroupedData(x, groups))))
 
 
 def test_the_pixels_of_a_figure_are_those_of_the_observations(small_model, digits):
     x = digits.test.x[:2]
-    raster = show.reconstructions(small_model(), x).axes[0].images[0].get_array()
-    tile = raster[6 : 6 + 56 : 7, 6 : 6 + 56 : 7, 0]
+    drawn = raster(show.reconstructions(small_model(), x))
+    tile = drawn[6 : 6 + 56 : 7, 6 : 6 + 56 : 7, 0]
     np.testing.assert_allclose(tile, x[0, 0].numpy(), rtol=1e-6)
-    assert (raster[5, 5:63] < 1).all() and (raster[:5] == 1).all()  # a thin frame
+    assert (drawn[5, 5:63] < 1).all() and (drawn[:5] == 1).all()  # a thin frame
 
 
 def test_only_the_first_groups_are_drawn(small_model, digits):
@@ -81,8 +88,7 @@ def test_all_series_of_a_figure_have_one_scale(series_model):
     x = torch.zeros(2, 2, 30)
     x[1, 0, 7] = 40.0
     figure = show.reconstructions(series_model, x)
-    (lines,) = figure.axes[0].collections
-    assert len(lines.get_segments()) == 2 * 2 * 2
+    assert len(segments(figure)) == 2 * 2 * 2
     assert any("40" in text for text in texts(figure))
 
 
@@ -92,7 +98,7 @@ def test_long_series_keep_their_extremes():
     figure = show.reconstructions(
         VAE((50_000,), latent_dim=2, network=MLP((2,)), likelihood=Gaussian()), x
     )
-    line = figure.axes[0].collections[0].get_segments()[0]
+    line = segments(figure)[0]
     assert len(line) <= 400
     assert np.ptp(line[:, 1]) > 0.9 * (56 - 6)
 

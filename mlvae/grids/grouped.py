@@ -81,7 +81,7 @@ def evidence_grid(model: Model, batch: Batch, *, counts: Sequence[int] | None = 
     limit = int(groups.sizes.min())
     if counts is None:
         counts = [k for k in (1, 2, 3, 5, 10, 20, 50) if k <= limit]
-    check_type("counts", counts, list | tuple, "a list of numbers, as [1, 2, 5]")
+    check_type("counts", counts, (list, tuple), "a list of numbers, as [1, 2, 5]")
     for k in counts:
         check_integer("counts", k, minimum=1)
     if not counts or max(counts) > limit:
