@@ -1,6 +1,6 @@
 """Multi-Level Variational Autoencoders: content and style from grouped observations."""
 
-from mlvae import data, evaluation, grids, likelihoods, models, networks, objectives
+from mlvae import data, evaluation, grids, likelihoods, models, networks, objectives, show
 from mlvae.batch import Batch
 from mlvae.data import GroupedData
 from mlvae.errors import Diverged, InputError, RankLost
@@ -39,5 +39,6 @@ __all__ = [
     "models",
     "networks",
     "objectives",
+    "show",
     "train",
 ]

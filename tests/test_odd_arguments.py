@@ -39,7 +39,17 @@ from mlvae.data import Splits
 from mlvae.networks import MLP
 
 #: Modules whose public names the table must have.
-MODULES = ("", "models", "data", "likelihoods", "networks", "evaluation", "grids", "training")
+MODULES = (
+    "",
+    "models",
+    "data",
+    "likelihoods",
+    "networks",
+    "evaluation",
+    "grids",
+    "show",
+    "training",
+)
 
 #: Longest message, in characters.
 LONGEST = 400
@@ -295,6 +305,13 @@ ROWS = arg(lambda: torch.zeros(6, 3), "nan tensor")
 PER_GROUP = arg(lambda: torch.zeros(2, 3))
 GROUPS = arg(lambda: groups())
 LABELLED = arg(LABELS)
+VIEW = dict(
+    model=arg(lambda: model()),
+    x=IMAGES,
+    groups=arg(LABELS),
+    labels=optional(arg(["a", "b"])),
+    most=count(),
+)
 DEVICE = arg("cpu")
 
 #: Functions and classes by name, with valid arguments.
@@ -655,7 +672,22 @@ CALLS = {
         distance=arg("cosine"),
         **SEED,
     ),
+    # mlvae.show
+    "show.swaps": VIEW,
+    "show.reconstructions": VIEW,
+    "show.samples": dict(**VIEW, columns=count(), **SEED),
+    "show.interpolations": dict(
+        model=arg(lambda: model()), x=IMAGES, labels=optional(arg(list("abcdef"))), steps=count()
+    ),
+    "show.evidence": dict(**VIEW, counts=optional(arg([1, 2]))),
+    "show.traversals": dict(
+        model=arg(lambda: model()), x=IMAGES, steps=count(), span=positive(), most=count()
+    ),
     # mlvae.grids
+    "grids.drawable": dict(shape=arg((1, 8, 8))),
+    "grids.evidence_grid": dict(
+        model=arg(lambda: model()), batch=BATCH, counts=optional(arg([1, 2]))
+    ),
     "grids.accumulation_grid": dict(model=arg(lambda: model()), batch=BATCH),
     "grids.generation_grid": dict(
         model=arg(lambda: model()), batch=BATCH, columns=count(), **DRAW
@@ -793,7 +825,7 @@ OWNERS = {
 LEFT_OUT = {
     **dict.fromkeys(("Diverged", "InputError", "RankLost"), "an exception"),
     **dict.fromkeys(("Model", "Recipe"), "a protocol"),
-    **dict.fromkeys(("Answer", "Estimate", "Figure", "Table"), "an answer of the library"),
+    **dict.fromkeys(("Answer", "Estimate", "Figure", "Grid", "Table"), "an answer"),
     **dict.fromkeys(("Result", "Plan", "Traits"), "an answer of the library"),
     "Subject": "made by evaluate",
     "Bernoulli": "without parameters",
@@ -940,7 +972,7 @@ MISFITS = {
     ),
     "interpolation of one image": lambda: grids.interpolation_grid(model(), data().singles([0])),
     "swap of nothing": lambda: grids.swap_grid(model(), Batch.ungrouped(torch.zeros(0, 1, 8, 8))),
-    "grid of rows": lambda: grids.swap_grid(model(), Batch.ungrouped(torch.zeros(2, 3))),
+    "grid of numbers": lambda: grids.swap_grid(model(), Batch.ungrouped(torch.zeros(2, 1))),
     "grid of unequal groups": lambda: grids.accumulation_grid(
         model(), Batch(torch.zeros(3, 1, 8, 8), Groups([0, 0, 1]))
     ),
@@ -1008,7 +1040,7 @@ def test_a_grid_of_uint8_images_is_that_of_the_same_floats():
         grids.interpolation_grid,
         grids.traversal_grid,
     ):
-        torch.testing.assert_close(grid(model(), kept), grid(model(), floats))
+        torch.testing.assert_close(grid(model(), kept).tiles, grid(model(), floats).tiles)
     torch.testing.assert_close(Batch.ungrouped(images.numpy()).x, images / 255)
 
 

@@ -111,7 +111,7 @@ def _point(ax: Axes, row: str, points: Points, i: int) -> None:
     """Draw a row: mean, standard errors if there are several seeds, and label."""
     x, y = points[row]
     errors = [np.nan_to_num(value.standard_error) for value in (x, y)]
-    colour, marker = COLOURS[i % 8], MARKERS[i % 8]
+    colour, marker = COLOURS[i % len(COLOURS)], MARKERS[i % len(MARKERS)]
     ax.errorbar(
         x.mean, y.mean, xerr=errors[0], yerr=errors[1],
         color=colour, marker=marker, markersize=5, capsize=2,

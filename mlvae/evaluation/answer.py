@@ -49,13 +49,15 @@ class Figure:
         name: file name without extension.
         caption: description that is complete without the other text of the report.
         png: content of a PNG file.
-        svg: the same picture as vectors, for charts; None for grids of images.
+        svg: the same picture as vectors, for charts; None for grids of observations.
+        width: width in inches at which texts have their normal size; None: that of the file.
     """
 
     name: str
     caption: str
     png: bytes
     svg: str | None = None
+    width: float | None = None
 
 
 @dataclass(frozen=True)
@@ -85,6 +87,7 @@ class Answer:
         figures: figures of the report.
         embeddings: data of TensorBoard's projector by name: codes (M, D), M labels, and M images
             or None.
+        reason: why the question was not evaluated; empty if it was.
     """
 
     title: str
@@ -93,8 +96,9 @@ class Answer:
     tables: Sequence[Table] = ()
     figures: Sequence[Figure] = ()
     embeddings: dict[str, tuple] = field(default_factory=dict)
+    reason: str = ""
 
 
 def not_evaluated(title: str, reason: str) -> Answer:
     """The answer to a question that does not fit the model or the data."""
-    return Answer(title, [f"Not evaluated: {reason}."])
+    return Answer(title, [f"Not evaluated: {reason}."], reason=reason)

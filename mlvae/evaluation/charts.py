@@ -9,59 +9,44 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import cache
 from itertools import cycle
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from torch import Tensor
 
-from mlvae.data.collections.members import printable
 from mlvae.evaluation.answer import Figure
+from mlvae.grids import Grid
+from mlvae.show.text import STYLE, fonts, legible
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Canvas
     from matplotlib.markers import MarkerStyle
 
-__all__ = ["Curve", "curves", "heatmap", "image", "scatter"]
+__all__ = ["Curve", "curves", "grid_figure", "heatmap", "scatter"]
 
 #: Points of a curve: x -> (mean, standard error).
 Curve = Mapping[float, tuple[float, float]]
 
-#: Colours that colour-blind readers can distinguish (Okabe and Ito 2008).
-COLOURS = ("#000000", "#d55e00", "#0072b2", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#777777")
-MARKERS = "os^Dv*P"
-DASHES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)), (0, (1, 1)), (0, (8, 2, 2, 2)))
-LONGEST = 32  # largest number of characters of a label
-#: Fonts for the scripts that DejaVu Sans lacks; those that are installed are used.
-FALLBACKS = (
-    "Noto Sans CJK JP",
-    "Noto Sans JP",
-    "Noto Sans SC",
-    "IPAexGothic",
-    "Hiragino Sans",
-    "Yu Gothic",
-    "Microsoft YaHei",
-    "Malgun Gothic",
-    "WenQuanYi Zen Hei",
-    "Noto Sans Devanagari",
-    "Noto Sans Thai",
-    "Noto Emoji",
-    "Symbola",
+#: Colours that colour-blind readers can distinguish (Okabe and Ito 2008), grey, and two dark ones.
+COLOURS = (
+    "#000000",
+    "#d55e00",
+    "#0072b2",
+    "#009e73",
+    "#cc79a7",
+    "#e69f00",
+    "#56b4e9",
+    "#777777",
+    "#7f3b08",
+    "#5e3c99",
 )
-STYLE: dict[Any, Any] = {
-    "font.family": "sans-serif",
-    "text.parse_math": False,  # labels are text: $ and _ have no meaning
-    "text.usetex": False,
-    "axes.formatter.use_mathtext": False,
-    "font.size": 9,
-    "svg.fonttype": "path",
-    "svg.hashsalt": "mlvae",
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "legend.frameon": False,
-    "figure.constrained_layout.use": True,
-}
+MARKERS = "os^Dv*P"
+#: Looks of reference lines.
+GREYS: tuple[dict[str, Any], ...] = (
+    {"color": "0.5", "linewidth": 2.5, "alpha": 0.6},
+    {"color": "0.5", "linewidth": 1, "linestyle": ":"},
+)
+DASHES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)), (0, (1, 1)), (0, (8, 2, 2, 2)))
 
 
 def curves(
@@ -74,22 +59,28 @@ def curves(
 ) -> Figure:
     """Curves with standard errors, in panels side by side with one legend.
 
+    The horizontal axis is logarithmic if all its values are positive.
+
     Args:
         name: file name without extension.
         caption: caption of the figure.
         panels: label of the vertical axis -> label of the curve -> curve.
         x_label: label of the horizontal axes.
-        lines: reference lines: panel -> label of the line -> x -> height.
+        lines: reference lines: panel -> label of the line -> x -> height. The legend
+            has them too.
     """
     with _canvas(3.4 * len(panels) + 1.6, 3.1) as canvas:
         axes = canvas.subplots(1, len(panels), squeeze=False)[0]
         handles: dict[str, Any] = {}
+        greys: dict[str, int] = {}
         for ax, (title, series) in zip(axes, panels.items(), strict=True):
+            ticks: set[float] = set()
             for look, (label, curve) in zip(_looks(), series.items(), strict=False):
                 xs = sorted(curve)
+                ticks.update(xs)
                 mean, error = np.array([curve[x] for x in xs], float).T
                 drawn = ax.errorbar(
-                    range(len(xs)),
+                    xs,
                     mean,
                     np.nan_to_num(error),
                     **look,
@@ -98,23 +89,19 @@ def curves(
                     capsize=2,
                 )
                 handles.setdefault(label, drawn)
-                ax.set_xticks(range(len(xs)), [f"{x:g}" for x in xs])
             for label, heights in (lines or {}).get(title, {}).items():
-                level = [height for _, height in sorted(heights.items())]
+                grey = GREYS[greys.setdefault(label, len(greys)) % len(GREYS)]
+                xs, level = zip(*sorted(heights.items()), strict=True)
                 if len(set(level)) == 1:
-                    ax.axhline(level[0], color="0.5", linewidth=0.8)
+                    drawn = ax.axhline(level[0], **grey)
                 else:
-                    ax.plot(level, color="0.5", linewidth=0.8)
-                ax.annotate(
-                    _text(label),
-                    (1, level[-1]),
-                    xycoords=("axes fraction", "data"),
-                    ha="right",
-                    va="bottom",
-                    fontsize=7,
-                    color="0.35",
-                )
-            ax.set(xlabel=x_label, ylabel=_text(title))
+                    (drawn,) = ax.plot(xs, level, **grey)
+                handles.setdefault(label, drawn)
+            if min(ticks, default=0) > 0:
+                ax.set_xscale("log")
+            ax.set_xticks(sorted(ticks), [f"{x:g}" for x in sorted(ticks)])
+            ax.set_xticks([], minor=True)
+            ax.set(xlabel=x_label, ylabel=legible(title))
         _legend(canvas, handles)
         return _saved(name, caption, canvas)
 
@@ -146,7 +133,7 @@ def scatter(
                 if short:
                     look["marker"] = _letters(label)
                 handles[label] = ax.scatter(x, y, s=18, linewidths=0.2, **look)
-            ax.set(title=_text(title), xticks=[], yticks=[])
+            ax.set(title=legible(title), xticks=[], yticks=[])
         if not short:
             _legend(canvas, handles)
         return _saved(name, caption, canvas)
@@ -173,20 +160,19 @@ def heatmap(
             if np.isfinite(value):
                 color = "white" if value > 0.5 else "black"
                 ax.text(j, i, f"{value:.2f}", ha="center", va="center", color=color, fontsize=8)
-        ax.set_xticks(range(len(columns)), map(_text, columns), rotation=30, ha="right")
-        ax.set_yticks(range(len(cells)), map(_text, cells))
+        ax.set_xticks(range(len(columns)), map(legible, columns), rotation=30, ha="right")
+        ax.set_yticks(range(len(cells)), map(legible, cells))
         ax.tick_params(length=0)
         canvas.colorbar(shades, label=label)
         return _saved(name, caption, canvas)
 
 
-def image(name: str, caption: str, grid: Tensor) -> Figure:
-    """A grid of images (channels, height, width) in [0, 1], without scaling."""
-    from torchvision.utils import save_image  # a local import: it takes seconds
+def grid_figure(name: str, caption: str, grid: Grid) -> Figure:
+    """A grid of observations with labels."""
+    from mlvae.show.drawing import draw  # a local import: it imports matplotlib
 
-    file = io.BytesIO()
-    save_image(grid, file, format="png")
-    return Figure(name, caption, file.getvalue())
+    picture = draw(grid)
+    return Figure(name, caption, picture.png(), width=float(picture.get_size_inches()[0]))
 
 
 @contextmanager
@@ -196,39 +182,8 @@ def _canvas(width: float, height: float) -> Iterator[Canvas]:
     import matplotlib
     from matplotlib.figure import Figure as Canvas
 
-    with matplotlib.rc_context({**STYLE, "font.sans-serif": _fonts()}):
+    with matplotlib.rc_context({**STYLE, "font.sans-serif": fonts()}):
         yield Canvas(figsize=(width, height))
-
-
-def _text(label: object) -> str:
-    r"""A label as a figure shows it: in one line, with at most LONGEST characters.
-
-    A longer label is cut in the middle. A character that no font of the figure has, and a control
-    character, is written as ``\uXXXX``.
-    """
-    known = _characters()
-    words = printable(" ".join(str(label).split()))
-    text = "".join(c if c == " " or ord(c) in known else ascii(c)[1:-1] for c in words)
-    if len(text) > LONGEST:
-        text = f"{text[: LONGEST // 2 - 1]}…{text[-(LONGEST // 2) :]}"
-    return text
-
-
-@cache
-def _fonts() -> list[str]:
-    """The families of the figures' texts, in order of preference; all are installed."""
-    from matplotlib.font_manager import fontManager
-
-    installed = set(fontManager.get_font_names())
-    return ["DejaVu Sans", *[name for name in FALLBACKS if name in installed]]
-
-
-@cache
-def _characters() -> frozenset[int]:
-    """The code points that the fonts of the figures have."""
-    from matplotlib.font_manager import findfont, get_font
-
-    return frozenset().union(*[get_font(findfont(name)).get_charmap() for name in _fonts()])
 
 
 def _letters(label: str) -> MarkerStyle:
@@ -243,12 +198,12 @@ def _letters(label: str) -> MarkerStyle:
 def _legend(canvas: Canvas, handles: Mapping[str, Any]) -> None:
     """A legend on the right, also of labels that begin with an underscore."""
     canvas.legend(
-        list(handles.values()), [_text(label) for label in handles], loc="outside right upper"
+        list(handles.values()), [legible(label) for label in handles], loc="outside right upper"
     )
 
 
 def _looks() -> Iterator[dict[str, Any]]:
-    """Colour, marker and dashes of one series after the other; the first 56 differ in the pair.
+    """Colour, marker and dashes of one series after the other; the first 70 differ in the pair.
 
     The numbers of colours and of markers have no common divisor.
     """

@@ -30,6 +30,7 @@ from mlvae.evaluation.questions.manipulation import Manipulation
 from mlvae.evaluation.questions.separation import Separation
 from mlvae.evaluation.questions.unseen import Unseen
 from mlvae.evaluation.subject import Subject, known_splits
+from mlvae.evaluation.verdict import verdict
 from mlvae.models import MLVAE, VAE
 from mlvae.version import __version__
 
@@ -133,7 +134,9 @@ def evaluate(
         "evaluated": f"{date.today()}, mlvae {__version__}, PyTorch {torch.__version__}, "
         f"{_machine(device)}",
     }
-    return _replace(folder, answers, title=title, facts=facts, config=config)
+    metrics = {name: answer.metrics for name, answer in answers.items()}
+    opening = verdict(metrics, images=len(splits.train.shape) == 3)
+    return _replace(folder, answers, title=title, facts=facts, config=config, opening=opening)
 
 
 def _check(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from mlvae.data.collections.members import HARMFUL, printable
@@ -23,8 +23,12 @@ def write(
     title: str,
     facts: Mapping[str, str],
     config: str = "",
+    opening: Sequence[str] = (),
 ) -> dict[str, object]:
-    """Write all files into an empty ``folder`` and return the content of ``metrics.json``."""
+    """Write all files into an empty ``folder`` and return the content of ``metrics.json``.
+
+    ``opening`` are the first paragraphs of the page.
+    """
     numbers = {"facts": facts, **{name: answer.metrics for name, answer in answers.items()}}
     metrics = {name: json_values(value) for name, value in numbers.items()}
     (folder / "metrics.json").write_text(json.dumps(metrics, indent=1) + "\n")
@@ -33,7 +37,7 @@ def write(
             (folder / f"{figure.name}.png").write_bytes(figure.png)
         if answer.embeddings:
             _write_projector(folder / "projector", answer.embeddings)
-    html = page(answers, title=title, facts=facts, config=config)
+    html = page(answers, title=title, facts=facts, config=config, opening=opening)
     (folder / "report.html").write_text(html, encoding="utf-8")
     return metrics
 
@@ -44,14 +48,38 @@ def page(
     title: str,
     facts: Mapping[str, str],
     config: str = "",
+    opening: Sequence[str] = (),
 ) -> str:
-    """One HTML page with all figures embedded, which loads no other file and no other host."""
+    """One HTML page with all figures embedded, which loads no other file and no other host.
+
+    It opens with the paragraphs of ``opening`` and the picture of swaps. Questions that were not
+    evaluated are one line each at the end.
+    """
     from jinja2 import Environment  # a local import: it takes seconds
 
     environment = Environment(autoescape=True, finalize=_lines)
     environment.filters["source"] = _source
     template = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
-    return template.render(answers=answers, title=title, facts=facts, config=config)
+    first = _first_picture(answers)
+    return template.render(
+        answers={name: answer for name, answer in answers.items() if not answer.reason},
+        left_out=[answer for answer in answers.values() if answer.reason],
+        first=first,
+        opening=opening,
+        title=title,
+        facts=facts,
+        config=config,
+    )
+
+
+def _first_picture(answers: Mapping[str, Answer]) -> Figure | None:
+    """The picture of swaps, or else of reconstructions; None if there is neither."""
+    figures = [figure for answer in answers.values() for figure in answer.figures]
+    for kind in ("swaps_", "reconstructions_"):
+        for figure in figures:
+            if figure.name.startswith(kind):
+                return figure
+    return None
 
 
 def json_values(value: object) -> object:

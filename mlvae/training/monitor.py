@@ -13,10 +13,9 @@ from contextlib import contextmanager
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from torch import Tensor
-
 from mlvae.data import GroupedData
 from mlvae.errors import InputError
+from mlvae.grids import Grid
 from mlvae.invocation import command_line
 from mlvae.training.advice import advice_on_collapse, advice_on_kl
 from mlvae.training.files import append, replace_file
@@ -160,19 +159,22 @@ class Monitor:
             self.state.save()
             raise
 
-    def pictures(self, grids: Mapping[str, Tensor]) -> None:
-        """Images (channels, height, width) by name: to TensorBoard, and to ``figures/``."""
-        from torchvision.utils import save_image  # takes seconds to import
+    def pictures(self, grids: Mapping[str, Grid]) -> None:
+        """Draw labelled grids by name: to TensorBoard, and to ``figures/``."""
+        if not grids:
+            return
+        from PIL import Image
+
+        from mlvae.show.drawing import draw, pixels  # it imports matplotlib, which takes a second
 
         figures = self.state.run / "figures"
         for name, grid in grids.items():
-            image = io.BytesIO()
-            save_image(grid, image, format="png")
-            content = image.getvalue()
+            image, file = pixels(draw(grid)), io.BytesIO()
+            Image.fromarray(image).save(file, format="png")
             with self._writing():
-                self.writer.add_image(name, grid, self.state.step)
+                self.writer.add_image(name, image, self.state.step, dataformats="HWC")
                 figures.mkdir(exist_ok=True)
-                replace_file(figures / f"{name}.png", content)
+                replace_file(figures / f"{name}.png", file.getvalue())
 
     def finished(self) -> None:
         """Report the end; write the configuration and the final metrics to TensorBoard's table."""

@@ -10,7 +10,7 @@ def canvas(monkeypatch):
     monkeypatch.setattr(charts, "_saved", lambda name, caption, canvas: canvas)
 
 
-@pytest.mark.parametrize("number", [9, 56])
+@pytest.mark.parametrize("number", [9, 70])
 def test_every_label_of_a_scatter_plot_has_its_own_colour_and_marker(canvas, number):
     labels = [f"label {i:02}" for i in range(number)]
     points = np.random.default_rng(0).random((number, 2))
@@ -20,6 +20,7 @@ def test_every_label_of_a_scatter_plot_has_its_own_colour_and_marker(canvas, num
         for series in figure.axes[0].collections
     }
     assert len(looks) == number
+    assert len({colour for colour, _ in looks}) == min(number, 10)
 
 
 def test_every_curve_has_its_own_colour_and_marker(canvas):
@@ -29,6 +30,22 @@ def test_every_curve_has_its_own_colour_and_marker(canvas):
     lines = [container.lines[0] for container in figure.axes[0].containers]
     looks = {(line.get_color(), line.get_marker()) for line in lines}
     assert len(looks) == len(lines) == 20
+
+
+def test_labels_of_reference_lines_are_in_the_legend_and_each_has_its_own_look(canvas):
+    curve = {1.0: (0.5, 0.1), 10.0: (0.6, 0.1)}
+    lines = {"left": {"chance": {1.0: 0.1, 10.0: 0.1}}, "right": {"entropy": {1.0: 3, 10.0: 2}}}
+    panels = {"left": {"content": curve}, "right": {"content": curve}}
+    figure = charts.curves("name", "caption", panels, x_label="k", lines=lines)
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == [
+        "content",
+        "chance",
+        "entropy",
+    ]
+    looks = {(h.get_linestyle(), h.get_linewidth()) for h in figure.legends[0].get_lines()[-2:]}
+    assert len(looks) == 2 and not any(ax.texts for ax in figure.axes)
+    assert all(ax.get_xscale() == "log" for ax in figure.axes)
+    assert [tick.get_text() for tick in figure.axes[0].get_xticklabels()] == ["1", "10"]
 
 
 def test_short_labels_are_the_markers(canvas):

@@ -17,6 +17,7 @@ from mlvae import GroupedData, InputError
 from mlvae.data import Splits
 from mlvae.evaluation import Embedding, Factors, Subject, charts, evaluate
 from mlvae.evaluation.evaluate import check_writable
+from mlvae.show.text import LONGEST
 
 LABELS = {
     "one dollar": ["<$25,000", "$25,000 - $49,999", "$50,000"],
@@ -135,9 +136,9 @@ def test_labels_in_figures_are_text(labels, monkeypatch):
     for canvas in (canvases[0], canvases[2]):
         texts = [text.get_text() for text in canvas.legends[0].get_texts()]
         assert len(texts) == len(set(labels))
-        assert all(
-            len(text) <= charts.LONGEST and not text.startswith("\\u202e") for text in texts
-        ) or (labels == LABELS["right to left"])
+        assert all(len(text) <= LONGEST and not text.startswith("\\u202e") for text in texts) or (
+            labels == LABELS["right to left"]
+        )
     # Labels leave room for the axes.
     assert all(canvas.axes[0].get_position().width > 0.15 for canvas in canvases)
 

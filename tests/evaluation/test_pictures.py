@@ -42,11 +42,26 @@ def test_groups_too_small_to_accumulate_leave_that_figure_out(digits_subject, di
     assert "accumulation_test" not in [f.name for f in Manipulation().ask(subject).figures]
 
 
-def test_feature_vectors_have_no_pictures_and_the_answer_has_the_reason():
+@pytest.mark.parametrize("shape", [(5,), (2, 6)])
+def test_series_have_every_figure_of_images(shape):
+    data = GroupedData(np.random.default_rng(0).random((60, *shape)), np.arange(60) % 3)
+    model = MLVAE(shape, content_dim=2, style_dim=2, network=MLP(hidden=(8,))).eval()
+    answer = Manipulation().ask(Subject(model, Splits(data, None, data)))
+    assert [figure.name for figure in answer.figures] == [f"{name}_test" for name in SPLIT]
+    assert not any("images" in figure.caption for figure in answer.figures)
+
+
+def test_observations_that_cannot_be_drawn_have_a_reason():
+    data = GroupedData(torch.rand(60, 2, 4, 4), np.arange(60) % 3)
+    model = MLVAE((2, 4, 4), content_dim=2, style_dim=2, network=MLP(hidden=(8,))).eval()
+    answer = Manipulation().ask(Subject(model, Splits(data, None, data)))
+    assert "channels" in answer.reason and not answer.figures
+
+
+def test_vectors_are_embedded_without_images():
     data = GroupedData(np.random.default_rng(0).random((60, 5)), np.arange(60) % 3)
     model = MLVAE((5,), content_dim=2, style_dim=2, network=MLP(hidden=(8,))).eval()
     subject = Subject(model, Splits(data, None, data))
-    assert "not images" in Manipulation().ask(subject).summary[0]
     answer = Embedding(method="pca", points=30).ask(subject)
     codes, labels, pictures = answer.embeddings["content_test"]
     assert codes.shape == (30, 2) and len(labels) == 30 and pictures is None

@@ -14,6 +14,7 @@ from mlvae import InputError
 from mlvae.evaluation import Embedding, Likelihood, Manipulation, Separation, Unseen, evaluate
 from mlvae.evaluation.answer import Answer, Estimate, Table
 from mlvae.evaluation.report import json_values, page
+from mlvae.evaluation.verdict import NO_VERDICT
 
 QUESTIONS = [
     Separation(k=(1, 2), probes=("logistic",), seeds=2),
@@ -147,6 +148,31 @@ def test_a_folder_that_cannot_be_written_is_refused(small_model, digits, tmp_pat
 def test_values_become_json_types():
     values = {"a": Estimate(1.0, float("nan")), 2: (1, "x", float("inf"))}
     assert json_values(values) == {"a": {"mean": 1.0, "standard_error": None}, "2": [1, "x", None]}
+
+
+def test_the_page_opens_with_the_verdict_and_the_picture_of_swaps(evaluated):
+    text = (evaluated[0] / "report.html").read_text()
+    body = text.split("<body>")[1]
+    verdict, swaps = body.index("from its content"), body.index("Swaps of test images")
+    assert verdict < body.index("<img") < swaps < body.index("<h2")
+    assert body.count("<figcaption>Swaps of test images") == 1
+
+
+def test_tables_fold_and_questions_without_an_answer_are_one_line_at_the_end(evaluated):
+    text = (evaluated[0] / "report.html").read_text()
+    assert text.count("<table") == text.count("<details>") - 1 >= 5  # and the configuration
+    assert "<script" not in text
+    last = text.index('id="left-out"')
+    assert text.index("dataset.unseen_groups") > last > text.index('id="likelihood"')
+    assert 'id="unseen"' not in text
+
+
+def test_a_page_without_pictures_and_accuracies_has_the_words_no_verdict(
+    small_model, digits, tmp_path
+):
+    evaluate(small_model(), digits, tmp_path / "e", questions=QUESTIONS[-1:], progress=False)
+    body = (tmp_path / "e" / "report.html").read_text().split("<body>")[1]
+    assert NO_VERDICT in body and "Swaps" not in body
 
 
 def test_text_on_the_page_is_escaped():

@@ -64,6 +64,19 @@ def test_the_untrained_control_is_the_model_before_its_first_step(digits_subject
     assert any((a != b).any() for a, b in zip(first.parameters(), other.parameters(), strict=True))
 
 
+def test_a_single_k_has_each_accuracy_in_one_table_and_no_curves(known_subject):
+    one = Separation(k=(1,), probes=("logistic", "knn"), seeds=1).ask(known_subject)
+    assert [table.columns for table in one.tables] == [
+        ["code", "logistic regression", "nearest neighbours"],
+        ["code", "k = 1"],
+    ]
+    assert "bits" in one.tables[1].caption and not one.figures
+    one = Separation(k=(1,), probes=("knn",), seeds=1).ask(known_subject)
+    assert ["percent" in table.caption for table in one.tables] == [True, False]
+    two = Separation(k=(1, 2), probes=("knn",), seeds=1).ask(known_subject)
+    assert len(two.tables) == 4 and len(two.figures) == 2
+
+
 def test_probes_of_the_papers_protocol_are_trained_at_one_k(known_subject):
     answer = Separation(**QUICK, train_k=5).ask(known_subject)
     paper = find(answer, code="content", values="means", paper=True)
@@ -87,7 +100,7 @@ def test_the_number_of_workers_does_not_change_the_metrics(known_subject):
 
 def test_a_table_has_every_kind_of_probe_and_figures_have_curves(known_subject):
     answer = Separation(k=(1, 2), seeds=1).ask(known_subject)
-    assert answer.tables[-1].columns[1:] == ["MLP", "logistic regression", "nearest neighbours"]
+    assert answer.tables[0].columns[1:] == ["MLP", "logistic regression", "nearest neighbours"]
     assert [figure.name for figure in answer.figures] == [
         "separation_samples",
         "separation_means",

@@ -525,12 +525,14 @@ def test_a_model_is_trained_resumed_loaded_evaluated_and_pictured(case, kind, tm
     assert case.model.__name__ in html
     names = {path.stem for path in (tmp_path / "report").glob("*.png")}
     assert "embedding_test" in names
-    assert ("reconstructions_test" in names) == (kind == "images")
+    assert "reconstructions_test" in names
 
-    # Pictures are drawn of images.
+    # Pictures are drawn of images and of series.
     grids = pictures(loaded, test)
-    assert bool(grids) == (kind == "images")
-    assert all(grid.ndim == 3 and 0 <= grid.min() < grid.max() <= 1 for grid in grids.values())
+    assert "reconstructions" in grids
+    for grid in grids.values():
+        assert grid.images == (kind == "images") and grid.tiles.min() < grid.tiles.max()
+        assert kind == "vectors" or (grid.tiles.min() >= 0 and grid.tiles.max() <= 1)
 
 
 # The page on a model of one's own

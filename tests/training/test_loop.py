@@ -406,11 +406,12 @@ def test_a_convolutional_model_with_dropout_learns_resumes_and_is_loaded(digits,
     assert_equal_states(a["model"], b["model"])
 
 
-def test_features_train_without_pictures(tmp_path):
-    data = GroupedData(torch.randn(60, 5), torch.arange(60) % 4)
+@pytest.mark.parametrize(("shape", "drawn"), [((5,), True), ((2, 5, 5), False)])
+def test_features_train_with_pictures_if_they_are_a_series(shape, drawn, tmp_path):
+    data = GroupedData(torch.randn(60, *shape), torch.arange(60) % 4)
     model = mlvae.models.MLVAE(data.shape, likelihood=mlvae.likelihoods.Gaussian())
     result = mlvae.train(model, data, run=tmp_path, epochs=2, reports=Reports(progress=False))
-    assert result.finished and not (tmp_path / "figures").exists()
+    assert result.finished and (tmp_path / "figures" / "swaps.png").exists() == drawn
 
 
 def test_without_a_folder_a_new_one_is_made_under_runs(small_model, digits, tmp_path, monkeypatch):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -102,15 +103,28 @@ class ProbeResults:
         return text
 
     def tables(self) -> list[Table]:
-        """Both quantities by k for both protocols; accuracy of all kinds at the smallest k."""
+        """Accuracy of all kinds at the smallest k; both quantities by k for both protocols.
+
+        Protocols with the same records have one table.
+        """
         paper = f"trained at K = {self.train_k} and tested at k up to K, the paper's protocol"
-        protocols = {"trained and tested at the same k": "same_k", paper: "paper"}
+        protocols = {"trained and tested at the same k": "same_k"}
+        if self._differ:
+            protocols[paper] = "paper"
         tables = [
             self._by_k(f"{protocol} ({PROBE_NAMES[self.probes[0]]} probe)", key, quantity)
             for protocol, key in protocols.items()
             for quantity in QUANTITIES
         ]
-        return tables + ([self._by_probe()] if len(self.probes) > 1 else [])
+        if len(self.probes) == 1:
+            return tables
+        # At a single k the table by probe has all accuracies.
+        return [self._by_probe(), *(tables if len(self.ks) > 1 else tables[1:])]
+
+    @property
+    def _differ(self) -> bool:
+        """Whether the paper's protocol has other records than the same k has."""
+        return any(record["paper"] != record["same_k"] for record in self.records)
 
     def _by_k(self, protocol: str, key: str, quantity: str) -> Table:
         unit, digits, scale = QUANTITIES[quantity]
@@ -150,7 +164,9 @@ class ProbeResults:
         ]
 
     def figures(self) -> list[Figure]:
-        """Curves of both quantities over k, from samples and from means."""
+        """Curves of both quantities over k, from samples and from means; none for a single k."""
+        if len(self.ks) == 1:
+            return []
         return [self._curves("samples"), self._curves("means")]
 
     def _curves(self, values: str) -> Figure:
@@ -165,13 +181,16 @@ class ProbeResults:
                 continue
             label = self.labels[record["code"]]
             for panel, quantity in zip(panels.values(), QUANTITIES, strict=True):
-                panel.setdefault(label, {})[record["test_k"]] = record[quantity]
+                most = math.inf if quantity == "accuracy" else record["label_entropy_bits"]
+                value = Estimate(min(record[quantity].mean, most), record[quantity].standard_error)
+                panel.setdefault(label, {})[record["test_k"]] = value
         return curves(
             f"separation_{values}",
             f"Accuracy, and upper bound of H(label | code) in bits, of the {PROBE_NAMES[probe]} "
             f"probe trained and tested on codes (posterior {values}) accumulated over k "
             "observations; mean over seeds. Bars: standard error over seeds. Grey lines: values "
-            "without any code.",
+            "without any code. H(label | code) is at most H(label), so larger bounds are drawn at "
+            "H(label); the tables have their values.",
             panels,
             x_label="k, number of observations per code",
             lines={

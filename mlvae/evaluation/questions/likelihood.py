@@ -61,7 +61,8 @@ class Likelihood:
             records = self._importance_weighted(subject, subject.splits.test)
             metrics["importance_weighted"] = records
             tables.append(self._table(records))
-            figures.append(_figure(records))
+            if len(self.num_content) > 1:
+                figures.append(_figure(records))
             words.append(
                 "The importance-weighted bound is on log p(x_G) of whole groups, divided by their "
                 "size. Rows with the same size use the same groups; the standard error is over "

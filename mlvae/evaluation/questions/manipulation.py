@@ -1,6 +1,6 @@
 """Can content and style be changed independently?
 
-Pictures laid out as in the paper, of images outside the training data.
+Pictures of observations outside the training data: images, or line plots of series.
 """
 
 from __future__ import annotations
@@ -16,12 +16,14 @@ from mlvae.batch import Batch
 from mlvae.data import GroupedData
 from mlvae.errors import check_number
 from mlvae.evaluation.answer import Answer, not_evaluated
-from mlvae.evaluation.charts import image
+from mlvae.evaluation.charts import grid_figure
 from mlvae.evaluation.measures.codes import disjoint_sets, shuffled
 from mlvae.evaluation.options import check_question
 from mlvae.evaluation.subject import Subject
 from mlvae.grids import (
+    Grid,
     accumulation_grid,
+    drawable,
     generation_grid,
     interpolation_grid,
     reconstruction_grid,
@@ -34,8 +36,8 @@ from mlvae.models import Model
 
 __all__ = ["Manipulation"]
 
-#: The images of each split in captions.
-PICTURED = {"test": "test images", "unseen": "images of groups never seen in training"}
+#: The observations of each split in captions; "{}" is "images" or "observations".
+PICTURED = {"test": "test {}", "unseen": "{} of groups never seen in training"}
 
 
 @dataclass(frozen=True)
@@ -65,21 +67,26 @@ class Manipulation:
     def ask(self, subject: Subject) -> Answer:
         """Draw the pictures for the test split, and for unseen groups if there are some."""
         shape = subject.splits.train.shape
-        if len(shape) != 3 or shape[0] not in (1, 3):
-            return not_evaluated(self.title, "the observations are not images of 1 or 3 channels")
+        if not drawable(shape):
+            return not_evaluated(
+                self.title, "only images with 1 or 3 channels and series can be drawn"
+            )
+        kind = "images" if len(shape) == 3 else "observations"
         figures = [
-            image(f"{kind}_{name}", caption, grid)
-            for name, data in subject.splits
-            if name in PICTURED
-            for kind, caption, grid in self._grids(subject.model, data, PICTURED[name])
+            grid_figure(f"{name}_{split}", caption, grid)
+            for split, data in subject.splits
+            if split in PICTURED
+            for name, caption, grid in self._grids(
+                subject.model, data, kind, PICTURED[split].format(kind)
+            )
         ]
-        text = "All images are decoded from posterior means, unless the caption states otherwise."
+        text = f"All {kind} are decoded from posterior means, unless the caption says otherwise."
         return Answer(self.title, [f"{text} None was used in training."], figures=figures)
 
     def _grids(
-        self, model: Model, data: GroupedData, images: str
-    ) -> Iterator[tuple[str, str, Tensor]]:
-        """Name, caption and grid of every figure; the caption calls the data ``images``."""
+        self, model: Model, data: GroupedData, kind: str, these: str
+    ) -> Iterator[tuple[str, str, Grid]]:
+        """Name, caption and grid of every figure; the caption calls the data ``these``."""
         generator = torch.Generator(data.device).manual_seed(self.seed)
         chosen = disjoint_sets(data.groups, 1, generator=generator)[:, 0]
         batch = data.singles(_one_of_each(chosen, data.groups, self.groups))
@@ -89,48 +96,50 @@ class Manipulation:
         if split:
             yield (
                 "swaps",
-                f"Swaps. First row and first column: {images}. Second row and column: their "
-                "reconstructions. Other tiles: content of the column's image with the style of "
-                "the row's image, each inferred from that image alone.",
+                f"Swaps of {these}, which are in the first row and in the first column. Each "
+                "other cell has the content of its column and the style of its row, both inferred "
+                "from one observation. The framed diagonal has the reconstructions. If content "
+                "and style are separated, a column keeps its group and a row keeps its style.",
                 swap_grid(model, batch),
             )
         yield (
             "reconstructions",
-            f"Above, {images}; below each its reconstruction from itself alone.",
+            f"Above, {these}; below each its reconstruction from itself alone.",
             reconstruction_grid(model, batch),
         )
-        path = "The latent changes along the row"
+        path = "The latent changes from left to right"
         if split:
-            path = "The content changes along the columns, the style along the rows"
+            path = "The content changes from left to right, the style from top to bottom"
         ends = batch.singles(torch.tensor([0, len(batch) - 1], device=batch.x.device))
-        yield (
-            "interpolation",
-            f"Interpolation between two of the {images}, from the top left to the bottom right. "
-            f"{path}, on a straight line between posterior means.",
-            interpolation_grid(model, ends, steps=self.steps),
-        )
+        if len(batch) > 1:
+            yield (
+                "interpolation",
+                f"Interpolation between two of the {these}. {path}, on a straight line between "
+                "posterior means.",
+                interpolation_grid(model, ends, steps=self.steps),
+            )
         if split and int(data.groups.sizes.max()) >= self.members:
             yield (
                 "accumulation",
-                f"The effect of accumulation. Left: {self.members} images of a group in a row. "
+                f"The effect of accumulation. Left: {self.members} {kind} of a group in a row. "
                 "Middle: each reconstructed with its own content. Right: each reconstructed with "
-                "the content accumulated over the row. The style is always the image's own.",
+                "the content accumulated over the row. The style is always its own.",
                 accumulation_grid(model, self._pooled(data, generator)),
             )
         sampled = [codes["style"]] if split else codes.values()
         if all(q.random for q in sampled):
-            caption = "Generation: images decoded from samples of the prior."
+            caption = f"Generation: {kind} decoded from samples of the prior."
             if split:
                 caption = (
-                    "Generation. Left: images of a group. Right: the content accumulated over the "
-                    "members of that group (up to 100) with styles sampled from the prior, the "
-                    "same in every row."
+                    f"Generation. Left: {kind} of a group. Right: the content accumulated over "
+                    "the members of that group (up to 100) with styles sampled from the prior. A "
+                    "column has the same style in every row."
                 )
             members = self._members(data, generator)
             yield "generation", caption, generation_grid(model, members, generator=generator)
         yield (
             "traversal",
-            f"The effect of each latent dimension on one of the {images}: a row for each "
+            f"The effect of each latent dimension on one of the {these}: a row for each "
             f"dimension, in the order {', '.join(codes)}, from -{self.span:g} to {self.span:g} "
             "prior standard deviations. The other dimensions are fixed.",
             traversal_grid(

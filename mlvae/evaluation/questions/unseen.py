@@ -88,8 +88,9 @@ class Unseen:
             "identification": records,
             "verification": pairs,
         }
-        tables, figure = self._tables(labels, shots, records, pairs), _figure(labels, records)
-        return Answer(self.title, self._words(labels, data, records), metrics, tables, [figure])
+        tables = self._tables(labels, shots, records, pairs)
+        figures = [_figure(labels, records)] if len(shots) > 1 else []
+        return Answer(self.title, self._words(labels, data, records), metrics, tables, figures)
 
     def _limited(self, data: GroupedData) -> GroupedData:
         """The data with at most ``most_members`` observations of every group."""

@@ -1,0 +1,170 @@
+"""The words of the verdict follow from the numbers."""
+
+import math
+
+import pytest
+
+from mlvae.evaluation.answer import Estimate
+from mlvae.evaluation.verdict import NO_VERDICT, verdict
+
+CHANCE = 0.1
+
+
+def record(code, accuracy, probe="mlp", values="means", k=1, error=0.0, number=1000):
+    return {
+        "code": code,
+        "values": values,
+        "probe": probe,
+        "train_k": k,
+        "test_k": k,
+        "accuracy": Estimate(accuracy, error),
+        "num_test_codes": number,
+        "chance_accuracy": CHANCE,
+    }
+
+
+def separation(number=1000, error=0.0, **accuracies):
+    records = [record(code, a, number=number, error=error) for code, a in accuracies.items()]
+    return {"records": records}
+
+
+def bound(style_kl):
+    return {"bound": {"test": {"style_kl_per_observation": style_kl}}}
+
+
+def words(style_kl=20.0, **found):
+    (text,) = verdict(
+        {"separation": separation(**found), "likelihood": bound(style_kl)}, images=True
+    )
+    first, _, second = text.partition("; chance is 10.0 percent. ")
+    assert second
+    return first, second
+
+
+def test_the_first_sentence_has_the_three_accuracies_with_their_uncertainty():
+    first, _ = words(content=0.95, style=0.1, raw=0.9)
+    assert first == (
+        "The group of a single test image is predicted correctly in 95.0 ± 0.7 percent from its "
+        "content, 10.0 ± 1.0 percent from its style and 90.0 ± 1.0 percent from its raw pixels"
+    )
+
+
+@pytest.mark.parametrize(
+    ("style_kl", "found", "expected"),
+    [
+        (
+            20.0,
+            {"content": 0.95, "style": 0.1, "raw": 0.9},
+            "The content is better than the raw pixels, and no information about the group was "
+            "found in the style: content and style are separated.",
+        ),
+        (
+            20.0,
+            {"content": 0.9, "style": 0.11, "raw": 0.91},
+            "The content is as good as the raw pixels within the uncertainty, and no information "
+            "about the group was found in the style: content and style are separated.",
+        ),
+        (
+            0.4,
+            {"content": 0.95, "style": 0.1, "raw": 0.9},
+            "The content is better than the raw pixels, but the style is nearly empty (KL 0.40 "
+            "nats per observation), so there is no style to separate.",
+        ),
+        (
+            20.0,
+            {"content": 0.7, "style": 0.1, "raw": 0.9},
+            "The content is worse than the raw pixels: it has lost information about the group, "
+            "but no information about the group was found in the style.",
+        ),
+        (
+            20.0,
+            {"content": 0.95, "style": 0.35, "raw": 0.9},
+            "The content is better than the raw pixels, but the style leaks: it is 25.0 points "
+            "above chance.",
+        ),
+        (
+            0.4,
+            {"content": 0.7, "style": 0.35, "raw": 0.9},
+            "The content is worse than the raw pixels: it has lost information about the group, "
+            "and the style leaks: it is 25.0 points above chance, although it is nearly empty "
+            "(KL 0.40 nats per observation).",
+        ),
+        (
+            20.0,
+            {"content": 0.7, "style": 0.69, "raw": 0.9},
+            "The content is worse than the raw pixels: it has lost information about the group, "
+            "and the style has as much information about the group as the content.",
+        ),
+        (
+            20.0,
+            {"content": 0.1, "style": 0.6, "raw": 0.9},
+            "The content has no measurable information about the group, and the style has as much "
+            "information about the group as the content.",
+        ),
+        (
+            20.0,
+            {"content": 0.5, "style": 0.1, "raw": 0.9, "untrained": 0.5},
+            "The content is not better than that of an untrained encoder, but no information "
+            "about the group was found in the style.",
+        ),
+        (20.0, {"style": 0.3, "raw": 0.9}, "The style leaks: it is 20.0 points above chance."),
+        (20.0, {"latent": 0.3, "raw": 0.9}, "The model has no content and style to separate."),
+    ],
+)
+def test_the_second_sentence_is_chosen_from_the_measured_values(style_kl, found, expected):
+    assert words(style_kl, **found)[1] == expected
+
+
+def test_a_difference_within_twice_its_standard_error_is_none():
+    assert "as good as" in words(content=0.93, style=0.1, raw=0.9, number=200)[1]
+    assert "better" in words(content=0.93, style=0.1, raw=0.9, number=20_000)[1]
+    assert "as good as" in words(content=0.93, style=0.1, raw=0.9, number=20_000, error=0.02)[1]
+    assert "no information" in words(content=0.9, style=0.13, raw=0.9, number=100)[1]
+    assert "leaks" in words(content=0.9, style=0.13, raw=0.9, number=10_000)[1]
+
+
+def test_a_single_repetition_has_the_uncertainty_of_its_observations():
+    first, second = words(content=1.0, style=0.1, raw=1.0, number=16, error=math.nan)
+    assert "100.0 ± 6.7" in first and "as good as" in second
+
+
+def test_a_leak_is_the_largest_of_all_probes_and_values():
+    records = [
+        record("content", 0.9),
+        record("style", 0.1, probe="mlp"),
+        record("style", 0.4, probe="knn", values="samples"),
+        record("style", 0.99, k=10),  # not a single observation
+        record("raw", 0.9),
+    ]
+    (text,) = verdict({"separation": {"records": records}}, images=False)
+    assert "40.0 ± 1.5 percent from its style" in text and "raw observation" in text
+
+
+def test_unseen_groups_have_sentences_of_their_own():
+    identification = [
+        {"code": code, "shots": shots, "distance": d, "accuracy": Estimate(a, 0.0), "chance": 0.25}
+        for shots in (1, 5)
+        for d, scale in (("cosine", 1.0), ("mahalanobis", 0.5))
+        for code, a in (("content", 0.8), ("style", 0.25), ("pca", 0.6), ("raw", 0.5))
+        for a in [a * scale]
+    ]
+    unseen = {"num_groups": 4, "num_observations": 404, "identification": identification}
+    found = verdict(
+        {"unseen": unseen, "separation": separation(content=0.9, style=0.1, raw=0.9)}, images=True
+    )
+    assert len(found) == 2 and "4 groups" in found[1]
+    assert "80.0 ± 2.0 percent from its content" in found[1] and "pca" not in found[1]
+    assert found[1].endswith("content and style are separated.")
+    assert len(verdict({"unseen": unseen}, images=True)) == 1
+
+
+def test_there_is_no_verdict_without_the_questions_and_without_k_1():
+    only = {"records": [record("content", 0.9, k=5), record("style", 0.1, k=5)]}
+    for metrics in ({}, {"separation": {}, "unseen": {}}, {"separation": only}):
+        assert verdict(metrics, images=True) == [NO_VERDICT]
+    assert verdict({"likelihood": bound(3.0)}, images=True) == [NO_VERDICT]
+
+
+def test_an_unmeasured_style_is_not_called_empty():
+    (text,) = verdict({"separation": separation(content=0.95, style=0.1, raw=0.9)}, images=True)
+    assert "empty" not in text and text.endswith("content and style are separated.")
