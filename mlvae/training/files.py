@@ -1,7 +1,7 @@
-"""Files in the folder of a run, written atomically and never through a link.
+"""Files in the folder of a run, written atomically and never through a link or into a pipe.
 
 A run's folder may come from another person. A link in it could lead a write to any file of the
-user, so no write follows one.
+user, so no write follows one. A pipe would block.
 """
 
 from __future__ import annotations
@@ -30,12 +30,18 @@ OWN_NAMES = (
 
 
 def check_no_links(folder: Path, names: Iterable[str] = OWN_NAMES) -> None:
-    """Raise :class:`InputError` if one of ``names`` in ``folder`` is a link."""
+    """Raise :class:`InputError` if one of ``names`` in ``folder`` is a link or a special file."""
     for name in names:
-        if (folder / name).is_symlink():
+        path = folder / name
+        if path.is_symlink():
             raise InputError(
                 f"{folder} must hold its own files, but {name} is a link to "
-                f"{(folder / name).readlink()}; replace it by a copy, or choose another folder"
+                f"{path.readlink()}; replace it by a copy, or choose another folder"
+            )
+        if path.exists() and not path.is_file() and not path.is_dir():
+            raise InputError(
+                f"{folder} must hold regular files, but {name} is a pipe or a device; remove it, "
+                "or choose another folder"
             )
 
 
@@ -65,8 +71,8 @@ def replace_file(path: Path, content: bytes | Callable[[BinaryIO], object]) -> N
 
 
 def append(path: Path, text: str) -> None:
-    """Append ``text`` to a file that is not a link."""
-    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW
+    """Append ``text`` to a file that is not a link; a pipe without a reader is an OSError."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK
     with os.fdopen(os.open(path, flags, 0o666), "a", encoding="utf-8") as file:
         file.write(text)
 

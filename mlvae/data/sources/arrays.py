@@ -10,6 +10,7 @@ import numpy as np
 
 from mlvae.arguments import as_path
 from mlvae.data.collections.members import first_line
+from mlvae.data.collections.regular import open_regular
 from mlvae.data.grouped import GroupedData
 from mlvae.data.splits import Splits, held_rows, hold_out, split
 from mlvae.errors import InputError, check_integer, check_number
@@ -67,7 +68,7 @@ def arrays(
 
 def _load(path: Path) -> dict[str, np.ndarray]:
     try:
-        with path.open("rb") as stream:
+        with open_regular(path) as stream:
             file = np.load(stream, allow_pickle=False)
             if isinstance(file, np.ndarray):
                 raise ValueError("it is a single array")
