@@ -19,6 +19,7 @@ import yaml
 from PIL import Image
 
 import mlvae
+from mlvae.commands import tables
 from mlvae.training.checkpoint import read_checkpoint
 
 SCRIPTS = Path(__file__).parent.parent / "scripts"
@@ -55,7 +56,6 @@ def call(monkeypatch, tmp_path, capsys):
     def run_script(script, *arguments, cwd=tmp_path, **environment):
         path = SCRIPTS / f"{script}.py"
         monkeypatch.chdir(cwd)
-        monkeypatch.syspath_prepend(str(SCRIPTS))
         monkeypatch.setattr(sys, "argv", [str(path), *map(str, arguments)])
         for name, value in environment.items():
             monkeypatch.setenv(name, value)
@@ -543,9 +543,6 @@ def test_a_table_is_reproduced_without_repeating_finished_runs(call, tmp_path, s
 def test_missing_data_of_one_table_do_not_stop_the_other_tables(
     call, tmp_path, small_table, monkeypatch
 ):
-    monkeypatch.syspath_prepend(str(SCRIPTS))
-    import tables
-
     monkeypatch.setattr(tables, "names", lambda: ["recipes", small_table.removeprefix("table=")])
     monkeypatch.setenv("MLVAE_DATA", "nowhere")
     nowhere = dict.fromkeys(("http_proxy", "https_proxy"), "http://127.0.0.1:9")

@@ -15,7 +15,7 @@ from torch.distributions import Normal
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import ToTensor
 
-from benchmarks.recipes import Recipe
+from mlvae.commands.benchmarks.recipes import Recipe
 from mlvae.data import GroupedData
 from mlvae.networks import Encoder
 

@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.growth import CURVES
-from benchmarks.machine import line
-from benchmarks.tables import Rows
+from mlvae.commands.benchmarks.growth import CURVES
+from mlvae.commands.benchmarks.machine import line
+from mlvae.commands.benchmarks.tables import Rows
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
-from benchmarks.machine import timed
+from mlvae.commands.benchmarks.machine import timed
 
 __all__ = ["Like", "Product", "products_of", "time_of"]
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 
-from cli import Config
-
+from mlvae.commands.cli import Config
 from mlvae.errors import InputError, check_choice, check_integer, check_number, shown
 
 __all__ = ["check_asked", "checked"]

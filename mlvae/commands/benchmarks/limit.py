@@ -15,13 +15,20 @@ from typing import Any
 
 import torch
 
-from benchmarks.common import common_steps
-from benchmarks.floor import Floor, Machine, machine_of, measure, operations, step_products
-from benchmarks.machine import PRECISIONS, facts, line, setting
-from benchmarks.products import Product
-from benchmarks.recipes import RECIPES, Recipe, small
-from benchmarks.tables import Rows, table
-from benchmarks.training import compilable, library_steps, of_a_graph, rate, warm
+from mlvae.commands.benchmarks.common import common_steps
+from mlvae.commands.benchmarks.floor import (
+    Floor,
+    Machine,
+    machine_of,
+    measure,
+    operations,
+    step_products,
+)
+from mlvae.commands.benchmarks.machine import PRECISIONS, facts, line, setting
+from mlvae.commands.benchmarks.products import Product
+from mlvae.commands.benchmarks.recipes import RECIPES, Recipe, small
+from mlvae.commands.benchmarks.tables import Rows, table
+from mlvae.commands.benchmarks.training import compilable, library_steps, of_a_graph, rate, warm
 from mlvae.data import GroupedData
 
 __all__ = ["limit", "report"]

@@ -6,12 +6,12 @@ import platform
 from datetime import date
 from pathlib import Path
 
-import cli
 import torch
 import yaml
 from omegaconf import DictConfig, OmegaConf
-from table_checks import checked
 
+from mlvae.commands import cli
+from mlvae.commands.table_checks import checked
 from mlvae.errors import InputError, check_choice, shown
 from mlvae.evaluation.answer import Estimate, estimate
 from mlvae.version import __version__

@@ -21,9 +21,9 @@ from dataclasses import dataclass
 
 import torch
 
-from benchmarks.machine import timed
-from benchmarks.products import CAPTURED, Product, products_of, time_of
-from benchmarks.recipes import Recipe
+from mlvae.commands.benchmarks.machine import timed
+from mlvae.commands.benchmarks.products import CAPTURED, Product, products_of, time_of
+from mlvae.commands.benchmarks.recipes import Recipe
 from mlvae.data import GroupedData
 from mlvae.training import Adam, Speed
 from mlvae.training.loop import training_step

@@ -13,12 +13,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from benchmarks.floor import operations
-from benchmarks.machine import facts, line, timed
-from benchmarks.products import products_of
-from benchmarks.recipes import AUTHOR, LABELS, Recipe
-from benchmarks.tables import Rows, table
 from mlvae.batch import Batch
+from mlvae.commands.benchmarks.floor import operations
+from mlvae.commands.benchmarks.machine import facts, line, timed
+from mlvae.commands.benchmarks.products import products_of
+from mlvae.commands.benchmarks.recipes import AUTHOR, LABELS, Recipe
+from mlvae.commands.benchmarks.tables import Rows, table
 from mlvae.data import Grouped, GroupedData, Shuffled
 from mlvae.groups import Groups
 from mlvae.networks import MLP

@@ -22,6 +22,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+import mlvae
 from mlvae.arguments import as_path
 from mlvae.errors import Diverged, InputError, RankLost, check_choice, shown
 from mlvae.training.monitor import quoted
@@ -45,17 +46,13 @@ __all__ = [
 #: Options by name, as plain values: what a config file or a checkpoint holds.
 Config = dict[str, Any]
 
-CONFIGS = Path(__file__).parent.parent / "configs"
+CONFIGS = Path(mlvae.__file__).parent.parent / "configs"
 
 #: An item of a list on the command line, with its quotes.
 ITEM = re.compile(r"""(?:"(?:\\.|[^"])*"|'(?:\\.|[^'])*'|\\.|[^,\\])+""")
 
 # Hydra must not shorten the traceback of an error in the code.
 os.environ.setdefault("HYDRA_FULL_ERROR", "1")
-
-# A launcher, such as that of a cluster, imports this module in a process that no script started.
-FOLDER = str(Path(__file__).parent)
-os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (FOLDER, os.environ.get("PYTHONPATH"))))
 
 
 class JobFailed(Exception):

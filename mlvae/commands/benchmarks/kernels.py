@@ -15,10 +15,10 @@ from torch.autograd import (
 )
 from torch.profiler import ProfilerActivity, profile
 
-from benchmarks.machine import PRECISIONS, facts, line, setting, wait
-from benchmarks.recipes import AUTHOR, RECIPES, Recipe, small
-from benchmarks.tables import Rows, table
-from benchmarks.training import compilable, library_steps
+from mlvae.commands.benchmarks.machine import PRECISIONS, facts, line, setting, wait
+from mlvae.commands.benchmarks.recipes import AUTHOR, RECIPES, Recipe, small
+from mlvae.commands.benchmarks.tables import Rows, table
+from mlvae.commands.benchmarks.training import compilable, library_steps
 
 __all__ = ["kernels", "report"]
 

@@ -11,8 +11,8 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import grouping, memory, prepare, reading
-from benchmarks.tables import Rows, table
+from mlvae.commands.benchmarks import grouping, memory, prepare, reading
+from mlvae.commands.benchmarks.tables import Rows, table
 from mlvae.errors import InputError, check_integer, check_number
 
 __all__ = ["MEASUREMENTS", "run"]

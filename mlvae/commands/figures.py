@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import tables
-from cli import Config
 
+from mlvae.commands import tables
+from mlvae.commands.cli import Config
 from mlvae.errors import check_choice
 from mlvae.evaluation.answer import Estimate
 from mlvae.evaluation.charts import COLOURS, MARKERS, STYLE

@@ -10,9 +10,9 @@ from typing import Any
 import torch
 
 import mlvae
-from benchmarks.common import common_steps
-from benchmarks.machine import PRECISIONS, facts, line, wait
-from benchmarks.recipes import AUTHOR, Recipe
+from mlvae.commands.benchmarks.common import common_steps
+from mlvae.commands.benchmarks.machine import PRECISIONS, facts, line, wait
+from mlvae.commands.benchmarks.recipes import AUTHOR, Recipe
 from mlvae.data import GroupedData
 from mlvae.networks import MLP
 from mlvae.training import Adam, Speed

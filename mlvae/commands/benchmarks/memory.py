@@ -1,7 +1,7 @@
 """The memory of a training that reads from the disk, against the size of the collection.
 
-Each training runs in a separate process, ``python -m benchmarks.memory FILE IMAGES THREADS``,
-which prints one line of JSON.
+Each training runs in a separate process, which prints one line of JSON:
+``python -m mlvae.commands.benchmarks.memory FILE IMAGES THREADS``.
 """
 
 from __future__ import annotations
@@ -15,8 +15,16 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.reading import BATCH, SHAPE, collection, num_images, stored, training
+import mlvae
 from mlvae.batch import Batch
+from mlvae.commands.benchmarks.reading import (
+    BATCH,
+    SHAPE,
+    collection,
+    num_images,
+    stored,
+    training,
+)
 from mlvae.data import Shuffled
 from mlvae.errors import InputError
 from mlvae.groups import Groups
@@ -28,8 +36,6 @@ TIMES = (1, 4, 16)
 
 #: Training steps. The other batches of the epoch are only drawn, so that every image is read.
 STEPS = 20
-
-SCRIPTS = Path(__file__).parent.parent
 
 
 def measure(folder: Path, gigabytes: float) -> list[dict[str, object]]:
@@ -64,8 +70,8 @@ def resident() -> float:
 
 def _in_a_process(path: Path, count: int) -> tuple[float, float]:
     """:func:`peaks` in a new process."""
-    command = [sys.executable, "-m", "benchmarks.memory", str(path), str(count)]
-    places = [str(SCRIPTS), str(SCRIPTS.parent), os.environ.get("PYTHONPATH", "")]
+    command = [sys.executable, "-m", "mlvae.commands.benchmarks.memory", str(path), str(count)]
+    places = [str(Path(mlvae.__file__).parent.parent), os.environ.get("PYTHONPATH", "")]
     done = subprocess.run(
         [*command, str(torch.get_num_threads())],
         env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, places))},
