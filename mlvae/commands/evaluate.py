@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 import mlvae
 from mlvae.arguments import as_path
 from mlvae.commands import cli
+from mlvae.commands.labels import with_quoted_labels
 from mlvae.commands.train import train_by
 from mlvae.data import BATCHINGS, open_dataset
 from mlvae.errors import InputError, check_flag, check_integer
@@ -278,6 +280,7 @@ def vae_config(trained: dict[str, Any], folder: Path) -> dict[str, Any]:
 
 def command() -> None:
     """Run the command with the arguments of the process."""
+    sys.argv[1:] = with_quoted_labels(sys.argv[1:])
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # all workers end too
     with cli.one_line_errors():
         main()

@@ -5,6 +5,7 @@ To continue a run: python scripts/train.py resume=runs/mnist/...
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from mlvae.arguments import as_path
 from mlvae.commands import cli
+from mlvae.commands.labels import with_quoted_labels
 from mlvae.data import AUGMENTATIONS, BATCHINGS, open_dataset
 from mlvae.errors import InputError, check_choice
 from mlvae.models import build
@@ -59,8 +61,6 @@ def run(cfg: DictConfig) -> float:
     if resume and not any(name.lstrip("+").startswith("dataset.cache=") for name in overrides):
         config["dataset"] = cli.with_usable_cache(config["dataset"])
     config["dataset"] = cli.with_absolute_paths(config["dataset"])
-    if not resume:
-        config["dataset"] = cli.labels_as_typed(config["dataset"], overrides)
     first = join(resolve_device(config["device"])).first
     if first:
         cli.say(OmegaConf.to_yaml(config))
@@ -190,5 +190,6 @@ def saved_config(run: Path) -> dict[str, Any]:
 
 def command() -> None:
     """Run the command with the arguments of the process."""
+    sys.argv[1:] = with_quoted_labels(sys.argv[1:])
     with cli.one_line_errors():
         main()
