@@ -57,7 +57,13 @@ def swap_grid(model: Model, batch: Batch) -> Tensor:
     """
     batch = _images(model, batch).singles()
     x, n = batch.x, len(batch)
-    means = _means(model.codes(batch))
+    codes = model.codes(batch)
+    if not separates(codes):
+        raise InputError(
+            f"a swap needs a model with the codes content and style, not {', '.join(codes)}; "
+            "use reconstruction_grid"
+        )
+    means = _means(codes)
     number = torch.arange(n, device=x.device)
     mean = _shown(model.decode(**means), x)
     content = {name: values[number.repeat(n)] for name, values in means.items() if name != "style"}

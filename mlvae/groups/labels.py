@@ -6,6 +6,7 @@ Shapes: N observations.
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Iterable
 from numbers import Integral, Number
 from typing import Any
 
@@ -15,7 +16,10 @@ from torch import Tensor
 
 from mlvae.errors import InputError, shown
 
-__all__ = ["is_missing", "label_index"]
+__all__ = ["is_missing", "label_index", "words_for_missing"]
+
+#: Texts that other programs write for a missing value.
+WORDS = ("na", "n/a", "nan", "<na>", "nat", "none", "null")
 
 #: Types of a list's elements that are no labels.
 CONTAINERS = (list, tuple, dict, set, frozenset, np.ndarray, Tensor)
@@ -68,6 +72,14 @@ def is_missing(label: object) -> bool:
         return bool(label != label)
     except TypeError:  # a comparison with pandas.NA has no truth value
         return True
+
+
+def words_for_missing(names: Iterable[object]) -> list[str]:
+    """Those of ``names`` that other programs write for a missing value, such as "nan".
+
+    They may be names of groups too, so they are labels; a caller reports them.
+    """
+    return [name for name in names if isinstance(name, str) and name.strip().lower() in WORDS]
 
 
 def _as_array(labels: Any) -> np.ndarray:

@@ -39,6 +39,7 @@ from mlvae.training.interrupt import Interrupt
 from mlvae.training.monitor import Monitor, how_to_continue
 from mlvae.training.ranks import check_shared, join
 from mlvae.training.run import claim, held, new_name, undone_on_failure, write_config
+from mlvae.training.scale import scale_advice
 from mlvae.training.settings import Reports, Speed, Warmup
 from mlvae.training.speed.compiling import check_compile
 from mlvae.training.speed.plans import Plans
@@ -208,6 +209,7 @@ def train(
             "batching": {**described["batching"], "span_ranks": None},  # may change
             "augmentation": described["augmentation"],
         },
+        scale=scale_advice(data),
     )
     if resume:
         state.resume()
@@ -238,6 +240,8 @@ def train(
             opening.enter_context(undone_on_failure(state.run, lambda: not new or state.step > 0))
             write_config(state.run, state.config)
         monitor = opening.enter_context(Monitor(state, progress=reports.progress))
+        if state.scale and state.step == 0:
+            monitor.remark(state.scale)
         opened = opening.pop_all()
     borrowed = torch.random.fork_rng([target] if target.type == "cuda" else [])
     interruptible = Interrupt(repeatedly=ranks.several)

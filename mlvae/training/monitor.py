@@ -177,6 +177,11 @@ class Monitor:
                 "what was saved before is intact: make room, then resume from the last checkpoint"
             ) from error
 
+    def remark(self, text: str) -> None:
+        """Print a remark about the training, on one rank."""
+        if self.writes:
+            self._say(text)
+
     def _say(self, message: str) -> None:
         """Print a line without breaking the bar. The training continues if nobody reads it."""
         try:
