@@ -137,7 +137,8 @@ def test_a_killed_reproduction_leaves_no_process_and_continues(
     assert "Traceback" not in out, out
     assert not (tmp_path / "out" / "small" / "table.md").exists()
     if process.returncode == 1:
-        assert out.splitlines()[-1].startswith("error: ")
+        # A killed process leaves semaphores, which Python's resource tracker reports after this.
+        assert len([line for line in out.splitlines() if line.startswith("error: ")]) == 1
     finish(start(tmp_path, epochs=EPOCHS))
     assert table(tmp_path) == table(uninterrupted) and len(table(tmp_path)) == 3
 
