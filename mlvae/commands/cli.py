@@ -80,6 +80,13 @@ def one_line_errors(job: str | None = None) -> Iterator[None]:
             )
         else:
             raise
+    except OSError as error:  # of Hydra, for instance where it makes the folder of a sweep
+        if not _raised_by_hydra(error):
+            raise
+        line = (
+            f"the folder of the sweep must be writable, but {str(error.filename)!r}: "
+            f"{error.strerror}; choose another, hydra.sweep.dir=..."
+        )
     except KeyboardInterrupt:
         if job is not None:
             raise
@@ -237,9 +244,12 @@ def _one_line(error: Exception) -> str:
 
 
 def _raised_by_hydra(error: Exception) -> bool:
-    """Whether an error was raised within Hydra or OmegaConf."""
+    """Whether an error was raised within Hydra or OmegaConf, or in the standard library below."""
     frames = [frame.f_globals.get("__name__", "") for frame, _ in walk_tb(error.__traceback__)]
-    return bool(frames) and frames[-1].split(".")[0] in ("hydra", "omegaconf")
+    packages = [name.split(".")[0] for name in frames]
+    while packages and packages[-1] in sys.stdlib_module_names:
+        packages.pop()
+    return bool(packages) and packages[-1] in ("hydra", "omegaconf")
 
 
 def _unreadable(override: str) -> str:

@@ -11,6 +11,7 @@ import torch
 
 from mlvae.data import GroupedData
 from mlvae.errors import InputError
+from mlvae.models import MLVAE
 
 
 class Frame:
@@ -154,3 +155,24 @@ def test_a_table_has_factors_and_given_values_by_the_names_of_its_columns():
     for wrong in ([1, 2, 3], Frame([1, 2, 3]), 5):
         with pytest.raises(InputError, match="factors"):
             GroupedData(np.zeros((3, 2)), [0, 0, 1], wrong)
+
+
+@pytest.mark.parametrize(
+    "kind", ["csr_matrix", "csr_array", "coo_matrix", "lil_matrix", "dok_array"]
+)
+def test_sparse_observations_are_refused_by_name(kind):
+    x = getattr(scipy.sparse, kind)(np.eye(3))
+    with pytest.raises(InputError, match=rf"{kind}.*toarray"):
+        GroupedData(x, [0, 0, 1])
+    with pytest.raises(InputError, match=rf"{kind}.*toarray"):
+        MLVAE((3,)).infer_content(x, [0, 0, 1])
+
+
+@pytest.mark.parametrize("kind", ["Int64", "Float64", "string", "boolean", "object"])
+def test_nullable_columns_of_a_table_are_refused_by_name(kind):
+    pd = pytest.importorskip("pandas")
+    values = {"string": ["a", "b", None], "boolean": [True, False, None]}.get(kind, [1, 2, None])
+    table = pd.DataFrame({"first": [1.0, 2.0, 3.0], "second": pd.Series(values, dtype=kind)})
+    for use in (lambda: GroupedData(table, [0, 0, 1]), lambda: MLVAE((2,)).infer_style(table)):
+        with pytest.raises(InputError, match=rf"second is {kind}.*astype"):
+            use()
