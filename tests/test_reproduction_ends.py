@@ -209,7 +209,7 @@ def test_sigterm_ends_the_workers_which_save(tmp_path):
     try:
         deadline = time.monotonic() + 90
         while not all((run / "metrics.jsonl").exists() for run in runs):
-            assert time.monotonic() < deadline and process.poll() is None, process.stdout.read()
+            assert time.monotonic() < deadline and process.poll() is None, process.args
             time.sleep(0.05)
         os.kill(process.pid, signal.SIGTERM)  # to the parent alone
         out, _ = process.communicate(timeout=60)

@@ -1,6 +1,7 @@
 """Labels on the command line, in sweeps and in tables stay the text that was typed."""
 
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -112,11 +113,12 @@ def test_a_training_a_sweep_and_a_table_hold_out_the_typed_labels(labelled, tmp_
 
 def unseen(run):
     """The labels that a run has held out; they are groups of its data."""
-    config = read_state(cli.Path(run) / "checkpoint.pt")["config"]
+    config = read_state(Path(run) / "checkpoint.pt")["config"]
     labels = config["dataset"]["unseen_groups"]
     with np.load("x.npz") as arrays:
         data = GroupedData(arrays["x"], arrays["group"])
-    assert sorted(hold_out(data, labels)[1].group_names) == sorted(labels)
+    held = hold_out(data, labels)[1]
+    assert held is not None and sorted(held.group_names) == sorted(labels)
     return labels
 
 

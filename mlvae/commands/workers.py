@@ -51,7 +51,7 @@ def at_once(work: Callable[[Config], None], jobs: list[Config], number: int) -> 
 
 
 #: Set in a worker when the parent ends: no further job begins.
-_STOP: list[Event] = []
+_STOP: list[Event | threading.Event] = []
 #: Held by a worker during a job.
 _BUSY = threading.Lock()
 
@@ -68,17 +68,12 @@ def _end_with_parent() -> None:
     parent = multiprocessing.parent_process()
     assert parent is not None
     parent.join()
-    _STOP.append(_Set())
+    ended = threading.Event()  # the parent's own event needs the parent
+    ended.set()
+    _STOP.append(ended)
     os.kill(os.getpid(), signal.SIGTERM)  # as the parent does if it can: the run is saved
     with _BUSY:
         os._exit(1)
-
-
-class _Set:
-    """An event that is set. The parent's own needs the parent."""
-
-    def is_set(self) -> bool:
-        return True
 
 
 def _logged(work: Callable[[Config], None], job: Config) -> None:

@@ -130,5 +130,5 @@ def _of_objects(what: str, values: np.ndarray, missing: float | None) -> np.ndar
         return filled.reshape(values.shape)
     if all(isinstance(value, bool | np.bool_) for value in rest):
         return values.astype(bool)
-    whole = all(isinstance(value, Integral) and abs(value) < 2**63 for value in rest)
+    whole = all(isinstance(value, Integral) and abs(int(value)) < 2**63 for value in rest)
     return values.astype(np.int64 if whole else np.float64)

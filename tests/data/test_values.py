@@ -1,5 +1,6 @@
 """Known values of observations are columns of any library."""
 
+import importlib
 import importlib.util
 from decimal import Decimal
 from fractions import Fraction
@@ -64,8 +65,7 @@ def tables():
             "pandas.object": (pd.Series([5, None, 6], dtype=object), [5, None, 6]),
         }
     if importlib.util.find_spec("polars"):
-        import polars as pl
-
+        pl = importlib.import_module("polars")
         values |= {
             "polars": (pl.Series([5, 7, 6]), [5, 7, 6]),
             "polars.null": (pl.Series([5, None, 6]), [5, None, 6]),
