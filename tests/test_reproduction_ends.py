@@ -100,7 +100,7 @@ def finish(process):
     return out
 
 
-EPOCHS = 100
+EPOCHS = 40
 
 
 @pytest.fixture(scope="module")
@@ -156,6 +156,7 @@ DAMAGED = {
     "metrics without answers": ("evaluation/metrics.json", b"{}"),
     "metrics that are a list": ("evaluation/metrics.json", b"[1]"),
     "answers of another type": ("evaluation/metrics.json", b'{"facts": 1, "likelihood": 2}'),
+    "missing report and record": ("evaluation/report.html", None),
     "a pipe": ("reproduced.json", "pipe"),
 }
 
@@ -190,6 +191,8 @@ def test_a_damaged_record_is_made_again_and_others_are_kept(
     kept = {path: path.stat().st_mtime_ns for path in files if runs[1] not in path.parents}
     path = runs[1] / name
     path.unlink()
+    if path.name == "report.html":
+        (runs[1] / "reproduced.json").unlink()
     if content == "pipe":
         os.mkfifo(path)
     elif content is not None:
@@ -200,7 +203,9 @@ def test_a_damaged_record_is_made_again_and_others_are_kept(
     assert "2 runs are done, 1 to do" in capsys.readouterr().out
     assert table(folder) == before
     assert kept == {path: path.stat().st_mtime_ns for path in kept}
-    assert isinstance(json.loads(path.read_bytes()), dict)
+    records = [runs[1] / "reproduced.json", runs[1] / "evaluation" / "metrics.json"]
+    assert all(isinstance(json.loads(record.read_bytes()), dict) for record in records)
+    assert path.stat().st_size > 0
 
 
 def test_sigterm_ends_the_workers_which_save(tmp_path):

@@ -213,8 +213,18 @@ def work(job: Config, *, progress: bool = True) -> None:
         trained = checkpoint["step"] == epochs * checkpoint["steps_per_epoch"]
     if not trained and not train_by(job["train"], resume=resume, progress=progress).finished:
         raise SystemExit(0)
+    _complete(run / "evaluation")
     evaluate_by(job["evaluation"], progress=progress)
     replace_file(run / "reproduced.json", json.dumps(job["asked"]).encode())
+
+
+def _complete(folder: Path) -> None:
+    """Let an evaluation that lost one of its two main files be replaced, as a whole one is."""
+    files = [folder / "metrics.json", folder / "report.html"]
+    if any(file.exists() for file in files) and not folder.is_symlink():
+        for file in files:
+            if not file.exists():
+                replace_file(file, b"")
 
 
 def deciding(config: Config) -> Config:
