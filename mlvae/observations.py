@@ -91,11 +91,10 @@ def _array(x: Any) -> np.ndarray:
 
 def _frame_error(frame: Any) -> InputError:
     """An error that names the columns of a DataFrame that are not numbers."""
-    columns = {"x": "object"}  # a Series
-    if type(frame).__name__ == "DataFrame":
-        columns = {str(name): str(dtype) for name, dtype in frame.dtypes.items()}
-    wrong = {n: t for n, t in columns.items() if not t.startswith(("float", "uint8"))}
-    shown = ", ".join(f"{n} is {t}" for n, t in list(wrong.items())[:3])
+    columns = {"x": frame.dtype} if frame.ndim == 1 else dict(frame.dtypes.items())
+    # Other types than those of NumPy may have missing values.
+    wrong = {n: t for n, t in columns.items() if not isinstance(t, np.dtype) or t.kind not in "fu"}
+    shown = ", ".join(f"{name} is {dtype}" for name, dtype in list(wrong.items())[:3])
     return InputError(
         f"x must be uint8 images or floats without missing values, but of its columns {shown}; "
         "convert them, for example df.astype('float32')"
@@ -113,7 +112,7 @@ def as_floats(x: Tensor) -> Tensor:
 def _dtype_error(dtype: object) -> InputError:
     return InputError(
         f"x must be uint8 images or floats, not {dtype}; convert it, for example by "
-        "x.astype('float32')"
+        "x.astype('float32'), or images of 0 to 255 by x.astype('uint8')"
     )
 
 

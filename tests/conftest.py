@@ -1,6 +1,8 @@
 """What several tests share: small data, a small model, and the real data where there is some."""
 
+import contextlib
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -40,3 +42,23 @@ def small_model():
         return mlvae.models.MLVAE((1, 8, 8), **options)
 
     return build
+
+
+@pytest.fixture
+def time_limit():
+    """``with time_limit(seconds):`` fails what hangs, instead of waiting for it."""
+
+    def fail(*_):
+        raise TimeoutError("the time limit of the test has passed")
+
+    @contextlib.contextmanager
+    def limit(seconds):
+        before = signal.signal(signal.SIGALRM, fail)
+        signal.setitimer(signal.ITIMER_REAL, seconds)
+        try:
+            yield
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, before)
+
+    return limit

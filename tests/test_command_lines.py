@@ -155,21 +155,6 @@ def test_an_evaluation_never_creates_folders_of_another_machine(moved, monkeypat
     assert not Path("there").exists() and not moved.exists()
 
 
-LABELS = ["007", "7", "yes", "1e3", "null", "True", "1.50", "a,b", " x"]
-
-
-@pytest.mark.parametrize("label", LABELS)
-def test_a_label_on_the_command_line_stays_the_typed_text(label):
-    item = f'"{label}"' if label in ("a,b", " x") else label
-    override = f"dataset.unseen_groups=[{item},first]"
-    dataset = dict(compose("train", [override]).dataset)
-    dataset["unseen_groups"] = list(dataset["unseen_groups"])
-    typed = cli.labels_as_typed(dataset, [override])["unseen_groups"]
-    assert typed == [label, "first"]
-    data = GroupedData(np.zeros((18, 2)), [*LABELS, *LABELS])
-    assert hold_out(data, typed[:1])[1].group_names == [label]
-
-
 def test_labels_that_are_numbers_match_their_text():
     data = GroupedData(np.zeros((6, 2)), [7, 7, 8, 8, 9, 9])
     for label in ("7", 7, 7.0):

@@ -208,3 +208,11 @@ def test_bytes_and_floats_give_the_same_grids(small_model):
     floats = GroupedData(x.float() / 255, [0, 0, 1, 1])
     for name, shown in pictures(model, data).items():
         torch.testing.assert_close(shown.tiles, pictures(model, floats)[name].tiles)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_model_without_style_has_no_swaps(channels):
+    vae = VAE((channels, 8, 8), latent_dim=2)
+    data = GroupedData(torch.zeros(2, channels, 8, 8, dtype=torch.uint8), [0, 1])
+    with pytest.raises(InputError, match=r"latent.*reconstruction_grid"):
+        swap_grid(vae, data.batch())

@@ -1,12 +1,15 @@
-"""A reproduction with parallel jobs ends on SIGTERM, and the same command continues it."""
+"""A killed reproduction leaves no process, and the same command continues it to the same table."""
 
+import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import pytest
 import yaml
 
 SCRIPTS = Path(__file__).parent.parent / "scripts"
@@ -15,11 +18,17 @@ TABLE = {
     "title": "Small",
     "seeds": [0, 1, 2],
     "variants": {"a": ["model.network.hidden=[4]", "trainer.epochs=EPOCHS"]},
-    "evaluation": ["evaluation=[likelihood]", "vae=null"],
+    "evaluation": [
+        "evaluation=[likelihood]",
+        "vae=null",
+        "evaluation.likelihood.sizes=[1]",
+        "evaluation.likelihood.groups=2",
+        "evaluation.likelihood.num_content=[1]",
+    ],
     "panels": [
         {
             "title": "T",
-            "cells": {"from": "likelihood.importance", "take": "mean"},
+            "cells": {"from": "likelihood.bound.test", "take": "elbo_per_observation"},
             "rows": {"r": {}},
             "columns": {"c": {}},
         }
@@ -27,24 +36,185 @@ TABLE = {
 }
 
 
-def test_sigterm_ends_the_workers_which_save(tmp_path):
-    text = yaml.safe_dump(TABLE).replace("EPOCHS", "100000")
-    (tmp_path / "small.yaml").write_text(text)
+def start(folder, *options, epochs=100_000):
+    """The process of a reproduction with two jobs at once, in a session of its own."""
+    (folder / "small.yaml").write_text(yaml.safe_dump(TABLE).replace("EPOCHS", str(epochs)))
     command = [sys.executable, str(SCRIPTS / "reproduce.py"), "table=small.yaml", "jobs=2"]
-    process = subprocess.Popen(
-        [*command, "folder=out", "device=cpu"],
-        cwd=tmp_path,
+    return subprocess.Popen(
+        [*command, "folder=out", "device=cpu", *options],
+        cwd=folder,
         env=os.environ | {"OMP_NUM_THREADS": "1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
         start_new_session=True,
     )
+
+
+def processes(folder):
+    """Numbers of the processes that work in a folder, which have not ended."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*"):
+        try:
+            if str((path / "cwd").readlink()) == str(folder):
+                found.append(int(path.name))
+        except OSError:  # it ended, or belongs to another user
+            continue
+    return found
+
+
+def wait(condition, seconds=120):
+    deadline = time.monotonic() + seconds
+    while not (value := condition()):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    return value
+
+
+def training(folder):
+    """Wait until two runs have trained some steps."""
+    runs = [folder / "out" / "small" / f"a-seed{seed}" for seed in (0, 1)]
+    wait(lambda: all((run / "metrics.jsonl").exists() for run in runs))
+    return runs
+
+
+def workers(folder, parent):
+    """The processes that train, by number."""
+    found = []
+    for number in processes(folder):
+        line = Path(f"/proc/{number}/cmdline").read_bytes()
+        if number != parent and b"spawn_main" in line:
+            found.append(number)
+    return found
+
+
+def table(folder):
+    """The lines of values of the finished table."""
+    text = (folder / "out" / "small" / "table.md").read_text()
+    return re.findall(r"^\|.*", text, flags=re.MULTILINE)
+
+
+def finish(process):
+    out, _ = process.communicate(timeout=300)
+    assert process.returncode == 0, out
+    return out
+
+
+EPOCHS = 40
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("whole")
+    finish(start(folder, epochs=EPOCHS))
+    return folder
+
+
+@pytest.mark.skipif(not Path("/proc/self/cwd").exists(), reason="processes are counted in /proc")
+@pytest.mark.parametrize(
+    ("whom", "number"),
+    [
+        ("parent", signal.SIGTERM),
+        ("parent", signal.SIGKILL),
+        ("worker", signal.SIGKILL),
+        ("worker", signal.SIGTERM),
+    ],
+)
+def test_a_killed_reproduction_leaves_no_process_and_continues(
+    whom, number, tmp_path, uninterrupted
+):
+    process = start(tmp_path, epochs=EPOCHS)
+    try:
+        training(tmp_path)
+        killed = process.pid if whom == "parent" else workers(tmp_path, process.pid)[0]
+        os.kill(killed, number)
+        out, _ = process.communicate(timeout=120)
+        wait(lambda: not processes(tmp_path), 60)
+    finally:
+        for left in processes(tmp_path):
+            os.kill(left, signal.SIGKILL)
+    assert process.returncode == (-9 if (whom, number) == ("parent", signal.SIGKILL) else 1), out
+    assert "Traceback" not in out, out
+    assert not (tmp_path / "out" / "small" / "table.md").exists()
+    if process.returncode == 1:
+        # A killed process leaves semaphores, which Python's resource tracker reports after this.
+        assert len([line for line in out.splitlines() if line.startswith("error: ")]) == 1
+    finish(start(tmp_path, epochs=EPOCHS))
+    assert table(tmp_path) == table(uninterrupted) and len(table(tmp_path)) == 3
+
+
+DAMAGED = {
+    "missing record": ("reproduced.json", None),
+    "empty record": ("reproduced.json", b""),
+    "half a record": ("reproduced.json", b'{"train": {'),
+    "another record": ("reproduced.json", b"[]"),
+    "binary record": ("reproduced.json", b"\xff\x00"),
+    "deep record": ("reproduced.json", b"[" * 100_000),
+    "missing metrics": ("evaluation/metrics.json", None),
+    "empty metrics": ("evaluation/metrics.json", b""),
+    "half of the metrics": ("evaluation/metrics.json", b'{"likelihood": {"imp'),
+    "metrics without answers": ("evaluation/metrics.json", b"{}"),
+    "metrics that are a list": ("evaluation/metrics.json", b"[1]"),
+    "answers of another type": ("evaluation/metrics.json", b'{"facts": 1, "likelihood": 2}'),
+    "missing report and record": ("evaluation/report.html", None),
+    "a pipe": ("reproduced.json", "pipe"),
+}
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A finished reproduction of three runs, in this process."""
+    from hydra import compose, initialize_config_dir
+
+    from mlvae.commands import cli, reproduce
+
+    folder = tmp_path_factory.mktemp("finished")
+    (folder / "small.yaml").write_text(yaml.safe_dump(TABLE).replace("EPOCHS", "1"))
+    options = [f"table={folder / 'small.yaml'}", f"folder={folder / 'out'}", "device=cpu"]
+
+    def again():
+        with initialize_config_dir(str(cli.CONFIGS), version_base="1.3"):
+            reproduce.run(compose("reproduce", options))
+
+    again()
+    return folder, again
+
+
+@pytest.mark.parametrize(("name", "content"), DAMAGED.values(), ids=DAMAGED)
+def test_a_damaged_record_is_made_again_and_others_are_kept(
+    name, content, finished, capsys, time_limit
+):
+    folder, again = finished
+    before = table(folder)
+    runs = [folder / "out" / "small" / f"a-seed{seed}" for seed in range(3)]
+    files = [run / file for run in runs for file in ("reproduced.json", "evaluation/metrics.json")]
+    kept = {path: path.stat().st_mtime_ns for path in files if runs[1] not in path.parents}
+    path = runs[1] / name
+    path.unlink()
+    if path.name == "report.html":
+        (runs[1] / "reproduced.json").unlink()
+    if content == "pipe":
+        os.mkfifo(path)
+    elif content is not None:
+        path.write_bytes(content)
+    capsys.readouterr()
+    with time_limit(120):
+        again()
+    assert "2 runs are done, 1 to do" in capsys.readouterr().out
+    assert table(folder) == before
+    assert kept == {path: path.stat().st_mtime_ns for path in kept}
+    records = [runs[1] / "reproduced.json", runs[1] / "evaluation" / "metrics.json"]
+    assert all(isinstance(json.loads(record.read_bytes()), dict) for record in records)
+    assert path.stat().st_size > 0
+
+
+def test_sigterm_ends_the_workers_which_save(tmp_path):
+    process = start(tmp_path)
     runs = [tmp_path / "out" / "small" / f"a-seed{seed}" for seed in (0, 1)]
     try:
         deadline = time.monotonic() + 90
         while not all((run / "metrics.jsonl").exists() for run in runs):
-            assert time.monotonic() < deadline and process.poll() is None, process.stdout.read()
+            assert time.monotonic() < deadline and process.poll() is None, process.args
             time.sleep(0.05)
         os.kill(process.pid, signal.SIGTERM)  # to the parent alone
         out, _ = process.communicate(timeout=60)

@@ -436,6 +436,34 @@ def test_a_run_is_evaluated_beside_a_plain_vae_that_is_trained_once(call, tmp_pa
     assert control["step"] == read_checkpoint(tmp_path / "run" / "checkpoint.pt")["step"]
 
 
+def test_an_evaluation_in_another_folder_writes_nothing_into_the_run(call, tmp_path):
+    def content(folder):
+        return {p: (p.stat().st_mtime_ns, p.is_dir() or p.read_bytes()) for p in folder.rglob("*")}
+
+    def evaluate(*options):
+        return call("evaluate", *options, "evaluation=[likelihood]", *EVALUATE[4:])
+
+    call("train", *FAST, "run=run")
+    call("train", *FAST, "run=another", "seed=1")
+    before = content(tmp_path / "run")
+    code, out, err = evaluate("run=run", "folder=report")
+    assert code == 0 and "training a plain VAE as control, in report-controls/vae" in out, err
+    control = read_checkpoint(tmp_path / "report-controls" / "vae" / "checkpoint.pt")
+    assert control["step"] == read_checkpoint(tmp_path / "run" / "checkpoint.pt")["step"]
+    code, out, err = evaluate("run=run", "folder=report")
+    assert code == 0 and "training a plain VAE" not in out, err
+    assert content(tmp_path / "run") == before
+    # The control of another run is never used, and a control in the run is.
+    code, out, err = evaluate("run=another", "folder=report")
+    assert code == 1 and "report-controls/vae" in err and err.count("\n") == 1
+    call("train", "resume=run", "trainer.epochs=3")
+    code, out, err = evaluate("run=run", "folder=report")
+    assert code == 0 and "report-controls/vae" in out, err
+    assert evaluate("run=another")[0] == 0
+    code, out, err = evaluate("run=another", "folder=report")
+    assert code == 0 and "training a plain VAE" not in out, err
+
+
 def test_a_terminated_evaluation_leaves_no_files(call, run, tmp_path, monkeypatch):
     def killed(*arguments):
         os.kill(os.getpid(), signal.SIGTERM)

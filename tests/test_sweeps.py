@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import runpy
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import mlvae
+from mlvae.commands import cli
 from mlvae.training.run import claim, new_name
 
 SCRIPT = Path(__file__).parent.parent / "scripts" / "train.py"
@@ -98,3 +100,33 @@ def test_a_folder_that_cannot_be_made_is_an_error(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(mlvae.InputError, match="file/run"):
         claim(tmp_path / "file" / "run")
+
+
+@pytest.mark.parametrize(
+    ("target", "reason"),
+    [
+        (None, "Not a directory"),
+        ("/proc", "No such file|not permitted|denied"),
+        ("runs", "symbolic links"),
+        ("/dev/null", "Not a directory"),
+    ],
+)
+def test_a_sweep_in_a_folder_that_cannot_be_written_gives_one_line(
+    tmp_path, monkeypatch, target, reason
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["train.py", "-m", "seed=0,1", *FAST])
+    if target is None:
+        (tmp_path / "runs").touch()
+    else:
+        (tmp_path / "runs").symlink_to(target)
+    with pytest.raises(SystemExit) as end:
+        runpy.run_path(str(SCRIPT), run_name="__main__")
+    line = str(end.value)
+    assert line.startswith("error: ") and "\n" not in line
+    assert re.search(reason, line) and "runs" in line and "hydra.sweep.dir" in line
+
+
+def test_other_errors_of_the_system_keep_their_traceback():
+    with pytest.raises(FileNotFoundError), cli.one_line_errors():
+        Path("nowhere/x").read_bytes()

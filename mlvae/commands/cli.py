@@ -11,7 +11,7 @@ import os
 import re
 import shlex
 import sys
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from traceback import walk_tb
@@ -37,7 +37,6 @@ __all__ = [
     "check_options",
     "check_text_option",
     "job_of_sweep",
-    "labels_as_typed",
     "one_line_errors",
     "resolved",
     "say",
@@ -47,9 +46,6 @@ __all__ = [
 
 #: Options by name, as plain values: what a config file or a checkpoint holds.
 Config = dict[str, Any]
-
-#: An item of a list on the command line, with its quotes.
-ITEM = re.compile(r"""(?:"(?:\\.|[^"])*"|'(?:\\.|[^'])*'|\\.|[^,\\])+""")
 
 # Hydra must not shorten the traceback of an error in the code.
 os.environ.setdefault("HYDRA_FULL_ERROR", "1")
@@ -84,6 +80,13 @@ def one_line_errors(job: str | None = None) -> Iterator[None]:
             )
         else:
             raise
+    except OSError as error:  # of Hydra, for instance where it makes the folder of a sweep
+        if not _raised_by_hydra(error):
+            raise
+        line = (
+            f"the folder of the sweep must be writable, but {str(error.filename)!r}: "
+            f"{error.strerror}; choose another, hydra.sweep.dir=..."
+        )
     except KeyboardInterrupt:
         if job is not None:
             raise
@@ -208,41 +211,13 @@ def check_text_option(name: str, value: object, *, optional: bool = True) -> Non
     raise InputError(f"{name} must be text, as the path of a folder, not {shown(value)}{hint}")
 
 
-def labels_as_typed(dataset: Config, overrides: Sequence[str]) -> Config:
-    """The options of a dataset with the labels of groups as the texts on the command line.
-
-    Hydra makes numbers, booleans and None of ``[007,1e3,yes,null]``.
-
-    Args:
-        dataset: options of the dataset.
-        overrides: arguments of the command line.
-    """
-    typed = dict(dataset)
-    for override in overrides:
-        option, _, text = override.partition("=")
-        name = option.lstrip("+").removeprefix("dataset.")
-        if name not in ("unseen_groups", "validation", "test") or not option.count("dataset."):
-            continue
-        text = text.strip()
-        value = dataset.get(name)
-        if not isinstance(value, list) or not (text.startswith("[") and text.endswith("]")):
-            continue
-        items = [item.strip() for item in ITEM.findall(text[1:-1]) if item.strip()]
-        if len(items) == len(value):
-            typed[name] = [
-                item if label is None or isinstance(label, bool | int | float) else label
-                for item, label in zip(items, value, strict=True)
-            ]
-    return typed
-
-
 def _one_line(error: Exception) -> str:
     """Hydra's error about an override as one line, with the most similar option or choice."""
     if isinstance(error, OverrideParseException):
         return _unreadable(str(error.override))
     message = " ".join(str(error).split())
     if match := re.search(r"Ambiguous value for argument '(.*?)' 1\. To use it", message):
-        return _unreadable(match[1])
+        return _several(match[1])
     if match := re.search(r"Could not override '([^']+)'", message):
         group, _, name = match[1].partition(".")
         if group == "trainer" and name in RENAMED:
@@ -271,9 +246,12 @@ def _one_line(error: Exception) -> str:
 
 
 def _raised_by_hydra(error: Exception) -> bool:
-    """Whether an error was raised within Hydra or OmegaConf."""
+    """Whether an error was raised within Hydra or OmegaConf, or in the standard library below."""
     frames = [frame.f_globals.get("__name__", "") for frame, _ in walk_tb(error.__traceback__)]
-    return bool(frames) and frames[-1].split(".")[0] in ("hydra", "omegaconf")
+    packages = [name.split(".")[0] for name in frames]
+    while packages and packages[-1] in sys.stdlib_module_names:
+        packages.pop()
+    return bool(packages) and packages[-1] in ("hydra", "omegaconf")
 
 
 def _unreadable(override: str) -> str:
@@ -288,6 +266,15 @@ def _unreadable(override: str) -> str:
     else:
         paste = argument(name, value)
     return f"the override {shown_override!r} cannot be read; as one text it is {paste}"
+
+
+def _several(override: str) -> str:
+    """The error for an override with a comma, which has several values only with ``-m``."""
+    name, _, value = override.partition("=")
+    return (
+        f"{name} has several values, {shown(value)}: for a run of each, add -m; for a list, write "
+        f"{shlex.quote(f'{name}=[{value}]')}; for one text, {argument(name, value)}"
+    )
 
 
 def _option_names() -> list[str]:

@@ -1,12 +1,14 @@
 """Evaluate a trained run: mlvae evaluate run=runs/first.
 
 The answers are in evaluation/ of the run, or in ``folder``: report.html, metrics.json, figures.
+The plain VAE as control is in controls/ of the run, or in ``folder``-controls.
 """
 
 from __future__ import annotations
 
 import os
 import signal
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,7 @@ import mlvae
 from mlvae.arguments import as_path
 from mlvae.commands import cli
 from mlvae.commands.configs import CONFIGS
+from mlvae.commands.labels import with_quoted_labels
 from mlvae.commands.train import train_by
 from mlvae.data import BATCHINGS, open_dataset
 from mlvae.errors import InputError, check_flag, check_integer
@@ -86,8 +89,17 @@ def evaluate_by(config: dict[str, Any], *, progress: bool = True) -> dict[str, A
             f"{dataset['name']} now have {splits.train.shape}"
         )
     as_trained = {**trained, "dataset": dataset, "device": config["device"]}
+    controls = run / "controls" / "vae"
+    if config.get("folder") is not None and not _is_trained(controls, checkpoint["step"]):
+        controls = folder.with_name(f"{folder.name}-controls") / "vae"
     vae = _control(
-        config["vae"], run, as_trained, checkpoint["step"], progress, shape=checkpoint["shape"]
+        config["vae"],
+        run,
+        as_trained,
+        checkpoint["step"],
+        progress,
+        shape=checkpoint["shape"],
+        folder=controls,
     )
     return evaluate(
         model,
@@ -169,8 +181,19 @@ def _control(
     progress: bool,
     *,
     shape: Sequence[int],
+    folder: Path,
 ) -> Path | None:
-    """The folder of the run of the plain VAE as control, trained first if it is missing."""
+    """The folder of the run of the plain VAE as control, trained first if it is missing.
+
+    Args:
+        vae: the option: "auto", None or the folder of a run.
+        run: the run that is evaluated.
+        trained: its configuration.
+        step: its number of steps.
+        progress: whether the terminal shows progress.
+        shape: shape of an observation.
+        folder: the folder of the control that "auto" trains.
+    """
     if vae is None or trained["model"]["name"] == "VAE":
         return None
     if vae != "auto":
@@ -184,11 +207,14 @@ def _control(
                 f"not {tuple(given['shape'])}"
             )
         return as_path("vae", vae)
-    folder = run / "controls" / "vae"
     config = vae_config(trained, folder)
     resume = (folder / "checkpoint.pt").is_file()
     if resume:
         checkpoint = read_state(folder / "checkpoint.pt")
+        if not folder.is_relative_to(run) and not _same_training(checkpoint["config"], config):
+            raise InputError(
+                f"{folder} holds the control of another run; choose another folder, or delete it"
+            )
         if checkpoint["step"] >= step:
             return folder
     cli.say(f"training a plain VAE as control, in {folder}; vae=null turns it off")
@@ -196,6 +222,33 @@ def _control(
     if not result.finished:
         raise SystemExit(f"stopped; the next evaluation resumes the control in {folder}")
     return folder
+
+
+def _is_trained(folder: Path, step: int) -> bool:
+    """Whether a folder has a checkpoint of at least ``step`` steps."""
+    path = folder / "checkpoint.pt"
+    return path.is_file() and read_state(path)["step"] >= step
+
+
+def _same_training(one: dict[str, Any], other: dict[str, Any]) -> bool:
+    """Whether two configurations differ at most in places, devices, length and reports."""
+
+    def deciding(config: dict[str, Any]) -> dict[str, Any]:
+        free = {
+            "": ("run", "device"),
+            "trainer": ("epochs", "reports"),
+            "dataset": ("root", "cache", "table", "workers"),
+        }
+        kept = {name: value for name, value in config.items() if name not in free[""]}
+        for name in ("trainer", "dataset"):
+            options = config.get(name) or {}
+            kept[name] = {key: options[key] for key in options if key not in free[name]}
+        for name in ("validation", "test"):  # a file of labels may have moved
+            if isinstance(kept["dataset"].get(name), str):
+                del kept["dataset"][name]
+        return kept
+
+    return deciding(one) == deciding(other)
 
 
 def vae_config(trained: dict[str, Any], folder: Path) -> dict[str, Any]:
@@ -228,6 +281,7 @@ def vae_config(trained: dict[str, Any], folder: Path) -> dict[str, Any]:
 
 def command() -> None:
     """Run the command with the arguments of the process."""
+    sys.argv[1:] = with_quoted_labels(sys.argv[1:])
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # all workers end too
     with cli.one_line_errors():
         main()

@@ -5,14 +5,15 @@ Training does the same if it finds no cache. An interrupted preparation is conti
 
 from __future__ import annotations
 
+import sys
 from typing import cast
 
 import hydra
-from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from mlvae.commands import cli
 from mlvae.commands.configs import CONFIGS
+from mlvae.commands.labels import with_quoted_labels
 from mlvae.data import StoredImages, open_dataset
 
 
@@ -28,8 +29,6 @@ def prepare(cfg: DictConfig) -> None:
     config = cli.resolved(cfg)
     cli.check_options(config, ["dataset"], [])
     options = cli.with_absolute_paths(cast("dict[str, object]", config["dataset"]))
-    if HydraConfig.initialized():
-        options = cli.labels_as_typed(options, HydraConfig.get().overrides.task)
     splits = open_dataset(str(options.pop("name", None)), **options)
     print(splits)
     if isinstance(splits.train.x, StoredImages):
@@ -39,5 +38,6 @@ def prepare(cfg: DictConfig) -> None:
 
 def command() -> None:
     """Run the command with the arguments of the process."""
+    sys.argv[1:] = with_quoted_labels(sys.argv[1:])
     with cli.one_line_errors():
         main()

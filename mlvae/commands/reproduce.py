@@ -5,19 +5,14 @@ Finished runs are kept and not repeated. After an interruption the same command 
 
 from __future__ import annotations
 
-import contextlib
 import json
-import multiprocessing
-import os
 import signal
 from collections.abc import Collection
-from concurrent.futures import ProcessPoolExecutor
 from copy import deepcopy
-from multiprocessing.synchronize import Event
 from pathlib import Path
+from typing import Any
 
 import hydra
-import torch
 from hydra import compose
 from omegaconf import DictConfig
 
@@ -26,8 +21,11 @@ from mlvae.commands import cli, figures, pages, tables
 from mlvae.commands.cli import Config
 from mlvae.commands.configs import CONFIGS
 from mlvae.commands.evaluate import evaluate_by
+from mlvae.commands.labels import with_quoted_labels
 from mlvae.commands.table_checks import check_asked
 from mlvae.commands.train import optimizer_of, train_by
+from mlvae.commands.workers import at_once
+from mlvae.data.collections.regular import read_regular
 from mlvae.errors import InputError, check_flag, check_integer
 from mlvae.parts import from_config, plain
 from mlvae.training import Speed, Warmup
@@ -36,6 +34,8 @@ from mlvae.training.checks import resolve_device
 from mlvae.training.files import replace_file
 from mlvae.training.settings import renamed_options
 
+#: Largest file of metrics in bytes.
+MAX_RECORD = 2**30
 #: Options that do not change the result of a run.
 FREE = ("run", "device", "resume")
 #: Likewise, of the dataset.
@@ -123,7 +123,7 @@ def reproduce(name: str, table: Config, config: Config) -> None:
             print(f"{name}: run {number} of {len(jobs)}, {job['train']['run']}", flush=True)
             work(job)
     else:
-        at_once(jobs, config["jobs"])
+        at_once(work, jobs, config["jobs"])
     results = {
         (variant, seed): json.loads(
             (folder / f"{variant}-seed{seed}" / "evaluation" / "metrics.json").read_text()
@@ -154,12 +154,12 @@ def plan(table: Config, variant: str, seed: int, folder: Path, config: Config) -
     fast = table["fast"] if config["fast"] else {}
     common = [f"run={run}", f"device={config['device']}"]
     overrides = [*table["variants"][variant], *fast.get("train", ()), f"seed={seed}", *common]
-    training = compose("train", overrides)
+    training = compose("train", with_quoted_labels(overrides))
     if config["root"] is not None and "root" in training.dataset:  # drawn datasets have none
         training.dataset.root = config["root"]
     train = cli.resolved(training)
     overrides = [*table["evaluation"], *fast.get("evaluation", ()), *common]
-    evaluation = cli.resolved(compose("evaluate", overrides))
+    evaluation = cli.resolved(compose("evaluate", with_quoted_labels(overrides)))
     train["dataset"] = cli.with_absolute_paths(train["dataset"])
     evaluation["root"] = train["dataset"].get("root")
     asked = {
@@ -170,16 +170,41 @@ def plan(table: Config, variant: str, seed: int, folder: Path, config: Config) -
     if "fidelity" in evaluation["evaluation"]:  # all runs of a table share its classifiers
         evaluation["evaluation"]["fidelity"]["keep"] = str(folder / "classifiers")
     record = run / "reproduced.json"
-    done = content_of(record) == asked and isinstance(
-        content_of(run / "evaluation" / "metrics.json"), dict
-    )
+    done = same_text(content_of(record)) == same_text(asked) and _has_answers(run, asked)
     return {"train": train, "evaluation": evaluation, "asked": asked, "done": done}
+
+
+def _has_answers(run: Path, asked: Config) -> bool:
+    """Whether the metrics of a run have an answer to each question."""
+    metrics = content_of(run / "evaluation" / "metrics.json")
+    names = {"facts", *(question["name"].lower() for question in asked["evaluation"].values())}
+    return isinstance(metrics, dict) and all(isinstance(metrics.get(n), dict) for n in names)
+
+
+def same_text(asked: Any) -> Any:
+    """Options with labels of groups as texts: earlier versions recorded 7 for the label 7."""
+    if not isinstance(asked, dict) or not isinstance(asked.get("train"), dict):
+        return asked
+    return {**asked, "train": with_text_labels(asked["train"])}
+
+
+def with_text_labels(config: Config) -> Config:
+    """The configuration of a training with labels of groups as texts."""
+    dataset = config.get("dataset")
+    if not isinstance(dataset, dict):
+        return config
+    lists = {
+        name: [str(label) for label in dataset[name]]
+        for name in ("unseen_groups", "validation", "test")
+        if isinstance(dataset.get(name), list)
+    }
+    return {**config, "dataset": {**dataset, **lists}}
 
 
 def content_of(path: Path) -> object:
     """The content of a JSON file; None if it is missing, empty or damaged."""
     try:
-        return json.loads(path.read_bytes())
+        return json.loads(read_regular(path, MAX_RECORD))
     except (OSError, ValueError, RecursionError):
         return None
 
@@ -190,7 +215,8 @@ def work(job: Config, *, progress: bool = True) -> None:
     resume = (run / "checkpoint.pt").is_file()
     if resume:
         checkpoint: Config = read_state(run / "checkpoint.pt")
-        if deciding(checkpoint["config"]) != job["asked"]["train"]:
+        trained_by = with_text_labels(deciding(checkpoint["config"]))
+        if trained_by != with_text_labels(job["asked"]["train"]):
             raise InputError(
                 f"{run} holds a run with other options than this table's; delete it, or choose "
                 "another folder=..."
@@ -199,8 +225,18 @@ def work(job: Config, *, progress: bool = True) -> None:
         trained = checkpoint["step"] == epochs * checkpoint["steps_per_epoch"]
     if not trained and not train_by(job["train"], resume=resume, progress=progress).finished:
         raise SystemExit(0)
+    _complete(run / "evaluation")
     evaluate_by(job["evaluation"], progress=progress)
     replace_file(run / "reproduced.json", json.dumps(job["asked"]).encode())
+
+
+def _complete(folder: Path) -> None:
+    """Let an evaluation that lost one of its two main files be replaced, as a whole one is."""
+    files = [folder / "metrics.json", folder / "report.html"]
+    if any(file.exists() for file in files) and not folder.is_symlink():
+        for file in files:
+            if not file.exists():
+                replace_file(file, b"")
 
 
 def deciding(config: Config) -> Config:
@@ -221,45 +257,6 @@ def deciding(config: Config) -> Config:
 
 def _without(options: Config, names: Collection[str]) -> Config:
     return {name: value for name, value in options.items() if name not in names}
-
-
-def at_once(jobs: list[Config], number: int) -> None:
-    """Do ``number`` jobs at a time; the process of a job writes its output beside its run."""
-    cores = max(1, (os.cpu_count() or 1) // number)
-    context = multiprocessing.get_context("spawn")
-    stop = context.Event()
-    with ProcessPoolExecutor(number, context, _start_worker, (cores, stop)) as pool:
-        for job in jobs:
-            job["evaluation"]["workers"] = cores
-        try:
-            for job, _ in zip(jobs, pool.map(_logged, jobs), strict=True):
-                print(f"done: {job['train']['run']}", flush=True)
-        except BaseException:  # SIGTERM, Ctrl-C, or a failed job: the others save and end too
-            stop.set()
-            for process in list((pool._processes or {}).values()):
-                process.terminate()
-            pool.shutdown(wait=True, cancel_futures=True)
-            raise
-
-
-#: Set in a worker when the parent ends: no further job begins.
-_STOP: list[Event] = []
-
-
-def _start_worker(threads: int, stop: Event) -> None:
-    torch.set_num_threads(threads)
-    _STOP.append(stop)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # its own workers end too
-
-
-def _logged(job: Config) -> None:
-    """Do one job and write its output to a file."""
-    if any(stop.is_set() for stop in _STOP):
-        return
-    run = Path(job["train"]["run"])
-    run.parent.mkdir(parents=True, exist_ok=True)
-    with run.with_suffix(".log").open("a") as log, contextlib.redirect_stdout(log):
-        work(job)
 
 
 def command() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import platform
 from datetime import date
 from pathlib import Path
@@ -13,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from mlvae.commands import cli
 from mlvae.commands.configs import CONFIGS, choices
 from mlvae.commands.table_checks import checked
+from mlvae.data.collections.regular import read_regular
 from mlvae.errors import InputError, check_choice, shown
 from mlvae.evaluation.answer import Estimate, estimate
 from mlvae.invocation import command_line
@@ -107,8 +109,9 @@ def _loaded(name: str) -> DictConfig:
         check_choice("table", name, [*names(), "all", "a .yaml file"])
         path = CONFIGS / "tables" / f"{name}.yaml"
     try:
-        _check_size(path)
-        table = OmegaConf.load(path)
+        content = read_regular(path, MAX_BYTES)
+        _check_size(path, content)
+        table = OmegaConf.load(io.StringIO(content.decode("utf-8-sig")))
     except OSError as error:
         raise InputError(f"table={name} must be a file: {error.strerror}") from error
     except yaml.MarkedYAMLError as error:
@@ -123,12 +126,8 @@ def _loaded(name: str) -> DictConfig:
     return table
 
 
-def _check_size(path: Path) -> None:
+def _check_size(path: Path, content: bytes) -> None:
     """Raise :class:`InputError` if a YAML file with its aliases expanded is too large."""
-    with path.open("rb") as file:
-        content = file.read(MAX_BYTES + 1)
-    if len(content) > MAX_BYTES:
-        raise InputError(f"{path} must have at most {MAX_BYTES:,} bytes")
     sizes: dict[int, int] = {}
 
     def size(node: yaml.Node | None) -> int:

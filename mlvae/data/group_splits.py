@@ -13,11 +13,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mlvae.data.collections.regular import read_regular
 from mlvae.data.grouped import GroupedData
 from mlvae.data.splits import Splits, held_groups
 from mlvae.errors import InputError, check_number
 
 __all__ = ["large_groups", "split_groups", "split_named", "split_within"]
+
+#: Largest file of labels in bytes.
+MAX_LIST = 2**28
 
 #: What is held out: a fraction, a list of labels, or a text file with one label a line.
 Held = float | Sequence[object] | str | Path
@@ -191,10 +195,11 @@ def _drawn(
 def _listed(path: Path, name: str) -> list[str]:
     """Labels in a text file in UTF-8: each line up to its first tab."""
     try:
-        lines = re.split("\r\n|\r|\n", path.expanduser().read_bytes().decode("utf-8-sig"))
-    except (OSError, UnicodeDecodeError) as error:
+        content = read_regular(path.expanduser(), MAX_LIST).decode("utf-8-sig")
+    except (OSError, ValueError) as error:
         raise InputError(
             f"{name} must be a fraction, a list of labels or a text file of them, but {path} "
             f"cannot be read: {error}"
         ) from error
+    lines = re.split("\r\n|\r|\n", content)
     return [line.split("\t")[0].strip(" ") for line in lines if line.strip()]

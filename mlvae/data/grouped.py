@@ -5,10 +5,9 @@ Shapes: N observations, G groups, ... one observation.
 
 from __future__ import annotations
 
-import math
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
-from numbers import Number, Real
+from collections.abc import Iterable, Sequence
+from numbers import Number
 from typing import Any
 
 import numpy as np
@@ -18,10 +17,10 @@ from torch import Tensor
 from mlvae.arguments import as_device
 from mlvae.batch import Batch
 from mlvae.data.collections.stored import StoredImages
-from mlvae.errors import InputError, check_choice, check_integer, check_text, shown
+from mlvae.data.values import as_factor, as_given, by_name
+from mlvae.errors import InputError, check_choice, check_integer, shown
 from mlvae.groups import Groups, Origin, label_index
-from mlvae.groups.labels import is_missing
-from mlvae.observations import as_floats, as_tensor, check_float32
+from mlvae.observations import as_floats, as_tensor
 
 __all__ = ["GroupedData"]
 
@@ -41,11 +40,12 @@ class GroupedData:
     Args:
         x: observations (N, ...), an array or a tensor of uint8 or floats, or
             :class:`~mlvae.data.StoredImages`.
-        group: label of each observation's group, length N, integers or strings.
+        group: label of each observation's group, length N, all of one type: integers, strings.
         factors: known factors of variation by name, such as the direction of the light: N numbers
-            each; NaN, None or pandas.NA where the value is unknown. Training does not use them.
+            each; NaN, None or pandas.NA where the value is unknown. A DataFrame has its columns.
+            Training does not use them.
         given: known values that a model uses, by name: arrays (N, ...), such as a mask or an
-            action.
+            action; or a DataFrame.
         kind: "image": x is (N, height, width) or (N, channels, height, width); floats are in
             [0, 1]. "array": x has any shape and any finite values. "auto": uint8 are images;
             floats of shape (N, channels, height, width) with 1 or 3 channels are images and must
@@ -80,9 +80,9 @@ class GroupedData:
         self,
         x: Tensor | np.ndarray | StoredImages | Sequence,
         group: object,
-        factors: Mapping[str, object] | None = None,
+        factors: Any = None,
         *,
-        given: Mapping[str, object] | None = None,
+        given: Any = None,
         kind: str = "auto",
     ) -> None:
         check_choice("kind", kind, KINDS)
@@ -94,18 +94,13 @@ class GroupedData:
                 f"not {len(index)}"
             )
         self.groups = Groups(index).to(self.x.device)
-        for option, values in (("factors", factors), ("given", given)):
-            if values is not None and not isinstance(values, Mapping):
-                raise InputError(f"{option} must be values by name, not {shown(values)}")
-            for name in values or ():
-                check_text(f"a name of {option}", name)
         self.factors = {
-            name: _factor(name, values, len(self)).to(self.device)
-            for name, values in (factors or {}).items()
+            name: as_factor(name, values, len(self)).to(self.device)
+            for name, values in by_name("factors", factors).items()
         }
         self.given = {
-            name: _given(name, values, len(self)).to(self.device)
-            for name, values in (given or {}).items()
+            name: as_given(name, values, len(self)).to(self.device)
+            for name, values in by_name("given", given).items()
         }
 
     def __repr__(self) -> str:
@@ -313,46 +308,6 @@ def _checksum(values: Tensor) -> int:
     for part in values.split(max(1, 2**24 // max(1, values[:1].numel()))):
         total = zlib.crc32(part.flatten().cpu().view(torch.uint8).numpy().tobytes(), total)
     return total
-
-
-def _factor(name: str, values: Any, length: int) -> Tensor:
-    """A known factor as float32 (N,), or :class:`InputError`."""
-    if isinstance(values, Tensor):
-        values = (values.double() if values.is_floating_point() else values).detach().cpu()
-    try:
-        numbers = np.asarray(values)
-    except ValueError as error:
-        raise InputError(f"factor {name} must be numbers of shape ({length},): {error}") from error
-    if numbers.dtype == object and all(is_missing(v) or isinstance(v, Real) for v in numbers.flat):
-        filled = [math.nan if is_missing(value) else value for value in numbers.flat]
-        numbers = np.array(filled, dtype=np.float64).reshape(numbers.shape)
-    if numbers.dtype.kind not in "biuf":
-        raise InputError(
-            f"factor {name} must be numbers of shape ({length},), not {numbers.dtype}"
-        )
-    if numbers.shape != (length,):
-        raise InputError(
-            f"factor {name} must have a number for each of the {length} observations, "
-            f"not shape {numbers.shape}"
-        )
-    check_float32(f"factor {name}", numbers)
-    return torch.from_numpy(numbers.astype(np.float32))
-
-
-def _given(name: str, values: Any, length: int) -> Tensor:
-    """Given values as a tensor (N, ...), or :class:`InputError`; float64 becomes float32."""
-    try:
-        values = torch.as_tensor(values).detach()
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise InputError(
-            f"given {name} must be numbers of shape ({length}, ...): {error}"
-        ) from error
-    if values.ndim == 0 or len(values) != length:
-        raise InputError(
-            f"given {name} must have a row for each of the {length} observations, "
-            f"not shape {tuple(values.shape)}"
-        )
-    return values.float() if values.dtype == torch.float64 else values
 
 
 def _checked(x: Tensor, kind: str) -> Tensor:

@@ -10,7 +10,7 @@ import torch
 from mlvae.arguments import check_type
 from mlvae.batch import Batch
 from mlvae.data.grouped import GroupedData
-from mlvae.errors import check_integer, check_number
+from mlvae.errors import InputError, check_integer, check_number
 from mlvae.grids.grid import (
     Grid,
     drawable,
@@ -50,7 +50,13 @@ def swap_grid(model: Model, batch: Batch) -> Grid:
         A grid of (n + 1) x (n + 1) cells.
     """
     batch = drawable_batch(model, batch)
-    means, labels = means_of(model.codes(batch)), names(batch.groups)
+    codes = model.codes(batch)
+    if not separates(codes):
+        raise InputError(
+            f"a swap needs a model with the codes content and style, not {', '.join(codes)}; "
+            "use reconstruction_grid"
+        )
+    means, labels = means_of(codes), names(batch.groups)
     first = first_of_each(batch.groups)
     x, n = batch.x[first], len(first)
     number = torch.arange(n, device=x.device)

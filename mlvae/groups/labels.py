@@ -5,7 +5,9 @@ Shapes: N observations.
 
 from __future__ import annotations
 
-from numbers import Number
+import unicodedata
+from collections.abc import Iterable
+from numbers import Integral, Number
 from typing import Any
 
 import numpy as np
@@ -14,7 +16,10 @@ from torch import Tensor
 
 from mlvae.errors import InputError, shown
 
-__all__ = ["is_missing", "label_index"]
+__all__ = ["is_missing", "label_index", "words_for_missing"]
+
+#: Texts that other programs write for a missing value.
+WORDS = ("na", "n/a", "nan", "<na>", "nat", "none", "null")
 
 #: Types of a list's elements that are no labels.
 CONTAINERS = (list, tuple, dict, set, frozenset, np.ndarray, Tensor)
@@ -32,7 +37,8 @@ def label_index(labels: Any) -> tuple[Tensor, list]:
 
     Raises:
         InputError: if ``labels`` is not one-dimensional, is empty, has missing values (NaN, None,
-            NaT, pandas.NA), or mixes types so that different labels would become equal.
+            NaT, pandas.NA), mixes types (1 and "1", 1 and 1.0), or has strings that differ only
+            in spaces at their ends or in their Unicode form.
 
     Example:
         >>> label_index(["bob", "ann", "bob"])
@@ -53,6 +59,8 @@ def label_index(labels: Any) -> tuple[Tensor, list]:
     if array.dtype.kind == "M":
         array = np.datetime_as_string(array, unit="auto")
     names, index = np.unique(array, return_inverse=True)
+    if array.dtype.kind == "U":
+        _check_readable(names.tolist())
     return torch.from_numpy(index.astype(np.int64)), names.tolist()
 
 
@@ -66,10 +74,20 @@ def is_missing(label: object) -> bool:
         return True
 
 
+def words_for_missing(names: Iterable[object]) -> list[str]:
+    """Those of ``names`` that other programs write for a missing value, such as "nan".
+
+    They may be names of groups too, so they are labels; a caller reports them.
+    """
+    return [name for name in names if isinstance(name, str) and name.strip().lower() in WORDS]
+
+
 def _as_array(labels: Any) -> np.ndarray:
     """Labels as an array of one type of NumPy that compares them right."""
     if isinstance(labels, np.ndarray) and labels.dtype.kind in "biufcMU":
         return labels
+    if hasattr(labels, "dtype") and (array := np.asarray(labels)).dtype.kind == "M":
+        return array  # dates of a table
     # Objects first: NumPy would convert the missing values of a mixed list to a string.
     objects = np.array(labels, dtype=object)
     for place, label in enumerate(objects.flat):
@@ -78,6 +96,7 @@ def _as_array(labels: Any) -> np.ndarray:
     _check(objects.shape, any(map(is_missing, objects.flat)))
     if wrong := [name for name in objects.flat if isinstance(name, CONTAINERS)]:
         raise _wrong_type(wrong[0])
+    _check_one_type(objects)
     names = np.array([_plain(name) for name in objects.flat])
     _check_distinct(objects, names)
     return names
@@ -100,8 +119,29 @@ def _plain(name: object) -> object:
     return name if isinstance(name, Number) else str(name)
 
 
+def _check_one_type(labels: np.ndarray) -> None:
+    """Raise :class:`InputError` if labels have several types, as 1 and "1", or 1 and 1.0."""
+    examples: dict[str, object] = {}
+    for label in labels.flat:
+        examples.setdefault(_type_of(label), label)
+    if len(examples) > 1:
+        (first, one), (second, other) = list(examples.items())[:2]
+        raise InputError(
+            f"group labels must have one type, but {shown(one)} is of type {first} and "
+            f"{shown(other)} of type {second}; convert them, for example to strings"
+        )
+
+
+def _type_of(label: object) -> str:
+    if isinstance(label, bool | np.bool_):
+        return "bool"
+    if isinstance(label, Number):
+        return "int" if isinstance(label, Integral) else "float"
+    return "str" if isinstance(label, str) else type(label).__name__
+
+
 def _check_distinct(labels: np.ndarray, names: np.ndarray) -> None:
-    """Raise :class:`InputError` if different labels became one name, for example 1 and "1"."""
+    """Raise :class:`InputError` if different labels became one name, as 2^63 and 2^63 + 1."""
     try:
         different = len(set(labels.flat))
     except TypeError:  # labels without a hash were compared as strings
@@ -109,9 +149,26 @@ def _check_distinct(labels: np.ndarray, names: np.ndarray) -> None:
     distinct = len(np.unique(names))
     if distinct < different:
         raise InputError(
-            f"group labels must be all strings or all numbers of one kind, but {different} "
-            f"different labels become {distinct} in NumPy's {names.dtype}; convert them to strings"
+            f"group labels must stay different in NumPy's {names.dtype}, but {different} labels "
+            f"become {distinct}; convert them to strings"
         )
+
+
+def _check_readable(names: list[str]) -> None:
+    """Raise :class:`InputError` if two names look alike: "a" and "a ", or the forms of an accent.
+
+    A command line, a table and a file name may have the other spelling of the same label.
+    """
+    spelled: dict[str, str] = {}
+    for name in names:
+        text = name if name.isascii() else unicodedata.normalize("NFC", name)
+        other = spelled.setdefault(text.strip(), name)
+        if other != name:
+            raise InputError(
+                "group labels must differ in more than spaces at their ends or the Unicode form "
+                f"of a letter, but {other!a} and {name!a} do not; give both groups one "
+                "label, or different ones"
+            )
 
 
 def _check(shape: tuple[int, ...], some_missing: bool) -> None:

@@ -9,6 +9,7 @@ from torch import nn
 
 from mlvae.arguments import as_path
 from mlvae.data import GroupedData
+from mlvae.data.collections.regular import open_regular
 from mlvae.errors import InputError, check_choice, check_integer
 from mlvae.models.protocol import traits
 from mlvae.training.files import check_no_links
@@ -58,7 +59,8 @@ def has_our_config(run: Path) -> bool:
     config = run / "config.yaml"
     if not config.exists():
         return False
-    text = config.read_bytes()
+    with open_regular(config) as file:
+        text = file.read(100)
     return not text or text.startswith(tuple(header.encode() for header in HEADERS))
 
 
@@ -67,9 +69,12 @@ def check_folder(run: Path, resume: bool) -> None:
     try:
         if "\0" in str(run):
             raise ValueError("the name has a null byte")
+        check_no_links(run)
         there = (run / "checkpoint.pt").exists()
         written = any((run / name).exists() for name in ("config.yaml", "metrics.jsonl"))
         ours = not written or has_our_config(run)
+    except InputError:
+        raise
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else error
         raise InputError(f"run must name a folder, but {str(run)[:80]!r}: {reason}") from error
@@ -85,7 +90,6 @@ def check_folder(run: Path, resume: bool) -> None:
         raise InputError(f"{run} must be the folder of a run, but has no checkpoint.pt to resume")
     if run.exists() and not run.is_dir():
         raise InputError(f"{run} must be a folder for the run, but is a file")
-    check_no_links(run)
 
 
 def resolve_device(device: str, *, float64: bool = False) -> torch.device:

@@ -1,7 +1,7 @@
-"""Files in the folder of a run, written atomically and never through a link.
+"""Files in the folder of a run, written atomically and never through a link or into a pipe.
 
 A run's folder may come from another person. A link in it could lead a write to any file of the
-user, so no write follows one.
+user, so no write follows one. A pipe would block.
 """
 
 from __future__ import annotations
@@ -31,12 +31,18 @@ OWN_NAMES = (
 
 
 def check_no_links(folder: Path, names: Iterable[str] = OWN_NAMES) -> None:
-    """Raise :class:`InputError` if one of ``names`` in ``folder`` is a link."""
+    """Raise :class:`InputError` if one of ``names`` in ``folder`` is a link or a special file."""
     for name in names:
-        if (folder / name).is_symlink():
+        path = folder / name
+        if path.is_symlink():
             raise InputError(
                 f"{folder} must hold its own files, but {name} is a link to "
-                f"{(folder / name).readlink()}; replace it by a copy, or choose another folder"
+                f"{path.readlink()}; replace it by a copy, or choose another folder"
+            )
+        if path.exists() and not path.is_file() and not path.is_dir():
+            raise InputError(
+                f"{folder} must hold regular files, but {name} is a pipe or a device; remove it, "
+                "or choose another folder"
             )
 
 
@@ -66,8 +72,8 @@ def replace_file(path: Path, content: bytes | Callable[[BinaryIO], object]) -> N
 
 
 def append(path: Path, text: str) -> None:
-    """Append ``text`` to a file that is not a link."""
-    flags = open_flags("O_WRONLY", "O_CREAT", "O_APPEND", "O_NOFOLLOW")
+    """Append ``text`` to a file that is not a link; a pipe without a reader is an OSError."""
+    flags = open_flags("O_WRONLY", "O_CREAT", "O_APPEND", "O_NOFOLLOW", "O_NONBLOCK")
     if not hasattr(os, "O_NOFOLLOW") and path.is_symlink():
         raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(path))
     with os.fdopen(os.open(path, flags, 0o666), "a", encoding="utf-8", newline="\n") as file:

@@ -40,6 +40,7 @@ from mlvae.training.interrupt import Interrupt
 from mlvae.training.monitor import Monitor, OnReport, how_to_continue
 from mlvae.training.ranks import check_shared, join
 from mlvae.training.run import claim, held, new_name, undone_on_failure, write_config
+from mlvae.training.scale import scale_advice
 from mlvae.training.settings import Reports, Speed, Warmup
 from mlvae.training.speed.compiling import check_compile
 from mlvae.training.speed.plans import Plans
@@ -225,6 +226,7 @@ def train(
             "batching": {**described["batching"], "span_ranks": None},  # may change
             "augmentation": described["augmentation"],
         },
+        scale=scale_advice(data),
     )
     if resume:
         state.resume()
@@ -259,6 +261,8 @@ def train(
         )
         monitor.started(data)
         monitor.advise(advice_on_steps(state.total_steps, steps_per_epoch))
+        if state.step == 0:
+            monitor.advise(state.scale or None)
         opened = opening.pop_all()
     borrowed = torch.random.fork_rng([target] if target.type == "cuda" else [])
     interruptible = Interrupt(repeatedly=ranks.several)

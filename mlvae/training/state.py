@@ -46,6 +46,7 @@ class TrainingState:
         best: lowest validation loss so far.
         stale: validations since then.
         metrics: last value of every metric, as "split/name".
+        scale: advice about the scale of the data, or "".
     """
 
     run: Path
@@ -62,6 +63,7 @@ class TrainingState:
     best: float = float("inf")
     stale: int = 0
     metrics: dict[str, float] = field(default_factory=dict)
+    scale: str = ""
 
     def rates(self, step: int) -> dict[str, list[float]]:
         """Learning rates of each player's parameter groups at step number ``step``."""
@@ -203,8 +205,14 @@ class TrainingState:
         self._check_weights(f"{where}, and")
         earlier = self._keep_earlier()
         self.save(diverged=True)
+        advice = ADVICE
+        if self.step == 0:  # the weights are those before any update
+            advice = (
+                "no lower rate helps at the first step: look at the data and the likelihood, such "
+                f"as likelihood.std; {self.scale or 'x has no unusual scale'}"
+            )
         raise Diverged(
-            f"{where}; the state before that step is saved in {self.run}; {ADVICE}{earlier}"
+            f"{where}; the state before that step is saved in {self.run}; {advice}{earlier}"
         )
 
     @property

@@ -238,7 +238,7 @@ def test_a_single_array_is_refused(tmp_path):
         arrays(tmp_path / "own.npy")
 
 
-@pytest.mark.parametrize(("name", "reason"), [("none.npz", "No such file"), (".", "directory")])
+@pytest.mark.parametrize(("name", "reason"), [("none.npz", "No such file"), (".", "folder")])
 def test_a_path_that_is_no_file_is_refused(tmp_path, name, reason):
     with pytest.raises(InputError, match=rf"dataset\.root=.*{reason}"):
         arrays(tmp_path / Path(name))
@@ -319,3 +319,19 @@ def test_an_observation_must_be_left_to_train_on(write):
 def test_arrays_that_grouped_data_refuses_are_refused(write, x, group, match):
     with pytest.raises(InputError, match=match):
         arrays(write(x=x, group=group))
+
+
+@pytest.mark.parametrize("word", ["nan", "None", "<NA>", "NaT"])
+def test_a_word_for_a_missing_label_is_a_group_and_is_reported(write, capsys, word):
+    x, group = np.random.default_rng(0).random((30, 3)), np.array(["a", "b", word] * 10)
+    splits = arrays(write(x=x, group=group))
+    assert word in splits.train.group_names and repr(word) in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "group", [["a", "a ", "b"], ["e\u0301", "\u00e9", "b"], ["\u3000a", "a", "b"]], ids=ascii
+)
+def test_labels_that_look_alike_are_refused(write, group):
+    x = np.random.default_rng(0).random((30, 3))
+    with pytest.raises(InputError, match="group labels"):
+        arrays(write(x=x, group=np.array(group * 10)))

@@ -38,6 +38,11 @@ NAMES = {
     "Extended Yale B": (["yaleB01", "yaleB02", "yaleB03"], "{}_P00A+00{}E+00.pgm"),
     "CACD": (["Ann_Lee", "Bob_Roy", "Eve_Poe"], "53_{}_000{}.jpg"),
     "FG-NET": (["001", "002", "003"], "{}A0{}.JPG"),
+    "SCface": (["001", "002", "003"], "{}_cam{}_1.jpg"),
+    "MORPH": (["00123", "00124", "00125"], "{}_0M2{}.jpg"),
+    "AgeDB": (["AnnLee", "BobRoy", "EvePoe"], "{1}_{0}_2{1}_f.jpg"),
+    "JAFFE": (["KA", "KL", "KM"], "{}.AN{}.39.tiff"),
+    "IMDB-WIKI": (["nm0000001", "nm0000002", "nm0000003"], "{}_rm{}_1970-1-1_1999.jpg"),
 }
 
 

@@ -309,6 +309,40 @@ def test_images_without_an_identity_are_left_out_and_counted(write, png, capsys)
         faces(root / "t.csv", strict=True, **options, **ALL)
 
 
+@pytest.mark.parametrize("word", ["NA", "nan", "None", "null", "<NA>", "n/a"])
+def test_a_word_for_a_missing_identity_is_a_group_and_is_reported(write, png, capsys, word):
+    files = {f"{i}.png": png(i) for i in range(9)}
+    lines = [f"{i}.png,{['ann', 'bob', word][i % 3]}" for i in range(9)]
+    files["t.csv"] = "\n".join(["file,identity", *lines]).encode()
+    root = write("people", files)
+    splits = faces(root, table=root / "t.csv", **SMALL | ALL)
+    assert word in splits.train.group_names
+    assert f"3 images have identity {word!r}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/data/ann/root/{}", "IMAGES/{}", "C:\\data\\{}.jpeg", "other/{}", "{}.jpg"],
+)
+def test_where_no_file_of_a_table_is_found_both_sides_are_shown(write, png, path):
+    files = {f"images/ann{i}.png": png(i) for i in range(3)}
+    lines = [f"{path.format(f'images/ann{i}.PNG')},ann" for i in range(3)]
+    root = write("people", files | {"t.csv": "\n".join(["file,identity", *lines]).encode()})
+    with pytest.raises(InputError, match=r"ann0\.PNG.*images/ann0\.png") as raised:
+        faces(root, table=root / "t.csv", **SMALL | ALL)
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("header", ["Image,Label", "FILENAME,LABEL", "Path,Label", "File,label"])
+def test_the_column_of_files_may_have_any_case(write, png, header):
+    files = {f"{who}{i}.png": png(i + 10 * j) for j, who in enumerate("ab") for i in range(2)}
+    lines = [f"{name},{name[0]}" for name in files]
+    root = write("people", files | {"t.csv": "\n".join([header, *lines]).encode()})
+    group = header.split(",")[1]
+    splits = faces(root, table=root / "t.csv", group=group, strict=True, **SMALL | ALL)
+    assert splits.train.group_names == ["a", "b"]
+
+
 def test_a_column_without_any_value_gives_no_groups(write, png):
     root = write("flat", {"1.png": png(1), "2.png": png(2)})
     (root / "t.csv").write_text("file,identity\n1.png,\n2.png,\n")

@@ -151,35 +151,3 @@ def test_given_values_have_a_row_for_each_observation(values):
 def test_given_values_are_numbers(values):
     with pytest.raises(InputError, match=r"given mask .*\(2, \.\.\.\)"):
         GroupedData(np.zeros((2, 2)), [0, 1], given={"mask": values})
-
-
-class Frame:
-    """A column of a filtered table: its rows have no number 0."""
-
-    def __init__(self, values):
-        self.values = values
-
-    def __array__(self, dtype=None, copy=None):
-        return np.array(self.values, dtype=dtype)
-
-    def __len__(self):
-        return len(self.values)
-
-    def __getitem__(self, row):
-        raise KeyError(row)
-
-
-@pytest.mark.parametrize(
-    "values",
-    [
-        Frame([1.0, np.nan, 3.0]),
-        [1, None, 3],
-        np.array([1, np.nan, 3], ">f8"),
-        np.array([3, np.nan, 1.0])[::-1],
-    ],
-    ids=["column", "None", "big-endian", "reversed"],
-)
-def test_factors_are_columns_of_any_kind_with_missing_values(values):
-    data = GroupedData(np.zeros((3, 2)), [0, 0, 1], {"light": values})
-    light = data.factors["light"].tolist()
-    assert light[0] == 1 and np.isnan(light[1]) and light[2] == 3

@@ -18,7 +18,7 @@ import zlib
 
 import pytest
 
-from mlvae.data import faces
+from mlvae.data import arrays, faces
 from mlvae.data.collections import archives, journal, unpack
 from mlvae.data.collections.columns import Columns
 from mlvae.data.collections.members import Member, Refusal, escaped, printable
@@ -407,6 +407,28 @@ def test_a_root_or_a_table_that_is_a_pipe_gives_one_line(write, tmp_path, time_l
         pytest.raises(InputError, match=rf"dataset\.{option}=.*pipe\.zip .*regular"),
     ):
         faces(cache=tmp_path / "cache", **options, **SMALL)
+
+
+@pytest.mark.parametrize("option", ["validation", "test"])
+@pytest.mark.parametrize("kind", ["pipe", "device", "folder", "link to a pipe"])
+def test_a_list_of_groups_that_is_no_regular_file_gives_one_line(
+    write, tmp_path, png, time_limit, option, kind
+):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to("pipe")
+    (tmp_path / "folder").mkdir()
+    files = {"pipe": "pipe", "device": "/dev/zero", "folder": "folder", "link to a pipe": "link"}
+    root = write("people", {f"{who}/1.png": png(i) for i, who in enumerate("abc")})
+    with time_limit(10), pytest.raises(InputError, match=rf"dataset\.{option} .*regular|folder"):
+        faces(root, cache=tmp_path / "cache", **SMALL | {option: str(tmp_path / files[kind])})
+
+
+@pytest.mark.parametrize("kind", ["pipe", "device"])
+def test_arrays_from_no_regular_file_give_one_line(tmp_path, time_limit, kind):
+    os.mkfifo(tmp_path / "pipe.npz")
+    path = tmp_path / "pipe.npz" if kind == "pipe" else "/dev/zero"
+    with time_limit(10), pytest.raises(InputError, match=r"dataset\.root=.*regular"):
+        arrays(path)
 
 
 @pytest.mark.parametrize(

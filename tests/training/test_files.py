@@ -2,6 +2,7 @@
 
 import errno
 import os
+import socket
 import stat
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from mlvae.likelihoods import Gaussian
 from mlvae.networks import MLP
 from mlvae.training.checkpoint import read_checkpoint, write_checkpoint
 from mlvae.training.files import OWN_NAMES, append, check_no_links, replace_file
+from mlvae.training.run import load
 
 
 def small_data():
@@ -130,6 +132,47 @@ def test_an_evaluation_replaces_a_link_to_an_earlier_one(tmp_path, outside):
     )
     assert not (tmp_path / "evaluation").is_symlink()
     assert (tmp_path / "evaluation" / "report.html").is_file()
+
+
+def special(path, kind):
+    """A pipe, or a socket, at ``path``."""
+    if kind == "pipe":
+        os.mkfifo(path)
+    else:
+        with socket.socket(socket.AF_UNIX) as server:
+            server.bind(str(path))
+
+
+@pytest.mark.parametrize("kind", ["pipe", "socket"])
+@pytest.mark.parametrize("name", OWN_NAMES)
+@pytest.mark.parametrize("resume", [False, True])
+def test_a_run_with_a_special_file_is_refused_and_not_opened(
+    name, resume, kind, tmp_path, monkeypatch, time_limit
+):
+    monkeypatch.chdir(tmp_path)  # the name of a socket is short
+    run = Path("run")
+    run.mkdir()
+    if resume:
+        fit(run)
+        if (run / name).exists():
+            (run / name).rename(run / "moved")
+    special(run / name, kind)
+    with time_limit(20), pytest.raises(InputError, match=name.replace(".", r"\.")) as raised:
+        fit(run, resume=resume, epochs=2)
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("name", ["checkpoint.pt", "best.pt"])
+def test_a_pipe_is_not_loaded_as_a_checkpoint(name, tmp_path, time_limit):
+    os.mkfifo(tmp_path / name)
+    with time_limit(20), pytest.raises(InputError, match=name.replace(".", r"\.")):
+        load(tmp_path, best=name == "best.pt")
+
+
+def test_nothing_is_appended_to_a_pipe(tmp_path, time_limit):
+    os.mkfifo(tmp_path / "metrics.jsonl")
+    with time_limit(5), pytest.raises(OSError, match=r"metrics\.jsonl"):
+        append(tmp_path / "metrics.jsonl", "{}\n")
 
 
 def test_a_folder_without_links_is_accepted(tmp_path):

@@ -173,8 +173,9 @@ def _read(table: Path, content: str) -> tuple[tuple[str, ...], dict[str, tuple[s
     header = list(HEADLESS[: len(first)])
     # Other names than `file` may be words of a table without a header, whose files have a dot.
     names = FILE_NAMES[:1] if any("." in cell for cell in first) else FILE_NAMES
-    if named := next((name for name in names if name in first), None):
-        header = ["file" if cell == named else cell for cell in first]
+    lower = [cell.lower() for cell in first]
+    if named := next((name for name in names if name in lower), None):
+        header = ["file" if cell == named else own for cell, own in zip(lower, first, strict=True)]
     header = [escaped(name) for name in header]
     if len(header) != len(first) or len(set(header)) != len(header) or len(header) < 2:
         raise InputError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import difflib
 import hashlib
 import json
 import os
@@ -26,6 +27,9 @@ from mlvae.data.collections.sources import Folder
 from mlvae.errors import InputError
 
 __all__ = ["INDEX", "LINES", "MANIFEST", "SKIPPED", "Header", "Source", "hash_of", "prepare"]
+
+#: The reason of a line of the table without a file.
+ONLY_IN_TABLE = "is in the table and nowhere else"
 
 INDEX, MANIFEST, SKIPPED = "index.npz", "manifest.json", "skipped.txt"
 
@@ -160,7 +164,7 @@ def _files(sources: Sequence[Source], columns: Columns, done: int) -> Iterator[_
             number += 1
     for name in columns.missing():
         if number >= done:
-            yield _File({"root": 0, "file": name, "skipped": "is in the table and nowhere else"})
+            yield _File({"root": 0, "file": name, "skipped": ONLY_IN_TABLE})
         number += 1
 
 
@@ -257,6 +261,11 @@ def _nothing_used(
         f"dataset.root={roots} must hold images, but none of its {sum(map(num_files, lines))} "
         f"files can be used: {example['file']} {reason}; see {printable(str(report))}"
     )
+    missing = [line["file"] for line in lines if line.get("skipped") == ONLY_IN_TABLE]
+    others = [line["file"] for line in lines if "left_out" in line and "file" in line]
+    if missing and others:
+        close = difflib.get_close_matches(missing[0], others[:MAX_LINES], n=1, cutoff=0)
+        text += f"; the table has {missing[0]!r}, the root has {close[0]!r}"
     if columns.by_folder:
         unnamed = [line["file"] for line in lines if line.get("skipped", "") == NO_IDENTITY]
         if advice := hint(unnamed, [""] * len(unnamed)):

@@ -10,9 +10,11 @@ import numpy as np
 
 from mlvae.arguments import as_path
 from mlvae.data.collections.members import first_line
+from mlvae.data.collections.regular import open_regular
 from mlvae.data.grouped import GroupedData
 from mlvae.data.splits import Splits, held_rows, hold_out, split
 from mlvae.errors import InputError, check_integer, check_number
+from mlvae.groups.labels import words_for_missing
 
 __all__ = ["arrays"]
 
@@ -53,6 +55,8 @@ def arrays(
     path = as_path("dataset.root", root)
     content = _load(path)
     data = GroupedData(content["x"], content["group"], kind=kind)
+    for word in words_for_missing(data.group_names):
+        print(f"{path}: {word!r} is one group; leave it out if it stands for unknown", flush=True)
     if "split" not in content:
         rest, unseen = hold_out(data, unseen_groups)
         parts = split(
@@ -67,7 +71,7 @@ def arrays(
 
 def _load(path: Path) -> dict[str, np.ndarray]:
     try:
-        with path.open("rb") as stream:
+        with open_regular(path) as stream:
             file = np.load(stream, allow_pickle=False)
             if isinstance(file, np.ndarray):
                 raise ValueError("it is a single array")

@@ -28,6 +28,7 @@ from mlvae.errors import (
     check_texts,
     shown,
 )
+from mlvae.groups.labels import words_for_missing
 
 if TYPE_CHECKING:
     from mlvae.data.collections.cache import Cache
@@ -359,6 +360,10 @@ def _known(cached: Cache, labels: np.ndarray, group: str, *, strict: bool) -> np
     if unknown:
         shown = printable(str(cached.folder))
         print(f"{shown}: {unknown:,} images without {group} are left out", flush=True)
+    for word in words_for_missing(set(labels.tolist())):
+        count = int((labels == word).sum())
+        shown = f"{printable(str(cached.folder))}: {count:,} images have {group} {word!r}"
+        print(f"{shown}; leave it empty if it stands for unknown", flush=True)
     return known
 
 
