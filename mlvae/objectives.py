@@ -134,8 +134,8 @@ class GroupELBO(nn.Module):
               a group share one content KL: the KL of a part with m of n members has the weight
               m / n. The sum over an epoch of the loss times its G is then minus
 
-              .. math:: \sum_{G} \Big( \sum_{i \in G} t_i - \sum_{S} \frac{m_S}{n_G}
-                  \mathrm{KL}(q(c \mid x_S) \,\|\, p(c)) \Big), \qquad
+              .. math:: \sum_{G} \Bigl( \sum_{i \in G} t_i - \sum_{S} \frac{m_S}{n_G}
+                  \mathrm{KL}(q(c \mid x_S) \,\|\, p(c)) \Bigr), \qquad
                   t_i = \mathbb E[\log p(x_i \mid c, s_i)]
                   - \mathrm{KL}(q(s_i \mid x_i) \,\|\, p(s))
 

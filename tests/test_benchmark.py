@@ -1,25 +1,18 @@
-"""The measurements of data in scripts/benchmark.py, each at a small size."""
+"""The measurements of data by the command benchmark, each at a small size."""
 
-import importlib
 import json
 import math
 import mmap
 import re
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-SCRIPTS = Path(__file__).parent.parent / "scripts"
+from mlvae.commands.benchmark import command
+
 SMALL = ["--rounds", 1, "--seconds", 0.1, "--images", 12, "--gigabytes", 0.02, "--identities", 99]
-
-
-@pytest.fixture(autouse=True)
-def path(monkeypatch):
-    """Makes the modules of scripts/ importable."""
-    monkeypatch.syspath_prepend(str(SCRIPTS))
 
 
 @pytest.fixture
@@ -30,7 +23,7 @@ def benchmark(monkeypatch, tmp_path, capsys):
         monkeypatch.chdir(tmp_path)
         names = ["benchmark.py", *arguments, "--json", "result.json", "--folder", tmp_path]
         monkeypatch.setattr(sys, "argv", [str(name) for name in names])
-        importlib.import_module("benchmark").main()
+        command()
         assert [file.name for file in tmp_path.iterdir()] == ["result.json"]
         return capsys.readouterr().out, json.loads((tmp_path / "result.json").read_text())
 
@@ -39,7 +32,7 @@ def benchmark(monkeypatch, tmp_path, capsys):
 
 def test_all_measurements_of_data_print_tables_and_write_json(benchmark, monkeypatch):
     # One collection instead of three: every process needs seconds to import torch.
-    monkeypatch.setattr("benchmarks.memory.TIMES", (16,))
+    monkeypatch.setattr("mlvae.commands.benchmarks.memory.TIMES", (16,))
     out, result = benchmark("data", *SMALL)
     assert {"device", "threads", "torch", "python", "date"} < result.keys()
     names = ("prepare", "batches", "disk", "memory", "grouping")
@@ -73,7 +66,7 @@ def test_a_given_collection_is_prepared(benchmark, tmp_path, tmp_path_factory):
 
 
 def test_memory_is_measured_at_three_sizes_up_to_the_requested_size(monkeypatch, tmp_path):
-    from benchmarks import memory
+    from mlvae.commands.benchmarks import memory
 
     monkeypatch.setattr(memory, "_in_a_process", lambda path, count: (100.0, 101.0))
     rows = memory.measure(tmp_path, 0.1)
@@ -83,7 +76,7 @@ def test_memory_is_measured_at_three_sizes_up_to_the_requested_size(monkeypatch,
 
 
 def test_a_table_shows_the_median_and_the_range():
-    from benchmarks.tables import table
+    from mlvae.commands.benchmarks.tables import table
 
     rows = [{"name": "a", "per_core": [1.0, 3.0, 1234.5]}, {"name": "long", "per_core": [7]}]
     assert table(rows).splitlines() == [
@@ -94,7 +87,7 @@ def test_a_table_shows_the_median_and_the_range():
 
 
 def test_resident_memory_includes_mapped_pages():
-    from benchmarks.memory import resident
+    from mlvae.commands.benchmarks.memory import resident
 
     before = resident()  # mmap gets new pages; a tensor may reuse freed memory
     with mmap.mmap(-1, 64 * 2**20, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS) as held:
@@ -103,7 +96,7 @@ def test_resident_memory_includes_mapped_pages():
 
 
 def test_every_identity_has_an_image_and_the_groups_are_ragged():
-    from benchmarks.grouping import ragged
+    from mlvae.commands.benchmarks.grouping import ragged
 
     sizes = np.bincount(ragged(20_000, 1000), minlength=1000)
     assert sizes.sum() == 20_000 and sizes.min() >= 1 and sizes.max() > 100
@@ -127,6 +120,6 @@ def test_bad_input_is_reported_in_one_line_and_leaves_no_files(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["benchmark.py", *map(str, arguments)])
     with pytest.raises(SystemExit, match=r"^error: ") as end:
-        importlib.import_module("benchmark").main()
+        command()
     assert re.search(message, end.value.code) and "\n" not in end.value.code
     assert list(tmp_path.iterdir()) == []

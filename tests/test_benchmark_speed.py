@@ -1,31 +1,27 @@
-"""The measurements of speed in scripts/benchmark.py, each at a small size."""
+"""The measurements of speed by the command benchmark, each at a small size."""
 
-import doctest
-import importlib
 import json
 import re
 import sys
 import time
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from mlvae.commands.benchmark import command
 from mlvae.training import Adam
 from mlvae.training.loop import training_step
 from mlvae.training.step import StepParts
 
-SCRIPTS = Path(__file__).parent.parent / "scripts"
 CPU = torch.device("cpu")
 
 
 @pytest.fixture(autouse=True)
-def path(monkeypatch):
-    """Makes the modules of scripts/ importable, and restores the number of threads."""
+def threads():
+    """Restores the number of threads."""
     threads = torch.get_num_threads()
-    monkeypatch.syspath_prepend(str(SCRIPTS))
     yield
     torch.set_num_threads(threads)
 
@@ -38,7 +34,7 @@ def benchmark(monkeypatch, tmp_path, capsys):
         monkeypatch.chdir(tmp_path)
         names = ["benchmark.py", *arguments, "--json", "result.json"]
         monkeypatch.setattr(sys, "argv", [str(name) for name in names])
-        importlib.import_module("benchmark").main()
+        command()
         return capsys.readouterr().out, json.loads((tmp_path / "result.json").read_text())
 
     return run
@@ -46,7 +42,7 @@ def benchmark(monkeypatch, tmp_path, capsys):
 
 def tiny(number):
     """The tiny version of a recipe, and its data."""
-    from benchmarks.recipes import RECIPES, small
+    from mlvae.commands.benchmarks.recipes import RECIPES, small
 
     recipe = small(RECIPES[number])
     return recipe, recipe.data()[0]
@@ -57,8 +53,8 @@ def tiny(number):
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_the_operations_of_an_mlp_step_are_those_of_the_closed_form(precision):
-    from benchmarks.floor import operations, step_products
-    from benchmarks.recipes import AUTHOR
+    from mlvae.commands.benchmarks.floor import operations, step_products
+    from mlvae.commands.benchmarks.recipes import AUTHOR
 
     recipe = replace(AUTHOR, images=300)
     layers = [(784, 500), (500, 2 * (10 + 10)), (10 + 10, 500), (500, 2 * 784)]
@@ -74,9 +70,9 @@ def test_the_operations_of_an_mlp_step_are_those_of_the_closed_form(precision):
 
 @pytest.mark.parametrize("number", [0, 3])
 def test_the_operations_equal_pytorchs_count_and_those_of_the_common_way(number):
-    from benchmarks.common import CommonModel
-    from benchmarks.floor import operations, step_products
-    from benchmarks.products import products_of
+    from mlvae.commands.benchmarks.common import CommonModel
+    from mlvae.commands.benchmarks.floor import operations, step_products
+    from mlvae.commands.benchmarks.products import products_of
 
     recipe, data = tiny(number)
     products = step_products(recipe, data, "float32")
@@ -92,8 +88,8 @@ def test_the_operations_equal_pytorchs_count_and_those_of_the_common_way(number)
 
 
 def test_a_product_is_measured_in_the_form_of_the_step():
-    from benchmarks.floor import step_products
-    from benchmarks.products import Like, products_of
+    from mlvae.commands.benchmarks.floor import step_products
+    from mlvae.commands.benchmarks.products import Like, products_of
 
     products = step_products(*tiny(3), "bfloat16")
     assert {p.function.overloadpacket.__name__ for p in products} == {
@@ -112,7 +108,7 @@ def test_a_product_is_measured_in_the_form_of_the_step():
 
 
 def test_a_like_tensor_has_the_shape_strides_and_type_of_transposed_and_expanded_tensors():
-    from benchmarks.products import Like
+    from mlvae.commands.benchmarks.products import Like
 
     for tensor in (torch.ones(3, 4).t(), torch.ones(1, 5).bfloat16().expand(7, 5)):
         made = Like(tuple(tensor.shape), tensor.stride(), tensor.dtype).make(CPU)
@@ -121,7 +117,7 @@ def test_a_like_tensor_has_the_shape_strides_and_type_of_transposed_and_expanded
 
 
 def test_traffic_is_that_of_adam_and_of_the_batch():
-    from benchmarks.floor import traffic
+    from mlvae.commands.benchmarks.floor import traffic
 
     recipe, data = tiny(0)
     model = recipe.model()
@@ -141,7 +137,7 @@ def test_traffic_is_that_of_adam_and_of_the_batch():
 @pytest.mark.parametrize(("images", "groups"), [(100, 1), (100, 100), (1000, 37), (12_345, 100)])
 @pytest.mark.parametrize("exponent", [0.0, 0.5, 1.0, 2.0])
 def test_zipf_sizes_are_positive_decrease_and_add_up(images, groups, exponent):
-    from benchmarks.growth import zipf_sizes
+    from mlvae.commands.benchmarks.growth import zipf_sizes
 
     sizes = zipf_sizes(images, groups, exponent)
     assert len(sizes) == groups and sizes.sum() == images and sizes.min() >= 1
@@ -153,7 +149,7 @@ def test_zipf_sizes_are_positive_decrease_and_add_up(images, groups, exponent):
 
 
 def test_a_time_is_the_mean_of_calls_without_the_first_two():
-    from benchmarks.machine import timed
+    from mlvae.commands.benchmarks.machine import timed
 
     calls = []
 
@@ -170,14 +166,8 @@ def test_a_time_is_the_mean_of_calls_without_the_first_two():
 # Behaviour
 
 
-@pytest.mark.parametrize("module", ["products", "floor", "growth"])
-def test_the_doctests_of_the_benchmarks_pass(module):
-    failures, examples = doctest.testmod(importlib.import_module(f"benchmarks.{module}"))
-    assert examples > 0 and failures == 0
-
-
 def test_a_setting_ends_with_its_block():
-    from benchmarks.machine import setting
+    from mlvae.commands.benchmarks.machine import setting
 
     def now():
         conv = torch.backends.cudnn.allow_tf32
@@ -257,8 +247,8 @@ def assert_growth(result):
 
 
 def test_a_cpu_is_measured_with_one_thread_and_with_all():
-    from benchmarks.limit import limit
-    from benchmarks.recipes import AUTHOR
+    from mlvae.commands.benchmarks.limit import limit
+    from mlvae.commands.benchmarks.recipes import AUTHOR
 
     torch.set_num_threads(2)
     result = limit(CPU, rounds=2, seconds=0, quick=True, compile=False, recipes=[AUTHOR])
@@ -270,7 +260,7 @@ def test_a_cpu_is_measured_with_one_thread_and_with_all():
 
 
 def test_the_full_curves_reach_a_hundred_thousand_groups_and_a_million_images():
-    from benchmarks.growth import CURVES, MANY
+    from mlvae.commands.benchmarks.growth import CURVES, MANY
 
     assert max(CURVES["groups"].values) == MANY == 100_000 and min(CURVES["groups"].values) == 1
     assert max(CURVES["images"].values) == 1_000_000
@@ -300,5 +290,5 @@ def test_bad_input_is_reported_in_one_line(monkeypatch, tmp_path, arguments, mes
     monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
     monkeypatch.setattr(sys, "argv", ["benchmark.py", *map(str, arguments)])
     with pytest.raises(SystemExit, match=r"^error: ") as end:
-        importlib.import_module("benchmark").main()
+        command()
     assert re.search(message, end.value.code) and "\n" not in end.value.code

@@ -3,7 +3,6 @@
 import contextlib
 import shlex
 import shutil
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,19 +10,14 @@ import pytest
 from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
+from PIL import Image
 
-SCRIPTS = Path(__file__).parent.parent / "scripts"
-sys.path.insert(0, str(SCRIPTS))
-
-import cli  # noqa: E402
-import evaluate  # noqa: E402
-import train  # noqa: E402
-from PIL import Image  # noqa: E402
-
-from mlvae.data import GroupedData  # noqa: E402
-from mlvae.data.splits import hold_out  # noqa: E402
-from mlvae.errors import InputError  # noqa: E402
-from mlvae.training.checkpoint import read_state  # noqa: E402
+from mlvae.commands import cli, evaluate, train
+from mlvae.commands.configs import CONFIGS
+from mlvae.data import GroupedData
+from mlvae.data.splits import hold_out
+from mlvae.errors import InputError
+from mlvae.training.checkpoint import read_state
 
 PATHS = [
     "/data/müller",
@@ -77,7 +71,7 @@ def test_the_items_of_an_unreadable_list_are_quoted():
 
 @pytest.fixture(autouse=True, scope="module")
 def configs():
-    with initialize_config_dir(str(SCRIPTS.parent / "configs"), version_base="1.3"):
+    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
         yield
 
 

@@ -8,16 +8,12 @@ from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
+import mlvae
+from mlvae.commands import cli, evaluate, prepare, reproduce, train
+from mlvae.commands.configs import CONFIGS
+
 SCRIPTS = Path(__file__).parent.parent / "scripts"
-sys.path.insert(0, str(SCRIPTS))
 
-import cli  # noqa: E402
-import evaluate  # noqa: E402
-import prepare  # noqa: E402
-import reproduce  # noqa: E402
-import train  # noqa: E402
-
-import mlvae  # noqa: E402
 
 VALUES = ["null", "5", "word", "''", "[]", "[1,a]", "{a:1}", "1e30"]
 
@@ -66,7 +62,7 @@ def line_of(function):
 
 @pytest.fixture(autouse=True, scope="module")
 def configs():
-    with initialize_config_dir(str(SCRIPTS.parent / "configs"), version_base="1.3"):
+    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
         yield
 
 

@@ -19,6 +19,7 @@ import yaml
 from PIL import Image
 
 import mlvae
+from mlvae.commands import pages, tables
 from mlvae.training.checkpoint import read_checkpoint
 
 SCRIPTS = Path(__file__).parent.parent / "scripts"
@@ -55,7 +56,6 @@ def call(monkeypatch, tmp_path, capsys):
     def run_script(script, *arguments, cwd=tmp_path, **environment):
         path = SCRIPTS / f"{script}.py"
         monkeypatch.chdir(cwd)
-        monkeypatch.syspath_prepend(str(SCRIPTS))
         monkeypatch.setattr(sys, "argv", [str(path), *map(str, arguments)])
         for name, value in environment.items():
             monkeypatch.setenv(name, value)
@@ -538,14 +538,22 @@ def test_a_table_is_reproduced_without_repeating_finished_runs(call, tmp_path, s
     (folder / "plain-seed0" / "reproduced.json").unlink()  # as after a kill
     code, out, err = call("reproduce", small_table, "fast=true", "device=cpu")
     assert code == 0 and "1 runs are done, 1 to do" in out, err
+    page = tmp_path / "results" / "small-fast.md"
+    page.parent.mkdir()
+    page.write_text("# By hand\n")
+    options = (small_table, "fast=true", "device=cpu", "pages=results")
+    code, out, err = call("reproduce", *options)
+    assert code == 1 and "small-fast.md" in err and "to do" not in out  # before any training
+    page.write_text(f"# By hand\n\n{pages.BEGIN}\nold\n{pages.END}\n\nA note.\n")
+    code, out, err = call("reproduce", *options)
+    measured = (folder / "table.md").read_text().partition("\n")[2].strip()
+    text = f"# By hand\n\n{pages.BEGIN}\n\n{measured}\n\n{pages.END}\n\nA note.\n"
+    assert page.read_text() == text
 
 
 def test_missing_data_of_one_table_do_not_stop_the_other_tables(
     call, tmp_path, small_table, monkeypatch
 ):
-    monkeypatch.syspath_prepend(str(SCRIPTS))
-    import tables
-
     monkeypatch.setattr(tables, "names", lambda: ["recipes", small_table.removeprefix("table=")])
     monkeypatch.setenv("MLVAE_DATA", "nowhere")
     nowhere = dict.fromkeys(("http_proxy", "https_proxy"), "http://127.0.0.1:9")

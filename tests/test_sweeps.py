@@ -65,10 +65,6 @@ def test_parallel_jobs_of_a_sweep_give_the_results_of_single_trainings(tmp_path,
     assert [path.name[-6:] for path in runs] == ["-seed0", "-seed1"]
     assert metrics(runs[0]) != metrics(runs[1])
     monkeypatch.chdir(tmp_path)
-    monkeypatch.syspath_prepend(str(SCRIPT.parent))
-    monkeypatch.setenv(
-        "PYTHONPATH", ""
-    )  # monkeypatch restores the value after the script has changed it
     monkeypatch.setattr(sys, "argv", [str(SCRIPT), "seed=1", "run=alone", *FAST])
     runpy.run_path(
         str(SCRIPT), run_name="__main__"

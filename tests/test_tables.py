@@ -1,13 +1,13 @@
 """Every table of configs/tables can be run and filled, and every reported value has a source."""
 
 import re
-import sys
 from pathlib import Path
 
 import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
+from mlvae.commands import figures, tables
 from mlvae.evaluation import QUESTIONS
 from mlvae.models import build
 from mlvae.parts import from_config
@@ -17,19 +17,8 @@ CONFIGS = ROOT / "configs"
 TABLES = sorted(path.stem for path in (CONFIGS / "tables").glob("*.yaml"))
 
 
-@pytest.fixture
-def tables(monkeypatch):
-    """The module that reads and renders tables."""
-    monkeypatch.syspath_prepend(str(ROOT / "scripts"))
-    import tables
-
-    yield tables
-    for name in ("tables", "table_checks", "figures", "cli"):
-        sys.modules.pop(name, None)
-
-
 @pytest.mark.parametrize("name", TABLES)
-def test_every_variant_and_its_evaluation_compose_and_build(tables, name):
+def test_every_variant_and_its_evaluation_compose_and_build(name):
     table = tables.read(name)
     with initialize_config_dir(version_base="1.3", config_dir=str(CONFIGS.absolute())):
         for overrides in table["variants"].values():
@@ -43,7 +32,7 @@ def test_every_variant_and_its_evaluation_compose_and_build(tables, name):
                 from_config(question, QUESTIONS, "evaluation")
 
 
-def test_the_table_in_the_readme_is_valid(tables, tmp_path):
+def test_the_table_in_the_readme_is_valid(tmp_path):
     (text,) = re.findall(r"```yaml\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.DOTALL)
     (tmp_path / "mine.yaml").write_text(text)
     table = tables.read(str(tmp_path / "mine.yaml"))
@@ -54,14 +43,14 @@ def test_the_table_in_the_readme_is_valid(tables, tmp_path):
 
 
 @pytest.mark.parametrize("name", TABLES)
-def test_every_reported_value_has_a_cell_and_a_source(tables, name):
+def test_every_reported_value_has_a_cell_and_a_source(name):
     for panel in tables.read(name)["panels"]:
         for reported in panel.get("reported", []):
             assert reported["row"] in panel["rows"] and reported["column"] in panel["columns"]
             assert len(reported["source"]) > 20
 
 
-def test_cells_are_means_over_seeds(tables):
+def test_cells_are_means_over_seeds():
     def metrics(x):
         records = [
             {"code": "a", "k": k, "accuracy": {"mean": x * k, "standard_error": 9}} for k in (1, 2)
@@ -152,7 +141,7 @@ WHOLE = {
         ("figures", {"f": {"title": "F", "rows": {"a": {}}}}, r"^figure f .*\bx\b"),
     ],
 )
-def test_an_invalid_table_is_refused_before_any_training(tables, tmp_path, place, value, message):
+def test_an_invalid_table_is_refused_before_any_training(tmp_path, place, value, message):
     path, table = tmp_path / "mine.yaml", OmegaConf.create(WHOLE)
     OmegaConf.save(table, path)
     assert tables.read(str(path)) == WHOLE
@@ -174,7 +163,7 @@ with: {train: [dataset=digits], evaluation: ["evaluation.separation.k=[1]"]}
 """
 
 
-def test_a_table_that_inherits_has_the_same_variants_on_other_data(tables, monkeypatch, tmp_path):
+def test_a_table_that_inherits_has_the_same_variants_on_other_data(monkeypatch, tmp_path):
     (tmp_path / "tables").mkdir()
     (tmp_path / "tables" / "other.yaml").write_text(OF)
     base = (CONFIGS / "tables" / "leaderboard.yaml").read_text()
@@ -191,9 +180,7 @@ def test_a_table_that_inherits_has_the_same_variants_on_other_data(tables, monke
     assert asked.evaluation.separation.k == [1]
 
 
-def test_points_that_are_not_dominated_are_those_of_a_search(tables):
-    import figures
-
+def test_points_that_are_not_dominated_are_those_of_a_search():
     points = [(x, (7 * x) % 5) for x in range(10)] + [(9, 3), (9, 3)]
 
     def dominated(p):
@@ -204,9 +191,7 @@ def test_points_that_are_not_dominated_are_those_of_a_search(tables):
     assert figures.not_dominated([]) == []
 
 
-def test_a_figure_has_the_rows_with_both_values_in_the_units_of_its_axes(tables, tmp_path):
-    import figures
-
+def test_a_figure_has_the_rows_with_both_values_in_the_units_of_its_axes(tmp_path):
     results = {
         (variant, seed): {"q": {"records": [{"code": "a", "u": seed + at, "v": 0.5}]}}
         for variant, at in (("one", 1.0), ("two", 3.0))

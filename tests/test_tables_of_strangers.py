@@ -1,17 +1,10 @@
 """Tables of one's own that are hostile or damaged are refused before anything is expanded."""
 
-import sys
-from pathlib import Path
-
 import pytest
 import yaml
 
-SCRIPTS = Path(__file__).parent.parent / "scripts"
-sys.path.insert(0, str(SCRIPTS))
-
-import tables  # noqa: E402
-
-from mlvae.errors import InputError  # noqa: E402
+from mlvae.commands import tables
+from mlvae.errors import InputError
 
 CELL = {"from": "likelihood.importance", "take": "mean"}
 PANEL = {"title": "T", "cells": CELL, "rows": {"r": {}}, "columns": {"c": {}}}

@@ -45,7 +45,7 @@ class Separation:
     The loss of a batch is minus its bound plus the weighted costs, summed over observations and
     divided by the number of groups:
 
-    .. math:: \frac{1}{G} \Big( -\sum_G \mathrm{ELBO}_G + \sum_k w_k \sum_i r_{k,i} \Big).
+    .. math:: \frac{1}{G} \Bigl( -\sum_G \mathrm{ELBO}_G + \sum_k w_k \sum_i r_{k,i} \Bigr).
 
     With all weights at 0, the default, the loss is that of the bound. The costs of observation i
     in group G are

@@ -102,7 +102,7 @@ class GroupMixture:
     def kl(self) -> Tensor:
         r"""An upper bound on KL(q(c | x_G) || p(c)) from the standard normal, in nats: (G,).
 
-        .. math:: \mathrm{KL}\Big(\frac1n \sum_i q_i \,\Big\|\, p\Big)
+        .. math:: \mathrm{KL}\Bigl(\frac1n \sum_i q_i \,\|\, p\Bigr)
             \le \frac1n \sum_i \mathrm{KL}(q_i \,\|\, p)
 
         because the KL is convex (T. Cover, J. Thomas: Elements of Information Theory, 2nd edition

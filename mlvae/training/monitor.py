@@ -17,6 +17,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from mlvae.errors import InputError
+from mlvae.invocation import command_line
 from mlvae.training.files import append, replace_file
 from mlvae.training.state import TrainingState
 
@@ -195,7 +196,7 @@ def how_to_continue(state: TrainingState) -> str:
         return "nothing is saved yet: start again"
     override = shlex.quote(f"resume={quoted(state.run)}")
     return (
-        f"continue with python scripts/train.py {override}, "
+        f"continue with {command_line('train')} {override}, "
         f"or from Python with mlvae.train(..., run={str(state.run)!r}, resume=True)"
     )
 

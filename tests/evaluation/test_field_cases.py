@@ -219,7 +219,6 @@ def test_the_check_of_a_folder_leaves_nothing(tmp_path, monkeypatch):
 def test_the_script_writes_the_report_into_another_folder(tmp_path, monkeypatch, capsys):
     scripts = Path(__file__).parents[2] / "scripts"
     monkeypatch.chdir(tmp_path)
-    monkeypatch.syspath_prepend(str(scripts))
 
     def script(name, *arguments):
         monkeypatch.setattr(sys, "argv", [str(scripts / f"{name}.py"), *arguments])

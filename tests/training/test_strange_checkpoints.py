@@ -4,7 +4,6 @@ Each test changes one place of a valid checkpoint, and calls everything that rea
 may succeed, where the place does not matter, or raise an InputError in one line.
 """
 
-import importlib
 import io
 import zipfile
 from pathlib import Path
@@ -14,6 +13,7 @@ import torch
 
 import mlvae
 from mlvae import Adam, InputError, Speed
+from mlvae.commands import evaluate, train
 from mlvae.models import build
 from mlvae.networks import MLP
 from mlvae.parts import plain, to_config
@@ -117,14 +117,11 @@ def changed(content, place, new=None, *, remove=False):
 @pytest.fixture(autouse=True)
 def work_in_a_folder_of_its_own(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    scripts = Path(mlvae.__file__).parents[1] / "scripts"
-    monkeypatch.syspath_prepend(str(scripts))
 
 
 @pytest.fixture
 def readers(tmp_path, monkeypatch):
     """Everything that reads a checkpoint, by name; and the setter of the content that it reads."""
-    train, evaluate = importlib.import_module("train"), importlib.import_module("evaluate")
     run = tmp_path / "run"
     run.mkdir()
     with zipfile.ZipFile(run / "checkpoint.pt", "w"):

@@ -1,0 +1,50 @@
+"""Documentation: ``sphinx-build -W --keep-going -b html docs build/docs``.
+
+Needs no network: no inventories of other projects are loaded, and formulas are MathML, which
+browsers draw without a script.
+"""
+
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path[:0] = [str(ROOT), str(ROOT / "docs/_ext")]  # this checkout, whatever is installed
+
+import mlvae  # noqa: E402
+
+project = "mlvae"
+author = "The mlvae authors"
+version = release = mlvae.__version__
+
+extensions = [
+    "myst_nb",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",
+    "sphinx.ext.napoleon",
+    "sphinx_copybutton",
+    "mathml",
+    "references",
+]
+exclude_patterns = ["_build", "jupyter_execute"]
+templates_path = ["_templates"]
+nitpicky = False
+suppress_warnings = ["config.cache"]  # functions of _ext/references.py cannot be stored
+
+html_theme = "furo"
+html_title = f"mlvae {release}"
+html_show_sphinx = False
+
+# Pages with a kernel in their header are notebooks. An error in a cell fails the build.
+nb_execution_mode = "cache"
+nb_execution_raise_on_error = True
+nb_execution_timeout = 300
+nb_merge_streams = True
+myst_enable_extensions = ["dollarmath", "amsmath", "colon_fence", "deflist"]
+myst_heading_anchors = 3
+
+autosummary_generate = True
+autodoc_member_order = "bysource"
+autodoc_typehints = "signature"
+autodoc_mock_imports = ["triton"]
+napoleon_numpy_docstring = False
+napoleon_use_ivar = True

@@ -1,0 +1,1 @@
+"""The measurements of `mlvae benchmark`, one file per measurement."""

@@ -1,1 +1,0 @@
-"""The measurements of `python scripts/benchmark.py`, one file per measurement."""
