@@ -27,7 +27,7 @@ extensions = [
 ]
 exclude_patterns = ["_build", "jupyter_execute"]
 templates_path = ["_templates"]
-nitpicky = False
+nitpicky = True
 suppress_warnings = ["config.cache"]  # functions of _ext/references.py cannot be stored
 
 html_theme = "furo"

@@ -59,7 +59,7 @@ def resolve(
 
 
 def find(target: str, module: str | None, class_name: str | None) -> tuple[Any, str]:
-    """The object that a name means in a class, in a module or by itself, and its documented name."""
+    """The object that a name means in a class, in a module or by itself, and where it is."""
     places = [f"{module}.{class_name}.{target}"] if module and class_name else []
     places += [f"{module}.{target}"] if module else []
     for place in (*places, target, f"builtins.{target}"):
@@ -110,9 +110,10 @@ def homes() -> dict[int, str]:
 
 @cache
 def modules() -> tuple[str, ...]:
-    """Every module of the library, packages before their contents."""
+    """Every module of the library but the commands, packages before their contents."""
     names = [found.name for found in pkgutil.walk_packages(mlvae.__path__, "mlvae.")]
-    return ("mlvae", *(name for name in names if not name.endswith("_triton")))
+    kept = [name for name in names if not name.endswith("_triton") and ".commands" not in name]
+    return ("mlvae", *kept)
 
 
 @cache
@@ -148,4 +149,4 @@ def submodules_of(module: str) -> tuple[str, ...]:
 
 def is_module(value: Any, name: str) -> bool:
     """Whether a public name is a module."""
-    return inspect.ismodule(getattr(value, name))
+    return inspect.ismodule(getattr(value, name, value))

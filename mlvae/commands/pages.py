@@ -16,13 +16,13 @@ END = "<!-- end of the measured part -->"
 
 
 def write(page: Path, table: str, figures: Iterable[Path] = ()) -> None:
-    """Write a table into a page. Text outside the two marks is kept; figures are copied beside it.
+    r"""Write a table into a page. Text outside the two marks is kept; figures are copied beside it.
 
     A page that does not exist is made, with the title of the table as its heading.
 
     Args:
         page: path of a Markdown file.
-        table: what :func:`mlvae.commands.tables.render` returns: a heading and the measured panels.
+        table: a heading and the measured panels, as :func:`mlvae.commands.tables.render` returns.
         figures: pictures that the table links to.
 
     Raises:
@@ -30,7 +30,7 @@ def write(page: Path, table: str, figures: Iterable[Path] = ()) -> None:
 
     >>> import tempfile
     >>> page = Path(tempfile.mkdtemp()) / "mine.md"
-    >>> write(page, "## Mine\\n\\n| | one |\\n|---|---|\\n| a | 1.0 |\\n")
+    >>> write(page, "## Mine\n\n| | one |\n|---|---|\n| a | 1.0 |\n")
     >>> print(page.read_text())
     # Mine
     <BLANKLINE>
