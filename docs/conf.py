@@ -48,3 +48,4 @@ autodoc_typehints = "signature"
 autodoc_mock_imports = ["triton"]
 napoleon_numpy_docstring = False
 napoleon_use_ivar = True
+napoleon_attr_annotations = False

@@ -32,8 +32,10 @@ def test_every_variant_and_its_evaluation_compose_and_build(name):
                 from_config(question, QUESTIONS, "evaluation")
 
 
-def test_the_table_in_the_readme_is_valid(tmp_path):
-    (text,) = re.findall(r"```yaml\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.DOTALL)
+def test_the_table_in_the_guide_is_valid(tmp_path):
+    (text,) = re.findall(
+        r"```yaml\n(.*?)```", (ROOT / "docs/guide/sweeps.md").read_text(), flags=re.DOTALL
+    )
     (tmp_path / "mine.yaml").write_text(text)
     table = tables.read(str(tmp_path / "mine.yaml"))
     with initialize_config_dir(version_base="1.3", config_dir=str(CONFIGS.absolute())):

@@ -1,8 +1,9 @@
 """References to Python objects: each object has one page, whichever name a docstring uses.
 
 ``mlvae.GroupedData``, ``mlvae.data.GroupedData`` and ``mlvae.data.grouped.GroupedData`` are one
-class. It is documented in the package whose ``__all__`` has it. Other names lead there. Names of
-other libraries are shown without a link, as their inventories are not loaded.
+class. It is documented in the package whose ``__all__`` has it, and all its names are links to
+that place. Names of other libraries and names that are not public are shown without a link. A
+name that does not exist is a warning of the build.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import Any, get_type_hints
 from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
+from sphinx.ext.napoleon.docstring import GoogleDocstring
 
 import mlvae
 
@@ -26,8 +28,14 @@ def setup(app: Sphinx) -> dict[str, bool]:
     """Connect the resolver, and give the templates the names that a page documents."""
     app.connect("missing-reference", resolve)
     app.connect("builder-inited", evaluate_options)
+    GoogleDocstring._consume_inline_attribute = whole_text  # a colon follows no type here
     app.config["autosummary_context"] = {"members_of": members_of, "submodules_of": submodules_of}
     return {"parallel_read_safe": True, "parallel_write_safe": True}
+
+
+def whole_text(docstring: GoogleDocstring) -> tuple[str, list[str]]:
+    """The type and the text of an attribute's docstring: it has no type."""
+    return "", docstring._dedent(docstring._consume_to_end())
 
 
 def evaluate_options(app: Sphinx) -> None:
@@ -50,11 +58,9 @@ def resolve(
     value, name = find(node["reftarget"].lstrip("."), node.get("py:module"), node.get("py:class"))
     if value is MISSING:
         return None
-    if not name.startswith("mlvae"):
-        return text
     domain = env.get_domain("py")
     if name not in domain.objects:  # type: ignore[attr-defined]
-        return None
+        return text  # of another library, or not public
     return domain.resolve_xref(env, node["refdoc"], app.builder, "obj", name, node, text)
 
 
@@ -62,7 +68,7 @@ def find(target: str, module: str | None, class_name: str | None) -> tuple[Any, 
     """The object that a name means in a class, in a module or by itself, and where it is."""
     places = [f"{module}.{class_name}.{target}"] if module and class_name else []
     places += [f"{module}.{target}"] if module else []
-    for place in (*places, target, f"builtins.{target}"):
+    for place in (*places, target, f"mlvae.{target}", f"builtins.{target}"):
         value, name = by_path(place)
         if value is not MISSING:
             return value, name
@@ -80,20 +86,13 @@ def by_path(path: str) -> tuple[Any, str]:
             continue
         name = ".".join(parts[:length])
         for part in parts[length:]:
-            value = inspect.getattr_static(value, part, MISSING)
+            declared = getattr(value, "__annotations__", {}).get(part, MISSING)
+            value = inspect.getattr_static(value, part, declared)
             if value is MISSING:
                 return MISSING, path
             name = homes().get(id(value), f"{name}.{part}")
-        module = getattr(value, "__module__", None) or ""
-        if name.startswith("mlvae") and not inspect.ismodule(value) and not ours(module, value):
-            name = f"{module}.{getattr(value, '__qualname__', '')}"
         return value, name
     return MISSING, path
-
-
-def ours(module: str, value: Any) -> bool:
-    """Whether a value that one of our modules names is defined by the library."""
-    return module.startswith("mlvae") or not (inspect.isclass(value) or callable(value))
 
 
 @cache

@@ -16,7 +16,7 @@ END = "<!-- end of the measured part -->"
 
 
 def write(page: Path, table: str, figures: Iterable[Path] = ()) -> None:
-    r"""Write a table into a page. Text outside the two marks is kept; figures are copied beside it.
+    r"""Write a table into a page, and copy its figures. Text outside the two marks is kept.
 
     A page that does not exist is made, with the title of the table as its heading.
 

@@ -180,9 +180,9 @@ def open_cache(
         cache: folder of all caches.
         size: height and width of an image.
         channels: 1 for grey, 3 for colour.
-        crop: as of :func:`mlvae.data.images.decode`.
-        pattern: as of :class:`~mlvae.data.columns.Columns`.
-        table: as of :class:`~mlvae.data.columns.Columns`.
+        crop: as of :func:`mlvae.data.collections.images.decode`.
+        pattern: as of :class:`~mlvae.data.collections.columns.Columns`.
+        table: as of :class:`~mlvae.data.collections.columns.Columns`.
         limit: largest number of images to prepare; None for all.
         strict: fail if a file is skipped.
         workers: as of :class:`~mlvae.data.collections.decoders.Decoders`.

@@ -71,7 +71,7 @@ def prepare(
         columns: gives the columns of a file.
         header: settings and state of the sources, for the manifest.
         strict: fail at the first file that is skipped.
-        workers: as of :class:`~mlvae.data.decoders.Decoders`.
+        workers: as of :class:`~mlvae.data.collections.decoders.Decoders`.
 
     Raises:
         InputError: if no image can be used, a disk is full, or ``strict`` forbids a file.

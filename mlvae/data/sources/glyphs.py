@@ -77,7 +77,7 @@ def glyphs(
 
     Args:
         characters: the characters, as one string.
-        fonts: names of fonts; None for all :data:`~mlvae.data.fonts.FONTS`. A character is drawn
+        fonts: names of fonts; None for all :data:`~mlvae.data.sources.fonts.FONTS`. A character is drawn
             in the fonts that have it.
         images: number of images per character.
         scale: size of the font's em, in sides of the image.
@@ -94,7 +94,7 @@ def glyphs(
 
     Returns:
         uint8 images (N, 1, size, size). The known factors are ``font``, a position in
-        :data:`~mlvae.data.fonts.FONTS`, and the six ranges above.
+        :data:`~mlvae.data.sources.fonts.FONTS`, and the six ranges above.
 
     Raises:
         InputError: if an option is out of range, no font has a character, or the box around a
