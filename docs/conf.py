@@ -13,7 +13,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "docs/_ext")]  # this checkout, whatever i
 import mlvae  # noqa: E402
 
 project = "mlvae"
-author = "The mlvae authors"
+author = project_copyright = "The mlvae authors"
 version = release = mlvae.__version__
 
 extensions = [
@@ -28,6 +28,7 @@ extensions = [
 exclude_patterns = ["_build", "jupyter_execute"]
 templates_path = ["_templates"]
 nitpicky = True
+maximum_signature_line_length = 88
 suppress_warnings = ["config.cache"]  # functions of _ext/references.py cannot be stored
 
 html_theme = "furo"

@@ -30,7 +30,7 @@ class ShareGenerator(torch.Generator):
     Args:
         whole: the generator of the whole batch.
         rows: rows of the share, (n,) on the device of ``whole``.
-        length: N.
+        length: number N of values.
         own: number of the share, which seeds its separate stream.
         groups: generator for draws with one row per group; see :func:`per_group`.
 

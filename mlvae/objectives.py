@@ -28,7 +28,7 @@ class Objective:
             is a mean over the ``num_groups`` groups of the batch, or over its ``num_observations``
             observations where ``num_groups`` is None.
         per_observation: terms of shape (N,).
-        num_observations: N.
+        num_observations: number N of observations.
         per_group: terms of shape (G,).
         scalars: values of the whole batch, shape ().
         elbo: evidence lower bound in nats, without weights and without gradient: of each group,

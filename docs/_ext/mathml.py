@@ -27,7 +27,7 @@ def inline(translator: nodes.NodeVisitor, node: nodes.Element) -> None:
 def block(translator: nodes.NodeVisitor, node: nodes.Element) -> None:
     """Write a displayed formula."""
     formula = mathml(node, as_block=True)
-    translator.body.append(f'<div class="math">{formula}</div>')  # type: ignore[attr-defined]
+    translator.body.append(f'<div class="math" style="overflow-x: auto">{formula}</div>')  # type: ignore[attr-defined]
     raise nodes.SkipNode
 
 

@@ -11,10 +11,12 @@ from __future__ import annotations
 import importlib
 import inspect
 import pkgutil
+import re
 from functools import cache
 from typing import Any, get_type_hints
 
 from docutils import nodes
+from sphinx.addnodes import desc_signature
 from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
 from sphinx.ext.napoleon.docstring import GoogleDocstring
@@ -23,13 +25,20 @@ import mlvae
 
 MISSING = object()
 
+#: Modules without a page: programs, and kernels that need a library for GPUs.
+NOT_DOCUMENTED = re.compile(r"\.commands|\.__main__|_triton$")
+
 
 def setup(app: Sphinx) -> dict[str, bool]:
     """Connect the resolver, and give the templates the names that a page documents."""
     app.connect("missing-reference", resolve)
     app.connect("builder-inited", evaluate_options)
     GoogleDocstring._consume_inline_attribute = whole_text  # a colon follows no type here
-    app.config["autosummary_context"] = {"members_of": members_of, "submodules_of": submodules_of}
+    app.config["autosummary_context"] = {
+        "names_of_the_package": names_of_the_package,
+        "members_of": members_of,
+        "submodules_of": submodules_of,
+    }
     return {"parallel_read_safe": True, "parallel_write_safe": True}
 
 
@@ -57,18 +66,33 @@ def resolve(
         return None
     value, name = find(node["reftarget"].lstrip("."), node.get("py:module"), node.get("py:class"))
     if value is MISSING:
-        return None
+        return text if in_signature(node) else None
     domain = env.get_domain("py")
     if name not in domain.objects:  # type: ignore[attr-defined]
         return text  # of another library, or not public
     return domain.resolve_xref(env, node["refdoc"], app.builder, "obj", name, node, text)
 
 
+def in_signature(node: nodes.Element) -> bool:
+    """Whether a name is part of a signature, where no author has written a reference."""
+    while node.parent is not None:
+        node = node.parent
+        if isinstance(node, desc_signature):
+            return True
+    return False
+
+
 def find(target: str, module: str | None, class_name: str | None) -> tuple[Any, str]:
-    """The object that a name means in a class, in a module or by itself, and where it is."""
+    """The object that a name means, and where it is.
+
+    The name is looked up in the class, in the module or package of the page, by itself, and in the
+    modules of that package, as the docstring may be from one of them.
+    """
     places = [f"{module}.{class_name}.{target}"] if module and class_name else []
     places += [f"{module}.{target}"] if module else []
-    for place in (*places, target, f"mlvae.{target}", f"builtins.{target}"):
+    places += [target, f"mlvae.{target}", f"builtins.{target}"]
+    places += [f"{name}.{target}" for name in modules() if module and name.startswith(module)]
+    for place in places:
         value, name = by_path(place)
         if value is not MISSING:
             return value, name
@@ -111,7 +135,7 @@ def homes() -> dict[int, str]:
 def modules() -> tuple[str, ...]:
     """Every module of the library but the commands, packages before their contents."""
     names = [found.name for found in pkgutil.walk_packages(mlvae.__path__, "mlvae.")]
-    kept = [name for name in names if not name.endswith("_triton") and ".commands" not in name]
+    kept = [name for name in names if not NOT_DOCUMENTED.search(name)]
     return ("mlvae", *kept)
 
 
@@ -119,20 +143,39 @@ def modules() -> tuple[str, ...]:
 def members_of(module: str) -> tuple[str, ...]:
     """The public names that the page of a module documents.
 
-    A package documents all names of its ``__all__``, and its modules the others. The package
-    ``mlvae`` itself documents what none of its packages has.
+    A package documents the names of its ``__all__`` that its own modules define, and these modules
+    the others. The package ``mlvae`` has links only.
     """
     value = importlib.import_module(module)
-    names = [name for name in getattr(value, "__all__", ()) if not is_module(value, name)]
-    if module == "mlvae":
-        return ()
-    parent = module.rpartition(".")[0]
     taken: set[int] = set()
-    while parent != "mlvae":
+    parent = module.rpartition(".")[0]
+    while parent.startswith("mlvae."):
         package = importlib.import_module(parent)
         taken |= {id(getattr(package, name)) for name in getattr(package, "__all__", ())}
         parent = parent.rpartition(".")[0]
-    return tuple(name for name in names if id(getattr(value, name)) not in taken)
+    return tuple(
+        name
+        for name in getattr(value, "__all__", ())
+        if module != "mlvae"
+        and not is_module(value, name)
+        and id(getattr(value, name)) not in taken
+        and defined_in(module, getattr(value, name))
+    )
+
+
+def defined_in(module: str, value: Any) -> bool:
+    """Whether a module or package defines an object; a constant may be from anywhere."""
+    origin = getattr(value, "__module__", None) or ""
+    return not origin.startswith("mlvae") or f"{origin}.".startswith(f"{module}.")
+
+
+def names_of_the_package() -> list[str]:
+    """The public names of ``mlvae`` that are no packages and no text."""
+    return [
+        name
+        for name in mlvae.__all__
+        if not is_module(mlvae, name) and not isinstance(getattr(mlvae, name), str)
+    ]
 
 
 def submodules_of(module: str) -> tuple[str, ...]:

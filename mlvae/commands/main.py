@@ -64,5 +64,5 @@ def _no_command(name: str) -> str:
     if "=" in name:
         return f"the name of a command must come first: mlvae train {name}"
     close = difflib.get_close_matches(name, SUMMARIES, n=1)
-    hint = f"did you mean {close[0]}? " if close else ""
-    return f"there is no command {name!r}; {hint}The commands are {', '.join(SUMMARIES)}"
+    hint = f"did you mean {close[0]}?" if close else f"the commands are {', '.join(SUMMARIES)}"
+    return f"there is no command {name!r}; {hint}"

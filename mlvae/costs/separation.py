@@ -112,8 +112,8 @@ class Separators(nn.Module):
 
     Args:
         separation: weights of the costs.
-        content_dim: C.
-        style_dim: S.
+        content_dim: number C of content dimensions.
+        style_dim: number S of style dimensions.
     """
 
     def __init__(self, separation: Separation, content_dim: int, style_dim: int) -> None:

@@ -35,9 +35,9 @@ class Share(Groups):
         groups: the groups of the share.
         rank: rank of the process that holds the share.
         rows: position of each observation in the whole batch, (n,).
-        num_rows: N.
+        num_rows: number N of rows.
         first_group: number of the share's first group in the whole batch. The others follow it.
-        whole_groups: G.
+        whole_groups: number G of groups.
         counts: whether this rank counts the groups. It is false if another rank counts the same
             groups: a rank without groups borrows one, so that all ranks run the same operations.
     """

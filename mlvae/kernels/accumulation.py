@@ -50,7 +50,8 @@ def accumulated(
         log_variance: of the Gaussian of each observation, float32 (N, C).
         mean: of the Gaussian of each observation, float32 (N, C).
         index: group of each observation, (N,).
-        num_groups: G. A group without members has the prior: log-variance 0 and mean 0.
+        num_groups: number G of groups. A group without members has the prior: log-variance 0 and
+            mean 0.
     """
     if mean.is_cuda:
         from mlvae.kernels import accumulation_triton

@@ -30,7 +30,7 @@ def largest(values: Tensor, index: Tensor, num_groups: int) -> Tensor:
     Args:
         values: (N, ...).
         index: group of each observation, (N,).
-        num_groups: G. A group without members gets minus infinity.
+        num_groups: number G of groups. A group without members gets minus infinity.
     """
     member = index == torch.arange(num_groups, device=index.device)[:, None]
     member = member.view(*member.shape, *[1] * (values.ndim - 1))

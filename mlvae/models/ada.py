@@ -62,7 +62,7 @@ class AdaVAE(VAE):
 
     Args:
         shape: shape of one observation; images (channels, height, width).
-        latent_dim: L.
+        latent_dim: number L of latent dimensions.
         network: builds the encoder and the decoder.
         likelihood: the observation model p(x | z).
         kl_weight: :math:`\beta`, factor of the KL in the loss; 1 is the bound.

@@ -75,8 +75,8 @@ class ConditionalVAE(nn.Module):
     Args:
         shape: shape of one observation; images (channels, height, width).
         group_names: label of each group, length L, as ``data.group_names`` of the training data.
-        content_dim: C.
-        style_dim: S.
+        content_dim: number C of content dimensions.
+        style_dim: number S of style dimensions.
         network: builds the encoder and the decoder.
         likelihood: the observation model p(x | c, s).
         style_kl_weight: factor of the style KL in the loss; 1 is the bound.

@@ -69,8 +69,8 @@ def side_by_side(
         model: the model that receives the values.
         content: values (N, C), or a posterior, whose mean is used.
         style: values (N, S), likewise. If one of the two has one row, the row is repeated.
-        content_dim: C.
-        style_dim: S.
+        content_dim: number C of content dimensions.
+        style_dim: number S of style dimensions.
 
     Raises:
         InputError: if the shapes do not fit.

@@ -101,8 +101,8 @@ class MLVAE(nn.Module):
 
     Args:
         shape: shape of one observation; images (channels, height, width).
-        content_dim: C.
-        style_dim: S.
+        content_dim: number C of content dimensions.
+        style_dim: number S of style dimensions.
         network: builds the encoders and the decoder.
         likelihood: the observation model p(x | c, s).
         accumulation: the rule that makes q(c | x_G) from the members' q(c | x_i), by its name in

@@ -52,7 +52,7 @@ class VAE(nn.Module):
 
     Args:
         shape: shape of one observation; images (channels, height, width).
-        latent_dim: L.
+        latent_dim: number L of latent dimensions.
         network: builds the encoder and the decoder.
         likelihood: the observation model p(x | z).
         kl_weight: factor of the KL in the loss; 1 is the bound.

@@ -47,7 +47,8 @@ class Decoders:
     Args:
         workers: number of processes; None for one per core, 0 to decode in this process, where
             the time of an image has no limit.
-        options: ``size``, ``channels`` and ``crop`` of :func:`mlvae.data.collections.images.decode`.
+        options: ``size``, ``channels`` and ``crop`` of
+            :func:`~mlvae.data.collections.images.decode`.
     """
 
     def __init__(self, workers: int | None, options: Options) -> None:

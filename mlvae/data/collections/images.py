@@ -1,7 +1,8 @@
 """Decode image files to uint8 arrays of one size; run as a script, do so for another process.
 
-:class:`~mlvae.data.collections.decoders.Decoders` runs this file as a script, without torch and the rest of
-the package: the process starts fast, needs little memory, and a hostile file can damage no other.
+:class:`~mlvae.data.collections.decoders.Decoders` runs this file as a script, without torch and
+the rest of the package: the process starts fast, needs little memory, and a hostile file can
+damage no other.
 
 The process reads requests on standard input and writes answers on standard output, as raw bytes.
 A request is the header :data:`REQUEST` (mark, size, channels, crop, number of files), then each

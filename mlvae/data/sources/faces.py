@@ -136,7 +136,8 @@ def faces(
             same name in two of them is one identity. Without a table or a pattern, the identity
             of an image is the path of its folder.
         cache: folder for prepared collections. The same arguments find the same collection again.
-        table: a file of file, identity and any columns: see :class:`mlvae.data.collections.columns.Columns`.
+        table: a file of file, identity and any columns: see
+            :class:`~mlvae.data.collections.columns.Columns`.
         pattern: a regular expression for the end of a file's path. Its named groups are the
             columns. Files that do not match are left out.
         group: the column whose values are the groups; ``a+b`` for pairs of values of two columns.

@@ -77,8 +77,8 @@ def glyphs(
 
     Args:
         characters: the characters, as one string.
-        fonts: names of fonts; None for all :data:`~mlvae.data.sources.fonts.FONTS`. A character is drawn
-            in the fonts that have it.
+        fonts: names of fonts; None for all :data:`~mlvae.data.sources.fonts.FONTS`. A character
+            is drawn in the fonts that have it.
         images: number of images per character.
         scale: size of the font's em, in sides of the image.
         rotation: angle anticlockwise, in radians.

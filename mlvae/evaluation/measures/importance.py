@@ -70,8 +70,8 @@ def importance_weighted_bound(
         seed: seed of the noise; the same seed gives the same result on the same device.
 
     Returns:
-        The bound in nats, float64 on the model's device: per group, shape (G,) in the order of
-        ``data.group_names``; for a VAE per observation, shape (N,).
+        Bounds in nats, float64 on the model's device. They are per group, of shape (G,) in the
+        order of ``data.group_names``; for a VAE per observation, of shape (N,).
 
     Raises:
         InputError: if an argument is out of range, the model has no such posteriors, or the

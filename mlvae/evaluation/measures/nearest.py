@@ -48,7 +48,8 @@ class Score(NamedTuple):
 
     Attributes:
         mean: fraction of probes that are assigned to their own group, averaged over galleries.
-        standard_error: standard error of that mean over galleries; see :class:`Estimate`.
+        standard_error: standard error of that mean over galleries; see
+            :class:`~mlvae.evaluation.Estimate`.
         chance: 1 / num_groups, the accuracy of codes without information on the group.
         num_groups: number of groups with enough members to take part.
         num_probes: number of probes of each gallery.
