@@ -131,9 +131,9 @@ def check_fit(model: nn.Module, data: GroupedData, what: str) -> GroupedData:
     x = data.x
     if stated.likelihood is not None and isinstance(x, torch.Tensor) and x.is_floating_point():
         stated.likelihood.check(x)
-    own = stated.likelihood is not None and type(stated.likelihood) not in LIKELIHOODS
-    if own and hasattr(stated.likelihood, "outputs"):
-        _check_log_prob(stated.likelihood, data)
+    likelihood = stated.likelihood
+    if likelihood is not None and type(likelihood) not in LIKELIHOODS:
+        _check_log_prob(likelihood, data)
     return with_needs(model, data, what)
 
 
@@ -142,6 +142,8 @@ def _check_log_prob(likelihood: Likelihood, data: GroupedData) -> None:
 
     Arguments in another order broadcast, and the training would go on with wrong numbers.
     """
+    if not hasattr(likelihood, "outputs"):  # a model's own, that no decoder of the library uses
+        return
     x = data.observations(torch.arange(min(2, len(data)), device=data.device))
     parameters = x.new_zeros((len(x), likelihood.outputs, *data.shape))
     name = f"log_prob of {type(likelihood).__name__}"
