@@ -97,3 +97,17 @@ def test_the_figures_are_those_of_the_script(tmp_path):
     assert [path.stem for path in sorted(tmp_path.iterdir())] == names
     for path in tmp_path.iterdir():
         assert path.read_text() == (script.parent / path.name).read_text()
+
+
+def test_every_tutorial_is_a_notebook_with_its_aims_and_is_in_the_index():
+    folder = DOCS / "tutorials"
+    listed = re.findall(r"^\| \{doc\}`([\w-]+)`", (folder / "index.md").read_text(), re.MULTILINE)
+    pages = {path.stem for path in folder.glob("*.md")} - {"index"}
+    assert sorted(listed) == sorted(pages)
+    for number, name in enumerate(listed, start=1):
+        text = (folder / f"{name}.md").read_text()
+        assert text.startswith("---\nfile_format: mystnb\nkernelspec:\n  name: python3\n")
+        assert re.search(rf"^# {number} .*\n\nYou will learn\n\n- ", text, re.MULTILINE)
+        for cell in re.findall(r"```{code-cell}\n(.*?)```", text, flags=re.DOTALL):
+            code = re.sub(r"\A(:.*\n)+", "", cell)
+            compile(code, name, "exec")
