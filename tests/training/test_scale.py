@@ -72,10 +72,7 @@ def test_a_first_step_of_data_of_a_usual_scale_names_the_likelihood(tmp_path):
     assert "learning_rate" not in str(raised.value)
 
 
-@pytest.mark.parametrize("progress", [True, False])
-def test_the_advice_is_printed_before_the_training(tmp_path, capsys, progress):
-    x = NORMAL * torch.tensor([1.0, 1e4, 1.0])
-    model = mlvae.models.MLVAE((3,), network=MLP((4,)), likelihood=Gaussian())
-    reports = mlvae.Reports(progress=progress)
-    mlvae.train(model, data_of(x), run=tmp_path / "r", epochs=1, reports=reports, device="cpu")
-    assert ("standardise" in capsys.readouterr().out) == progress
+@pytest.mark.parametrize(("scale", "advised"), [(1e4, True), (2.0, False)])
+def test_the_advice_is_logged_before_the_training(tmp_path, caplog, scale, advised):
+    fit(NORMAL * torch.tensor([1.0, scale, 1.0]), tmp_path / "run", likelihood=Gaussian())
+    assert ("standardise each" in caplog.text) == advised
