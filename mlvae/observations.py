@@ -76,6 +76,8 @@ def _array(x: Any) -> np.ndarray:
     kind = f"{type(x).__module__}.{type(x).__name__}"
     if kind.startswith("scipy.sparse"):
         raise InputError(f"x must be dense, not a {kind}: take x.toarray()")
+    if kind == "mlvae.data.grouped.GroupedData":
+        raise InputError("x must be observations (N, ...), not GroupedData: take data.x")
     try:
         array = np.asarray(x)
     except (ValueError, TypeError, RuntimeError) as error:

@@ -10,6 +10,7 @@ from torch import nn
 from mlvae.arguments import as_path
 from mlvae.data import GroupedData
 from mlvae.errors import InputError, check_choice, check_integer
+from mlvae.likelihoods import LIKELIHOODS, Likelihood
 from mlvae.models.protocol import traits
 from mlvae.training.files import check_no_links
 from mlvae.training.settings import PRECISIONS, Reports
@@ -130,7 +131,34 @@ def check_fit(model: nn.Module, data: GroupedData, what: str) -> GroupedData:
     x = data.x
     if stated.likelihood is not None and isinstance(x, torch.Tensor) and x.is_floating_point():
         stated.likelihood.check(x)
+    likelihood = stated.likelihood
+    if likelihood is not None and type(likelihood) not in LIKELIHOODS:
+        _check_log_prob(likelihood, data)
     return with_needs(model, data, what)
+
+
+def _check_log_prob(likelihood: Likelihood, data: GroupedData) -> None:
+    """Raise :class:`InputError` unless a likelihood has one value for each observation alone.
+
+    Arguments in another order broadcast, and the training would go on with wrong numbers.
+    """
+    if not hasattr(likelihood, "outputs"):  # a model's own, that no decoder of the library uses
+        return
+    x = data.observations(torch.arange(min(2, len(data)), device=data.device))
+    parameters = x.new_zeros((len(x), likelihood.outputs, *data.shape))
+    name = f"log_prob of {type(likelihood).__name__}"
+    together = likelihood.log_prob(parameters, x)
+    if together.shape != (len(x),):
+        raise InputError(
+            f"{name} must be one sum for each of N observations, (N,), not "
+            f"{tuple(together.shape)} for N = {len(x)}; it is called as log_prob(parameters, x)"
+        )
+    alone = likelihood.log_prob(parameters[:1], x[:1])
+    if not torch.allclose(together[:1], alone, rtol=1e-3, equal_nan=True):
+        raise InputError(
+            f"{name} must not depend on other observations: the first has {float(alone):g} alone "
+            f"and {float(together[0]):g} beside another; it is called as log_prob(parameters, x)"
+        )
 
 
 def with_needs(model: object, data: GroupedData, what: str) -> GroupedData:

@@ -176,3 +176,19 @@ def test_a_file_that_is_cut_short_during_its_use_is_an_error(path):
 def test_rows_out_of_range_are_an_error(path, index):
     with pytest.raises(IndexError, match=r"\[-30, 30\)"):
         StoredImages(path, SHAPE).index_select(0, torch.tensor([index]))
+
+
+def test_a_model_and_numpy_take_images_on_the_disk(path, images):
+    stored = StoredImages(path, tuple(images.shape))
+    np.testing.assert_array_equal(np.asarray(stored), images.numpy())
+    np.testing.assert_array_equal(np.asarray(stored, dtype=np.float32), images.numpy())
+    assert torch.equal(stored[2:5].index_select(0, torch.arange(3)), images[2:5])
+    model = mlvae.models.MLVAE(tuple(images.shape[1:]))
+    found, expected = model.infer_content(stored[:4]), model.infer_content(images[:4])
+    assert torch.equal(found.mean, expected.mean)
+
+
+def test_a_model_refuses_data_in_place_of_observations(path, images):
+    data = GroupedData(images, LABELS)
+    with pytest.raises(InputError, match=r"data\.x"):
+        mlvae.models.MLVAE(data.shape).infer_content(data)

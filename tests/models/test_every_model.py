@@ -1,6 +1,7 @@
 """The contract of models: every model obeys it, and a new model adds its cases to the list.
 
-The model of a user's own is that of docs/your-own-model.md, executed as printed.
+The model of a user's own is that of docs/tutorials/own-model.md, executed as printed. The
+documentation executes the whole page.
 
 Shapes: N observations, G groups.
 """
@@ -32,8 +33,9 @@ from mlvae.models import MODELS, Traits, build, traits
 from mlvae.models.protocol import has_codes
 from mlvae.networks import MLP
 
-PAGE = Path(__file__).parents[2] / "docs" / "your-own-model.md"
-BLOCKS = re.findall(r"```python\n(.*?)```", PAGE.read_text(), flags=re.DOTALL)
+PAGE = Path(__file__).parents[2] / "docs" / "tutorials" / "own-model.md"
+PART = PAGE.read_text().split("\n## A network\n")[0]
+BLOCKS = re.findall(r"```{code-cell}\n(.*?)```", PART, flags=re.DOTALL)
 OWN: dict[str, Any] = {"__name__": "own"}
 exec(BLOCKS[0], OWN)
 

@@ -9,6 +9,7 @@ import math
 import os
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -88,8 +89,16 @@ class StoredImages:
         """False: the images are uint8."""
         return False
 
-    def __getitem__(self, indices: Tensor) -> StoredImages:
-        """The rows at ``indices`` (n,), not read yet."""
+    def __array__(
+        self, dtype: np.typing.DTypeLike | None = None, copy: bool | None = None
+    ) -> np.ndarray:
+        """All images, read into memory: uint8 (N, ...). So NumPy and a model take them."""
+        return self.index_select(0, torch.arange(len(self))).numpy().astype(dtype or np.uint8)
+
+    def __getitem__(self, indices: Tensor | slice) -> StoredImages:
+        """The rows at ``indices`` (n,), or a slice of the rows, not read yet."""
+        if isinstance(indices, slice):
+            indices = torch.arange(len(self))[indices]
         part = StoredImages.__new__(StoredImages)
         part.__dict__ |= self.__dict__
         part.rows = self._rows(indices)
