@@ -7,7 +7,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from mlvae.commands import figures, tables
+from mlvae.commands import configs, figures, tables
 from mlvae.evaluation import QUESTIONS
 from mlvae.models import build
 from mlvae.parts import from_config
@@ -171,6 +171,7 @@ def test_a_table_that_inherits_has_the_same_variants_on_other_data(monkeypatch, 
     base = (CONFIGS / "tables" / "leaderboard.yaml").read_text()
     (tmp_path / "tables" / "leaderboard.yaml").write_text(base)
     monkeypatch.setattr(tables, "CONFIGS", tmp_path)
+    monkeypatch.setattr(configs, "CONFIGS", tmp_path)
     first, other = tables.read("leaderboard"), tables.read("other")
     assert other["title"] == "Other" and other["seeds"] == first["seeds"]
     assert "glyph" in other["panels"][0]["title"] and "digit" in first["panels"][0]["title"]
