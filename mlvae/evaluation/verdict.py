@@ -151,18 +151,20 @@ def _of_content(found: Accuracies, raw: str) -> tuple[str, bool]:
     """A clause on the content, and whether it is what a user hopes for."""
     if not found.above("content"):
         return "The content has no measurable information about the group", False
-    if "untrained" in found.codes and not found.above("content", "untrained"):
-        return "The content is not better than that of an untrained encoder", False
+    good = True
     if "raw" not in found.codes:
-        return "The content has information about the group", True
-    if found.above("content", "raw"):
-        return f"The content is better than the {raw}", True
-    if found.above("raw", "content"):
-        return (
-            f"The content is worse than the {raw}: it has lost information about the group",
-            False,
-        )
-    return f"The content is as good as the {raw} within the uncertainty", True
+        text = "The content has information about the group"
+    elif found.above("content", "raw"):
+        text = f"The content is better than the {raw}"
+    elif found.above("raw", "content"):
+        text = f"The content is worse than the {raw}: it has lost information about the group"
+        good = False
+    else:
+        text = f"The content is as good as the {raw} within the uncertainty"
+    if "untrained" in found.codes and not found.above("content", "untrained"):
+        text += ", and it is not better than that of an untrained encoder"
+        good = False
+    return text, good
 
 
 def _of_style(found: Accuracies) -> tuple[str, bool]:

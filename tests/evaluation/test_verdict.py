@@ -103,9 +103,10 @@ def test_the_first_sentence_has_the_three_accuracies_with_their_uncertainty():
         ),
         (
             20.0,
-            {"content": 0.5, "style": 0.1, "raw": 0.9, "untrained": 0.5},
-            "The content is not better than that of an untrained encoder, but no information "
-            "about the group was found in the style.",
+            {"content": 0.9, "style": 0.1, "raw": 0.9, "untrained": 0.9},
+            "The content is as good as the raw pixels within the uncertainty, and it is not "
+            "better than that of an untrained encoder, but no information about the group was "
+            "found in the style.",
         ),
         (20.0, {"style": 0.3, "raw": 0.9}, "The style leaks: it is 20.0 points above chance."),
         (20.0, {"latent": 0.3, "raw": 0.9}, "The model has no content and style to separate."),
