@@ -1,0 +1,85 @@
+"""The kinds of probes, each trained on codes and chosen by held-out codes.
+
+Shapes: M codes, D dimensions, L labels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from mlvae.evaluation.measures.leakage.drawn import Drawn
+from mlvae.evaluation.measures.leakage.neighbours import fit_neighbours
+from mlvae.evaluation.measures.leakage.networks import Fit, Schedule, fit_networks
+from mlvae.evaluation.measures.leakage.trees import fit_trees, trees_apply
+
+__all__ = ["NETWORKS", "PROBES", "PROBE_NAMES", "Frequencies", "Trained", "applies", "fit_probes"]
+
+#: Hidden layers and schedule of the probes that are networks.
+NETWORKS: dict[str, tuple[tuple[int, ...], Schedule]] = {
+    "logistic": ((), Schedule(1500)),
+    "mlp": ((128, 128), Schedule(3000)),
+    "large_mlp": ((256, 256), Schedule(3000, rate=1e-3)),
+}
+
+PROBES = (*NETWORKS, "knn", "trees")
+
+PROBE_NAMES = {
+    "logistic": "logistic regression",
+    "mlp": "MLP",
+    "large_mlp": "large MLP",
+    "knn": "nearest neighbours",
+    "trees": "boosted trees",
+    "none": "label frequencies",
+}
+
+
+class Trained(Protocol):
+    """A trained probe.
+
+    Attributes:
+        held_out: cross-entropy of the held-out codes in nats.
+    """
+
+    @property
+    def held_out(self) -> float: ...
+
+    def log_probabilities(self, x: Tensor) -> Tensor:
+        """Logarithm of the probability of each label, (M, L), for codes (M, D)."""
+        ...
+
+
+class Frequencies:
+    """The probe that ignores the code: the label frequencies of the training codes."""
+
+    def __init__(self, fit: Fit) -> None:
+        counts = torch.bincount(fit.train.y, minlength=fit.labels).double() + 1e-3
+        self.logs = (counts / counts.sum()).log()
+        self.held_out = float(-self.logs[fit.held.y].mean())
+
+    def log_probabilities(self, x: Tensor) -> Tensor:
+        """The logarithm of the frequencies, for every code."""
+        return self.logs.expand(len(x), -1)
+
+
+def applies(kind: str, fit: Fit) -> bool:
+    """Whether a kind of probe is fast enough for the codes; see :mod:`.trees`."""
+    return kind != "trees" or trees_apply(fit.labels, fit.train.dim)
+
+
+def fit_probes(kind: str, fits: Sequence[Fit], *, steps: int | None = None) -> Sequence[Trained]:
+    """Train a probe of one kind for each of ``fits``, whose shapes are equal.
+
+    Args:
+        kind: kind of probe.
+        fits: codes to train on and to choose by.
+        steps: number of steps of a network; None: the one of :data:`NETWORKS`.
+    """
+    if kind in NETWORKS:
+        hidden, schedule = NETWORKS[kind]
+        return fit_networks(fits, hidden, schedule._replace(steps=steps or schedule.steps))
+    fit_one = {"knn": fit_neighbours, "trees": fit_trees}[kind]
+    return [fit_one(fit.train, fit.held, fit.labels, fit.seed) for fit in fits]

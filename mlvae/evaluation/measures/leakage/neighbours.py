@@ -1,0 +1,120 @@
+"""A probe of nearest neighbours, with the metric and the number of neighbours chosen.
+
+Shapes: M codes, D dimensions, L labels.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from mlvae.evaluation.measures.leakage.drawn import Drawn, Scale
+from mlvae.training.seeding import seeded
+
+__all__ = ["Neighbours", "fit_neighbours"]
+
+#: Numbers of neighbours to choose from, and draws of every training code.
+COUNTS, DRAWS = (5, 15, 50, 150), 2
+
+#: Largest number of distances that are computed at once.
+MOST_DISTANCES = 2**24
+
+
+@dataclass(frozen=True, eq=False)
+class Neighbours:
+    """Frequencies of labels among the nearest training codes, smoothed by one uniform count.
+
+    Attributes:
+        metric: map of codes (M, D) to the space of the Euclidean distance.
+        codes: training codes in that space.
+        y: their labels.
+        labels: L.
+        count: number of neighbours.
+        held_out: cross-entropy of the held-out codes in nats.
+    """
+
+    metric: Metric
+    codes: Tensor
+    y: Tensor
+    labels: int
+    count: int
+    held_out: float
+
+    def log_probabilities(self, x: Tensor) -> Tensor:
+        """Logarithm of the probability of each label, (M, L), for codes (M, D)."""
+        near = _nearest(self.codes, self.y, self.metric(x.float()), self.count)
+        return _log_frequencies(near, self.labels)
+
+
+@dataclass(frozen=True, eq=False)
+class Metric:
+    """A linear map of codes: scaled, as they are, or to the discriminants of the labels."""
+
+    mean: Tensor
+    axes: Tensor
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Codes in the space of the distance."""
+        return (x - self.mean) @ self.axes
+
+
+def fit_neighbours(train: Drawn, held: Drawn, labels: int, seed: int) -> Neighbours:
+    """The metric and the number of neighbours of the least held-out cross-entropy.
+
+    The metrics are the Euclidean distance of the codes, of the standardised codes, and of the
+    linear discriminants of the labels (Fisher 1936), where the noise within labels is white.
+    """
+    generator = seeded(torch.Generator(train.labels.device), seed, "neighbours")
+    x, y = train.draws(DRAWS, generator)
+    held_x, held_y = held.draws(1, generator)
+    best: Neighbours | None = None
+    counts = sorted({min(count, len(x)) for count in COUNTS})
+    for metric in _metrics(x, y):
+        codes = metric(x)
+        near = _nearest(codes, y, metric(held_x), counts[-1])
+        for count in counts:
+            logs = _log_frequencies(near[:, :count], labels)
+            loss = float(functional.nll_loss(logs, held_y))
+            if best is None or loss < best.held_out:
+                best = Neighbours(metric, codes, y, labels, count, loss)
+    assert best is not None
+    return best
+
+
+def _metrics(x: Tensor, y: Tensor) -> list[Metric]:
+    scale = Scale.of(x)
+    metrics = [
+        Metric(scale.mean, torch.eye(x.shape[1], device=x.device)),
+        Metric(scale.mean, torch.diag(1 / scale.deviation)),
+    ]
+    from sklearn.discriminant_analysis import LinearDiscriminantAnalysis  # seconds to import
+
+    found = LinearDiscriminantAnalysis(solver="eigen", shrinkage="auto")
+    try:
+        found.fit(((x - scale.mean) / scale.deviation).cpu().numpy(), y.cpu().numpy())
+    except (ValueError, np.linalg.LinAlgError):  # codes without any variance within a label
+        return metrics
+    axes = torch.from_numpy(np.asarray(found.scalings_, dtype=np.float32)).to(x.device)
+    number = min(int(y.max()), axes.shape[1])
+    return [*metrics, Metric(scale.mean, axes[:, :number] / scale.deviation[:, None])]
+
+
+def _nearest(codes: Tensor, y: Tensor, x: Tensor, count: int) -> Tensor:
+    """Labels of the ``count`` nearest codes, the nearest first, (M, count)."""
+    rows = max(1, MOST_DISTANCES // len(codes))
+    parts = [
+        y[torch.cdist(part, codes).topk(count, largest=False, dim=1).indices]
+        for part in x.split(rows)
+    ]
+    return torch.cat(parts)
+
+
+def _log_frequencies(near: Tensor, labels: int) -> Tensor:
+    """Smoothed logarithms of the frequencies (M, L) of labels (M, count)."""
+    counts = torch.zeros(len(near), labels, dtype=torch.float64, device=near.device)
+    counts.scatter_add_(1, near, torch.ones_like(near, dtype=torch.float64))
+    return ((counts + 1 / labels) / (near.shape[1] + 1)).log()
