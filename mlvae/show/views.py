@@ -188,7 +188,7 @@ def evidence(
     Example:
         >>> import mlvae
         >>> digits = mlvae.data.digits().test
-        >>> figure = evidence(mlvae.models.MLVAE(digits.shape), digits, counts=[1, 5, 20])
+        >>> figure = evidence(mlvae.models.MLVAE(digits.shape), digits, counts=[1, 5, 10])
     """
     data = _data(model, x, groups, labels, most)
     return _drawn(grids.evidence_grid, model, data.batch(), counts=counts)
