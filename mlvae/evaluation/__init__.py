@@ -1,7 +1,8 @@
 """Evaluation: one file for each question asked of a trained model.
 
-The questions are :class:`Separation`, :class:`Unseen`, :class:`Factors`, :class:`Disentanglement`,
-:class:`Fidelity`, :class:`Manipulation`, :class:`Embedding` and :class:`Likelihood`;
+The questions are :class:`Separation`, :class:`Leakage`, :class:`Unseen`, :class:`Factors`,
+:class:`Disentanglement`, :class:`Fidelity`, :class:`Manipulation`, :class:`Embedding` and
+:class:`Likelihood`;
 :func:`evaluate` asks them and writes a report. What they measure with can be used by itself.
 """
 
@@ -16,6 +17,7 @@ from mlvae.evaluation.measures.codes import (
     representations,
 )
 from mlvae.evaluation.measures.importance import importance_weighted_bound
+from mlvae.evaluation.measures.leakage import Strongest, leakage
 from mlvae.evaluation.measures.metrics import (
     beta_vae_score,
     dci,
@@ -31,6 +33,7 @@ from mlvae.evaluation.questions.disentanglement import Disentanglement
 from mlvae.evaluation.questions.embedding import Embedding
 from mlvae.evaluation.questions.factors import Factors
 from mlvae.evaluation.questions.fidelity import Fidelity
+from mlvae.evaluation.questions.leakage import Leakage
 from mlvae.evaluation.questions.likelihood import Likelihood
 from mlvae.evaluation.questions.manipulation import Manipulation
 from mlvae.evaluation.questions.separation import Separation
@@ -46,9 +49,11 @@ __all__ = [
     "Factors",
     "Fidelity",
     "Figure",
+    "Leakage",
     "Likelihood",
     "Manipulation",
     "Separation",
+    "Strongest",
     "Subject",
     "Table",
     "Unseen",
@@ -61,6 +66,7 @@ __all__ = [
     "evaluate",
     "factor_vae_score",
     "importance_weighted_bound",
+    "leakage",
     "mig",
     "modularity",
     "n_shot_accuracy",

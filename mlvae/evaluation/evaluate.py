@@ -25,6 +25,7 @@ from mlvae.evaluation.questions.disentanglement import Disentanglement
 from mlvae.evaluation.questions.embedding import Embedding
 from mlvae.evaluation.questions.factors import Factors
 from mlvae.evaluation.questions.fidelity import Fidelity
+from mlvae.evaluation.questions.leakage import Leakage
 from mlvae.evaluation.questions.likelihood import Likelihood
 from mlvae.evaluation.questions.manipulation import Manipulation
 from mlvae.evaluation.questions.separation import Separation
@@ -38,6 +39,7 @@ __all__ = ["QUESTIONS", "evaluate"]
 
 QUESTIONS = (
     Separation,
+    Leakage,
     Unseen,
     Factors,
     Disentanglement,

@@ -65,7 +65,8 @@ def verdict(metrics: Mapping[str, Mapping[str, Any]], *, images: bool) -> list[s
     one = "image" if images else "observation"
     bounds = metrics.get("likelihood", {}).get("bound", {})
     texts = []
-    if found := _tested(metrics.get("separation", {}), _style_kl(bounds, "test")):
+    leakage = metrics.get("leakage", {})
+    if found := _tested(metrics.get("separation", {}), leakage, _style_kl(bounds, "test")):
         first = f"The group of a single test {one} is predicted correctly in "
         texts.append(f"{first}{_listed(found, raw)} {_meaning(found, raw)}")
     unseen = metrics.get("unseen", {})
@@ -78,13 +79,24 @@ def verdict(metrics: Mapping[str, Mapping[str, Any]], *, images: bool) -> list[s
     return texts or [NO_VERDICT]
 
 
-def _tested(separation: Mapping[str, Any], style_kl: float | None) -> Accuracies | None:
+def _tested(
+    separation: Mapping[str, Any], leakage: Mapping[str, Any], style_kl: float | None
+) -> Accuracies | None:
     """Accuracies of probes at k = 1: of each code the highest over probes, samples and means."""
     single = [r for r in separation.get("records", ()) if r["train_k"] == r["test_k"] == 1]
-    if not single:
+    strongest = list(leakage.get("records", ()))
+    if not single and not strongest:
         return None
-    best = _best((r["code"], r["accuracy"], r["num_test_codes"]) for r in single)
-    return Accuracies(best, single[0]["chance_accuracy"], style_kl)
+    best = _best(
+        [
+            *((r["code"], r["accuracy"], r["num_test_codes"]) for r in single),
+            *(
+                (r["code"], Estimate(r["accuracy"], math.nan), r["num_test_codes"])
+                for r in strongest
+            ),
+        ]
+    )
+    return Accuracies(best, [*single, *strongest][0]["chance_accuracy"], style_kl)
 
 
 def _unseen(unseen: Mapping[str, Any], style_kl: float | None) -> Accuracies | None:

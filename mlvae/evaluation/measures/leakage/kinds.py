@@ -11,7 +11,6 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from mlvae.evaluation.measures.leakage.drawn import Drawn
 from mlvae.evaluation.measures.leakage.neighbours import fit_neighbours
 from mlvae.evaluation.measures.leakage.networks import Fit, Schedule, fit_networks
 from mlvae.evaluation.measures.leakage.trees import fit_trees, trees_apply
@@ -38,14 +37,12 @@ PROBE_NAMES = {
 
 
 class Trained(Protocol):
-    """A trained probe.
-
-    Attributes:
-        held_out: cross-entropy of the held-out codes in nats.
-    """
+    """A trained probe."""
 
     @property
-    def held_out(self) -> float: ...
+    def held_out(self) -> float:
+        """Cross-entropy of the held-out codes in nats."""
+        ...
 
     def log_probabilities(self, x: Tensor) -> Tensor:
         """Logarithm of the probability of each label, (M, L), for codes (M, D)."""
@@ -70,16 +67,9 @@ def applies(kind: str, fit: Fit) -> bool:
     return kind != "trees" or trees_apply(fit.labels, fit.train.dim)
 
 
-def fit_probes(kind: str, fits: Sequence[Fit], *, steps: int | None = None) -> Sequence[Trained]:
-    """Train a probe of one kind for each of ``fits``, whose shapes are equal.
-
-    Args:
-        kind: kind of probe.
-        fits: codes to train on and to choose by.
-        steps: number of steps of a network; None: the one of :data:`NETWORKS`.
-    """
+def fit_probes(kind: str, fits: Sequence[Fit]) -> Sequence[Trained]:
+    """Train a probe of one kind for each of ``fits``, whose shapes are equal."""
     if kind in NETWORKS:
-        hidden, schedule = NETWORKS[kind]
-        return fit_networks(fits, hidden, schedule._replace(steps=steps or schedule.steps))
+        return fit_networks(fits, *NETWORKS[kind])
     fit_one = {"knn": fit_neighbours, "trees": fit_trees}[kind]
     return [fit_one(fit.train, fit.held, fit.labels, fit.seed) for fit in fits]

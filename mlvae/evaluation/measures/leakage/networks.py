@@ -9,11 +9,12 @@ Shapes: S networks, M codes, D dimensions, L labels.
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from mlvae.evaluation.measures.leakage.drawn import Drawn, Scale
@@ -111,7 +112,7 @@ def _initial(fits: Sequence[Fit], sizes: Sequence[int]) -> list[Tensor]:
     weights: list[Tensor] = []
     device = fits[0].train.labels.device
     draws = [seeded(torch.Generator(), fit.seed, "initial weights of a probe") for fit in fits]
-    for inputs, outputs in zip(sizes[:-1], sizes[1:], strict=True):
+    for inputs, outputs in pairwise(sizes):
         for shape in ((inputs, outputs), (1, outputs)):
             values = torch.stack([torch.rand(shape, generator=draw) for draw in draws])
             weights.append(((2 * values - 1) / math.sqrt(inputs)).to(device).requires_grad_())

@@ -17,7 +17,6 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from mlvae.evaluation.measures.probes import ProbeScore

@@ -57,6 +57,7 @@ class Strongest:
         accuracy_error: its standard error over test codes.
         entropy: entropy of the test labels in bits, the largest possible ``bits``.
         chance: frequency of the most frequent test label.
+        number: number of test codes.
         probe: kind of the probe that ``bits`` is of.
         accuracy_probe: kind of the probe that ``accuracy`` is of.
         source: codes that the probe was trained on.
@@ -70,6 +71,7 @@ class Strongest:
     accuracy_error: float
     entropy: float
     chance: float
+    number: int
     probe: str
     accuracy_probe: str
     source: str
@@ -104,9 +106,8 @@ def strongest(
         for kind, probe in {"none": Frequencies(fit), **probes}.items():
             found[source, kind] = Found(probe, Rows.of(probe.log_probabilities(x), y, draws))
     best = min(found, key=lambda key: found[key].probe.held_out)
-    right = max(
-        found, key=lambda key: (_held_accuracy(found[key].probe, fits[key[0]]), key == best)
-    )
+    accuracies = {key: _held_accuracy(found[key].probe, fits[key[0]]) for key in found}
+    right = max(found, key=lambda key: (accuracies[key], key == best))
     errors = found[best].rows.errors(seed)[1], found[right].rows.errors(seed)[0]
     label_entropy = entropy(test.y)
     scores = {key: value.rows.score() for key, value in found.items()}
@@ -125,6 +126,7 @@ def strongest(
         accuracy_error=errors[1],
         entropy=label_entropy,
         chance=float(torch.bincount(test.y).max()) / len(test),
+        number=len(test),
         probe=best[1],
         accuracy_probe=right[1],
         source=best[0],
