@@ -75,10 +75,10 @@ class Leakage:
             f"{len(data):,} of the {key} split" for key, data in sources.items()
         )
         protocol = (
-            f"Probes were trained on codes of single observations, on the {splits}, with new draws "
-            f"in every epoch, and tested on the {len(test):,} of the test split. The kind of probe "
-            "and its training codes were chosen on held-out codes. Bits are H(label) minus the "
-            "cross-entropy: a lower bound of the information."
+            f"Probes were trained on codes of single observations, on the {splits}, with new "
+            f"draws in every epoch, and tested on the {len(test):,} of the test split. The kind "
+            "of probe and its training codes were chosen on held-out codes. Bits are H(label) "
+            "minus the cross-entropy: a lower bound of the information."
         )
         text = [*_words(found, labels), protocol]
         return Answer(

@@ -19,7 +19,7 @@ __all__ = ["NETWORKS", "PROBES", "PROBE_NAMES", "Frequencies", "Trained", "appli
 
 #: Hidden layers and schedule of the probes that are networks.
 NETWORKS: dict[str, tuple[tuple[int, ...], Schedule]] = {
-    "logistic": ((), Schedule(1500)),
+    "logistic": ((), Schedule(1500, rate=2e-2)),
     "mlp": ((128, 128), Schedule(3000)),
     "large_mlp": ((256, 256), Schedule(3000, rate=1e-3)),
 }

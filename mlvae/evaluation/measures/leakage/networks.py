@@ -9,8 +9,8 @@ Shapes: S networks, M codes, D dimensions, L labels.
 from __future__ import annotations
 
 import math
-from itertools import pairwise
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 import torch

@@ -1,8 +1,8 @@
 """The strongest of several probes, chosen on held-out codes, and how much it finds.
 
-A probe is an estimate from below: a stronger one finds more. So several kinds of probes are trained
-on every source of codes, and the one with the lowest cross-entropy of the held-out codes is tested.
-The test codes decide nothing.
+A probe is an estimate from below: a stronger one finds more. So several kinds of probes are
+trained on every source of codes. The one with the lowest cross-entropy of the held-out codes is
+tested. The test codes decide nothing.
 
 Shapes: M codes, D dimensions, L labels.
 """
@@ -80,7 +80,7 @@ class Strongest:
 
     @property
     def rises(self) -> bool:
-        """Whether the last doubling of the training codes found more: there may be more to find."""
+        """Whether the last doubling of the codes found more: there may be more to find."""
         return len(self.curve) > 1 and self.curve[-1][1] - self.curve[-2][1] > RISE
 
 

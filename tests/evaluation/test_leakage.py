@@ -1,0 +1,230 @@
+"""The strongest probe finds a known number of bits, and nothing where there is nothing."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from mlvae import DiagonalGaussian, InputError
+from mlvae.evaluation import Leakage, Subject, leakage
+from mlvae.evaluation.measures.leakage import networks
+from mlvae.evaluation.measures.leakage.drawn import Drawn, Scale
+from mlvae.evaluation.measures.leakage.kinds import NETWORKS, PROBES, fit_probes
+from mlvae.evaluation.measures.leakage.networks import Fit, Schedule, fit_networks
+from mlvae.evaluation.measures.leakage.strongest import strongest
+
+LABELS, DIM, NOISE = 10, 4, 0.8
+
+
+def centres(distance):
+    """Centres of the labels' normals, (LABELS, DIM)."""
+    return distance * torch.randn(LABELS, DIM, generator=torch.Generator().manual_seed(5))
+
+
+def posteriors(number, distance, seed):
+    """Posteriors whose samples are normals N(centre of the label, I), and their labels."""
+    noise = torch.Generator().manual_seed(seed)
+    y = torch.randint(LABELS, (number,), generator=noise)
+    spread = math.sqrt(1 - NOISE**2)
+    mean = centres(distance)[y] + spread * torch.randn(number, DIM, generator=noise)
+    return DiagonalGaussian(mean, torch.full_like(mean, 2 * math.log(NOISE))), y
+
+
+def information(distance, codes, y):
+    """Bits about the label in samples: log2 of p(code | label) over its mean, averaged."""
+    x = codes.sample(generator=torch.Generator().manual_seed(6)).double()
+    logs = -0.5 * torch.cdist(x, centres(distance).double()) ** 2
+    right = logs.log_softmax(1).gather(1, y[:, None])
+    return float(right.mean() / math.log(2)) + math.log2(LABELS)
+
+
+def fit_of(distance, *, train=40_000, held=10_000):
+    codes, held_codes = posteriors(train, distance, 1), posteriors(held, distance, 2)
+    return Fit(Drawn(*codes), Drawn(*held_codes), LABELS, 0)
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """Networks of few steps."""
+    for kind, (hidden, schedule) in NETWORKS.items():
+        monkeypatch.setitem(NETWORKS, kind, (hidden, schedule._replace(steps=300)))
+
+
+# Distances with 0.05, 0.3, 1 and 3 bits.
+@pytest.mark.parametrize(
+    ("distance", "bits"), [(0.135, 0.05), (0.35, 0.3), (0.73, 1.0), (4.0, 3.0)]
+)
+def test_a_known_number_of_bits_is_found_to_five_percent(distance, bits):
+    codes, y = posteriors(200_000, distance, 3)
+    known = information(distance, codes, y)
+    assert known == pytest.approx(bits, rel=0.2)
+    found = strongest({"a": fit_of(distance)}, Drawn(codes, y), ("logistic", "mlp"), curve=False)
+    assert found.bits == pytest.approx(known, rel=0.05)
+    assert found.entropy == pytest.approx(math.log2(LABELS), abs=0.01)
+
+
+def test_one_draw_and_few_codes_do_not_find_the_known_bits():
+    distance = 0.35
+    codes, y = posteriors(50_000, distance, 3)
+    known = information(distance, codes, y)
+    weak = fit_of(distance, train=400, held=100)
+    once = Drawn(weak.train.draw(torch.Generator().manual_seed(0)), weak.train.y)
+    found = strongest({"a": weak._replace(train=once)}, Drawn(codes, y), ("mlp",), curve=False)
+    assert found.bits < 0.8 * known
+
+
+def test_new_draws_find_more_than_one_draw():
+    fit = fit_of(0.73, train=300, held=2000)
+    once = Drawn(fit.train.draw(torch.Generator().manual_seed(0)), fit.train.y)
+    anew, one = fit_networks([fit, fit._replace(train=once)], (64,), Schedule(1000))
+    assert anew.held_out < one.held_out - 0.01
+
+
+@pytest.mark.parametrize("kind", PROBES)
+def test_shuffled_labels_leave_chance(kind, quick):
+    codes, y = posteriors(6000, 4.0, 1)
+    shuffled = y[torch.randperm(len(y), generator=torch.Generator().manual_seed(0))]
+    found = leakage(codes, shuffled, probes=(kind,), curve=False)
+    assert found.bits < 0.01 and found.accuracy < found.chance + 3 * found.accuracy_error + 0.01
+
+
+@pytest.mark.parametrize("kind", PROBES)
+def test_every_probe_finds_labels_that_are_easy(kind, quick):
+    found = leakage(*posteriors(3000, 20.0, 1), probes=(kind,), curve=False)
+    assert found.probe == kind
+    assert found.accuracy > 0.97 and found.bits > 0.9 * found.entropy
+
+
+def test_a_label_of_no_linear_form_is_found_by_a_probe_that_is_not_linear():
+    x = torch.randn(4000, 2, generator=torch.Generator().manual_seed(0))
+    y = (x[:, 0] * x[:, 1] > 0).long()  # no linear probe finds it
+    found = leakage(x, y, probes=("logistic", "mlp"), curve=False)
+    assert found.probe == "mlp" and found.accuracy > 0.9
+    assert found.scores["codes", "logistic"].accuracy < 0.6
+
+
+def test_a_label_in_differences_far_below_the_spread_is_found():
+    y = torch.arange(2000) % 2
+    x = torch.randn(2000, 2, generator=torch.Generator().manual_seed(0))
+    x[:, 1] = 1e-3 * (y - 0.5)
+    assert leakage(x, y, probes=("logistic",), curve=False).accuracy > 0.99
+
+
+def test_the_test_labels_decide_nothing(quick):
+    codes, y = posteriors(2000, 0.7, 1)
+    fit, test = fit_of(0.7, train=2000, held=500), Drawn(codes, y)
+    wrong = Drawn(codes, y[torch.randperm(len(y), generator=torch.Generator().manual_seed(0))])
+    kinds = ("logistic", "knn", "trees")
+    one, other = (strongest({"a": fit}, part, kinds, curve=False) for part in (test, wrong))
+    assert (one.probe, one.accuracy_probe) == (other.probe, other.accuracy_probe)
+    assert one.bits > 0.5 and other.bits < 0.05
+
+
+def test_the_probe_is_chosen_among_the_sources_by_held_out_codes(quick):
+    good, codes = fit_of(0.7, train=3000, held=1000), posteriors(2000, 0.7, 3)
+    noise = torch.randint(LABELS, (3000,), generator=torch.Generator().manual_seed(0))
+    bad = good._replace(train=Drawn(good.train.codes, noise))
+    for fits in ({"bad": bad, "good": good}, {"good": good, "bad": bad}):
+        assert strongest(fits, Drawn(*codes), ("logistic",), curve=False).source == "good"
+
+
+def test_the_curve_has_the_bits_by_number_of_codes(quick):
+    found = leakage(*posteriors(6000, 0.73, 1), probes=("mlp",))
+    numbers = [number for number, _ in found.curve]
+    assert numbers == sorted(numbers) and len(numbers) == 5
+    assert found.curve[-1][1] == pytest.approx(found.bits)
+    assert found.curve[0][1] < found.curve[-1][1]
+
+
+def test_a_network_does_not_depend_on_the_networks_trained_with_it(monkeypatch):
+    fits = [fit_of(d, train=1000, held=300) for d in (0.7, 0.3)]
+    together = fit_networks(fits, (16,), Schedule(200))
+    alone = [fit_networks([fit], (16,), Schedule(200))[0] for fit in fits]
+    x = torch.randn(50, DIM, generator=torch.Generator().manual_seed(0))
+    for one, other in zip(together, alone, strict=True):
+        torch.testing.assert_close(one.log_probabilities(x), other.log_probabilities(x))
+
+
+def test_probabilities_sum_to_one(quick):
+    fit = fit_of(0.7, train=600, held=200)
+    x = torch.randn(40, DIM, generator=torch.Generator().manual_seed(0))
+    for kind in PROBES:
+        logs = fit_probes(kind, [fit])[0].log_probabilities(x)
+        assert logs.shape == (40, LABELS)
+        torch.testing.assert_close(logs.exp().sum(1), torch.ones(40, dtype=torch.float64))
+
+
+def test_a_dimension_without_variance_does_not_become_infinite():
+    x = torch.cat((torch.randn(50, 1), torch.ones(50, 1)), 1)
+    assert Scale.of(x)(x).isfinite().all()
+    assert Scale.of(torch.zeros(4, 2))(torch.zeros(4, 2)).isfinite().all()
+
+
+def test_the_seed_determines_the_result(quick):
+    codes, y = posteriors(1500, 0.7, 1)
+    options = {"probes": ("logistic", "knn"), "curve": False}
+    first, second, other = (leakage(codes, y, seed=s, **options) for s in (0, 0, 1))
+    assert (first.bits, first.accuracy) == (second.bits, second.accuracy)
+    assert first.bits != other.bits
+
+
+def test_codes_and_labels_of_several_types_are_taken(quick):
+    codes, y = posteriors(600, 4.0, 1)
+    names = [f"person {number}" for number in y.tolist()]
+    options = {"probes": ("logistic",), "curve": False}
+    found = [
+        leakage(values, labels, **options).accuracy
+        for values in (codes.mean, codes.mean.double().numpy(), codes.mean.tolist())
+        for labels in (y, y.numpy(), names)
+    ]
+    assert min(found) > 0.9
+
+
+@pytest.mark.parametrize(
+    ("codes", "labels", "message"),
+    [
+        (torch.zeros(6, 2), [0, 1] * 2, "6.*4"),
+        (torch.zeros(6), [0, 1] * 3, r"\(N, D\)"),
+        (torch.full((6, 2), math.nan), [0, 1] * 3, "NaN"),
+        (np.array([["a"]] * 6), [0, 1] * 3, r"\(N, D\)"),
+        (torch.zeros(6, 2), [0] * 6, "1"),
+        (torch.zeros(6, 2), [0, 0, 0, 0, 0, 7], "7.*1"),
+        (torch.zeros(6, 2), None, "labels"),
+    ],
+)
+def test_codes_and_labels_that_do_not_fit_are_refused(codes, labels, message):
+    with pytest.raises(InputError, match=message):
+        leakage(codes, labels)
+
+
+@pytest.mark.parametrize(
+    ("option", "value"), [("probes", ()), ("probes", "mlp"), ("probes", ("forest",)), ("seed", -1)]
+)
+def test_wrong_options_are_refused(option, value):
+    with pytest.raises(InputError, match=option):
+        leakage(*posteriors(100, 1.0, 0), **{option: value})
+
+
+def test_the_question_has_a_record_for_each_code(small_model, digits, quick):
+    answer = Leakage(probes=("logistic", "knn")).ask(Subject(small_model(), digits))
+    records = {(r["code"], r["values"]): r for r in answer.metrics["records"]}
+    assert set(records) == {
+        *(
+            (code, values)
+            for code in ("content", "style", "untrained")
+            for values in ("samples", "means")
+        ),
+        ("raw", "means"),
+    }
+    raw = records["raw", "means"]
+    assert raw["accuracy"] > 0.85 and raw["num_test_codes"] == len(digits.test)
+    assert {probe["trained_on"] for probe in raw["probes"]} == {"validation", "train"}
+    assert records["content", "means"]["curve"] and not raw["curve"]
+    assert len(answer.tables[0].rows) == len(records) + 2
+
+
+def test_batches_of_all_sizes_train(monkeypatch):
+    monkeypatch.setattr(networks, "BATCH", 64)
+    fit = fit_of(0.7, train=65, held=20)  # the last batch has one code
+    assert math.isfinite(fit_networks([fit], (8,), Schedule(50))[0].held_out)
