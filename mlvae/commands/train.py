@@ -5,6 +5,7 @@ To continue a run: mlvae train resume=runs/mnist/...
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 from mlvae.arguments import as_path
 from mlvae.commands import cli
 from mlvae.commands.configs import CONFIGS
+from mlvae.commands.default_experiment import with_default_experiment
 from mlvae.data import AUGMENTATIONS, BATCHINGS, open_dataset
 from mlvae.errors import InputError, check_choice
 from mlvae.invocation import command_line
@@ -193,5 +195,6 @@ def saved_config(run: Path) -> dict[str, Any]:
 
 def command() -> None:
     """Run the command with the arguments of the process."""
+    sys.argv[1:] = with_default_experiment(sys.argv[1:])
     with cli.one_line_errors():
         main()
