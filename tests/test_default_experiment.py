@@ -29,7 +29,7 @@ def test_every_default_experiment_exists_and_chooses_its_dataset():
         chosen = "glyphs" if dataset is None else dataset
         assert experiment in choices("experiment")
         assert composed(*arguments)["dataset"]["name"] == chosen
-        assert composed(*arguments)["model"]["style_given_content"] is True
+        assert composed(*arguments)["model"]["evidence_from"] in ("fellow", "other_part")
 
 
 @pytest.mark.parametrize(
