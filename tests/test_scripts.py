@@ -260,7 +260,10 @@ BAD = [
     (["trainer.epochs=0"], r"trainer\.epochs\b.*\b0$"),
     (["+model.foo=3"], r"model MLVAE .*content_dim.*'foo'"),
     (["+trainer.foo=1"], r"trainer .*epochs.*'foo'"),
-    (["dataset=digits", "+dataset.foo=1"], r"dataset digits .*validation, test, unseen_groups.*'foo'"),
+    (
+        ["dataset=digits", "+dataset.foo=1"],
+        r"dataset digits .*validation, test, unseen_groups.*'foo'",
+    ),
     (["dataset=lfw", "+dataset.sise=1"], r"'sise'.* 'size'"),
     (["+foo=1"], r"dataset, model, batching, optimizer, trainer.*'foo'"),
     (["~trainer"], r"trainer .*configs/trainer.*None"),
