@@ -52,3 +52,11 @@ autodoc_mock_imports = ["triton"]
 napoleon_numpy_docstring = False
 napoleon_use_ivar = True
 napoleon_attr_annotations = False
+
+
+def setup(app):  # noqa: ANN001, ANN201, D103
+    # "67.4 ± 4.9" stays on one line of a table's cell.
+    app.connect(
+        "source-read",
+        lambda app, page, text: text.append(text.pop().replace(" ± ", "\u00a0±\u00a0")),
+    )

@@ -33,7 +33,7 @@ SETTINGS = (
     ["dataset=digits", "batching=grouped", "model.evidence_from=others"],
     ["dataset=digits", "model.style_given_content=true", "trainer.speed.precision=bfloat16"],
     ["dataset=digits", "model=vae", "optimizer=torch", "optimizer.optimizer=AdamW"],
-    ["dataset=sprite_pairs", "model=ada", "likelihood=shared_gaussian"],
+    ["dataset=digits", "model=ada", "batching=grouped", "batching.members=2"],
 )
 LONGEST = 600  # seconds of one process
 

@@ -64,6 +64,8 @@ def commands():
         code += re.findall(r"`((?:mlvae |python scripts/)[^`]*)`", text)
         for line in (line for part in code for line in part.splitlines()):
             for command, rest in re.findall(pattern, line):
+                if "--config-dir" in rest:  # configs of the reader's own
+                    continue
                 words = tuple(word for word in shlex.split(rest, comments=True) if "=" in word)
                 found.add((name, command, words))
     return sorted(entry for entry in found if entry[2])

@@ -23,7 +23,7 @@ from mlvae.commands import pages, tables
 from mlvae.training.checkpoint import read_checkpoint
 
 SCRIPTS = Path(__file__).parent.parent / "scripts"
-FAST = ["trainer.epochs=2", "model.network.hidden=[16]", "device=cpu"]
+FAST = ["trainer.epochs=2", "model.network.hidden=[16]", "device=cpu", "dataset=digits"]
 
 
 def start(script, *arguments, cwd):
@@ -132,7 +132,7 @@ def test_a_run_is_resumed_by_its_folder_and_can_be_extended(call, tmp_path):
 def test_a_run_is_resumed_with_data_in_a_new_place(call, tmp_path):
     x, group = np.random.default_rng(0).random((40, 3)), np.repeat(["ann", "bob"], 20)
     np.savez(tmp_path / "mine.npz", x=x, group=group)
-    call("train", "dataset=arrays", "dataset.root=mine.npz", *FAST, "run=run")
+    call("train", "dataset=arrays", "dataset.root=mine.npz", *FAST[:-1], "run=run")
     (tmp_path / "mine.npz").rename(tmp_path / "moved.npz")
     code, _, err = call("train", "resume=run", "dataset.root=moved.npz")
     assert code == 1 and err.count("\n") == 1 and "+dataset.root=..." in err
@@ -179,7 +179,7 @@ def test_training_on_arrays_from_a_file(call, tmp_path):
     generator = np.random.default_rng(0)
     group = np.repeat(["ann", "bob", "eve"], 40)
     np.savez(tmp_path / "mine.npz", x=generator.random((120, 1, 6, 7)), group=group)
-    arguments = ["dataset=arrays", "dataset.root=mine.npz", *FAST, "run=run"]
+    arguments = ["dataset=arrays", "dataset.root=mine.npz", *FAST[:-1], "run=run"]
     code, _, err = call("train", *arguments)
     assert code == 0, err
     assert mlvae.load(tmp_path / "run").shape == (1, 6, 7)
@@ -205,7 +205,8 @@ def people(tmp_path):
 def test_a_run_on_a_folder_of_people_is_resumed_in_another_working_directory(
     call, people, tmp_path
 ):
-    arguments = ["dataset=faces", "dataset.root=people", "dataset.size=8", *FAST, "run=run"]
+    options = ["dataset.root=people", "dataset.size=8", "network=mlp", *FAST[:-1], "run=run"]
+    arguments = ["dataset=faces", *options]
     code, out, err = call("train", *arguments)
     assert code == 0, err
     assert "60 images, skipped 1: see " in out
@@ -259,7 +260,10 @@ BAD = [
     (["trainer.epochs=0"], r"trainer\.epochs\b.*\b0$"),
     (["+model.foo=3"], r"model MLVAE .*content_dim.*'foo'"),
     (["+trainer.foo=1"], r"trainer .*epochs.*'foo'"),
-    (["+dataset.foo=1"], r"dataset digits .*validation, test, unseen_groups.*'foo'"),
+    (
+        ["dataset=digits", "+dataset.foo=1"],
+        r"dataset digits .*validation, test, unseen_groups.*'foo'",
+    ),
     (["dataset=lfw", "+dataset.sise=1"], r"'sise'.* 'size'"),
     (["+foo=1"], r"dataset, model, batching, optimizer, trainer.*'foo'"),
     (["~trainer"], r"trainer .*configs/trainer.*None"),

@@ -19,6 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 from mlvae.arguments import as_path
 from mlvae.commands import cli
 from mlvae.commands.configs import CONFIGS
+from mlvae.commands.default_experiment import with_default_experiment
 from mlvae.commands.labels import with_quoted_labels
 from mlvae.data import AUGMENTATIONS, BATCHINGS, open_dataset
 from mlvae.errors import InputError, check_choice
@@ -195,6 +196,6 @@ def saved_config(run: Path) -> dict[str, Any]:
 
 def command() -> None:
     """Run the command with the arguments of the process."""
-    sys.argv[1:] = with_quoted_labels(sys.argv[1:])
+    sys.argv[1:] = with_default_experiment(with_quoted_labels(sys.argv[1:]))
     with cli.one_line_errors():
         main()

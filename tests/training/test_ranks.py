@@ -536,6 +536,7 @@ def test_an_error_that_is_not_of_communication_is_not_changed():
 def test_a_killed_rank_ends_all_ranks_and_the_run_can_be_resumed(tmp_path):
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
     options = [
+        "dataset=digits",
         "model.network.hidden=[8]",
         "device=cpu",
         "trainer.reports.checkpoint_seconds=0",
