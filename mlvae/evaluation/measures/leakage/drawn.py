@@ -18,6 +18,10 @@ __all__ = ["Drawn", "Scale"]
 #: label in differences that are far smaller than the codes.
 LEAST_SCALE = 1e-5
 
+#: Largest magnitude of a standardised value. A pixel that is nearly constant in training has huge
+#: values elsewhere.
+MOST = 10.0
+
 
 @dataclass(frozen=True, eq=False)
 class Drawn:
@@ -89,5 +93,5 @@ class Scale:
         return cls(x.mean(0), spread.clamp_min(least))
 
     def __call__(self, x: Tensor) -> Tensor:
-        """Standardised codes (..., D)."""
-        return (x - self.mean) / self.deviation
+        """Standardised codes (..., D), at most :data:`MOST` in magnitude."""
+        return ((x - self.mean) / self.deviation).clamp(-MOST, MOST)

@@ -19,9 +19,9 @@ __all__ = ["NETWORKS", "PROBES", "PROBE_NAMES", "Frequencies", "Trained", "appli
 
 #: Hidden layers and schedule of the probes that are networks.
 NETWORKS: dict[str, tuple[tuple[int, ...], Schedule]] = {
-    "logistic": ((), Schedule(1500, rate=2e-2)),
-    "mlp": ((128, 128), Schedule(3000)),
-    "large_mlp": ((256, 256), Schedule(3000, rate=1e-3)),
+    "logistic": ((), Schedule(rate=2e-2)),
+    "mlp": ((128, 128), Schedule()),
+    "large_mlp": ((256, 256), Schedule(rate=1e-3)),
 }
 
 PROBES = (*NETWORKS, "knn", "trees")

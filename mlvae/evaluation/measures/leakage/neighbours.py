@@ -52,14 +52,15 @@ class Neighbours:
 
 @dataclass(frozen=True, eq=False)
 class Metric:
-    """A linear map of codes: scaled, as they are, or to the discriminants of the labels."""
+    """A map of codes: as they are, standardised, or to the discriminants of the labels."""
 
-    mean: Tensor
-    axes: Tensor
+    scale: Scale | None = None
+    axes: Tensor | None = None
 
     def __call__(self, x: Tensor) -> Tensor:
         """Codes in the space of the distance."""
-        return (x - self.mean) @ self.axes
+        x = x if self.scale is None else self.scale(x)
+        return x if self.axes is None else x @ self.axes
 
 
 def fit_neighbours(train: Drawn, held: Drawn, labels: int, seed: int) -> Neighbours:
@@ -87,20 +88,17 @@ def fit_neighbours(train: Drawn, held: Drawn, labels: int, seed: int) -> Neighbo
 
 def _metrics(x: Tensor, y: Tensor) -> list[Metric]:
     scale = Scale.of(x)
-    metrics = [
-        Metric(scale.mean, torch.eye(x.shape[1], device=x.device)),
-        Metric(scale.mean, torch.diag(1 / scale.deviation)),
-    ]
+    metrics = [Metric(), Metric(scale)]
     from sklearn.discriminant_analysis import LinearDiscriminantAnalysis  # seconds to import
 
     found = LinearDiscriminantAnalysis(solver="eigen", shrinkage="auto")
     try:
-        found.fit(((x - scale.mean) / scale.deviation).cpu().numpy(), y.cpu().numpy())
+        found.fit(scale(x).cpu().numpy(), y.cpu().numpy())
     except (ValueError, np.linalg.LinAlgError):  # codes without any variance within a label
         return metrics
     axes = torch.from_numpy(np.asarray(found.scalings_, dtype=np.float32)).to(x.device)
     number = min(int(y.max()), axes.shape[1])
-    return [*metrics, Metric(scale.mean, axes[:, :number] / scale.deviation[:, None])]
+    return [*metrics, Metric(scale, axes[:, :number])]
 
 
 def _nearest(codes: Tensor, y: Tensor, x: Tensor, count: int) -> Tensor:

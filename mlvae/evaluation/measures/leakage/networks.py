@@ -29,15 +29,23 @@ class Schedule(NamedTuple):
     """Length of the training of a network.
 
     Attributes:
-        steps: number of steps.
+        epochs: passes over the codes, each with new draws.
+        least: smallest number of steps, for few codes.
+        most: largest number of steps, for many codes.
         checks: number of evaluations of the held-out codes, at equal distances. The weights of
             the lowest held-out cross-entropy are kept.
         rate: learning rate of Adam at the first step; it falls to 0 as a cosine.
     """
 
-    steps: int
+    epochs: int = 60
+    least: int = 400
+    most: int = 4000
     checks: int = 40
     rate: float = 2e-3
+
+    def steps(self, codes: int) -> int:
+        """Number of steps for a number of training codes."""
+        return min(max(self.epochs * codes // BATCH, self.least), self.most)
 
 
 class Fit(NamedTuple):
@@ -86,20 +94,20 @@ def fit_networks(fits: Sequence[Fit], hidden: Sequence[int], schedule: Schedule)
     adam = torch.optim.Adam(weights, lr=schedule.rate, fused=True)
     best = torch.full((len(fits),), math.inf, device=held_x.device)
     kept = [weight.detach().clone() for weight in weights]
-    step = 0
-    every = max(1, schedule.steps // schedule.checks)
-    while step < schedule.steps:
+    step, last = 0, schedule.steps(len(fits[0].train))
+    every = max(1, last // schedule.checks)
+    while step < last:
         for x, y in _epoch(fits, scales, noise):
-            rate = schedule.rate * 0.5 * (1 + math.cos(math.pi * step / schedule.steps))
+            rate = schedule.rate * 0.5 * (1 + math.cos(math.pi * step / last))
             adam.param_groups[0]["lr"] = rate
             loss = functional.cross_entropy(_forward(weights, x).flatten(0, 1), y.flatten())
             adam.zero_grad()
             (len(fits) * loss).backward()  # each network has the gradient of its own mean
             adam.step()
             step += 1
-            if step % every == 0 or step == schedule.steps:
+            if step % every == 0 or step == last:
                 best = _keep(weights, kept, best, held_x, held_y)
-            if step == schedule.steps:
+            if step == last:
                 break
     return [
         Network(scales[i], [weight[i : i + 1] for weight in kept], float(best[i]))
