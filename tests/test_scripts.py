@@ -23,7 +23,8 @@ from mlvae.commands import pages, tables
 from mlvae.training.checkpoint import read_checkpoint
 
 SCRIPTS = Path(__file__).parent.parent / "scripts"
-FAST = ["trainer.epochs=2", "model.network.hidden=[16]", "device=cpu", "dataset=digits"]
+DIGITS = "dataset=digits"  # without a default experiment
+FAST = ["trainer.epochs=2", "model.network.hidden=[16]", "device=cpu", DIGITS]
 
 
 def start(script, *arguments, cwd):
@@ -260,13 +261,10 @@ BAD = [
     (["trainer.epochs=0"], r"trainer\.epochs\b.*\b0$"),
     (["+model.foo=3"], r"model MLVAE .*content_dim.*'foo'"),
     (["+trainer.foo=1"], r"trainer .*epochs.*'foo'"),
-    (
-        ["dataset=digits", "+dataset.foo=1"],
-        r"dataset digits .*validation, test, unseen_groups.*'foo'",
-    ),
+    ([DIGITS, "+dataset.foo=1"], r"dataset digits .*validation, test, unseen_groups.*'foo'"),
     (["dataset=lfw", "+dataset.sise=1"], r"'sise'.* 'size'"),
     (["+foo=1"], r"dataset, model, batching, optimizer, trainer.*'foo'"),
-    (["~trainer"], r"trainer .*configs/trainer.*None"),
+    ([DIGITS, "~trainer"], r"trainer .*configs/trainer.*None"),
     (["~seed"], r"\bseed\b"),
     (["model=null"], r"model=mlvae"),
     (["model.network=null"], r"network .*None"),
@@ -285,9 +283,15 @@ BAD = [
     (["trainer=null"], r"model=mlvae"),
     (["optimizer={model:{name:Adam}}"], r"optimizer .*configs/optimizer.*'~optimizer'"),
     (["+optimizer.critic={name:Adam}"], r"optimizer Adam .*learning_rate.*'critic'"),
-    (["~optimizer", "+optimizer={model:null}"], r"optimizer\.model .*None$"),
-    (["~optimizer", "+optimizer={model:{name:Adm}}"], r"optimizer\.model\.name .*'Adm'.*'Adam'"),
-    (["~optimizer", "+optimizer={critic:{name:Adam}}"], r"optimizer .*\bmodel\b.* critic$"),
+    ([DIGITS, "~optimizer", "+optimizer={model:null}"], r"optimizer\.model .*None$"),
+    (
+        [DIGITS, "~optimizer", "+optimizer={model:{name:Adm}}"],
+        r"optimizer\.model\.name .*'Adm'.*'Adam'",
+    ),
+    (
+        [DIGITS, "~optimizer", "+optimizer={critic:{name:Adam}}"],
+        r"optimizer .*\bmodel\b.* critic$",
+    ),
     (["dataset=faces", "dataset.root=.", "dataset.strict=maybe"], r"dataset\.strict .*'maybe'"),
     (["run="], r"\brun\b"),
     (["model=ada", "run=run"], r"batching\.members=2"),
