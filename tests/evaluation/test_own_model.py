@@ -15,6 +15,7 @@ from mlvae.evaluation import (
     Embedding,
     Factors,
     Fidelity,
+    Leakage,
     Likelihood,
     Manipulation,
     Separation,
@@ -29,6 +30,7 @@ DIM = 3
 
 ALL = [
     Separation(k=(1, 2), probes=("logistic",), seeds=1),
+    Leakage(probes=("logistic",)),
     Unseen(shots=(1, 2), galleries=2, pairs=20),
     Factors(trees=2, most=20),
     Disentanglement(metrics=("mig",), seeds=1),

@@ -7,9 +7,9 @@ codes of all observations that may be used, and the best one on held-out codes i
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, cast
 
 import torch
 
@@ -108,8 +108,9 @@ class Leakage:
         tasks = (delayed(_run)(task) for task in self._tasks(codes, sources, test))
         total = sum(2 if code.random else 1 for code in codes)
         disable = None if subject.progress else True
-        results = tqdm(pool(tasks), "strongest probes", total=total, unit="code", disable=disable)
-        return dict(results)
+        pairs = cast("Iterator[tuple[tuple[str, str], Strongest]]", pool(tasks))
+        bar = tqdm(pairs, "strongest probes", total=total, unit="code", disable=disable)
+        return {key: found for key, found in bar}
 
     def _tasks(
         self, codes: Sequence[Code], sources: dict[str, GroupedData], test: GroupedData
@@ -228,8 +229,8 @@ def _table(found: dict[tuple[str, str], Strongest], labels: dict[str, str]) -> T
 
 
 def _curves(found: dict[tuple[str, str], Strongest], labels: dict[str, str]) -> Figure:
-    series = {
-        _label(*key, labels, found): {n: Estimate(bits, 0.0) for n, bits in result.curve}
+    series: dict[str, Mapping[float, tuple[float, float]]] = {
+        _label(*key, labels, found): {float(n): Estimate(bits, 0.0) for n, bits in result.curve}
         for key, result in found.items()
         if result.curve
     }

@@ -71,12 +71,6 @@ class Drawn:
         """The codes at ``rows`` of those that are used."""
         return replace(self, rows=rows if self.rows is None else self.rows[rows])
 
-    def cpu(self) -> Drawn:
-        """The same codes on the host."""
-        codes = self.codes.cpu() if isinstance(self.codes, Tensor) else self.codes.to("cpu")
-        rows = None if self.rows is None else self.rows.cpu()
-        return Drawn(codes, self.labels.cpu(), rows)
-
 
 @dataclass(frozen=True, eq=False)
 class Scale:

@@ -52,7 +52,7 @@ class Rows(NamedTuple):
         """Standard errors of both means over test codes, by bootstrap (Efron 1979)."""
         from scipy.stats import bootstrap  # takes a second to import
 
-        return tuple(
+        correct, bits = (
             float(
                 bootstrap(
                     (values.cpu().numpy(),),
@@ -65,3 +65,4 @@ class Rows(NamedTuple):
             )
             for values in self
         )
+        return correct, bits

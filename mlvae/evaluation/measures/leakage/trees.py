@@ -62,7 +62,7 @@ def fit_trees(train: Drawn, held: Drawn, labels: int, seed: int) -> Trees:
         learning_rate=0.1,
         max_leaf_nodes=15,
         l2_regularization=1.0,
-        early_stopping=False,
+        early_stopping=False,  # pyright: ignore[reportArgumentType] (scikit-learn states "auto")
         random_state=seed,
     ).fit(x.cpu().numpy(), y.cpu().numpy())
     right = held_y.cpu()[:, None]
