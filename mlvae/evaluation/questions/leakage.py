@@ -110,7 +110,7 @@ class Leakage:
         disable = None if subject.progress else True
         pairs = cast("Iterator[tuple[tuple[str, str], Strongest]]", pool(tasks))
         bar = tqdm(pairs, "strongest probes", total=total, unit="code", disable=disable)
-        return {key: found for key, found in bar}
+        return dict(bar)
 
     def _tasks(
         self, codes: Sequence[Code], sources: dict[str, GroupedData], test: GroupedData
