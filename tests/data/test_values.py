@@ -116,7 +116,7 @@ def test_columns_of_tables_are_given_values_in_the_order_of_their_rows(column):
         (scipy.sparse.csr_array(np.eye(3)), "toarray"),
         (scipy.sparse.coo_matrix(np.eye(3)), "toarray"),
     ],
-    ids=str,
+    ids=lambda value: type(value).__name__,
 )
 def test_other_factors_are_refused_with_the_way_to_convert_them(values, words):
     with pytest.raises(InputError, match=rf"factor age .*{words}") as raised:
