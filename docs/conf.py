@@ -54,9 +54,16 @@ napoleon_use_ivar = True
 napoleon_attr_annotations = False
 
 
+def unbroken(_app, _page, text):  # noqa: ANN001, ANN201
+    """Keep "67.4 ± 4.9" on one line of a table's cell."""
+    text.append(text.pop().replace(" ± ", "\u00a0±\u00a0"))
+
+
+def left_out(_app, _what, name, _value, skip, _options):  # noqa: ANN001, ANN201
+    """Leave out ``set``, which Matplotlib adds to figures with roles of its own documentation."""
+    return skip or name == "set"
+
+
 def setup(app):  # noqa: ANN001, ANN201, D103
-    # "67.4 ± 4.9" stays on one line of a table's cell.
-    app.connect(
-        "source-read",
-        lambda app, page, text: text.append(text.pop().replace(" ± ", "\u00a0±\u00a0")),
-    )
+    app.connect("source-read", unbroken)
+    app.connect("autodoc-skip-member", left_out)

@@ -1,6 +1,7 @@
 """What several tests share: small data, a small model, and the real data where there is some."""
 
 import contextlib
+import logging
 import os
 import signal
 from pathlib import Path
@@ -62,3 +63,12 @@ def time_limit():
             signal.signal(signal.SIGALRM, before)
 
     return limit
+
+
+@pytest.fixture(autouse=True)
+def logging_handlers():
+    """A command that runs within the tests' process leaves Hydra's handlers behind."""
+    root = logging.getLogger()
+    before = list(root.handlers)
+    yield
+    root.handlers[:] = before

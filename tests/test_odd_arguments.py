@@ -372,6 +372,7 @@ CALLS = {
         device=DEVICE,
         model=optional(arg(lambda: mlvae_model())),
     ),
+    "history": dict(run=arg(lambda: place("run")), frame=flag()),
     "train": dict(
         model=arg(lambda: mlvae_model()),
         data=arg(lambda: data()),
@@ -389,6 +390,7 @@ CALLS = {
         device=DEVICE,
         seed=whole(),
         config=optional(arg({"a": 1}, "{}")),
+        on_report=optional(arg(lambda: lambda step, values: None)),
     ),
     # mlvae.models
     "models.MLVAE": dict(
@@ -560,6 +562,7 @@ CALLS = {
     "evaluation.Fidelity": dict(
         epochs=count(), swaps=count(), seeds=count(), keep=optional(arg("a", "'a'"))
     ),
+    "evaluation.Leakage": dict(probes=arg(["knn"]), seed=whole()),
     "evaluation.Likelihood": dict(
         sizes=arg([1]), groups=count(), num_content=arg([1]), num_style=count()
     ),
@@ -645,6 +648,13 @@ CALLS = {
     ),
     "evaluation.pixels": dict(batch=BATCH),
     "evaluation.principal_components": dict(data=arg(lambda: data()), dim=count(), most=count()),
+    "evaluation.leakage": dict(
+        codes=arg(lambda: torch.zeros(6, 3)),
+        labels=arg(lambda: torch.tensor(LABELS)),
+        probes=arg(["knn"]),
+        curve=flag(),
+        **SEED,
+    ),
     "evaluation.probe": dict(
         train=arg(lambda: (torch.zeros(6, 3), torch.tensor(LABELS))),
         test=arg(lambda: (torch.zeros(6, 3), torch.tensor(LABELS))),
@@ -825,7 +835,7 @@ OWNERS = {
 LEFT_OUT = {
     **dict.fromkeys(("Diverged", "InputError", "RankLost"), "an exception"),
     **dict.fromkeys(("Model", "Recipe"), "a protocol"),
-    **dict.fromkeys(("Answer", "Estimate", "Figure", "Grid", "Table"), "an answer"),
+    **dict.fromkeys(("Answer", "Estimate", "Figure", "Grid", "Strongest", "Table"), "an answer"),
     **dict.fromkeys(("Result", "Plan", "Traits"), "an answer of the library"),
     "Subject": "made by evaluate",
     "Bernoulli": "without parameters",

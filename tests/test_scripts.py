@@ -336,7 +336,7 @@ def test_a_run_with_the_options_of_an_earlier_version_is_resumed_and_evaluated(
         torch.save(state, tmp_path / "old" / name)
     text = yaml.safe_dump(state["config"])
     (tmp_path / "old" / "config.yaml").write_text(f"# What this run was told.\n{text}")
-    code, _, err = call("evaluate", "run=old", "evaluation=[likelihood]", *EVALUATE[4:])
+    code, _, err = call("evaluate", "run=old", "evaluation=[likelihood]", *EVALUATE[5:])
     assert code == 0, err
     control = read_checkpoint(tmp_path / "old" / "controls" / "vae" / "checkpoint.pt")
     warmup = {"kl_steps": 3, "content_first_steps": 0}
@@ -359,7 +359,7 @@ def test_a_run_with_an_optimizer_by_player_is_evaluated_beside_a_plain_vae(call,
     arguments = [*FAST, "trainer.epochs=1", "model.separation.pair_critic=1", "run=run"]
     code, _, err = call("train", *arguments, "~optimizer", recipe)
     assert code == 0, err
-    code, _, err = call("evaluate", "run=run", "evaluation=[likelihood]", *EVALUATE[4:])
+    code, _, err = call("evaluate", "run=run", "evaluation=[likelihood]", *EVALUATE[5:])
     assert code == 0, err
     control = read_checkpoint(tmp_path / "run" / "controls" / "vae" / "checkpoint.pt")
     assert control["config"]["optimizer"]["learning_rates"] == {"encoder": 1e-3}
@@ -402,6 +402,7 @@ def test_the_benchmark_prints_a_table_and_writes_json(call, tmp_path):
 EVALUATE = [
     "evaluation.separation.probes=[logistic]",
     "evaluation.separation.seeds=1",
+    "evaluation.leakage.probes=[logistic]",
     "evaluation.fidelity.seeds=1",
     "evaluation.embedding.method=pca",
     "evaluation.likelihood.sizes=[1]",
@@ -420,6 +421,7 @@ def test_a_run_is_evaluated_beside_a_plain_vae_that_is_trained_once(call, tmp_pa
     assert set(metrics) == {
         "facts",
         "separation",
+        "leakage",
         "unseen",
         "factors",
         "disentanglement",
@@ -434,11 +436,11 @@ def test_a_run_is_evaluated_beside_a_plain_vae_that_is_trained_once(call, tmp_pa
     control = read_checkpoint(tmp_path / "run" / "controls" / "vae" / "checkpoint.pt")
     trained = read_checkpoint(tmp_path / "run" / "checkpoint.pt")
     assert control["model_config"]["latent_dim"] == 20 and control["step"] == trained["step"]
-    code, out, err = call("evaluate", "run=run", "evaluation=[likelihood]", *EVALUATE[4:])
+    code, out, err = call("evaluate", "run=run", "evaluation=[likelihood]", *EVALUATE[5:])
     assert code == 0 and "training a plain VAE" not in out, err
     # After an extension of the run the control is extended as well.
     call("train", "resume=run", "trainer.epochs=3")
-    code, out, err = call("evaluate", "run=run", "evaluation=[likelihood]", *EVALUATE[4:])
+    code, out, err = call("evaluate", "run=run", "evaluation=[likelihood]", *EVALUATE[5:])
     assert code == 0, err
     control = read_checkpoint(tmp_path / "run" / "controls" / "vae" / "checkpoint.pt")
     assert control["step"] == read_checkpoint(tmp_path / "run" / "checkpoint.pt")["step"]
@@ -449,7 +451,7 @@ def test_an_evaluation_in_another_folder_writes_nothing_into_the_run(call, tmp_p
         return {p: (p.stat().st_mtime_ns, p.is_dir() or p.read_bytes()) for p in folder.rglob("*")}
 
     def evaluate(*options):
-        return call("evaluate", *options, "evaluation=[likelihood]", *EVALUATE[4:])
+        return call("evaluate", *options, "evaluation=[likelihood]", *EVALUATE[5:])
 
     call("train", *FAST, "run=run")
     call("train", *FAST, "run=another", "seed=1")
@@ -606,7 +608,10 @@ def test_parallel_runs_of_a_table_give_the_same_numbers(call, tmp_path, small_ta
     options, tables = ["seeds=[0,1]", "device=cpu", "fast=true"], []
     code, _, err = call("reproduce", small_table, *options, "folder=by1")
     assert code == 0, err
-    finish(start("reproduce", small_table, *options, "jobs=2", "folder=by2", cwd=tmp_path))
+    process = start("reproduce", small_table, *options, "jobs=2", "folder=by2", cwd=tmp_path)
+    _, err = process.communicate(timeout=300)
+    lines = err.splitlines()  # advice on few steps
+    assert process.returncode == 0 and all("steps" in line for line in lines), err
     for jobs in (1, 2):
         text = (tmp_path / f"by{jobs}" / "small-fast" / "table.md").read_text()
         tables.append(re.findall(r"^\| .*", text, flags=re.MULTILINE))

@@ -13,6 +13,7 @@ from concurrent.futures.process import BrokenProcessPool
 from functools import partial
 from multiprocessing.synchronize import Event
 from pathlib import Path
+from types import FrameType
 
 import torch
 
@@ -59,8 +60,14 @@ _BUSY = threading.Lock()
 def _start_worker(threads: int, stop: Event) -> None:
     torch.set_num_threads(threads)
     _STOP.append(stop)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # its own workers end too
+    signal.signal(signal.SIGTERM, _interrupt)
     threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    """End the job, with its own workers, as Ctrl-C does. Without a job there is nothing to end."""
+    if _BUSY.locked():
+        signal.default_int_handler(number, frame)
 
 
 def _end_with_parent() -> None:

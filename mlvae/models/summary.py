@@ -19,8 +19,9 @@ def summary(model: nn.Module) -> str:
         model: with the attributes of :class:`mlvae.models.Traits` that it states.
 
     Returns:
-        A line on the model: shape of the observations, dimensions of the codes, likelihood, number
-        of parameters. Then a line for each part: its parameters, and its layers with a matrix.
+        The lines. The first has the shape of the observations, the dimensions of the codes, the
+        likelihood and the number of parameters. Each part has a line with its parameters and its
+        layers that have a matrix.
 
     Example:
         >>> from mlvae.models import VAE

@@ -20,9 +20,10 @@ def history(run: str | Path, *, frame: bool = False) -> Any:
         frame: return a pandas DataFrame with a row for each report, instead of a list.
 
     Returns:
-        A dictionary for each report: "step", "epoch", "split" ("train" or "validation"), and the
-        averages by name, such as "loss" and "elbo_per_observation". A training report also has
-        "learning_rate" and "steps_per_second". A report that is still being written is left out.
+        A list of dictionaries, or a table with a row for each report. Each report has "step",
+        "epoch", "split" ("train" or "validation") and the averages by name, such as "loss" and
+        "elbo_per_observation". A training report also has "learning_rate" and
+        "steps_per_second". A report that is still being written is left out.
 
     Raises:
         InputError: if the folder has no metrics.jsonl, or pandas is needed and not installed.

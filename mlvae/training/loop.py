@@ -160,7 +160,7 @@ def train(
         validation=validation is not None,
     )
     check_flag("resume", resume)
-    if on_report is not None and not callable(on_report):
+    if on_report is not None and (not callable(on_report) or isinstance(on_report, type)):
         raise InputError(f"on_report must be a function (step, values), not {shown(on_report)}")
     check_part("batching", batching, BATCHINGS, ("plan", "num_batches", "for_evaluation"))
     recipes = optimizer.values() if isinstance(optimizer, Mapping) else [optimizer]

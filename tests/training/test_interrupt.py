@@ -1,6 +1,5 @@
 """Signals set a flag; the handlers of the process are restored afterwards."""
 
-import os
 import signal
 import threading
 
@@ -10,7 +9,7 @@ from mlvae.training.interrupt import Interrupt
 
 
 def send(number):
-    os.kill(os.getpid(), number)
+    signal.raise_signal(number)  # os.kill may deliver it later, to another thread
 
 
 @pytest.fixture(autouse=True)

@@ -18,7 +18,13 @@ from mlvae.training.settings import RENAMED
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 OLD_FINGERPRINT = ("observations", "groups", "checksum")
-SIZES = ["model.network.hidden=[16]", "batching.batch_size=100", "device=cpu", "trainer.epochs=3"]
+SIZES = [
+    "dataset=digits",
+    "model.network.hidden=[16]",
+    "batching.batch_size=100",
+    "device=cpu",
+    "trainer.epochs=3",
+]
 
 
 def old_trainer(trainer):

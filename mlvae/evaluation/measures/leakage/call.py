@@ -60,7 +60,7 @@ def leakage(
         >>> found.bits > 0.8, found.entropy < 1.01, found.probe
         (True, True, 'logistic')
     """
-    if isinstance(probes, str) or not len(probes):
+    if not isinstance(probes, list | tuple) or not probes:
         raise InputError(f"probes must be kinds of probes, not {shown(probes)}")
     for kind in probes:
         check_choice("probes", kind, PROBES)
