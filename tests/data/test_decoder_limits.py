@@ -108,7 +108,8 @@ def test_a_jpeg_of_many_scans_is_refused_before_it_is_decoded(time_limit):
 # Interrupts
 
 PARENT = """
-import sys
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
 from mlvae.data.collections import decoders, images
 images.__file__ = sys.argv[1]
 with decoders.Decoders(2, {options!r}) as processes:

@@ -30,6 +30,8 @@ def test_a_signal_sets_the_flag_and_the_handlers_are_restored(number, handlers):
 
 
 def test_a_second_signal_after_a_while_has_its_usual_effect(monkeypatch):
+    # The tests may run as a background job of a shell, which ignores the signal.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     monkeypatch.setattr("mlvae.training.interrupt.TOGETHER", 0)
     with pytest.raises(KeyboardInterrupt), Interrupt() as interrupt:
         send(signal.SIGINT)
