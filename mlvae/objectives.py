@@ -100,8 +100,12 @@ class Objective:
 
 def _check_term(name: str, value: object, length: int | None) -> None:
     """Raise :class:`InputError` unless ``value`` is floats (``length``,); None: of any length."""
-    vector = isinstance(value, Tensor) and value.is_floating_point() and value.ndim == 1
-    if not vector or (length is not None and value.shape[0] != length):
+    if (
+        not isinstance(value, Tensor)
+        or not value.is_floating_point()
+        or value.ndim != 1
+        or (length is not None and value.shape[0] != length)
+    ):
         expected = f"floats of shape ({length},)"
         raise InputError(f"the term {name} must be {expected}, not {shown(value)}")
 
