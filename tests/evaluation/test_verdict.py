@@ -141,6 +141,16 @@ def test_a_leak_is_the_largest_of_all_probes_and_values():
     assert "40.0 ± 1.5 percent from its style" in text and "raw observation" in text
 
 
+def test_a_leak_that_the_strongest_probe_finds_is_in_the_verdict():
+    found = {"code": "style", "accuracy": 0.6, "num_test_codes": 1000, "chance_accuracy": 0.1}
+    records = {"records": [found | {"values": "means"}]}
+    separated = separation(content=0.95, style=0.1, raw=0.9)
+    (text,) = verdict({"separation": separated, "leakage": records}, images=True)
+    assert "60.0 ± 1.5 percent from its style" in text and "the style leaks" in text
+    (alone,) = verdict({"leakage": records}, images=True)
+    assert "60.0 ± 1.5 percent from its style" in alone
+
+
 def test_unseen_groups_have_sentences_of_their_own():
     identification = [
         {"code": code, "shots": shots, "distance": d, "accuracy": Estimate(a, 0.0), "chance": 0.25}

@@ -55,11 +55,12 @@ class Drawn:
         """The labels that are used."""
         return self.labels if self.rows is None else self.labels[self.rows]
 
+    @torch.no_grad()
     def draw(self, generator: torch.Generator) -> Tensor:
-        """One draw of every code that is used, float32."""
+        """One draw of every code that is used, float32, without gradient."""
         codes = self.codes
         x = codes if isinstance(codes, Tensor) else codes.sample_groups(generator=generator)
-        return (x if self.rows is None else x[self.rows]).float()
+        return (x if self.rows is None else x[self.rows]).detach().float()
 
     def draws(self, number: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """``number`` draws one after the other, with their labels; one if draws are equal."""
