@@ -17,7 +17,14 @@ from mlvae.data import GroupedData
 from mlvae.models.protocol import has_codes
 from mlvae.observations import as_floats
 
-__all__ = ["MOST_NATS", "advice_on_collapse", "advice_on_kl", "advice_on_scale", "advice_on_steps"]
+__all__ = [
+    "MOST_NATS",
+    "advice_on_collapse",
+    "advice_on_columns",
+    "advice_on_kl",
+    "advice_on_scale",
+    "advice_on_steps",
+]
 
 #: Fewer steps than this are few. The defaults of the configs have thousands.
 FEW_STEPS = 300
@@ -26,6 +33,12 @@ FEW_STEPS = 300
 #: Bernoulli likelihood begin at 0.7; standardised values with a normal likelihood of standard
 #: deviation 1 at 1.4, and of 0.1 at 50.
 MOST_NATS = 100.0
+
+#: Largest magnitude of columns, and largest ratio of their standard deviations, without advice.
+LARGEST, RATIO = 1e4, 1e3
+
+#: Largest number of observations whose columns are looked at.
+LOOKED_AT = 10_000
 
 #: Number of observations whose reconstructions are compared.
 COMPARED = 64
@@ -56,6 +69,36 @@ def advice_on_steps(steps: int, steps_per_epoch: int) -> str | None:
         f"{steps} steps ({epochs} epochs of {steps_per_epoch}) are few: a model needs about "
         f"{10 * FEW_STEPS:,}; raise trainer.epochs (epochs=), or lower batching.batch_size for "
         "more steps per epoch"
+    )
+
+
+def advice_on_columns(data: GroupedData) -> str | None:
+    """Advice before a training on arrays whose columns have different or very large scales.
+
+    The likelihood is a sum over columns: one with a large scale outweighs all others, and the
+    square of a very large value is infinite in float32. Images are in [0, 1] and need no advice.
+
+    Example:
+        >>> data = GroupedData(torch.tensor([[1.0, 2e6], [2.0, 5e6]]), [0, 1])
+        >>> advice_on_columns(data).split(";")[0]
+        'columns of x have standard deviations from 0.5 to 1.5e+06 and values up to 5e+06'
+    """
+    x = data.x
+    if not isinstance(x, torch.Tensor) or not x.is_floating_point():
+        return None
+    rows = torch.linspace(0, len(x) - 1, min(len(x), LOOKED_AT), dtype=torch.float64).long()
+    x = x[rows.to(x.device)].flatten(1).double()
+    deviations = x.std(0, correction=0)
+    deviations = deviations[deviations > 0]
+    largest = float(x.abs().max())
+    if largest <= 1 and float(x.min()) >= 0:
+        return None
+    low, high = (float(end) for end in deviations.aminmax()) if len(deviations) else (0.0, 0.0)
+    if largest <= LARGEST and high <= RATIO * low:
+        return None
+    return (
+        f"columns of x have standard deviations from {low:.3g} to {high:.3g} and values up to "
+        f"{largest:.3g}; standardise each, (x - x.mean(0)) / x.std(0), or leave constant ones out"
     )
 
 

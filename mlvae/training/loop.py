@@ -27,7 +27,7 @@ from mlvae.grids import pictures
 from mlvae.models.protocol import traits
 from mlvae.optimizers import OPTIMIZERS, Adam, Recipe
 from mlvae.parts import plain, to_config
-from mlvae.training.advice import advice_on_scale, advice_on_steps
+from mlvae.training.advice import advice_on_columns, advice_on_scale, advice_on_steps
 from mlvae.training.checks import (
     check_fit,
     check_folder,
@@ -40,7 +40,6 @@ from mlvae.training.interrupt import Interrupt
 from mlvae.training.monitor import Monitor, OnReport, how_to_continue
 from mlvae.training.ranks import check_shared, join
 from mlvae.training.run import claim, held, new_name, undone_on_failure, write_config
-from mlvae.training.scale import scale_advice
 from mlvae.training.settings import Reports, Speed, Warmup
 from mlvae.training.speed.compiling import check_compile
 from mlvae.training.speed.plans import Plans
@@ -226,7 +225,7 @@ def train(
             "batching": {**described["batching"], "span_ranks": None},  # may change
             "augmentation": described["augmentation"],
         },
-        scale=scale_advice(data),
+        scale=advice_on_columns(data),
     )
     if resume:
         state.resume()
@@ -262,7 +261,7 @@ def train(
         monitor.started(data)
         monitor.advise(advice_on_steps(state.total_steps, steps_per_epoch))
         if state.step == 0:
-            monitor.advise(state.scale or None)
+            monitor.advise(state.scale)
         opened = opening.pop_all()
     borrowed = torch.random.fork_rng([target] if target.type == "cuda" else [])
     interruptible = Interrupt(repeatedly=ranks.several)

@@ -46,7 +46,7 @@ class TrainingState:
         best: lowest validation loss so far.
         stale: validations since then.
         metrics: last value of every metric, as "split/name".
-        scale: advice about the scale of the data, or "".
+        scale: advice about the scale of the data; None: its scale is usual.
     """
 
     run: Path
@@ -63,7 +63,7 @@ class TrainingState:
     best: float = float("inf")
     stale: int = 0
     metrics: dict[str, float] = field(default_factory=dict)
-    scale: str = ""
+    scale: str | None = None
 
     def rates(self, step: int) -> dict[str, list[float]]:
         """Learning rates of each player's parameter groups at step number ``step``."""

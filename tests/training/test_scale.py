@@ -8,7 +8,7 @@ import mlvae
 from mlvae import Diverged, GroupedData
 from mlvae.likelihoods import Gaussian
 from mlvae.networks import MLP
-from mlvae.training.scale import scale_advice
+from mlvae.training.advice import advice_on_columns
 
 NORMAL = torch.randn(200, 3, generator=torch.Generator().manual_seed(0)).double()
 SCALES = {
@@ -35,20 +35,20 @@ def data_of(x):
 
 @pytest.mark.parametrize(("scale", "offset"), SCALES.values(), ids=SCALES)
 def test_columns_of_very_different_scale_have_advice(scale, offset):
-    text = scale_advice(data_of(NORMAL * scale + offset))
+    text = advice_on_columns(data_of(NORMAL * scale + offset))
     assert "standardise" in text and "\n" not in text
-    assert scale_advice(data_of((NORMAL - NORMAL.mean(0)) / NORMAL.std(0))) == ""
+    assert advice_on_columns(data_of((NORMAL - NORMAL.mean(0)) / NORMAL.std(0))) is None
 
 
 @pytest.mark.parametrize("x", FINE.values(), ids=FINE)
 def test_columns_of_one_scale_have_no_advice(x):
-    assert scale_advice(data_of(x)) == ""
+    assert advice_on_columns(data_of(x)) is None
 
 
 def test_images_have_no_advice(digits):
-    assert scale_advice(digits.train) == ""
+    assert advice_on_columns(digits.train) is None
     floats = digits.train.observations(torch.arange(100))
-    assert scale_advice(data_of(floats)) == ""
+    assert advice_on_columns(data_of(floats)) is None
 
 
 def fit(x, run, **options):
