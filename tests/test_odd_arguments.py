@@ -529,6 +529,13 @@ CALLS = {
         shared=flag(),
         dropout=fraction(),
     ),
+    "networks.Conv1d": dict(
+        widths=arg((8,)),
+        kernel=arg(3),
+        activation=arg("relu"),
+        shared=flag(),
+        dropout=fraction(),
+    ),
     "networks.ConvMLP": dict(
         widths=arg((8,)),
         blocks=whole(),
