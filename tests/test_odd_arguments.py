@@ -241,6 +241,7 @@ def files(tmp_path_factory):
     (root / "celeba" / "identity_CelebA.txt").write_text(identities)
     np.savez(root / "data.npz", x=np.zeros((6, 3)), group=LABELS)
     np.zeros((6, 1, 2, 2), np.uint8).tofile(root / "images.raw")
+    np.save(root / "array.npy", np.zeros((6, 2, 2, 1), np.float32))
     quiet = mlvae.Reports(progress=False)
     options = {"run": root / "run", "epochs": 1, "reports": quiet, "device": "cpu"}
     mlvae.train(mlvae_model(), data(), validation=data(), **options)
@@ -445,10 +446,20 @@ CALLS = {
         test=optional(arg(lambda: data())),
         unseen=optional(arg(lambda: data())),
     ),
+    "data.ArrayFile": dict(
+        path=arg(lambda: place("array.npy")),
+        name=optional(arg(None)),
+        channels_last=flag(),
+        white=arg(255),
+        integers=flag(),
+    ),
+    "data.SourceRows": dict(
+        source=arg(lambda: data_module.ArrayFile(place("array.npy"))),
+        rows=optional(arg(lambda: torch.arange(3))),
+    ),
     "data.StoredImages": dict(
         path=arg(lambda: place("images.raw")),
         shape=arg((6, 1, 2, 2)),
-        rows=optional(arg(lambda: torch.arange(3))),
     ),
     "data.arrays": dict(
         root=arg(lambda: place("data.npz")),
@@ -519,6 +530,13 @@ CALLS = {
     "networks.Conv": dict(
         widths=arg((8,)),
         blocks=whole(),
+        activation=arg("relu"),
+        shared=flag(),
+        dropout=fraction(),
+    ),
+    "networks.Conv1d": dict(
+        widths=arg((8,)),
+        kernel=arg(3),
         activation=arg("relu"),
         shared=flag(),
         dropout=fraction(),
@@ -841,7 +859,7 @@ OWNERS = {
 #: Names without a call, and the reason.
 LEFT_OUT = {
     **dict.fromkeys(("Diverged", "InputError", "RankLost"), "an exception"),
-    **dict.fromkeys(("Model", "Recipe"), "a protocol"),
+    **dict.fromkeys(("Model", "Recipe", "Source"), "a protocol"),
     **dict.fromkeys(("Answer", "Estimate", "Figure", "Grid", "Strongest", "Table"), "an answer"),
     **dict.fromkeys(("Result", "Plan", "Traits"), "an answer of the library"),
     "Subject": "made by evaluate",

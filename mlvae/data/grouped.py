@@ -16,7 +16,7 @@ from torch import Tensor
 
 from mlvae.arguments import as_device
 from mlvae.batch import Batch
-from mlvae.data.collections.stored import StoredImages
+from mlvae.data.source import Source, SourceRows, is_source
 from mlvae.data.values import as_factor, as_given, as_names, by_name
 from mlvae.errors import InputError, check_choice, check_integer, shown
 from mlvae.groups import Groups, Origin, label_index
@@ -34,12 +34,13 @@ class GroupedData:
     """Observations, the group of each, and known values of each.
 
     uint8 images stay uint8 on the training device. Each batch is converted to floats in [0, 1]. So
-    the data need a quarter of the memory, and no data cross to the device during training. Images
-    on the disk stay there unless the device has room for them, and are read batch by batch.
+    the data need a quarter of the memory, and no data cross to the device during training. A
+    source's observations stay where they are unless the device has room for them.
 
     Args:
-        x: observations (N, ...), an array or a tensor of uint8 or floats, or
-            :class:`~mlvae.data.StoredImages`.
+        x: observations (N, ...), an array or a tensor of uint8 or floats; or a
+            :class:`~mlvae.data.Source`, which is read batch by batch, such as
+            :class:`~mlvae.data.ArrayFile`.
         group: label of each observation's group, length N, all of one type: integers, strings.
         factors: known factors of variation by name, such as the direction of the light: N numbers
             each; NaN, None or pandas.NA where the value is unknown. A DataFrame has its columns.
@@ -54,7 +55,7 @@ class GroupedData:
             be in [0, 1]; other floats are arrays.
 
     Attributes:
-        x: the observations, uint8 or float32, or images on the disk. Grey images have a channel.
+        x: the observations, uint8 or float32; or rows of a source. Grey images have a channel.
         groups: the partition into G groups, numbered in sorted order of their labels.
         group_names: label of each group, length G.
         factors: float32 of shape (N,) by name.
@@ -74,7 +75,7 @@ class GroupedData:
         (100, 3)
     """
 
-    x: Tensor | StoredImages
+    x: Tensor | SourceRows
     groups: Groups
     group_names: list
     factors: dict[str, Tensor]
@@ -83,7 +84,7 @@ class GroupedData:
 
     def __init__(
         self,
-        x: Tensor | np.ndarray | StoredImages | Sequence,
+        x: Tensor | np.ndarray | Source | Sequence,
         group: object,
         factors: Any = None,
         *,
@@ -92,7 +93,7 @@ class GroupedData:
         kind: str = "auto",
     ) -> None:
         check_choice("kind", kind, KINDS)
-        self.x = x if isinstance(x, StoredImages) else _checked(as_tensor(x).detach(), kind)
+        self.x = _source_rows(x, kind) if is_source(x) else _checked(as_tensor(x).detach(), kind)
         index, self.group_names = label_index(group)
         if len(index) != len(self.x):
             raise InputError(
@@ -221,7 +222,7 @@ class GroupedData:
     @classmethod
     def _with(
         cls,
-        x: Tensor | StoredImages,
+        x: Tensor | SourceRows,
         groups: Groups,
         group_names: list,
         factors: dict[str, Tensor],
@@ -239,10 +240,15 @@ class GroupedData:
 
     def kept(self, indices: Tensor) -> Tensor:
         """The observations at ``indices`` (n,) in their own type, (n, ...): uint8 or floats."""
-        if not isinstance(self.x, StoredImages):
+        if isinstance(self.x, Tensor):
             return self.x.index_select(0, indices)
         pin = self.device.type == "cuda"
         return self.x.index_select(0, indices, pin=pin).to(self.device, non_blocking=True)
+
+    def sample(self, limit: int) -> Tensor:
+        """At most ``limit`` observations at even distances, in their own type: (n, ...)."""
+        rows = torch.linspace(0, len(self) - 1, min(len(self), limit), dtype=torch.float64).long()
+        return self.kept(rows.to(self.x.device))
 
     def gathered(self, indices: Tensor, groups: Groups) -> Batch:
         """The observations at ``indices`` (n,) in their own type, and their given values.
@@ -260,7 +266,7 @@ class GroupedData:
     def fingerprint(self) -> dict[str, object]:
         """Checksums of the groups, the labels and all values that are in memory.
 
-        Images on the disk are not read: decoding them anew may change a grey level.
+        A source is not read: decoding its images anew may change a grey level.
         """
         some = b""
         if isinstance(self.x, Tensor):
@@ -279,8 +285,8 @@ class GroupedData:
         }
 
     def expect(self, indices: Tensor) -> None:
-        """Announce the observations (n,) of the next batch, so that the disk can read them."""
-        if isinstance(self.x, StoredImages):
+        """Announce the observations (n,) of the next batch, so that a source can read them."""
+        if not isinstance(self.x, Tensor):
             self.x.expect(indices)
 
     def batch(self, indices: Indices | None = None) -> Batch:
@@ -328,6 +334,16 @@ def _checksum(values: Tensor) -> int:
     for part in values.split(max(1, 2**24 // max(1, values[:1].numel()))):
         total = zlib.crc32(part.flatten().cpu().view(torch.uint8).numpy().tobytes(), total)
     return total
+
+
+def _source_rows(x: Source, kind: str) -> SourceRows:
+    """The rows of a source that meets the protocol, or :class:`InputError`."""
+    rows = x if isinstance(x, SourceRows) else SourceRows(x)
+    if kind == "image" and len(rows.shape) != 4:
+        raise InputError(
+            f"images of a source must be (N, channels, height, width), not {rows.shape}"
+        )
+    return rows
 
 
 def _checked(x: Tensor, kind: str) -> Tensor:

@@ -40,6 +40,9 @@ LARGEST, RATIO = 1e4, 1e3
 #: Largest number of observations whose columns are looked at.
 LOOKED_AT = 10_000
 
+#: The same number, of a source.
+READ = 1024
+
 #: Number of observations whose reconstructions are compared.
 COMPARED = 64
 
@@ -83,11 +86,9 @@ def advice_on_columns(data: GroupedData) -> str | None:
         >>> advice_on_columns(data).split(";")[0]
         'columns of x have standard deviations from 0.5 to 1.5e+06 and values up to 5e+06'
     """
-    x = data.x
-    if not isinstance(x, torch.Tensor) or not x.is_floating_point():
+    if not data.x.is_floating_point():
         return None
-    rows = torch.linspace(0, len(x) - 1, min(len(x), LOOKED_AT), dtype=torch.float64).long()
-    x = x[rows.to(x.device)].flatten(1).double()
+    x = data.sample(LOOKED_AT if isinstance(data.x, torch.Tensor) else READ).flatten(1).double()
     deviations = x.std(0, correction=0)
     deviations = deviations[deviations > 0]
     largest = float(x.abs().max())

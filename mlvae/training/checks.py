@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from mlvae.arguments import as_path
 from mlvae.data import GroupedData
@@ -29,6 +29,9 @@ __all__ = [
 #: The first line of a run's config.yaml. Older runs have the second one.
 HEADER = "# The configuration of this run.\n"
 HEADERS = (HEADER, "# What this run was told.\n")
+
+#: Number of observations of a source that are compared with the likelihood.
+READ = 1024
 
 
 def check_options(
@@ -149,9 +152,8 @@ def check_fit(model: nn.Module, data: GroupedData, what: str) -> GroupedData:
             f"the model takes observations of shape {tuple(stated.shape)}, but {what} data has "
             f"{data.shape}"
         )
-    x = data.x
-    if stated.likelihood is not None and isinstance(x, torch.Tensor) and x.is_floating_point():
-        stated.likelihood.check(x)
+    if stated.likelihood is not None and data.x.is_floating_point():
+        stated.likelihood.check(data.x if isinstance(data.x, Tensor) else data.sample(READ))
     likelihood = stated.likelihood
     if likelihood is not None and type(likelihood) not in LIKELIHOODS:
         _check_log_prob(likelihood, data)
