@@ -9,6 +9,8 @@ parameter and no function of the latents. :func:`mlvae.models.decoder.build_deco
 decoder that has this parameter and repeats it for each element, so a likelihood always receives
 one value per element.
 
+:class:`Likelihood` describes a likelihood of your own.
+
 A density on all real numbers has the attribute ``real = True``: its observations may be
 standardised (:class:`mlvae.models.Standardise`).
 
@@ -19,6 +21,7 @@ from mlvae.likelihoods.bernoulli import Bernoulli
 from mlvae.likelihoods.gaussian import Gaussian, LearnedGaussian
 from mlvae.likelihoods.logistic import DiscretisedLogistic
 from mlvae.likelihoods.parameters import SCOPES
+from mlvae.likelihoods.protocol import Likelihood
 
 __all__ = [
     "LIKELIHOODS",
@@ -30,5 +33,4 @@ __all__ = [
     "Likelihood",
 ]
 
-Likelihood = Bernoulli | Gaussian | LearnedGaussian | DiscretisedLogistic
 LIKELIHOODS = (Bernoulli, Gaussian, LearnedGaussian, DiscretisedLogistic)
