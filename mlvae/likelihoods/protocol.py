@@ -5,7 +5,7 @@ Shapes: N observations, ... the shape of one observation, P parameters of an ele
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 from torch import Tensor
 
@@ -13,22 +13,24 @@ __all__ = ["Likelihood"]
 
 
 class Likelihood(Protocol):
-    """The observation model p(x | parameters): a frozen dataclass with these five members.
+    """The observation model p(x | parameters): a frozen dataclass with these four members.
 
     The decoder computes P parameters for each element of an observation, any real numbers. The
     likelihood maps them to the range that it needs, for example by ``exp`` or ``sigmoid``. A
     model with a likelihood of your own is checked on two observations when its training starts.
     :func:`mlvae.load` takes the class: ``mlvae.load(run, parts=[Laplace])``.
 
-    A density on all real numbers may state ``real: ClassVar[bool] = True``; then models with the
-    option ``standardise`` take it.
+    Two further attributes are optional:
+
+    - ``scope``: the elements that share the last parameter. "element", the default: none; the
+      decoder computes all parameters. "channel": those of an entry of the first axis. "scalar":
+      all. A shared parameter is learned by itself and independent of the latents; ``log_prob``
+      receives it repeated for each element.
+    - ``real = True``: it is a density on all real numbers, so that models with the option
+      ``standardise`` take it.
 
     Attributes:
         outputs: number P of parameters of an element.
-        scope: elements that share the last parameter. "element": none; the decoder computes all.
-            "channel": those of an entry of the first axis; "scalar": all. A shared parameter is
-            learned by itself and independent of the latents; ``log_prob`` receives it repeated
-            for each element.
 
     Example:
         >>> from dataclasses import dataclass
@@ -51,15 +53,7 @@ class Likelihood(Protocol):
         torch.Size([5, 12])
     """
 
-    @property
-    def outputs(self) -> int:
-        """P."""
-        ...
-
-    @property
-    def scope(self) -> str:
-        """One of "element", "channel" and "scalar"."""
-        ...
+    outputs: ClassVar[int]
 
     def log_prob(self, parameters: Tensor, x: Tensor) -> Tensor:
         """Log-probabilities in nats, (N,): a sum over the elements of each observation.

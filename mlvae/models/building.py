@@ -95,9 +95,9 @@ def plain_vae(model: Any) -> VAE:
 
     Example:
         >>> print(plain_vae(MLVAE((12,), content_dim=3, style_dim=2)))
-        VAE of observations (12,): latent 5, Bernoulli, 19,522 parameters
+        VAE of observations (12,): latent 5, Bernoulli, 20,522 parameters
           encoder           11,510  Linear 12 -> 500, Linear 500 -> 10
-          decoder            8,512  Linear 5 -> 500, Linear 500 -> 12
+          decoder            9,012  Linear 5 -> 500, Linear 500 -> 12
     """
     options = getattr(model, "options", None)
     values = vars(options) if is_dataclass(options) else {}

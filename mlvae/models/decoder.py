@@ -46,10 +46,11 @@ def build_decoder(
     network: Network, latent_dim: int, shape: Sequence[int], likelihood: Likelihood
 ) -> nn.Module:
     """Build the map from latents (N, L) to all parameters (N, P, ...) of ``likelihood``."""
-    if likelihood.scope == "element":
+    scope = getattr(likelihood, "scope", "element")
+    if scope == "element":
         return _checked(network, latent_dim, shape, likelihood.outputs)
     decoder = _checked(network, latent_dim, shape, likelihood.outputs - 1)
-    own = shape[0] if likelihood.scope == "channel" else 1
+    own = shape[0] if scope == "channel" else 1
     return SharedScale(decoder, (own, *[1] * (len(shape) - 1)))
 
 

@@ -18,8 +18,8 @@ import torch
 from torch import Tensor, nn
 
 from mlvae.batch import Batch
-from mlvae.errors import InputError, check_part, shown
-from mlvae.likelihoods import LIKELIHOODS, Likelihood
+from mlvae.errors import InputError, check_choice, check_part, shown
+from mlvae.likelihoods import LIKELIHOODS, SCOPES, Likelihood
 from mlvae.models.protocol import has_codes
 from mlvae.networks import NETWORKS
 
@@ -44,12 +44,13 @@ def check_parts(network: object, likelihood: object) -> None:
             raise InputError(
                 f"a {name} must be a dataclass, so that it can be saved, not {shown(part)}"
             )
-    for name, example in (("outputs", "int] = 1"), ("scope", "str] = 'element'")):
-        if not hasattr(likelihood, name):
-            raise InputError(
-                f"likelihood must have the attribute {name}, as {name}: ClassVar[{example}, but "
-                f"{type(likelihood).__name__} has none; see mlvae.likelihoods.Likelihood"
-            )
+    outputs = getattr(likelihood, "outputs", None)
+    if not isinstance(outputs, int) or outputs < 1:
+        raise InputError(
+            "likelihood must have the number of parameters of an element, as outputs: "
+            f"ClassVar[int] = 1, but outputs of {type(likelihood).__name__} is {shown(outputs)}"
+        )
+    check_choice("likelihood.scope", getattr(likelihood, "scope", SCOPES[0]), SCOPES)
 
 
 def check_encoder(
@@ -160,7 +161,7 @@ def check_likelihood(likelihood: Likelihood, x: Tensor) -> None:
     _check_rows(what, mean, _called(what, likelihood.mean, parameters[:1]))
 
 
-def _is_ours(network: object, module: nn.Module) -> bool:
+def _is_ours(network: object, module: Any) -> bool:
     """Whether a network is of this library, or its module has no numbers yet."""
     parameter = next(module.parameters(), None)
     return type(network) in NETWORKS or (parameter is not None and parameter.is_meta)
@@ -218,7 +219,7 @@ def _described(value: Any) -> str:
 
 
 @contextmanager
-def _evaluating(module: nn.Module) -> Iterator[None]:
+def _evaluating(module: Any) -> Iterator[None]:
     """Evaluation mode, in which no module draws a number or updates its statistics."""
     modes = {part: part.training for part in module.modules()}
     module.eval()
