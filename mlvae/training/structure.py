@@ -225,9 +225,10 @@ def built_model(checkpoint: Mapping[str, Any], path: Path, parts: Sequence[type]
             described = build(shape, config, parts=parts).state_dict()
     except UnknownPart as error:
         short = error.name.split(".")[-1]
-        raise InputError(
+        raise UnknownPart(
             f"{path} is of a model with {error.name}, which is not of this library: pass the "
-            f"class, load(run, parts=[{short}]), or the built model, load(run, model=)"
+            f"class, load(run, parts=[{short}]), or the built model, load(run, model=)",
+            error.name,
         ) from error
     except InputError as error:
         raise InputError(
