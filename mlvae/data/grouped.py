@@ -20,7 +20,7 @@ from mlvae.data.collections.stored import StoredImages
 from mlvae.data.values import as_factor, as_given, by_name
 from mlvae.errors import InputError, check_choice, check_integer, shown
 from mlvae.groups import Groups, Origin, label_index
-from mlvae.observations import as_floats, as_tensor
+from mlvae.observations import as_floats, as_tensor, check_image_bytes
 
 __all__ = ["GroupedData"]
 
@@ -38,8 +38,8 @@ class GroupedData:
     on the disk stay there unless the device has room for them, and are read batch by batch.
 
     Args:
-        x: observations (N, ...), an array or a tensor of uint8 or floats, or
-            :class:`~mlvae.data.StoredImages`.
+        x: observations (N, ...), an array or a tensor of uint8, integers or floats, or
+            :class:`~mlvae.data.StoredImages`. Integers other than uint8 become float32.
         group: label of each observation's group, length N, all of one type: integers, strings.
         factors: known factors of variation by name, such as the direction of the light: N numbers
             each; NaN, None or pandas.NA where the value is unknown. A DataFrame has its columns.
@@ -47,9 +47,10 @@ class GroupedData:
         given: known values that a model uses, by name: arrays (N, ...), such as a mask or an
             action; or a DataFrame.
         kind: "image": x is (N, height, width) or (N, channels, height, width); floats are in
-            [0, 1]. "array": x has any shape and any finite values. "auto": uint8 are images;
-            floats of shape (N, channels, height, width) with 1 or 3 channels are images and must
-            be in [0, 1]; other floats are arrays.
+            [0, 1]. "array": x has any shape and any finite values, which stay as they are; uint8
+            become float32. "auto": uint8 of these shapes are images, of other shapes they are
+            refused; floats of shape (N, channels, height, width) with 1 or 3 channels are images
+            and must be in [0, 1]; other floats are arrays.
 
     Attributes:
         x: the observations, uint8 or float32, or images on the disk. Grey images have a channel.
@@ -324,8 +325,9 @@ def _checked(x: Tensor, kind: str) -> Tensor:
             f"x has shape {tuple(x.shape)}: images must be (N, channels, height, width); "
             "use numpy.moveaxis(x, -1, 1), or kind='array' if these are no images"
         )
-    if x.dtype == torch.uint8:
-        return x.unsqueeze(1) if x.ndim == 3 and kind != "array" else x
+    if x.dtype == torch.uint8 and kind != "array":
+        check_image_bytes(x)
+        return x.unsqueeze(1) if x.ndim == 3 else x
     x = x.float()
     if (wrong := ~x.isfinite()).any():
         row = int(wrong.flatten(1).any(1).nonzero()[0])

@@ -15,6 +15,7 @@ from mlvae.errors import InputError, check_choice
 from mlvae.evidence.rules import mean, product
 from mlvae.groups import Groups
 from mlvae.models.checks import check_batch
+from mlvae.models.observed import encoder_inputs, known_values
 from mlvae.models.protocol import takes_options
 from mlvae.models.vae import VAE, VAEOptions
 from mlvae.objectives import Objective
@@ -101,13 +102,16 @@ class AdaVAE(VAE):
         """
         check_batch(batch, self.shape)
         x, groups = batch.x, batch.groups
-        (latent,) = self.encoder(x)
+        (latent,) = self.encoder(encoder_inputs(self.likelihood, x))
         if self.training:
             _check_pairs(groups)
             latent = self._adapted(latent, groups)
         parameters = self.decoder(latent.sample(generator=generator))
         single = self.objective(
-            log_likelihood=self.likelihood.log_prob(parameters, x), kl=latent.kl()
+            log_likelihood=self.likelihood.log_prob(
+                parameters, x, **known_values(self.likelihood, batch.given)
+            ),
+            kl=latent.kl(),
         )
         return replace(
             single,

@@ -20,6 +20,7 @@ from mlvae.likelihoods import Bernoulli, Likelihood
 from mlvae.models.checks import build_checked, check_batch, check_codes_batch
 from mlvae.models.decoder import build_decoder, check_parts
 from mlvae.models.latents import Latents, side_by_side
+from mlvae.models.observed import encoder_inputs, expected, known_values, sizes_of
 from mlvae.models.protocol import config_of, takes_options
 from mlvae.models.summary import summary
 from mlvae.networks import MLP, Network
@@ -149,11 +150,13 @@ class ConditionalVAE(nn.Module):
         check_batch(batch, self.shape)
         x, groups = batch.x, batch.groups
         c = groups.spread(self.content(_label_of_groups(batch)))
-        style = self.encoder(x, c)
+        style = self.encoder(encoder_inputs(self.likelihood, x), c)
         s = style.sample(generator=generator)
         parameters = self.decoder(torch.cat((c, s), 1))
         return self.objective(
-            log_likelihood=self.likelihood.log_prob(parameters, x),
+            log_likelihood=self.likelihood.log_prob(
+                parameters, x, **known_values(self.likelihood, batch.given)
+            ),
             style_kl=style.kl(),
             content_kl=s.new_zeros(groups.num_groups),
             groups=groups,
@@ -162,7 +165,7 @@ class ConditionalVAE(nn.Module):
     def codes(self, batch: Batch) -> dict[str, Family]:
         """The content of each observation's label (N, C), and the style given it (N, S)."""
         check_codes_batch(batch)
-        x = as_observations(batch.x, self.shape, self)
+        x = encoder_inputs(self.likelihood, as_observations(batch.x, self.shape, self))
         content = batch.groups.spread(self.infer_content(batch))
         return {"content": Point(content), "style": self.encoder(x, content)}
 
@@ -180,16 +183,18 @@ class ConditionalVAE(nn.Module):
     def infer_style(self, batch: Batch) -> DiagonalGaussian:
         """The style posterior of each observation of a batch, q(s | x_i, y): shape (N, S)."""
         check_codes_batch(batch)
-        x = as_observations(batch.x, self.shape, self)
+        x = encoder_inputs(self.likelihood, as_observations(batch.x, self.shape, self))
         return self.encoder(x, batch.groups.spread(self.infer_content(batch)))
 
-    def decode(self, content: Latents, style: Latents) -> Tensor:
+    def decode(self, content: Latents, style: Latents, *, size: Any = None) -> Tensor:
         """The expected observation E[x | c, s]: shape (N, ...).
 
         Args:
             content: values (N, C).
             style: values (N, S), or a posterior, whose mean is used. If one of the two has one
                 row, the row is repeated.
+            size: with a likelihood of counts, the total count of each observation, (N,) or one
+                number; None: ``likelihood.total``.
         """
         latent = side_by_side(
             self,
@@ -198,17 +203,20 @@ class ConditionalVAE(nn.Module):
             content_dim=self.content_dim,
             style_dim=self.style_dim,
         )
-        return self.likelihood.mean(self.decoder(latent))
+        return expected(self.likelihood, self.decoder(latent), size)
 
     @torch.no_grad()
     def swap(self, content_of: Batch, style_of: Batch) -> Tensor:
         """Decode the style of ``style_of`` with the content of ``content_of``, pair by pair.
 
-        The style is inferred given its own label. Posterior means are decoded.
+        The style is inferred given its own label. Posterior means are decoded. Counts have the
+        total of ``style_of``.
         """
         check_codes_batch(content_of)
         content = content_of.groups.spread(self.infer_content(content_of))
-        return self.decode(content, self.infer_style(style_of))
+        style = self.infer_style(style_of)
+        x = as_observations(style_of.x, self.shape, self)
+        return self.decode(content, style, **sizes_of(self.likelihood, x))
 
     def reconstruct(self, batch: Batch) -> Tensor:
         """Encode and decode the observations of a batch by posterior means: (N, ...)."""

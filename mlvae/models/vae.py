@@ -20,6 +20,7 @@ from mlvae.likelihoods import Bernoulli, Likelihood
 from mlvae.models.checks import build_checked, check_batch, check_codes_batch
 from mlvae.models.decoder import build_decoder, check_parts
 from mlvae.models.latents import Latents, values_of
+from mlvae.models.observed import encoder_inputs, expected, known_values, sizes_of
 from mlvae.models.protocol import config_of, takes_options
 from mlvae.models.summary import summary
 from mlvae.networks import MLP, Network
@@ -106,10 +107,13 @@ class VAE(nn.Module):
             generator: source of the noise, on the model's device; None is torch's own.
         """
         check_batch(batch, self.shape)
-        (latent,) = self.encoder(batch.x)
+        (latent,) = self.encoder(encoder_inputs(self.likelihood, batch.x))
         parameters = self.decoder(latent.sample(generator=generator))
         return self.objective(
-            log_likelihood=self.likelihood.log_prob(parameters, batch.x), kl=latent.kl()
+            log_likelihood=self.likelihood.log_prob(
+                parameters, batch.x, **known_values(self.likelihood, batch.given)
+            ),
+            kl=latent.kl(),
         )
 
     def codes(self, batch: Batch) -> dict[str, DiagonalGaussian]:
@@ -128,7 +132,7 @@ class VAE(nn.Module):
         Returns:
             q(z | x_i) (N, L), and the style posterior (N, 0) as a function of the latent.
         """
-        (latent,) = self.encoder(x)
+        (latent,) = self.encoder(encoder_inputs(self.likelihood, x))
         return latent, lambda z: DiagonalGaussian.prior(len(x), 0, like=latent.mean)
 
     def pooled(self, latent: DiagonalGaussian, groups: Groups) -> tuple[DiagonalGaussian, Groups]:
@@ -137,14 +141,22 @@ class VAE(nn.Module):
 
     def infer(self, x: Tensor | np.ndarray) -> DiagonalGaussian:
         """The posterior of each observation x (N, ...), q(z | x_i): shape (N, L)."""
-        return self.encoder(as_observations(x, self.shape, self))[0]
+        x = as_observations(x, self.shape, self)
+        return self.encoder(encoder_inputs(self.likelihood, x))[0]
 
-    def decode(self, latent: Latents) -> Tensor:
-        """The expected observation E[x | z] (N, ...) of latents (N, L), or of posterior means."""
+    def decode(self, latent: Latents, *, size: Any = None) -> Tensor:
+        """The expected observation E[x | z] (N, ...) of latents (N, L), or of posterior means.
+
+        Args:
+            latent: values (N, L), or a posterior, whose mean is used.
+            size: with a likelihood of counts, the total count of each observation, (N,) or one
+                number; None: ``likelihood.total``.
+        """
         z = values_of("latent", latent, self.latent_dim, self)
-        return self.likelihood.mean(self.decoder(z))
+        return expected(self.likelihood, self.decoder(z), size)
 
     @torch.no_grad()
     def reconstruct(self, x: Tensor | np.ndarray, groups: object | None = None) -> Tensor:
         """Encode and decode observations x (N, ...) by posterior means; groups are not used."""
-        return self.decode(self.infer(x))
+        x = as_observations(x, self.shape, self)
+        return self.decode(self.infer(x), **sizes_of(self.likelihood, x))

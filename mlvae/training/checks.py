@@ -12,6 +12,7 @@ from mlvae.data import GroupedData
 from mlvae.data.collections.regular import open_regular
 from mlvae.errors import InputError, check_choice, check_integer
 from mlvae.likelihoods import LIKELIHOODS, Likelihood
+from mlvae.models.observed import is_of_counts, known_values
 from mlvae.models.protocol import traits
 from mlvae.training.files import check_no_links
 from mlvae.training.settings import PRECISIONS, Reports
@@ -149,13 +150,24 @@ def check_fit(model: nn.Module, data: GroupedData, what: str) -> GroupedData:
             f"the model takes observations of shape {tuple(stated.shape)}, but {what} data has "
             f"{data.shape}"
         )
-    x = data.x
-    if stated.likelihood is not None and isinstance(x, torch.Tensor) and x.is_floating_point():
-        stated.likelihood.check(x)
     likelihood = stated.likelihood
+    if likelihood is not None:
+        _check_support(likelihood, data, what)
     if likelihood is not None and type(likelihood) not in LIKELIHOODS:
         _check_log_prob(likelihood, data)
     return with_needs(model, data, what)
+
+
+def _check_support(likelihood: Likelihood, data: GroupedData, what: str) -> None:
+    """Raise :class:`InputError` if observations in memory have no probability."""
+    x, name = data.x, type(likelihood).__name__
+    if is_of_counts(likelihood) and x.dtype == torch.uint8:
+        raise InputError(
+            f"the likelihood {name} is of counts, but the {what} data have uint8 images, which a "
+            "model receives divided by 255; give counts as GroupedData(..., kind='array')"
+        )
+    if isinstance(x, torch.Tensor) and x.is_floating_point():
+        likelihood.check(x, **known_values(likelihood, data.given))
 
 
 def _check_log_prob(likelihood: Likelihood, data: GroupedData) -> None:

@@ -17,6 +17,7 @@ from mlvae.data import GroupedData
 from mlvae.errors import InputError, check_integer
 from mlvae.groups import Groups
 from mlvae.models import traits
+from mlvae.models.observed import known_values
 from mlvae.observations import as_observations
 from mlvae.posteriors import DiagonalGaussian
 
@@ -158,7 +159,10 @@ def _log_likelihood(
     for rows in chunks:
         x = _observations(model, data, rows)
         latent = torch.cat((c[groups.index[rows]], s[rows]), 1).to(x.dtype)
-        pieces.append(model.likelihood.log_prob(model.decoder(latent), x).double())
+        known = known_values(model.likelihood, data.given)
+        known = {name: values[rows] for name, values in known.items()}
+        log_prob = model.likelihood.log_prob(model.decoder(latent), x, **known)
+        pieces.append(log_prob.double())
     return torch.cat(pieces)
 
 
