@@ -95,12 +95,12 @@ def as_tensor(x: Any) -> Tensor:
 def _integers_as_floats(x: Tensor) -> Tensor:
     """Integers as float32, or :class:`InputError` if some are not the same number there."""
     floats = x.float()
-    # Integers from 2^63 have no int64 to compare with.
-    inexact = (floats.abs() >= 2.0**63) | (floats.clamp(-(2.0**62), 2.0**62).long() != x.long())
+    huge = floats.abs() >= 2.0**62  # int64 may lack them
+    inexact = huge | (floats.masked_fill(huge, 0).long() != x.long())
     if inexact.any():
         raise InputError(
             "x must have integers that are the same in float32, as all up to 16,777,216 are, not "
-            f"{int(x[inexact][0])}; subtract an offset, or divide"
+            f"{x.cpu().numpy()[inexact.cpu().numpy()][0]}; subtract an offset, or divide"
         )
     return floats
 

@@ -86,7 +86,7 @@ class Poisson:
         check_choice("likelihood.link", self.link, LINKS)
 
     def inputs(self, x: Tensor) -> Tensor:
-        """Return what an encoder receives of counts x (N, ...): logarithms of normalised counts."""
+        """Return what an encoder receives of counts x (N, ...): log-normalised counts."""
         return _normalised(x, self.total)
 
     def log_prob(self, parameters: Tensor, x: Tensor, size: Tensor | None = None) -> Tensor:
@@ -171,7 +171,7 @@ class NegativeBinomial:
         check_choice("likelihood.scope", self.scope, SCOPES)
 
     def inputs(self, x: Tensor) -> Tensor:
-        """Return what an encoder receives of counts x (N, ...): logarithms of normalised counts."""
+        """Return what an encoder receives of counts x (N, ...): log-normalised counts."""
         return _normalised(x, self.total)
 
     def log_inverse_dispersion(self, parameters: Tensor) -> Tensor:
@@ -228,8 +228,8 @@ def _check_size(size: object, number: int) -> None:
 
     It reads no element, so it waits for no device.
     """
-    numbers = isinstance(size, Tensor) and not size.is_complex()
-    if not numbers or size.shape not in ((number,), (number, 1)):
+    shape = size.shape if isinstance(size, Tensor) and not size.is_complex() else None
+    if shape not in ((number,), (number, 1)):
         raise InputError(
             f"size must be a number for each of {number} observations, not {shown(size)}"
         )
@@ -270,11 +270,12 @@ def _check_counts(x: Tensor, size: Tensor | None) -> None:
     if low < 0 or high > LARGEST or bool((x != x.round()).any()):
         wrong = (x < 0) | (x > LARGEST) | (x != x.round())
         row, *place = wrong.nonzero()[0].tolist()
+        value = float(x[wrong][0])
         column = f"column {place[0]}" if len(place) == 1 else f"element {tuple(place)}"
         raise InputError(
             f"a likelihood of counts takes whole numbers from 0 to {LARGEST:,}, but {column} of "
-            f"observation {row} has {float(x[wrong][0]):.10g}; give raw counts, neither normalised "
-            "nor as logarithms, or choose likelihood=learned_gaussian"
+            f"observation {row} has {value:.10g}; give raw counts, neither normalised nor as "
+            "logarithms, or choose likelihood=learned_gaussian"
         )
     if size is None:
         return

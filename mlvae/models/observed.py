@@ -23,7 +23,7 @@ def is_of_counts(likelihood: object) -> bool:
     return bool(getattr(likelihood, "counts", False))
 
 
-def encoder_inputs(likelihood: Likelihood, x: Tensor) -> Tensor:
+def encoder_inputs(likelihood: Likelihood | None, x: Tensor) -> Tensor:
     """What the encoder receives of observations x (N, ...).
 
     A likelihood may have a method ``inputs(x)``. Otherwise it is x itself.
@@ -61,8 +61,8 @@ def expected(likelihood: Likelihood, parameters: Tensor, size: object = None) ->
         return likelihood.mean(parameters)
     if not is_of_counts(likelihood):
         raise InputError(
-            f"size must be None for the likelihood {type(likelihood).__name__}, not {shown(size)}; "
-            "likelihoods of counts have sizes"
+            f"size must be None for a {type(likelihood).__name__} likelihood, not {shown(size)}: "
+            "only likelihoods of counts have sizes"
         )
     number = len(parameters)
     try:

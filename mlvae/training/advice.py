@@ -14,7 +14,8 @@ from collections.abc import Mapping, Sequence
 import torch
 
 from mlvae.data import GroupedData
-from mlvae.models.protocol import has_codes
+from mlvae.models.observed import encoder_inputs
+from mlvae.models.protocol import has_codes, traits
 from mlvae.observations import as_floats
 
 __all__ = [
@@ -147,7 +148,7 @@ def advice_on_collapse(model: object, data: GroupedData) -> str | None:
     """Advice if a trained model decodes nearly the same observation from every code.
 
     The variance of the reconstructions between observations, summed over elements, is compared
-    with that of the observations. No random number is drawn.
+    with that of the observations, both as the encoder receives them. No random number is drawn.
 
     Args:
         model: a model in any mode, which stays as it is.
@@ -161,8 +162,12 @@ def advice_on_collapse(model: object, data: GroupedData) -> str | None:
     model.eval()
     decoded = model.decode(**{name: q.mean for name, q in model.codes(batch).items()})
     model.train(training)
-    spread = float(as_floats(batch.x).var(0).sum())
-    share = float(decoded.float().var(0).sum()) / spread if spread > 0 else 1.0
+    likelihood = traits(model).likelihood
+    spread, share = (
+        float(encoder_inputs(likelihood, values).var(0).sum())
+        for values in (as_floats(batch.x), decoded.float())
+    )
+    share = share / spread if spread > 0 else 1.0
     if share >= LEAST_VARIANCE:
         return None
     return (

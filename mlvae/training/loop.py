@@ -24,6 +24,7 @@ from mlvae.data import (
 )
 from mlvae.errors import Diverged, InputError, check_flag, check_part, shown
 from mlvae.grids import pictures
+from mlvae.models.observed import is_of_counts
 from mlvae.models.protocol import traits
 from mlvae.optimizers import OPTIMIZERS, Adam, Recipe
 from mlvae.parts import plain, to_config
@@ -225,7 +226,7 @@ def train(
             "batching": {**described["batching"], "span_ranks": None},  # may change
             "augmentation": described["augmentation"],
         },
-        scale=advice_on_columns(data),
+        scale=None if is_of_counts(traits(model).likelihood) else advice_on_columns(data),
     )
     if resume:
         state.resume()

@@ -121,7 +121,7 @@ def test_the_size_is_the_sum_unless_it_is_given(likelihood):
 
 
 def test_expected_counts_sum_to_the_size_by_softmax_only():
-    parameters, x = example(Poisson())
+    parameters, _ = example(Poisson())
     size = torch.tensor([1.0, 10.0, 100.0, 7.0]).double()
     torch.testing.assert_close(Poisson().mean(parameters, size=size).sum(1), size)
     torch.testing.assert_close(Poisson(total=50.0).mean(parameters).sum(1), 0 * size + 50)
