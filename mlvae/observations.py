@@ -68,7 +68,8 @@ def check_float32(name: str, numbers: np.ndarray) -> None:
 def as_tensor(x: Any) -> Tensor:
     """Convert an array, or a list of arrays or tensors, to a tensor of uint8 or floats.
 
-    A tensor of uint8 or floats is returned unchanged. Integers of other types become float32.
+    A tensor of uint8 or floats is returned unchanged. Integers of other types become float32. All
+    observations of a :class:`~mlvae.data.Source` are read.
 
     Raises:
         InputError: if ``x`` is ragged, masked, sparse or of another type, or if float32 does not
@@ -81,6 +82,8 @@ def as_tensor(x: Any) -> Tensor:
             x = torch.stack([item.detach() for item in x])
         except RuntimeError as error:
             raise InputError(f"x must be tensors of one shape, not ragged: {error}") from error
+    if not isinstance(x, Tensor) and callable(read := getattr(x, "index_select", None)):
+        x = read(0, torch.arange(len(x)))  # of a source
     if not isinstance(x, Tensor):
         x = torch.from_numpy(_array(x))
     if x.layout != torch.strided:

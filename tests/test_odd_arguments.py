@@ -241,6 +241,7 @@ def files(tmp_path_factory):
     (root / "celeba" / "identity_CelebA.txt").write_text(identities)
     np.savez(root / "data.npz", x=np.zeros((6, 3)), group=LABELS)
     np.zeros((6, 1, 2, 2), np.uint8).tofile(root / "images.raw")
+    np.save(root / "array.npy", np.zeros((6, 2, 2, 1), np.float32))
     quiet = mlvae.Reports(progress=False)
     options = {"run": root / "run", "epochs": 1, "reports": quiet, "device": "cpu"}
     mlvae.train(mlvae_model(), data(), validation=data(), **options)
@@ -265,7 +266,11 @@ def place(name):
 
 SEED = {"seed": whole()}
 DRAW = {"generator": optional(arg(lambda: torch.Generator()))}
-PARTS = {"network": arg(lambda: MLP((4,))), "likelihood": arg(likelihoods.Bernoulli())}
+PARTS = {
+    "network": arg(lambda: MLP((4,))),
+    "likelihood": arg(likelihoods.Bernoulli()),
+    "standardise": optional(arg(None)),
+}
 SCHEDULED = {
     "learning_rate": positive(),
     "schedule": arg("constant"),
@@ -421,6 +426,7 @@ CALLS = {
         **PARTS,
         style_kl_weight=at_least_0(),
     ),
+    "models.Standardise": dict(kind=optional(arg("feature")), shape=arg((3,))),
     "models.traits": dict(model=anything()),
     # mlvae.data
     "data.GroupWarp": dict(
@@ -440,10 +446,20 @@ CALLS = {
         test=optional(arg(lambda: data())),
         unseen=optional(arg(lambda: data())),
     ),
+    "data.ArrayFile": dict(
+        path=arg(lambda: place("array.npy")),
+        name=optional(arg(None)),
+        channels_last=flag(),
+        white=arg(255),
+        integers=flag(),
+    ),
+    "data.SourceRows": dict(
+        source=arg(lambda: data_module.ArrayFile(place("array.npy"))),
+        rows=optional(arg(lambda: torch.arange(3))),
+    ),
     "data.StoredImages": dict(
         path=arg(lambda: place("images.raw")),
         shape=arg((6, 1, 2, 2)),
-        rows=optional(arg(lambda: torch.arange(3))),
     ),
     "data.arrays": dict(
         root=arg(lambda: place("data.npz")),
@@ -522,6 +538,13 @@ CALLS = {
     "networks.Conv": dict(
         widths=arg((8,)),
         blocks=whole(),
+        activation=arg("relu"),
+        shared=flag(),
+        dropout=fraction(),
+    ),
+    "networks.Conv1d": dict(
+        widths=arg((8,)),
+        kernel=arg(3),
         activation=arg("relu"),
         shared=flag(),
         dropout=fraction(),
@@ -655,7 +678,9 @@ CALLS = {
         **SEED,
     ),
     "evaluation.pixels": dict(batch=BATCH),
-    "evaluation.principal_components": dict(data=arg(lambda: data()), dim=count(), most=count()),
+    "evaluation.principal_components": dict(
+        data=arg(lambda: data()), dim=count(), most=count(), scale=optional(arg(None))
+    ),
     "evaluation.leakage": dict(
         codes=arg(lambda: torch.zeros(6, 3)),
         labels=arg(lambda: torch.tensor(LABELS)),
@@ -870,7 +895,7 @@ OWNERS = {
 #: Names without a call, and the reason.
 LEFT_OUT = {
     **dict.fromkeys(("Diverged", "InputError", "RankLost"), "an exception"),
-    **dict.fromkeys(("Model", "Recipe"), "a protocol"),
+    **dict.fromkeys(("Model", "Recipe", "Source"), "a protocol"),
     **dict.fromkeys(("Answer", "Estimate", "Figure", "Grid", "Strongest", "Table"), "an answer"),
     **dict.fromkeys(("Result", "Plan", "Traits"), "an answer of the library"),
     "Subject": "made by evaluate",

@@ -6,10 +6,12 @@ from collections.abc import Callable
 from inspect import signature
 from typing import get_args, get_type_hints
 
+from mlvae.data.array_file import ArrayFile
 from mlvae.data.augmentation import GroupWarp
 from mlvae.data.batching import Grouped, Plan, Shuffled
 from mlvae.data.collections.stored import StoredImages
 from mlvae.data.grouped import GroupedData
+from mlvae.data.source import Source, SourceRows
 from mlvae.data.sources.arrays import arrays
 from mlvae.data.sources.digits import digits
 from mlvae.data.sources.faces import celeba, faces, lfw, omniglot, yale_b
@@ -23,11 +25,14 @@ from mlvae.errors import check_choice
 __all__ = [
     "AUGMENTATIONS",
     "BATCHINGS",
+    "ArrayFile",
     "GroupWarp",
     "Grouped",
     "GroupedData",
     "Plan",
     "Shuffled",
+    "Source",
+    "SourceRows",
     "Splits",
     "StoredImages",
     "arrays",

@@ -16,8 +16,8 @@ from torch import Tensor
 
 from mlvae.arguments import as_device
 from mlvae.batch import Batch
-from mlvae.data.collections.stored import StoredImages
-from mlvae.data.values import as_factor, as_given, by_name
+from mlvae.data.source import Source, SourceRows, is_source
+from mlvae.data.values import as_factor, as_given, as_names, by_name
 from mlvae.errors import InputError, check_choice, check_integer, shown
 from mlvae.groups import Groups, Origin, label_index
 from mlvae.observations import as_floats, as_tensor, check_image_bytes
@@ -34,18 +34,21 @@ class GroupedData:
     """Observations, the group of each, and known values of each.
 
     uint8 images stay uint8 on the training device. Each batch is converted to floats in [0, 1]. So
-    the data need a quarter of the memory, and no data cross to the device during training. Images
-    on the disk stay there unless the device has room for them, and are read batch by batch.
+    the data need a quarter of the memory, and no data cross to the device during training. A
+    source's observations stay where they are unless the device has room for them.
 
     Args:
-        x: observations (N, ...), an array or a tensor of uint8, integers or floats, or
-            :class:`~mlvae.data.StoredImages`. Integers other than uint8 become float32.
+        x: observations (N, ...), an array or a tensor of uint8, integers or floats; or a
+            :class:`~mlvae.data.Source`, which is read batch by batch, such as
+            :class:`~mlvae.data.ArrayFile`. Integers other than uint8 become float32.
         group: label of each observation's group, length N, all of one type: integers, strings.
         factors: known factors of variation by name, such as the direction of the light: N numbers
             each; NaN, None or pandas.NA where the value is unknown. A DataFrame has its columns.
             Training does not use them.
         given: known values that a model uses, by name: arrays (N, ...), such as a mask or an
             action; or a DataFrame.
+        names: name of each observation, such as its file or its row in a table, length N; None:
+            unknown. Training does not use them.
         kind: "image": x is (N, height, width) or (N, channels, height, width); floats are in
             [0, 1]. "array": x has any shape and any finite values, which stay as they are; uint8
             become float32. "auto": uint8 of these shapes are images, of other shapes they are
@@ -53,11 +56,13 @@ class GroupedData:
             and must be in [0, 1]; other floats are arrays.
 
     Attributes:
-        x: the observations, uint8 or float32, or images on the disk. Grey images have a channel.
+        x: the observations, uint8 or float32; or rows of a source. Grey images have a channel.
         groups: the partition into G groups, numbered in sorted order of their labels.
         group_names: label of each group, length G.
         factors: float32 of shape (N,) by name.
         given: tensors (N, ...) by name.
+        names: name of each observation, a NumPy array (N,), or None. Prepared images have the
+            paths of their files.
 
     Raises:
         InputError: if shapes, types or values are not as above, or if two integers of a factor are
@@ -71,23 +76,25 @@ class GroupedData:
         (100, 3)
     """
 
-    x: Tensor | StoredImages
+    x: Tensor | SourceRows
     groups: Groups
     group_names: list
     factors: dict[str, Tensor]
     given: dict[str, Tensor]
+    names: np.ndarray | None
 
     def __init__(
         self,
-        x: Tensor | np.ndarray | StoredImages | Sequence,
+        x: Tensor | np.ndarray | Source | Sequence,
         group: object,
         factors: Any = None,
         *,
         given: Any = None,
+        names: Any = None,
         kind: str = "auto",
     ) -> None:
         check_choice("kind", kind, KINDS)
-        self.x = x if isinstance(x, StoredImages) else _checked(as_tensor(x).detach(), kind)
+        self.x = _source_rows(x, kind) if is_source(x) else _checked(as_tensor(x).detach(), kind)
         index, self.group_names = label_index(group)
         if len(index) != len(self.x):
             raise InputError(
@@ -103,6 +110,7 @@ class GroupedData:
             name: as_given(name, values, len(self)).to(self.device)
             for name, values in by_name("given", given).items()
         }
+        self.names = None if names is None else as_names(names, len(self))
 
     def __repr__(self) -> str:
         groups = f"{len(self.group_names)} groups"
@@ -121,6 +129,16 @@ class GroupedData:
         """The device of the batches; the observations are there too, or on the disk."""
         return self.groups.index.device
 
+    @property
+    def labels(self) -> np.ndarray:
+        """Label of the group of each observation, length N.
+
+        Example:
+            >>> GroupedData(np.zeros((3, 5)), ["bob", "ann", "bob"]).labels.tolist()
+            ['bob', 'ann', 'bob']
+        """
+        return np.array(self.group_names)[self.groups.index.cpu().numpy()]
+
     def to(self, device: torch.device | str) -> GroupedData:
         """The same data on another device."""
         device = as_device(device)
@@ -130,6 +148,7 @@ class GroupedData:
             self.group_names,
             {name: values.to(device) for name, values in self.factors.items()},
             {name: values.to(device) for name, values in self.given.items()},
+            self.names,
         )
 
     def labelled(self, names: Iterable[object]) -> GroupedData:
@@ -158,7 +177,7 @@ class GroupedData:
             )
         table = torch.tensor([number[name] for name in self.group_names], device=self.device)
         given = {**self.given, "label": table[self.groups.index]}
-        return self._with(self.x, self.groups, self.group_names, self.factors, given)
+        return self._with(self.x, self.groups, self.group_names, self.factors, given, self.names)
 
     def subset(self, indices: Indices) -> GroupedData:
         """The observations at ``indices``; groups without observations are dropped.
@@ -169,10 +188,11 @@ class GroupedData:
         """
         rows = self._rows(indices)
         kept, index = self.groups.index[rows].unique(return_inverse=True)
-        names = [self.group_names[group] for group in kept.tolist()]
+        group_names = [self.group_names[group] for group in kept.tolist()]
         factors = {name: values[rows] for name, values in self.factors.items()}
         given = {name: values[rows] for name, values in self.given.items()}
-        return self._with(self.x[rows], Groups(index), names, factors, given)
+        names = None if self.names is None else self.names[rows.cpu().numpy()]
+        return self._with(self.x[rows], Groups(index), group_names, factors, given, names)
 
     def _rows(self, indices: Indices) -> Tensor:
         """``indices`` or the true places of a mask, int64 (n,) on the device, or InputError."""
@@ -203,15 +223,16 @@ class GroupedData:
     @classmethod
     def _with(
         cls,
-        x: Tensor | StoredImages,
+        x: Tensor | SourceRows,
         groups: Groups,
-        names: list,
+        group_names: list,
         factors: dict[str, Tensor],
         given: dict[str, Tensor],
+        names: np.ndarray | None,
     ) -> GroupedData:
         data = cls.__new__(cls)
-        data.x, data.groups, data.group_names = x, groups, names
-        data.factors, data.given = factors, given
+        data.x, data.groups, data.group_names = x, groups, group_names
+        data.factors, data.given, data.names = factors, given, names
         return data
 
     def observations(self, indices: Tensor) -> Tensor:
@@ -220,10 +241,15 @@ class GroupedData:
 
     def kept(self, indices: Tensor) -> Tensor:
         """The observations at ``indices`` (n,) in their own type, (n, ...): uint8 or floats."""
-        if not isinstance(self.x, StoredImages):
+        if isinstance(self.x, Tensor):
             return self.x.index_select(0, indices)
         pin = self.device.type == "cuda"
         return self.x.index_select(0, indices, pin=pin).to(self.device, non_blocking=True)
+
+    def sample(self, limit: int) -> Tensor:
+        """At most ``limit`` observations at even distances, in their own type: (n, ...)."""
+        rows = torch.linspace(0, len(self) - 1, min(len(self), limit), dtype=torch.float64).long()
+        return self.kept(rows.to(self.x.device))
 
     def gathered(self, indices: Tensor, groups: Groups) -> Batch:
         """The observations at ``indices`` (n,) in their own type, and their given values.
@@ -241,7 +267,7 @@ class GroupedData:
     def fingerprint(self) -> dict[str, object]:
         """Checksums of the groups, the labels and all values that are in memory.
 
-        Images on the disk are not read: decoding them anew may change a grey level.
+        A source is not read: decoding its images anew may change a grey level.
         """
         some = b""
         if isinstance(self.x, Tensor):
@@ -260,8 +286,8 @@ class GroupedData:
         }
 
     def expect(self, indices: Tensor) -> None:
-        """Announce the observations (n,) of the next batch, so that the disk can read them."""
-        if isinstance(self.x, StoredImages):
+        """Announce the observations (n,) of the next batch, so that a source can read them."""
+        if not isinstance(self.x, Tensor):
             self.x.expect(indices)
 
     def batch(self, indices: Indices | None = None) -> Batch:
@@ -309,6 +335,16 @@ def _checksum(values: Tensor) -> int:
     for part in values.split(max(1, 2**24 // max(1, values[:1].numel()))):
         total = zlib.crc32(part.flatten().cpu().view(torch.uint8).numpy().tobytes(), total)
     return total
+
+
+def _source_rows(x: Source, kind: str) -> SourceRows:
+    """The rows of a source that meets the protocol, or :class:`InputError`."""
+    rows = x if isinstance(x, SourceRows) else SourceRows(x)
+    if kind == "image" and len(rows.shape) != 4:
+        raise InputError(
+            f"images of a source must be (N, channels, height, width), not {rows.shape}"
+        )
+    return rows
 
 
 def _checked(x: Tensor, kind: str) -> Tensor:

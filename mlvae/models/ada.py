@@ -15,7 +15,6 @@ from mlvae.errors import InputError, check_choice
 from mlvae.evidence.rules import mean, product
 from mlvae.groups import Groups
 from mlvae.models.checks import check_batch
-from mlvae.models.observed import encoder_inputs, known_values
 from mlvae.models.protocol import takes_options
 from mlvae.models.vae import VAE, VAEOptions
 from mlvae.objectives import Objective
@@ -73,6 +72,9 @@ class AdaVAE(VAE):
               code (disentanglement_lib, and disent after it) uses the harmonic mean of the
               variances instead, twice the variance of the product.
             - "mean": the mean of means and of variances, as in the GVAE: Ada-GVAE.
+        standardise: "feature" or "channel": the model takes and returns raw units, and works with
+            observations of mean 0 and deviation 1; see :class:`mlvae.models.Standardise`. None:
+            no change. The options of the likelihood, such as ``std``, are in standardised units.
 
     Raises:
         InputError: if an option is out of range.
@@ -102,15 +104,13 @@ class AdaVAE(VAE):
         """
         check_batch(batch, self.shape)
         x, groups = batch.x, batch.groups
-        (latent,) = self.encoder(encoder_inputs(self.likelihood, x))
+        (latent,) = self.encoder(self.standardise.inputs(self.likelihood, x))
         if self.training:
             _check_pairs(groups)
             latent = self._adapted(latent, groups)
         parameters = self.decoder(latent.sample(generator=generator))
         single = self.objective(
-            log_likelihood=self.likelihood.log_prob(
-                parameters, x, **known_values(self.likelihood, batch.given)
-            ),
+            log_likelihood=self.standardise.log_prob(self.likelihood, parameters, x, batch.given),
             kl=latent.kl(),
         )
         return replace(

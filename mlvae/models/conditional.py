@@ -20,8 +20,9 @@ from mlvae.likelihoods import Bernoulli, Likelihood
 from mlvae.models.checks import build_checked, check_batch, check_codes_batch
 from mlvae.models.decoder import build_decoder, check_parts
 from mlvae.models.latents import Latents, side_by_side
-from mlvae.models.observed import encoder_inputs, expected, known_values, sizes_of
+from mlvae.models.observed import sizes_of
 from mlvae.models.protocol import config_of, takes_options
+from mlvae.models.standardise import Standardise, check_standardise
 from mlvae.models.summary import summary
 from mlvae.networks import MLP, Network
 from mlvae.objectives import GroupELBO, Objective
@@ -41,10 +42,12 @@ class ConditionalVAEOptions:
     network: Network = MLP()
     likelihood: Likelihood = Bernoulli()
     style_kl_weight: float = 1.0
+    standardise: str | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "group_names", _checked_names(self.group_names))
         check_parts(self.network, self.likelihood)
+        check_standardise(self.standardise, self.likelihood)
         check_integer("content_dim", self.content_dim, minimum=1)
         check_integer("style_dim", self.style_dim, minimum=1)
         check_number("style_kl_weight", self.style_kl_weight, minimum=0)
@@ -82,6 +85,9 @@ class ConditionalVAE(nn.Module):
         network: builds the encoder and the decoder.
         likelihood: the observation model p(x | c, s).
         style_kl_weight: factor of the style KL in the loss; 1 is the bound.
+        standardise: "feature" or "channel": the model takes and returns raw units, and works with
+            observations of mean 0 and deviation 1; see :class:`mlvae.models.Standardise`. None:
+            no change. The options of the likelihood, such as ``std``, are in standardised units.
 
     Raises:
         InputError: if an option is out of range.
@@ -112,6 +118,7 @@ class ConditionalVAE(nn.Module):
 
     def _build(self) -> None:
         chosen = self.options
+        self.standardise = Standardise(chosen.standardise, self.shape)
         self.content = nn.Embedding(len(self.group_names), chosen.content_dim)
         self.encoder = chosen.network.conditional_encoder(
             self.shape, chosen.style_dim, chosen.content_dim
@@ -150,13 +157,11 @@ class ConditionalVAE(nn.Module):
         check_batch(batch, self.shape)
         x, groups = batch.x, batch.groups
         c = groups.spread(self.content(_label_of_groups(batch)))
-        style = self.encoder(encoder_inputs(self.likelihood, x), c)
+        style = self.encoder(self.standardise.inputs(self.likelihood, x), c)
         s = style.sample(generator=generator)
         parameters = self.decoder(torch.cat((c, s), 1))
         return self.objective(
-            log_likelihood=self.likelihood.log_prob(
-                parameters, x, **known_values(self.likelihood, batch.given)
-            ),
+            log_likelihood=self.standardise.log_prob(self.likelihood, parameters, x, batch.given),
             style_kl=style.kl(),
             content_kl=s.new_zeros(groups.num_groups),
             groups=groups,
@@ -165,9 +170,10 @@ class ConditionalVAE(nn.Module):
     def codes(self, batch: Batch) -> dict[str, Family]:
         """The content of each observation's label (N, C), and the style given it (N, S)."""
         check_codes_batch(batch)
-        x = encoder_inputs(self.likelihood, as_observations(batch.x, self.shape, self))
+        x = as_observations(batch.x, self.shape, self)
         content = batch.groups.spread(self.infer_content(batch))
-        return {"content": Point(content), "style": self.encoder(x, content)}
+        inputs = self.standardise.inputs(self.likelihood, x)
+        return {"content": Point(content), "style": self.encoder(inputs, content)}
 
     def infer_content(self, batch: Batch) -> Tensor:
         """The content of each group of a batch, looked up by its label: (G, C)."""
@@ -183,8 +189,9 @@ class ConditionalVAE(nn.Module):
     def infer_style(self, batch: Batch) -> DiagonalGaussian:
         """The style posterior of each observation of a batch, q(s | x_i, y): shape (N, S)."""
         check_codes_batch(batch)
-        x = encoder_inputs(self.likelihood, as_observations(batch.x, self.shape, self))
-        return self.encoder(x, batch.groups.spread(self.infer_content(batch)))
+        x = as_observations(batch.x, self.shape, self)
+        content = batch.groups.spread(self.infer_content(batch))
+        return self.encoder(self.standardise.inputs(self.likelihood, x), content)
 
     def decode(self, content: Latents, style: Latents, *, size: Any = None) -> Tensor:
         """The expected observation E[x | c, s]: shape (N, ...).
@@ -203,7 +210,7 @@ class ConditionalVAE(nn.Module):
             content_dim=self.content_dim,
             style_dim=self.style_dim,
         )
-        return expected(self.likelihood, self.decoder(latent), size)
+        return self.standardise.expected(self.likelihood, self.decoder(latent), size)
 
     @torch.no_grad()
     def swap(self, content_of: Batch, style_of: Batch) -> Tensor:

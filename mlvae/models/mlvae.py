@@ -30,8 +30,9 @@ from mlvae.likelihoods import Bernoulli, Likelihood
 from mlvae.models.checks import build_checked, check_batch, check_codes_batch
 from mlvae.models.decoder import build_decoder, check_parts
 from mlvae.models.latents import Latents, side_by_side, values_of
-from mlvae.models.observed import encoder_inputs, expected, known_values, sizes_of
+from mlvae.models.observed import encoder_inputs, sizes_of
 from mlvae.models.protocol import config_of, takes_options
+from mlvae.models.standardise import Standardise, check_standardise
 from mlvae.models.summary import summary
 from mlvae.networks import MLP, Network
 from mlvae.objectives import GroupELBO, Objective
@@ -61,9 +62,11 @@ class MLVAEOptions:
     batch_groups: str = "whole"
     style_given_content: bool = False
     separation: Separation = Separation()
+    standardise: str | None = None
 
     def __post_init__(self) -> None:
         check_parts(self.network, self.likelihood)
+        check_standardise(self.standardise, self.likelihood)
         check_integer("content_dim", self.content_dim, minimum=1)
         check_integer("style_dim", self.style_dim, minimum=1)
         check_choice("accumulation", self.accumulation, ACCUMULATIONS)
@@ -143,6 +146,9 @@ class MLVAE(nn.Module):
             tighter: given the content, the style need not repeat its information.
             :meth:`infer_style` takes the content of the observation itself by default.
         separation: further costs in training mode of a style with information about its group.
+        standardise: "feature" or "channel": the model takes and returns raw units, and works with
+            observations of mean 0 and deviation 1; see :class:`mlvae.models.Standardise`. None:
+            no change. The options of the likelihood, such as ``std``, are in standardised units.
 
     Warning:
         With ``evidence_from`` "others", "other_part" or "fellow", the training objective is not a
@@ -176,6 +182,7 @@ class MLVAE(nn.Module):
     def _build(self) -> None:
         chosen = self.options
         network, dims = chosen.network, (chosen.content_dim, chosen.style_dim)
+        self.standardise = Standardise(chosen.standardise, self.shape)
         if self.style_given_content:
             self.encoder = network.encoder(self.shape, dims[:1])
             self.style_encoder: Any = network.conditional_encoder(self.shape, dims[1], dims[0])
@@ -239,9 +246,7 @@ class MLVAE(nn.Module):
         s = style.sample(generator=generator)
         parameters = self.decoder(torch.cat((c, s), 1))
         objective = self.objective(
-            log_likelihood=self.likelihood.log_prob(
-                parameters, x, **known_values(self.likelihood, batch.given)
-            ),
+            log_likelihood=self.standardise.log_prob(self.likelihood, parameters, x, batch.given),
             style_kl=style.kl(),
             content_kl=content_kl,
             groups=groups,
@@ -262,7 +267,7 @@ class MLVAE(nn.Module):
             posterior (N, S) as a function of the content (N, C), which matters only with
             ``style_given_content``.
         """
-        x = encoder_inputs(self.likelihood, x)
+        x = self.standardise.inputs(self.likelihood, x)
         if not self.style_given_content:
             member_q, style = self.encoder(x)
             return member_q, lambda content: style
@@ -285,7 +290,7 @@ class MLVAE(nn.Module):
         return EVIDENCE_RULES[self.options.accumulation](chosen)
 
     def _recognise(self, content: Tensor, style: Tensor) -> DiagonalGaussian:
-        """The content posteriors (N, C) of decoded observations."""
+        """The content posteriors (N, C) of decoded observations, which stay standardised."""
         decoded = self.likelihood.mean(self.decoder(torch.cat((content, style), 1)))
         inputs = encoder_inputs(self.likelihood, decoded)
         return self._single(self.encoder(inputs)[0]).moments()
@@ -325,7 +330,7 @@ class MLVAE(nn.Module):
                 f"groups must name the group of each of the {len(x)} observations, "
                 f"not of {groups.num_observations}"
             )
-        inputs = encoder_inputs(self.likelihood, x)
+        inputs = self.standardise.inputs(self.likelihood, x)
         return self.rule(self.encoder(inputs)[0], groups.to(x.device))
 
     def infer_style(
@@ -373,7 +378,7 @@ class MLVAE(nn.Module):
             content_dim=self.content_dim,
             style_dim=self.style_dim,
         )
-        return expected(self.likelihood, self.decoder(latent), size)
+        return self.standardise.expected(self.likelihood, self.decoder(latent), size)
 
     @torch.no_grad()
     def swap(self, content_of: Tensor | np.ndarray, style_of: Tensor | np.ndarray) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from mlvae.arguments import as_path
 from mlvae.data import GroupedData
@@ -30,6 +30,9 @@ __all__ = [
 #: The first line of a run's config.yaml. Older runs have the second one.
 HEADER = "# The configuration of this run.\n"
 HEADERS = (HEADER, "# What this run was told.\n")
+
+#: Number of observations of a source that are compared with the likelihood.
+READ = 1024
 
 
 def check_options(
@@ -159,15 +162,19 @@ def check_fit(model: nn.Module, data: GroupedData, what: str) -> GroupedData:
 
 
 def _check_support(likelihood: Likelihood, data: GroupedData, what: str) -> None:
-    """Raise :class:`InputError` if observations in memory have no probability."""
+    """Raise :class:`InputError` if observations have no probability; some of a source are read."""
     x, name = data.x, type(likelihood).__name__
     if is_of_counts(likelihood) and x.dtype == torch.uint8:
         raise InputError(
             f"the likelihood {name} is of counts, but the {what} data have uint8 images, which a "
             "model receives divided by 255; give counts as GroupedData(..., kind='array')"
         )
-    if isinstance(x, torch.Tensor) and x.is_floating_point():
+    if not x.is_floating_point():
+        return
+    if isinstance(x, Tensor):
         likelihood.check(x, **known_values(likelihood, data.given))
+    else:
+        likelihood.check(data.sample(READ))
 
 
 def _check_log_prob(likelihood: Likelihood, data: GroupedData) -> None:

@@ -22,7 +22,7 @@ from mlvae.likelihoods import (
     Poisson,
 )
 from mlvae.models.decoder import SharedScale, build_decoder
-from mlvae.networks import MLP, NETWORKS, Conv, ConvMLP
+from mlvae.networks import MLP, NETWORKS, Conv, Conv1d, ConvMLP
 
 LIKELIHOOD_OPTIONS = {
     Bernoulli: [{}],
@@ -45,6 +45,7 @@ every_likelihood = pytest.mark.parametrize("likelihood", EVERY, ids=repr)
 NETWORK_OPTIONS = {
     MLP: {"hidden": (8,)},
     Conv: {"widths": (4, 8)},
+    Conv1d: {"widths": (4, 8)},
     ConvMLP: {"widths": (4, 8), "hidden": (8,)},
 }
 SHAPE = (2, 4, 4)
@@ -201,6 +202,7 @@ def test_check_refuses_observations_without_a_probability_and_only_these(likelih
 def test_a_decoder_of_every_network_has_its_parameters_and_their_gradients(
     likelihood, network, shape
 ):
+    shape = shape[:2] if isinstance(network, Conv1d) else shape
     decoder = build_decoder(network, 3, shape, likelihood)
     parameters = decoder(torch.randn(5, 3))
     assert parameters.shape == (5, likelihood.outputs, *shape)
