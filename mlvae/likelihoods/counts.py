@@ -10,6 +10,7 @@ Shapes: N observations, ... the shape of one observation, E its number of elemen
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -28,7 +29,7 @@ from mlvae.likelihoods.parameters import (
     full_precision,
 )
 
-__all__ = ["LINKS", "NegativeBinomial", "Poisson"]
+__all__ = ["LINKS", "NegativeBinomial", "Poisson", "check_sizes", "is_count", "not_a_count"]
 
 #: Functions from a decoder's outputs to shares: "softmax": they sum to one; "exp": they may not.
 LINKS = ("softmax", "exp")
@@ -264,22 +265,41 @@ def _log_gamma_ratio(x: Tensor, r: Tensor) -> Tensor:
     return torch.where((x > MANY) & (r < x / 20), series, (x + r).lgamma() - (x + 1).lgamma())
 
 
+def is_count(x: Tensor) -> Tensor:
+    """Whether each element is a count: a mask of the shape of ``x``."""
+    return (x >= 0) & (x <= LARGEST) & (x == x.round())
+
+
+def not_a_count(row: int, place: Sequence[int], value: float) -> InputError:
+    """An error about an element that is no count.
+
+    Args:
+        row: number of the observation.
+        place: place of the element in the observation.
+        value: the element.
+    """
+    column = f"column {place[0]}" if len(place) == 1 else f"element {tuple(place)}"
+    return InputError(
+        f"a likelihood of counts takes whole numbers from 0 to {LARGEST:,}, but {column} of "
+        f"observation {row} has {value:.10g}; give raw counts, neither normalised nor as "
+        "logarithms, or choose likelihood=learned_gaussian"
+    )
+
+
 def _check_counts(x: Tensor, size: Tensor | None) -> None:
     """Raise :class:`InputError` unless x (N, ...) are counts and sizes are above zero."""
-    low, high = finite_range(x)
-    if low < 0 or high > LARGEST or bool((x != x.round()).any()):
-        wrong = (x < 0) | (x > LARGEST) | (x != x.round())
-        row, *place = wrong.nonzero()[0].tolist()
-        value = float(x[wrong][0])
-        column = f"column {place[0]}" if len(place) == 1 else f"element {tuple(place)}"
-        raise InputError(
-            f"a likelihood of counts takes whole numbers from 0 to {LARGEST:,}, but {column} of "
-            f"observation {row} has {value:.10g}; give raw counts, neither normalised nor as "
-            "logarithms, or choose likelihood=learned_gaussian"
-        )
-    if size is None:
-        return
-    _check_size(size, len(x))
-    if not bool((size > 0).all() and size.isfinite().all()):
-        wrong = size[~((size > 0) & size.isfinite())]
-        raise InputError(f"size must be above 0 and finite, not {float(wrong[0]):g}")
+    finite_range(x)
+    if not (counts := is_count(x)).all():
+        row, *place = (~counts).nonzero()[0].tolist()
+        raise not_a_count(row, place, float(x[~counts][0]))
+    if size is not None:
+        check_sizes(size, len(x))
+
+
+def check_sizes(size: object, number: int) -> None:
+    """Raise :class:`InputError` unless ``size`` has a number above zero for each observation."""
+    _check_size(size, number)
+    assert isinstance(size, Tensor)
+    right = (size > 0) & size.isfinite()
+    if not right.all():
+        raise InputError(f"size must be above 0 and finite, not {float(size[~right][0]):g}")

@@ -10,8 +10,10 @@ from torch import Tensor, nn
 from mlvae.arguments import as_path
 from mlvae.data import GroupedData
 from mlvae.data.collections.regular import open_regular
+from mlvae.data.sparse import SparseRows
 from mlvae.errors import InputError, check_choice, check_integer
 from mlvae.likelihoods import LIKELIHOODS, Likelihood
+from mlvae.likelihoods.counts import check_sizes
 from mlvae.models.observed import is_of_counts, known_values
 from mlvae.models.protocol import traits
 from mlvae.training.files import check_no_links
@@ -173,8 +175,14 @@ def _check_support(likelihood: Likelihood, data: GroupedData, what: str) -> None
         return
     if isinstance(x, Tensor):
         likelihood.check(x, **known_values(likelihood, data.given))
-    else:
-        likelihood.check(data.sample(READ))
+        return
+    likelihood.check(data.sample(READ))
+    if not is_of_counts(likelihood):
+        return
+    if isinstance(x.source, SparseRows):
+        x.source.check_counts(x.rows)
+    if "size" in known_values(likelihood, data.given):
+        check_sizes(data.given["size"], len(data))
 
 
 def _check_log_prob(likelihood: Likelihood, data: GroupedData) -> None:
