@@ -12,6 +12,7 @@ from mlvae.data.batching import Grouped, Plan, Shuffled
 from mlvae.data.collections.stored import StoredImages
 from mlvae.data.grouped import GroupedData
 from mlvae.data.source import Source, SourceRows
+from mlvae.data.sources.anndata import anndata
 from mlvae.data.sources.arrays import arrays
 from mlvae.data.sources.digits import digits
 from mlvae.data.sources.faces import celeba, faces, lfw, omniglot, yale_b
@@ -19,6 +20,7 @@ from mlvae.data.sources.glyphs import glyphs
 from mlvae.data.sources.mnist import fashion_mnist, mnist
 from mlvae.data.sources.sprite_pairs import sprite_pairs
 from mlvae.data.sources.sprites import sprites
+from mlvae.data.sparse import SparseRows
 from mlvae.data.splits import Splits, split
 from mlvae.errors import check_choice
 
@@ -33,8 +35,10 @@ __all__ = [
     "Shuffled",
     "Source",
     "SourceRows",
+    "SparseRows",
     "Splits",
     "StoredImages",
+    "anndata",
     "arrays",
     "celeba",
     "digits",
@@ -54,6 +58,7 @@ __all__ = [
 AUGMENTATIONS = (GroupWarp,)
 BATCHINGS = (Shuffled, Grouped)
 DATASETS: dict[str, Callable[..., Splits]] = {
+    "anndata": anndata,
     "arrays": arrays,
     "celeba": celeba,
     "digits": digits,
