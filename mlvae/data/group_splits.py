@@ -1,144 +1,200 @@
 """Splits by group: whole groups held out, or some observations of every group.
 
+Each function gives the rows of every part, by the part's name in :class:`mlvae.data.Splits`.
+
 Shapes: N observations, G groups.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
+from numbers import Integral
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from mlvae.data.collections.regular import read_regular
 from mlvae.data.grouped import GroupedData
-from mlvae.data.splits import Splits, held_groups
-from mlvae.errors import InputError, check_number
+from mlvae.data.held_groups import held_groups, label_text, listed_labels
+from mlvae.data.shares import check_share, count_of, is_share
+from mlvae.errors import InputError, check_number, shown
+from mlvae.groups import Groups
 
-__all__ = ["large_groups", "split_groups", "split_named", "split_within"]
+__all__ = [
+    "Held",
+    "Rows",
+    "by_groups",
+    "by_members",
+    "by_words",
+    "large_groups",
+    "numbers_of_words",
+]
 
-#: Largest file of labels in bytes.
-MAX_LIST = 2**28
-
-#: What is held out: a fraction, a list of labels, or a text file with one label a line.
+#: The groups to hold out: how many, a fraction, labels, or a text file with one label a line.
 Held = float | Sequence[object] | str | Path
 
-#: Words in a column of splits. The numbers are those of CelebA.
+#: Rows of the data by the name of a part, int64; empty for an empty part.
+Rows = dict[str, Tensor]
+
+#: Words of a split. The numbers are those of CelebA.
 WORDS = {"train": 0, "validation": 1, "test": 2, "0": 0, "1": 1, "2": 2}
 
 
-def split_groups(
+def by_groups(
     data: GroupedData,
     *,
-    validation: Held = 0.1,
-    test: Held = 0.1,
+    validation: Held,
+    test: Held,
     within: float = 0.0,
     seed: int = 0,
-) -> Splits:
-    """Split whole groups into training, validation and the test on unseen groups.
+    prefix: str = "",
+) -> Rows:
+    """Whole groups for training, for validation and for the test on unseen groups.
 
     Args:
         data: all observations.
-        validation: groups of ``Splits.validation``: a fraction of the groups, drawn with the
-            seed, or their labels, or a text file with one label a line.
-        test: groups of ``Splits.unseen``, likewise.
-        within: fraction of the images of each training group that ``Splits.test`` has.
+        validation: groups of the validation: how many (an integer) or which fraction (a float)
+            of the groups, drawn with the seed, or their labels, or a text file with one label a
+            line.
+        test: groups of the part ``unseen``, likewise.
+        within: fraction of the observations of each training group that the part ``test`` has.
         seed: seed of the draws.
+        prefix: before the names of the arguments in messages, such as "dataset.".
 
     Raises:
         InputError: if a label is unknown or in both lists, or no group is left to train on.
     """
+    check_number(f"{prefix}within", within, minimum=0, maximum=1)
     generator = torch.Generator().manual_seed(int(seed))
-    free = torch.ones(len(data.group_names), dtype=torch.bool)
-    parts: dict[str, Tensor] = {}
-    shares = {"dataset.validation": validation, "dataset.test": test}
+    groups = data.groups.to("cpu")
+    free = torch.ones(groups.num_groups, dtype=torch.bool)
+    held: dict[str, Tensor] = {}
+    shares = {"validation": validation, "test": test}
     # Lists first: groups are drawn from those that no list names.
-    for name in sorted(shares, key=lambda name: isinstance(shares[name], float | int)):
-        parts[name] = _drawn(data, shares[name], name, free, generator)
-        free &= ~parts[name]
+    for name in sorted(shares, key=lambda name: is_share(shares[name])):
+        held[name] = _drawn(data, shares[name], f"{prefix}{name}", free, generator)
+        if (twice := held[name] & ~free).any():
+            label = data.group_names[int(twice.nonzero()[0])]
+            raise InputError(
+                f"{prefix}validation and {prefix}test must not share the group {shown(label)}"
+            )
+        free &= ~held[name]
     if not free.any():
         raise InputError(
-            f"dataset.validation and dataset.test must leave a group of {len(free)} to train on; "
-            "have more groups, set one to 0, or split each group by dataset.split=images"
+            f"{prefix}validation and {prefix}test must leave a group of {len(free)} to train on; "
+            "have more groups, or set one to 0"
         )
-    train = data.subset(free[data.groups.index])
-    held = {
-        name: data.subset(mask[data.groups.index]) if mask.any() else None
-        for name, mask in parts.items()
+    train, validated, unseen = (
+        mask[groups.index].nonzero()[:, 0] for mask in (free, held["validation"], held["test"])
+    )
+    kept = Groups(groups.index[train].unique(return_inverse=True)[1])
+    seen = by_members(kept, test=within, test_name=f"{prefix}within", seed=seed)
+    return {
+        "train": train[seen["train"]],
+        "validation": validated,
+        "test": train[seen["test"]],
+        "unseen": unseen,
     }
-    seen = split_within(train, test=within, test_name="dataset.within", seed=seed)
-    return Splits(seen.train, held["dataset.validation"], seen.test, held["dataset.test"])
 
 
-def split_within(
-    data: GroupedData,
+def by_members(
+    groups: Groups,
     *,
-    validation: float = 0.0,
-    test: float = 0.0,
+    validation: float = 0,
+    test: float = 0,
     seed: int = 0,
-    test_name: str = "dataset.test",
-) -> Splits:
-    """Split the observations of every group; each group keeps at least one to train on.
+    prefix: str = "",
+    test_name: str = "",
+) -> Rows:
+    """Some observations of every group; each group keeps at least one to train on.
 
     Args:
-        data: all observations.
-        validation: fraction of each group's observations, rounded.
-        test: fraction of each group's observations, rounded.
+        groups: the groups of all observations.
+        validation: how many (an integer) or which fraction (a float) of each group's
+            observations; a fraction is rounded.
+        test: likewise.
         seed: seed of the draw.
-        test_name: option of ``test``, for error messages.
+        prefix: before the names of the arguments in messages, such as "dataset.".
+        test_name: name of ``test`` in messages; "" for its own.
 
     Raises:
         InputError: if a fraction is not in [0, 1], or every group is too small for it.
     """
-    parts: list[Tensor] = []
-    order, rank = _shuffled(data, seed)
-    group, sizes = data.groups.index[order], data.groups.sizes
+    order, rank = _shuffled(groups, seed)
+    group, sizes = groups.index.cpu()[order], groups.sizes.cpu()
     taken = torch.zeros_like(sizes)
-    for name, fraction in (("dataset.validation", validation), (test_name, test)):
-        check_number(name, fraction, minimum=0, maximum=1)
-        share = torch.minimum((fraction * sizes).round().long(), sizes - 1 - taken)
-        chosen = (rank >= taken[group]) & (rank < (taken + share)[group])
-        if fraction > 0 and not chosen.any():
+    rows: Rows = {}
+    shares = {"validation": validation, "test": test}
+    names = {"validation": f"{prefix}validation", "test": test_name or f"{prefix}test"}
+    for part, share in shares.items():
+        check_share(names[part], share, "observations of each group")
+        wanted = share if isinstance(share, Integral) else (float(share) * sizes).round()
+        count = torch.minimum(torch.as_tensor(wanted).long(), sizes - 1 - taken)
+        chosen = (rank >= taken[group]) & (rank < (taken + count)[group])
+        if share > 0 and not chosen.any():
             raise InputError(
-                f"{name}={fraction} must hold out something, but the largest group has "
+                f"{names[part]}={share} must hold out something, but the largest group has "
                 f"{int(sizes.max())} observations; raise it, or set it to 0"
             )
-        parts.append(order[chosen].sort().values)
-        taken = taken + share
-    rest = order[rank >= taken[group]].sort().values
-    held = [data.subset(rows) if len(rows) else None for rows in parts]
-    return Splits(data.subset(rest) if len(rest) < len(data) else data, *held)
+        rows[part] = order[chosen].sort().values
+        taken = taken + count
+    return {"train": order[rank >= taken[group]].sort().values, **rows}
 
 
-def split_named(data: GroupedData, words: np.ndarray) -> Splits:
-    """Split by a column of words.
-
-    Observations of the test are ``Splits.test`` if their group is in training, otherwise
-    ``Splits.unseen``.
+def numbers_of_words(words: object, length: int, what: str) -> Tensor:
+    """The part of each observation, (N,): 0 for training, 1 for validation, 2 for the test.
 
     Args:
-        data: all observations.
-        words: one of train, validation, test, or of 0, 1, 2, per observation, shape (N,).
+        words: one of train, validation, test, or of 0, 1, 2, for each observation: (N,).
+        length: N.
+        what: what the words are, first words of an error message.
 
     Raises:
-        InputError: if there is another word, or no observation to train on.
+        InputError: if there is another word or length.
     """
-    if wrong := sorted(set(words.tolist()) - WORDS.keys()):
+    array = np.asarray(words)
+    texts = [label_text(word) for word in array.flat]
+    wrong = sorted(set(texts) - WORDS.keys())
+    if array.shape != (length,) or wrong:
+        found = f"with {shown(wrong[0])}" if wrong else f"of shape {array.shape}"
         raise InputError(
-            f"the column split must have train, validation or test (or 0, 1, 2), not {wrong[0]!r}"
+            f"{what} must have one of train, validation, test (or 0, 1, 2) for each of the "
+            f"{length} observations, not words {found}"
         )
-    part = torch.tensor([WORDS[word] for word in words.tolist()])
-    index = data.groups.index
+    return torch.tensor([WORDS[text] for text in texts])
+
+
+def by_words(groups: Groups, part: Tensor, what: str) -> Rows:
+    """The parts that a word of each observation names.
+
+    Observations of the test are the part ``test`` if their group is in training, otherwise
+    ``unseen``.
+
+    Args:
+        groups: the groups of all observations.
+        part: as :func:`numbers_of_words` returns them, (N,).
+        what: what the words are, first words of an error message.
+
+    Raises:
+        InputError: if there is no observation to train on.
+    """
+    index = groups.index.cpu()
     if not (part == 0).any():
-        raise InputError("the column split must name an observation 'train', but names none")
-    seen = torch.zeros(len(data.group_names), dtype=torch.bool)
+        raise InputError(
+            f"{what} must leave an observation of a group that is not in unseen_groups to "
+            "'train', not none"
+        )
+    seen = torch.zeros(groups.num_groups, dtype=torch.bool)
     seen[index[part == 0]] = True
-    masks = [part == 1, (part == 2) & seen[index], (part == 2) & ~seen[index]]
-    held = [data.subset(mask) if mask.any() else None for mask in masks]
-    return Splits(data.subset(part == 0), *held)
+    masks = {
+        "train": part == 0,
+        "validation": part == 1,
+        "test": (part == 2) & seen[index],
+        "unseen": (part == 2) & ~seen[index],
+    }
+    return {name: mask.nonzero()[:, 0] for name, mask in masks.items()}
 
 
 def large_groups(
@@ -151,55 +207,41 @@ def large_groups(
     Raises:
         InputError: if every group is smaller than ``minimum``.
     """
-    sizes = data.groups.sizes
+    sizes = data.groups.sizes.cpu()
     if int(sizes.max()) < minimum:
         raise InputError(
             f"dataset.minimum={minimum} must leave a group, but the largest has "
             f"{int(sizes.max())} images"
         )
-    order, rank = _shuffled(data, seed)
-    kept = sizes[data.groups.index[order]] >= minimum
+    order, rank = _shuffled(data.groups, seed)
+    kept = sizes[data.groups.index.cpu()[order]] >= minimum
     if maximum is not None:
         kept &= rank < maximum
     return order[kept].sort().values
 
 
-def _shuffled(data: GroupedData, seed: int) -> tuple[Tensor, Tensor]:
+def _shuffled(groups: Groups, seed: int) -> tuple[Tensor, Tensor]:
     """All indices by group, in random order within a group; and their ranks in the group."""
-    order = torch.randperm(len(data), generator=torch.Generator().manual_seed(int(seed)))
-    order = order[data.groups.index[order].argsort(stable=True)]
-    sizes = data.groups.sizes
+    index, sizes = groups.index.cpu(), groups.sizes.cpu()
+    order = torch.randperm(len(index), generator=torch.Generator().manual_seed(int(seed)))
+    order = order[index[order].argsort(stable=True)]
     first = sizes.cumsum(0) - sizes
-    return order, torch.arange(len(order)) - first[data.groups.index[order]]
+    return order, torch.arange(len(order)) - first[index[order]]
 
 
 def _drawn(
-    data: GroupedData, share: Held, name: str, free: Tensor, generator: torch.Generator
+    data: GroupedData, share: Held, option: str, free: Tensor, generator: torch.Generator
 ) -> Tensor:
     """The groups that ``share`` names, or draws from the ``free`` ones: a mask (G,)."""
-    if isinstance(share, float | int):
-        check_number(name, share, minimum=0, maximum=1)
-        count = max(1, round(share * len(free))) if share > 0 else 0
-        places = free.nonzero()[:, 0]
-        chosen = torch.zeros_like(free)
-        chosen[places[torch.randperm(len(places), generator=generator)[:count]]] = True
-        return chosen
-    labels = _listed(Path(share), name) if isinstance(share, str | Path) else share
-    chosen = held_groups(data, labels, name)
-    if (twice := chosen & ~free).any():
-        label = data.group_names[int(twice.nonzero()[0])]
-        raise InputError(f"dataset.validation and dataset.test must not share {label!r}")
+    if isinstance(share, str | Path):
+        return held_groups(data, listed_labels(Path(share), option), option)
+    if not is_share(share):
+        if share is None or isinstance(share, bool):
+            check_share(option, share, "groups")
+        return held_groups(data, share, option)  # type: ignore[arg-type] # it checks the type
+    check_share(option, share, "groups")
+    count = count_of(cast("float", share), len(free))
+    places = free.nonzero()[:, 0]
+    chosen = torch.zeros_like(free)
+    chosen[places[torch.randperm(len(places), generator=generator)[:count]]] = True
     return chosen
-
-
-def _listed(path: Path, name: str) -> list[str]:
-    """Labels in a text file in UTF-8: each line up to its first tab."""
-    try:
-        content = read_regular(path.expanduser(), MAX_LIST).decode("utf-8-sig")
-    except (OSError, ValueError) as error:
-        raise InputError(
-            f"{name} must be a fraction, a list of labels or a text file of them, but {path} "
-            f"cannot be read: {error}"
-        ) from error
-    lines = re.split("\r\n|\r|\n", content)
-    return [line.split("\t")[0].strip(" ") for line in lines if line.strip()]

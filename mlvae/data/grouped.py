@@ -17,7 +17,7 @@ from torch import Tensor
 from mlvae.arguments import as_device
 from mlvae.batch import Batch
 from mlvae.data.source import Source, SourceRows, is_source
-from mlvae.data.values import as_factor, as_given, by_name
+from mlvae.data.values import as_factor, as_given, as_names, by_name
 from mlvae.errors import InputError, check_choice, check_integer, shown
 from mlvae.groups import Groups, Origin, label_index
 from mlvae.observations import as_floats, as_tensor
@@ -47,6 +47,8 @@ class GroupedData:
             Training does not use them.
         given: known values that a model uses, by name: arrays (N, ...), such as a mask or an
             action; or a DataFrame.
+        names: name of each observation, such as its file or its row in a table, length N; None:
+            unknown. Training does not use them.
         kind: "image": x is (N, height, width) or (N, channels, height, width); floats are in
             [0, 1]. "array": x has any shape and any finite values. "auto": uint8 are images;
             floats of shape (N, channels, height, width) with 1 or 3 channels are images and must
@@ -58,6 +60,8 @@ class GroupedData:
         group_names: label of each group, length G.
         factors: float32 of shape (N,) by name.
         given: tensors (N, ...) by name.
+        names: name of each observation, a NumPy array (N,), or None. Prepared images have the
+            paths of their files.
 
     Raises:
         InputError: if shapes, types or values are not as above, or if two integers of a factor are
@@ -76,6 +80,7 @@ class GroupedData:
     group_names: list
     factors: dict[str, Tensor]
     given: dict[str, Tensor]
+    names: np.ndarray | None
 
     def __init__(
         self,
@@ -84,6 +89,7 @@ class GroupedData:
         factors: Any = None,
         *,
         given: Any = None,
+        names: Any = None,
         kind: str = "auto",
     ) -> None:
         check_choice("kind", kind, KINDS)
@@ -103,6 +109,7 @@ class GroupedData:
             name: as_given(name, values, len(self)).to(self.device)
             for name, values in by_name("given", given).items()
         }
+        self.names = None if names is None else as_names(names, len(self))
 
     def __repr__(self) -> str:
         groups = f"{len(self.group_names)} groups"
@@ -121,6 +128,16 @@ class GroupedData:
         """The device of the batches; the observations are there too, or on the disk."""
         return self.groups.index.device
 
+    @property
+    def labels(self) -> np.ndarray:
+        """Label of the group of each observation, length N.
+
+        Example:
+            >>> GroupedData(np.zeros((3, 5)), ["bob", "ann", "bob"]).labels.tolist()
+            ['bob', 'ann', 'bob']
+        """
+        return np.array(self.group_names)[self.groups.index.cpu().numpy()]
+
     def to(self, device: torch.device | str) -> GroupedData:
         """The same data on another device."""
         device = as_device(device)
@@ -130,6 +147,7 @@ class GroupedData:
             self.group_names,
             {name: values.to(device) for name, values in self.factors.items()},
             {name: values.to(device) for name, values in self.given.items()},
+            self.names,
         )
 
     def labelled(self, names: Iterable[object]) -> GroupedData:
@@ -158,7 +176,7 @@ class GroupedData:
             )
         table = torch.tensor([number[name] for name in self.group_names], device=self.device)
         given = {**self.given, "label": table[self.groups.index]}
-        return self._with(self.x, self.groups, self.group_names, self.factors, given)
+        return self._with(self.x, self.groups, self.group_names, self.factors, given, self.names)
 
     def subset(self, indices: Indices) -> GroupedData:
         """The observations at ``indices``; groups without observations are dropped.
@@ -169,10 +187,11 @@ class GroupedData:
         """
         rows = self._rows(indices)
         kept, index = self.groups.index[rows].unique(return_inverse=True)
-        names = [self.group_names[group] for group in kept.tolist()]
+        group_names = [self.group_names[group] for group in kept.tolist()]
         factors = {name: values[rows] for name, values in self.factors.items()}
         given = {name: values[rows] for name, values in self.given.items()}
-        return self._with(self.x[rows], Groups(index), names, factors, given)
+        names = None if self.names is None else self.names[rows.cpu().numpy()]
+        return self._with(self.x[rows], Groups(index), group_names, factors, given, names)
 
     def _rows(self, indices: Indices) -> Tensor:
         """``indices`` or the true places of a mask, int64 (n,) on the device, or InputError."""
@@ -205,13 +224,14 @@ class GroupedData:
         cls,
         x: Tensor | SourceRows,
         groups: Groups,
-        names: list,
+        group_names: list,
         factors: dict[str, Tensor],
         given: dict[str, Tensor],
+        names: np.ndarray | None,
     ) -> GroupedData:
         data = cls.__new__(cls)
-        data.x, data.groups, data.group_names = x, groups, names
-        data.factors, data.given = factors, given
+        data.x, data.groups, data.group_names = x, groups, group_names
+        data.factors, data.given, data.names = factors, given, names
         return data
 
     def observations(self, indices: Tensor) -> Tensor:

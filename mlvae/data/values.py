@@ -19,7 +19,7 @@ from mlvae.errors import InputError, check_text, shown
 from mlvae.groups.labels import is_missing
 from mlvae.observations import check_float32
 
-__all__ = ["as_factor", "as_given", "by_name"]
+__all__ = ["as_factor", "as_given", "as_names", "by_name"]
 
 
 def by_name(option: str, values: Any) -> dict[str, Any]:
@@ -79,6 +79,26 @@ def as_given(name: str, values: Any, length: int) -> Tensor:
             f"not shape {tuple(values.shape)}"
         )
     return values.float() if values.dtype == torch.float64 else values
+
+
+def as_names(names: Any, length: int) -> np.ndarray:
+    """A name of each observation as an array (N,): texts, numbers or dates.
+
+    Raises:
+        InputError: if there are not N, or some are missing.
+    """
+    expected = f"names must have a name for each of the {length} observations"
+    if isinstance(names, str | bytes):
+        raise InputError(f"{expected}, not {shown(names)}")
+    if isinstance(names, Tensor):
+        names = names.detach().cpu().numpy()
+    # Objects: an array of texts would be as wide as the longest.
+    array = np.asarray(names) if hasattr(names, "dtype") else np.array(names, dtype=object)
+    if array.shape != (length,):
+        raise InputError(f"{expected}, not shape {array.shape}")
+    if array.dtype.kind in "OfMT" and any(map(is_missing, array.tolist())):
+        raise InputError(f"{expected}, but some are missing; pass names=None, or fill them")
+    return array
 
 
 def _numbers(what: str, values: Any, missing: float | None) -> np.ndarray:
