@@ -266,7 +266,11 @@ def place(name):
 
 SEED = {"seed": whole()}
 DRAW = {"generator": optional(arg(lambda: torch.Generator()))}
-PARTS = {"network": arg(lambda: MLP((4,))), "likelihood": arg(likelihoods.Bernoulli())}
+PARTS = {
+    "network": arg(lambda: MLP((4,))),
+    "likelihood": arg(likelihoods.Bernoulli()),
+    "standardise": optional(arg(None)),
+}
 SCHEDULED = {
     "learning_rate": positive(),
     "schedule": arg("constant"),
@@ -422,6 +426,7 @@ CALLS = {
         **PARTS,
         style_kl_weight=at_least_0(),
     ),
+    "models.Standardise": dict(kind=optional(arg("feature")), shape=arg((3,))),
     "models.traits": dict(model=anything()),
     # mlvae.data
     "data.GroupWarp": dict(
@@ -665,7 +670,9 @@ CALLS = {
         **SEED,
     ),
     "evaluation.pixels": dict(batch=BATCH),
-    "evaluation.principal_components": dict(data=arg(lambda: data()), dim=count(), most=count()),
+    "evaluation.principal_components": dict(
+        data=arg(lambda: data()), dim=count(), most=count(), scale=optional(arg(None))
+    ),
     "evaluation.leakage": dict(
         codes=arg(lambda: torch.zeros(6, 3)),
         labels=arg(lambda: torch.tensor(LABELS)),

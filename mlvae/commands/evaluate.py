@@ -257,7 +257,9 @@ def vae_config(trained: dict[str, Any], folder: Path) -> dict[str, Any]:
     dims = {name: value for name, value in model.items() if name.endswith("_dim")}
     for name, value in dims.items():
         check_integer(f"model.{name}", value, minimum=1)
-    parts = {name: model[name] for name in ("network", "likelihood") if name in model}
+    parts = {
+        name: model[name] for name in ("network", "likelihood", "standardise") if name in model
+    }
     trainer = renamed_options(trained["trainer"])
     warmup = trainer.get("warmup", {})
     if not isinstance(warmup, dict):

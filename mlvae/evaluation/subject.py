@@ -9,7 +9,12 @@ import torch
 
 from mlvae.data import Grouped, GroupedData, Shuffled, Splits
 from mlvae.errors import InputError
-from mlvae.evaluation.measures.codes import Representation, pixels, representations
+from mlvae.evaluation.measures.codes import (
+    Representation,
+    pixels,
+    representations,
+    standardised,
+)
 from mlvae.models import build, traits
 from mlvae.training.checks import with_needs
 from mlvae.training.seeding import seeded
@@ -97,6 +102,8 @@ class Subject:
                 model = build(stated.shape, stated.config)
             except InputError:  # a model, network or likelihood of the user's own
                 return None
+        if stated.standardise is not None:  # the scale is no part of the training
+            model.standardise.load_state_dict(stated.standardise.state_dict())
         return model.to(next(self.model.parameters()).device).eval()
 
     def controls(self) -> dict[str, tuple[str, Any]]:
@@ -121,7 +128,8 @@ class Subject:
             label = f"{label}, {name}"
             codes.append(Code(control, label, code, rules[control], _random(code, data)))
         kind = "pixels" if len(data.shape) == 3 else "observations"
-        return [*codes, Code("raw", f"raw {kind}", pixels, random=False)]
+        raw = standardised(pixels, stated.standardise)
+        return [*codes, Code("raw", f"raw {kind}", raw, random=False)]
 
 
 @torch.no_grad()

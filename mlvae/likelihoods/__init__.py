@@ -9,6 +9,9 @@ parameter and no function of the latents. :func:`mlvae.models.decoder.build_deco
 decoder that has this parameter and repeats it for each element, so a likelihood always receives
 one value per element.
 
+A density on all real numbers has the attribute ``real = True``: its observations may be
+standardised (:class:`mlvae.models.Standardise`).
+
 Shapes: N observations, ... the shape of one observation, P parameters of an element.
 """
 

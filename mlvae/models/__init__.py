@@ -13,6 +13,7 @@ from mlvae.models.ada import AdaVAE
 from mlvae.models.conditional import ConditionalVAE
 from mlvae.models.mlvae import MLVAE
 from mlvae.models.protocol import Model, Traits, traits
+from mlvae.models.standardise import Standardise
 from mlvae.models.vae import VAE
 from mlvae.parts import from_config
 
@@ -23,6 +24,7 @@ __all__ = [
     "AdaVAE",
     "ConditionalVAE",
     "Model",
+    "Standardise",
     "Traits",
     "build",
     "traits",

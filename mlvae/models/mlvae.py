@@ -31,6 +31,7 @@ from mlvae.models.checks import build_checked, check_batch, check_codes_batch
 from mlvae.models.decoder import build_decoder, check_parts
 from mlvae.models.latents import Latents, side_by_side, values_of
 from mlvae.models.protocol import config_of, takes_options
+from mlvae.models.standardise import Standardise, check_standardise
 from mlvae.models.summary import summary
 from mlvae.networks import MLP, Network
 from mlvae.objectives import GroupELBO, Objective
@@ -60,9 +61,11 @@ class MLVAEOptions:
     batch_groups: str = "whole"
     style_given_content: bool = False
     separation: Separation = Separation()
+    standardise: str | None = None
 
     def __post_init__(self) -> None:
         check_parts(self.network, self.likelihood)
+        check_standardise(self.standardise, self.likelihood)
         check_integer("content_dim", self.content_dim, minimum=1)
         check_integer("style_dim", self.style_dim, minimum=1)
         check_choice("accumulation", self.accumulation, ACCUMULATIONS)
@@ -142,6 +145,9 @@ class MLVAE(nn.Module):
             tighter: given the content, the style need not repeat its information.
             :meth:`infer_style` takes the content of the observation itself by default.
         separation: further costs in training mode of a style with information about its group.
+        standardise: "feature" or "channel": the model takes and returns raw units, and works with
+            observations of mean 0 and deviation 1; see :class:`mlvae.models.Standardise`. None:
+            no change. The options of the likelihood, such as ``std``, are in standardised units.
 
     Warning:
         With ``evidence_from`` "others", "other_part" or "fellow", the training objective is not a
@@ -175,6 +181,7 @@ class MLVAE(nn.Module):
     def _build(self) -> None:
         chosen = self.options
         network, dims = chosen.network, (chosen.content_dim, chosen.style_dim)
+        self.standardise = Standardise(chosen.standardise, self.shape)
         if self.style_given_content:
             self.encoder = network.encoder(self.shape, dims[:1])
             self.style_encoder: Any = network.conditional_encoder(self.shape, dims[1], dims[0])
@@ -238,7 +245,7 @@ class MLVAE(nn.Module):
         s = style.sample(generator=generator)
         parameters = self.decoder(torch.cat((c, s), 1))
         objective = self.objective(
-            log_likelihood=self.likelihood.log_prob(parameters, x),
+            log_likelihood=self.standardise.log_prob(self.likelihood, parameters, x),
             style_kl=style.kl(),
             content_kl=content_kl,
             groups=groups,
@@ -259,6 +266,7 @@ class MLVAE(nn.Module):
             posterior (N, S) as a function of the content (N, C), which matters only with
             ``style_given_content``.
         """
+        x = self.standardise(x)
         if not self.style_given_content:
             member_q, style = self.encoder(x)
             return member_q, lambda content: style
@@ -281,7 +289,7 @@ class MLVAE(nn.Module):
         return EVIDENCE_RULES[self.options.accumulation](chosen)
 
     def _recognise(self, content: Tensor, style: Tensor) -> DiagonalGaussian:
-        """The content posteriors (N, C) of decoded observations."""
+        """The content posteriors (N, C) of decoded observations, which stay standardised."""
         decoded = self.likelihood.mean(self.decoder(torch.cat((content, style), 1)))
         return self._single(self.encoder(decoded)[0]).moments()
 
@@ -320,7 +328,7 @@ class MLVAE(nn.Module):
                 f"groups must name the group of each of the {len(x)} observations, "
                 f"not of {groups.num_observations}"
             )
-        return self.rule(self.encoder(x)[0], groups.to(x.device))
+        return self.rule(self.encoder(self.standardise(x))[0], groups.to(x.device))
 
     def infer_style(
         self, x: Tensor | np.ndarray, content: Latents | None = None
@@ -365,7 +373,7 @@ class MLVAE(nn.Module):
             content_dim=self.content_dim,
             style_dim=self.style_dim,
         )
-        return self.likelihood.mean(self.decoder(latent))
+        return self.standardise.expected(self.likelihood, self.decoder(latent))
 
     @torch.no_grad()
     def swap(self, content_of: Tensor | np.ndarray, style_of: Tensor | np.ndarray) -> Tensor:

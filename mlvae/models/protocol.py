@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from mlvae.batch import Batch
 from mlvae.likelihoods import Likelihood
+from mlvae.models.standardise import Standardise
 from mlvae.objectives import Objective
 from mlvae.parts import to_config
 from mlvae.posteriors import Family
@@ -89,6 +90,8 @@ class Traits:
         importance_weighted: whether ``posteriors(x)`` and ``pooled(each, groups)`` give the
             densities for :func:`mlvae.evaluation.importance_weighted_bound`.
         style_given_content: whether the style posterior depends on the content.
+        standardise: the scale of the observations, which training measures before its first step;
+            None: the model works with raw units.
     """
 
     shape: tuple[int, ...] | None = None
@@ -104,6 +107,7 @@ class Traits:
     spans_ranks: bool = False
     importance_weighted: bool = False
     style_given_content: bool = False
+    standardise: Standardise | None = None
 
 
 def traits(model: object) -> Traits:

@@ -21,6 +21,7 @@ from mlvae.models.checks import build_checked, check_batch, check_codes_batch
 from mlvae.models.decoder import build_decoder, check_parts
 from mlvae.models.latents import Latents, values_of
 from mlvae.models.protocol import config_of, takes_options
+from mlvae.models.standardise import Standardise, check_standardise
 from mlvae.models.summary import summary
 from mlvae.networks import MLP, Network
 from mlvae.objectives import ELBO, Objective
@@ -38,9 +39,11 @@ class VAEOptions:
     network: Network = MLP()
     likelihood: Likelihood = Bernoulli()
     kl_weight: float = 1.0
+    standardise: str | None = None
 
     def __post_init__(self) -> None:
         check_parts(self.network, self.likelihood)
+        check_standardise(self.standardise, self.likelihood)
         check_integer("latent_dim", self.latent_dim, minimum=1)
         check_number("kl_weight", self.kl_weight, minimum=0)
 
@@ -57,6 +60,9 @@ class VAE(nn.Module):
         network: builds the encoder and the decoder.
         likelihood: the observation model p(x | z).
         kl_weight: factor of the KL in the loss; 1 is the bound.
+        standardise: "feature" or "channel": the model takes and returns raw units, and works with
+            observations of mean 0 and deviation 1; see :class:`mlvae.models.Standardise`. None:
+            no change. The options of the likelihood, such as ``std``, are in standardised units.
 
     Raises:
         InputError: if an option is out of range.
@@ -79,6 +85,7 @@ class VAE(nn.Module):
 
     def _build(self) -> None:
         options = self.options
+        self.standardise = Standardise(options.standardise, self.shape)
         self.encoder = options.network.encoder(self.shape, (options.latent_dim,))
         self.decoder = build_decoder(
             options.network, options.latent_dim, self.shape, options.likelihood
@@ -106,10 +113,12 @@ class VAE(nn.Module):
             generator: source of the noise, on the model's device; None is torch's own.
         """
         check_batch(batch, self.shape)
-        (latent,) = self.encoder(batch.x)
+        x = batch.x
+        (latent,) = self.encoder(self.standardise(x))
         parameters = self.decoder(latent.sample(generator=generator))
         return self.objective(
-            log_likelihood=self.likelihood.log_prob(parameters, batch.x), kl=latent.kl()
+            log_likelihood=self.standardise.log_prob(self.likelihood, parameters, x),
+            kl=latent.kl(),
         )
 
     def codes(self, batch: Batch) -> dict[str, DiagonalGaussian]:
@@ -128,7 +137,7 @@ class VAE(nn.Module):
         Returns:
             q(z | x_i) (N, L), and the style posterior (N, 0) as a function of the latent.
         """
-        (latent,) = self.encoder(x)
+        (latent,) = self.encoder(self.standardise(x))
         return latent, lambda z: DiagonalGaussian.prior(len(x), 0, like=latent.mean)
 
     def pooled(self, latent: DiagonalGaussian, groups: Groups) -> tuple[DiagonalGaussian, Groups]:
@@ -137,12 +146,12 @@ class VAE(nn.Module):
 
     def infer(self, x: Tensor | np.ndarray) -> DiagonalGaussian:
         """The posterior of each observation x (N, ...), q(z | x_i): shape (N, L)."""
-        return self.encoder(as_observations(x, self.shape, self))[0]
+        return self.encoder(self.standardise(as_observations(x, self.shape, self)))[0]
 
     def decode(self, latent: Latents) -> Tensor:
         """The expected observation E[x | z] (N, ...) of latents (N, L), or of posterior means."""
         z = values_of("latent", latent, self.latent_dim, self)
-        return self.likelihood.mean(self.decoder(z))
+        return self.standardise.expected(self.likelihood, self.decoder(z))
 
     @torch.no_grad()
     def reconstruct(self, x: Tensor | np.ndarray, groups: object | None = None) -> Tensor:

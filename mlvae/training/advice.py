@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 import torch
 
 from mlvae.data import GroupedData
-from mlvae.models.protocol import has_codes
+from mlvae.models.protocol import has_codes, traits
 from mlvae.observations import as_floats
 
 __all__ = [
@@ -99,7 +99,8 @@ def advice_on_columns(data: GroupedData) -> str | None:
         return None
     return (
         f"columns of x have standard deviations from {low:.3g} to {high:.3g} and values up to "
-        f"{largest:.3g}; standardise each, (x - x.mean(0)) / x.std(0), or leave constant ones out"
+        f"{largest:.3g}; set standardise='feature' of the model (model.standardise=feature), or "
+        "standardise each, (x - x.mean(0)) / x.std(0)"
     )
 
 
@@ -116,8 +117,8 @@ def advice_on_scale(values: Mapping[str, float], shape: Sequence[int]) -> str | 
         return None
     return (
         f"the first bound is {bound:,.0f} nats per observation, {bound / elements:,.0f} per "
-        "element of x: the scale of x does not fit the likelihood; standardise x (subtract the "
-        "mean of each column, divide by its standard deviation), or choose a likelihood for such "
+        "element of x: the scale of x does not fit the likelihood; set standardise='feature' "
+        "of the model (model.standardise=feature), or choose a likelihood for such "
         "values, such as learned_gaussian, or one for counts"
     )
 
@@ -162,8 +163,11 @@ def advice_on_collapse(model: object, data: GroupedData) -> str | None:
     model.eval()
     decoded = model.decode(**{name: q.mean for name, q in model.codes(batch).items()})
     model.train(training)
-    spread = float(as_floats(batch.x).var(0).sum())
-    share = float(decoded.float().var(0).sum()) / spread if spread > 0 else 1.0
+    x, decoded = as_floats(batch.x), decoded.float()
+    if (scale := traits(model).standardise) is not None:
+        x, decoded = scale(x), scale(decoded)
+    spread = float(x.var(0).sum())
+    share = float(decoded.var(0).sum()) / spread if spread > 0 else 1.0
     if share >= LEAST_VARIANCE:
         return None
     return (

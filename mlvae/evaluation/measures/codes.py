@@ -10,6 +10,7 @@ Shapes: N observations, M sets of k observations, D dimensions, ... one observat
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -22,6 +23,7 @@ from mlvae.errors import InputError, check_choice, check_integer, check_part, sh
 from mlvae.evidence.rules import ACCUMULATIONS, product
 from mlvae.groups import Groups
 from mlvae.models.protocol import Model, has_codes, traits
+from mlvae.models.standardise import Standardise
 from mlvae.observations import as_floats
 from mlvae.posteriors import DiagonalGaussian, Family, GroupFamily, Point
 
@@ -36,6 +38,7 @@ __all__ = [
     "principal_components",
     "representations",
     "shuffled",
+    "standardised",
 ]
 
 #: From a batch of N observations, each a group of one, to one posterior for each, (N, D).
@@ -70,13 +73,25 @@ def _code(model: Model, name: str) -> Representation:
     return lambda batch: model.codes(batch)[name]
 
 
+def standardised(representation: Representation, scale: Standardise | None) -> Representation:
+    """A representation of observations on the ``scale`` of a model; None: in raw units.
+
+    Controls see the observations as the model's networks see them.
+    """
+    if scale is None or scale.kind is None:
+        return representation
+    return lambda batch: representation(replace(batch, x=scale(as_floats(batch.x))))
+
+
 def pixels(batch: Batch) -> Point:
     """The control without a model: the observations themselves."""
     check_type("batch", batch, Batch, "a Batch, as data.singles([0, 1])")
     return Point(as_floats(batch.x).flatten(1))
 
 
-def principal_components(data: GroupedData, dim: int, *, most: int = 20_000) -> Representation:
+def principal_components(
+    data: GroupedData, dim: int, *, most: int = 20_000, scale: Standardise | None = None
+) -> Representation:
     """The control without a network: the first ``dim`` principal components of observations.
 
     Components of faces are called eigenfaces (Turk and Pentland 1991).
@@ -85,20 +100,28 @@ def principal_components(data: GroupedData, dim: int, *, most: int = 20_000) -> 
         data: the observations that determine the components; the training data.
         dim: number of components; fewer if observations have fewer dimensions.
         most: number of observations that are used, at equal distances.
+        scale: the scale of a model that standardises; None: raw units.
     """
     check_type("data", data, GroupedData, "GroupedData")
     check_integer("dim", dim, minimum=1)
     check_integer("most", most, minimum=1)
+    if scale is not None:
+        check_type("scale", scale, Standardise, "the scale of a model, model.standardise, or None")
     from sklearn.decomposition import PCA  # takes seconds to import
 
     number = min(int(most), len(data))
     rows = torch.linspace(0, len(data) - 1, number, device=data.device).long()
-    x = data.observations(rows).flatten(1).cpu().numpy()
+    x = data.observations(rows)
+    x = (x if scale is None else scale(x)).flatten(1).cpu().numpy()
     found = PCA(min(int(dim), *x.shape), svd_solver="auto", random_state=0).fit(x)
     mean, axes = (
         torch.from_numpy(array).to(data.device) for array in (found.mean_, found.components_)
     )
-    return lambda batch: Point((batch.x.flatten(1) - mean.to(batch.x)) @ axes.to(batch.x).T)
+
+    def components(batch: Batch) -> Point:
+        return Point((batch.x.flatten(1) - mean.to(batch.x)) @ axes.to(batch.x).T)
+
+    return standardised(components, scale)
 
 
 @torch.no_grad()

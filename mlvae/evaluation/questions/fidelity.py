@@ -7,6 +7,7 @@ content. Where it predicts the group of the style, the style carried the group.
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import os
 from collections.abc import Callable, Sequence
@@ -25,7 +26,7 @@ from mlvae.evaluation.measures.codes import common_labels
 from mlvae.evaluation.options import check_question
 from mlvae.evaluation.subject import Subject
 from mlvae.grids import separates
-from mlvae.models import Model
+from mlvae.models import Model, Standardise, traits
 from mlvae.networks import MLP, Conv
 from mlvae.posteriors import Point
 from mlvae.training.checkpoint import read_checkpoint, write_checkpoint
@@ -104,7 +105,8 @@ class Fidelity:
         self, model: Model, train: GroupedData, test: GroupedData, seed: int
     ) -> dict[str, float]:
         """Fractions of the predictions of one classifier."""
-        classifier = _classifier(train, self.epochs, seed, self.keep)
+        scale = traits(model).standardise
+        classifier = _classifier(train, self.epochs, seed, self.keep, scale)
         labels = common_labels(train, test)[1]
         generator = torch.Generator(train.device).manual_seed(seed)
         a, b = (
@@ -135,12 +137,25 @@ def _percent(value: Estimate) -> str:
     return value.text(1, scale=100)
 
 
-def _classifier(train: GroupedData, epochs: int, seed: int, keep: str | None) -> nn.Module:
-    """A network trained on real observations; its outputs are the logits of groups."""
-    kept = None if keep is None else Path(keep).expanduser() / _name(train, epochs, seed)
+def _classifier(
+    train: GroupedData,
+    epochs: int,
+    seed: int,
+    keep: str | None,
+    scale: Standardise | None = None,
+) -> nn.Module:
+    """A network trained on real observations; its outputs are the logits of groups.
+
+    It sees the observations on the ``scale`` of the model.
+    """
+    if scale is not None and scale.kind is None:
+        scale = None
+    kept = None if keep is None else Path(keep).expanduser() / _name(train, epochs, seed, scale)
     with torch.random.fork_rng([train.device] if train.device.type == "cuda" else []):
         torch.manual_seed(seed)  # of initial weights and dropout
         classifier = _untrained(train)
+        if scale is not None:
+            classifier = nn.Sequential(copy.deepcopy(scale), classifier)
         if kept is not None and kept.is_file():
             weights = read_checkpoint(kept).get("model")
             if not isinstance(weights, dict):
@@ -153,11 +168,14 @@ def _classifier(train: GroupedData, epochs: int, seed: int, keep: str | None) ->
     return classifier.eval()
 
 
-def _name(train: GroupedData, epochs: int, seed: int) -> str:
+def _name(train: GroupedData, epochs: int, seed: int, scale: Standardise | None) -> str:
     """A file name by a hash of everything that a classifier depends on."""
     what = f"logits {epochs} {seed} {BATCH} {LEARNING_RATE}"
     where = f"{what} {train.device.type} {torch.__version__}"
     digest = hashlib.blake2b(where.encode(), digest_size=16)
+    if scale is not None:
+        digest.update(str(scale.kind).encode())
+        digest.update(torch.stack((scale.mean, scale.deviation)).cpu().numpy().tobytes())
     for rows in torch.arange(len(train), device=train.device).split(CHUNK):
         digest.update(train.observations(rows).cpu().numpy().tobytes())
     digest.update(train.groups.index.cpu().numpy().tobytes())

@@ -21,6 +21,7 @@ from mlvae.evaluation.measures.verification import verification
 from mlvae.evaluation.options import check_question
 from mlvae.evaluation.subject import Code, Subject
 from mlvae.groups import Groups
+from mlvae.models import traits
 from mlvae.posteriors import DiagonalGaussian
 
 __all__ = ["Unseen"]
@@ -103,7 +104,8 @@ class Unseen:
         """The codes to compare: the subject's, and as many principal components."""
         codes = subject.codes()
         dim = codes[0].representation(subject.splits.train.singles([0])).mean.shape[1]
-        components = principal_components(subject.splits.train, dim)
+        scale = traits(subject.model).standardise
+        components = principal_components(subject.splits.train, dim, scale=scale)
         name = f"{dim} principal components"
         return [*codes[:-1], Code("pca", name, components, random=False), codes[-1]]
 
