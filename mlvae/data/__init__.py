@@ -17,6 +17,7 @@ from mlvae.data.sources.digits import digits
 from mlvae.data.sources.faces import celeba, faces, lfw, omniglot, yale_b
 from mlvae.data.sources.glyphs import glyphs
 from mlvae.data.sources.mnist import fashion_mnist, mnist
+from mlvae.data.sources.recordings import fsdd, recordings
 from mlvae.data.sources.sprite_pairs import sprite_pairs
 from mlvae.data.sources.sprites import sprites
 from mlvae.data.splits import Splits, split
@@ -40,11 +41,13 @@ __all__ = [
     "digits",
     "faces",
     "fashion_mnist",
+    "fsdd",
     "glyphs",
     "lfw",
     "mnist",
     "omniglot",
     "open_dataset",
+    "recordings",
     "split",
     "sprite_pairs",
     "sprites",
@@ -59,10 +62,12 @@ DATASETS: dict[str, Callable[..., Splits]] = {
     "digits": digits,
     "faces": faces,
     "fashion_mnist": fashion_mnist,
+    "fsdd": fsdd,
     "glyphs": glyphs,
     "lfw": lfw,
     "mnist": mnist,
     "omniglot": omniglot,
+    "recordings": recordings,
     "sprite_pairs": sprite_pairs,
     "sprites": sprites,
     "yale_b": yale_b,
