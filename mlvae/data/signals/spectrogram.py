@@ -6,9 +6,9 @@ power spectrum of frame t and :math:`H_m(f)` the triangular filter of mel band m
 .. math:: S_{mt} = \ln\Bigl(\epsilon + \sum_f H_m(f) P_t(f)\Bigr),
    \qquad \mathrm{mel}(f) = 2595 \log_{10}(1 + f / 700).
 
-The formula of the mel scale is that of D. O'Shaughnessy: Speech Communication. 1987. Filters: S.
-Davis, P. Mermelstein: Comparison of Parametric Representations for Monosyllabic Word Recognition in
-Continuously Spoken Sentences. IEEE TASSP, 1980.
+The formula of the mel scale is that of D. O'Shaughnessy: Speech Communication. 1987. Filters:
+S. Davis, P. Mermelstein: Comparison of Parametric Representations for Monosyllabic Word
+Recognition in Continuously Spoken Sentences. IEEE TASSP, 1980.
 
 Shapes: L samples, T frames, M mel bands, F frequencies.
 """
@@ -49,8 +49,8 @@ class LogMel:
         >>> rate = 8000
         >>> tone = np.sin(2 * np.pi * 1000 * np.arange(rate) / rate)
         >>> spectrogram = LogMel(rate)(tone)
-        >>> spectrogram.shape, int(spectrogram[:, 50].argmax())  # band 17 is at 1 kHz
-        ((40, 98), 17)
+        >>> spectrogram.shape, int(spectrogram[:, 50].argmax())  # band 18 is the nearest to 1 kHz
+        ((40, 98), 18)
     """
 
     rate: int
