@@ -65,7 +65,7 @@ def dsprites(
     try:
         with np.load(path, allow_pickle=False) as file:
             classes, values = file["latents_classes"], file["latents_values"]
-    except (OSError, EOFError, ValueError, KeyError, AttributeError) as error:
+    except (OSError, EOFError, TypeError, ValueError, KeyError) as error:
         raise InputError(f"{path} must be the file of dSprites: {first_line(error)}") from error
     x = npz_rows(path, "imgs", cache=as_path("dataset.cache", cache), white=1)
     if not len(x) == len(classes) == len(values) or classes.shape[1:] != (6,):
