@@ -5,13 +5,14 @@ Shapes: N observations, ... the shape of one observation, P parameters of an ele
 
 from __future__ import annotations
 
-from typing import ClassVar, Protocol
+from typing import ClassVar, Protocol, runtime_checkable
 
 from torch import Tensor
 
 __all__ = ["Likelihood"]
 
 
+@runtime_checkable
 class Likelihood(Protocol):
     """The observation model p(x | parameters): a frozen dataclass with these four members.
 
