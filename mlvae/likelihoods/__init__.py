@@ -14,10 +14,15 @@ one value per element.
 A density on all real numbers has the attribute ``real = True``: its observations may be
 standardised (:class:`mlvae.models.Standardise`).
 
+A likelihood may have the attribute ``given``, names of given values of a batch that ``log_prob``
+takes as keyword arguments, and a method ``inputs``, which computes from observations what an
+encoder receives. :mod:`mlvae.likelihoods.counts` has both.
+
 Shapes: N observations, ... the shape of one observation, P parameters of an element.
 """
 
 from mlvae.likelihoods.bernoulli import Bernoulli
+from mlvae.likelihoods.counts import NegativeBinomial, Poisson
 from mlvae.likelihoods.gaussian import Gaussian, LearnedGaussian
 from mlvae.likelihoods.logistic import DiscretisedLogistic
 from mlvae.likelihoods.parameters import SCOPES
@@ -31,6 +36,15 @@ __all__ = [
     "Gaussian",
     "LearnedGaussian",
     "Likelihood",
+    "NegativeBinomial",
+    "Poisson",
 ]
 
-LIKELIHOODS = (Bernoulli, Gaussian, LearnedGaussian, DiscretisedLogistic)
+LIKELIHOODS = (
+    Bernoulli,
+    Gaussian,
+    LearnedGaussian,
+    DiscretisedLogistic,
+    Poisson,
+    NegativeBinomial,
+)

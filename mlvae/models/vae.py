@@ -21,6 +21,7 @@ from mlvae.models.decoder import build_decoder
 from mlvae.models.encoder import build_encoder
 from mlvae.models.inputs import Observations, observations
 from mlvae.models.latents import Latents, values_of
+from mlvae.models.observed import sizes_of
 from mlvae.models.part_checks import check_parts
 from mlvae.models.protocol import config_of, takes_options
 from mlvae.models.standardise import Standardise, check_standardise
@@ -116,10 +117,10 @@ class VAE(nn.Module):
         """
         check_batch(batch, self.shape)
         x = batch.x
-        (latent,) = self.encoder(self.standardise(x))
+        (latent,) = self.encoder(self.standardise.inputs(self.likelihood, x))
         parameters = self.decoder(latent.sample(generator=generator))
         return self.objective(
-            log_likelihood=self.standardise.log_prob(self.likelihood, parameters, x),
+            log_likelihood=self.standardise.log_prob(self.likelihood, parameters, x, batch.given),
             kl=latent.kl(),
         )
 
@@ -139,7 +140,7 @@ class VAE(nn.Module):
         Returns:
             q(z | x_i) (N, L), and the style posterior (N, 0) as a function of the latent.
         """
-        (latent,) = self.encoder(self.standardise(x))
+        (latent,) = self.encoder(self.standardise.inputs(self.likelihood, x))
         return latent, lambda z: DiagonalGaussian.prior(len(x), 0, like=latent.mean)
 
     def pooled(self, latent: DiagonalGaussian, groups: Groups) -> tuple[DiagonalGaussian, Groups]:
@@ -152,14 +153,22 @@ class VAE(nn.Module):
         Args:
             x: uint8 images or floats, in memory or on the disk, or :class:`~mlvae.GroupedData`.
         """
-        return self.encoder(self.standardise(observations(x, self.shape, self)))[0]
+        x = observations(x, self.shape, self)
+        return self.encoder(self.standardise.inputs(self.likelihood, x))[0]
 
-    def decode(self, latent: Latents) -> Tensor:
-        """The expected observation E[x | z] (N, ...) of latents (N, L), or of posterior means."""
+    def decode(self, latent: Latents, *, size: Any = None) -> Tensor:
+        """The expected observation E[x | z] (N, ...) of latents (N, L), or of posterior means.
+
+        Args:
+            latent: values (N, L), or a posterior, whose mean is used.
+            size: with a likelihood of counts, the total count of each observation, (N,) or one
+                number; None: ``likelihood.total``.
+        """
         z = values_of("latent", latent, self.latent_dim, self)
-        return self.standardise.expected(self.likelihood, self.decoder(z))
+        return self.standardise.expected(self.likelihood, self.decoder(z), size)
 
     @torch.no_grad()
     def reconstruct(self, x: Observations, groups: object | None = None) -> Tensor:
         """Encode and decode observations x (N, ...) by posterior means; groups are not used."""
-        return self.decode(self.infer(x))
+        x = observations(x, self.shape, self)
+        return self.decode(self.infer(x), **sizes_of(self.likelihood, x))

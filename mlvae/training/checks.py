@@ -10,7 +10,11 @@ from torch import Tensor, nn
 from mlvae.arguments import as_path
 from mlvae.data import GroupedData
 from mlvae.data.collections.regular import open_regular
+from mlvae.data.sparse import SparseRows
 from mlvae.errors import InputError, check_choice, check_integer
+from mlvae.likelihoods import Likelihood
+from mlvae.likelihoods.counts import check_sizes
+from mlvae.models.observed import is_of_counts, known_values
 from mlvae.models.part_checks import check_likelihood, check_networks
 from mlvae.models.protocol import traits
 from mlvae.training.files import check_no_links
@@ -152,11 +156,33 @@ def check_fit(model: nn.Module, data: GroupedData, what: str) -> GroupedData:
             f"the model takes observations of shape {tuple(stated.shape)}, but {what} data has "
             f"{data.shape}"
         )
-    if stated.likelihood is not None and data.x.is_floating_point():
-        stated.likelihood.check(data.x if isinstance(data.x, Tensor) else data.sample(READ))
+    if stated.likelihood is not None:
+        _check_support(stated.likelihood, data, what)
     data = with_needs(model, data, what)
     _check_parts(model, data)
     return data
+
+
+def _check_support(likelihood: Likelihood, data: GroupedData, what: str) -> None:
+    """Raise :class:`InputError` if observations have no probability; some of a source are read."""
+    x, name = data.x, type(likelihood).__name__
+    if is_of_counts(likelihood) and x.dtype == torch.uint8:
+        raise InputError(
+            f"the likelihood {name} is of counts, but the {what} data have uint8 images, which a "
+            "model receives divided by 255; give counts as GroupedData(..., kind='array')"
+        )
+    if not x.is_floating_point():
+        return
+    if isinstance(x, Tensor):
+        likelihood.check(x, **known_values(likelihood, data.given))
+        return
+    likelihood.check(data.sample(READ))
+    if not is_of_counts(likelihood):
+        return
+    if isinstance(x.source, SparseRows):
+        x.source.check_counts(x.rows)
+    if "size" in known_values(likelihood, data.given):
+        check_sizes(data.given["size"], len(data))
 
 
 def _check_parts(model: nn.Module, data: GroupedData) -> None:
