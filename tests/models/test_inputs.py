@@ -1,5 +1,7 @@
 """Methods of models take arrays, sources and grouped data alike."""
 
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -59,6 +61,15 @@ def test_grouped_data_have_their_groups(forms, model, images):
     for call in (model.infer_content, model.reconstruct):
         with pytest.raises(InputError, match="groups must be None"):
             call(data, LABELS)
+
+
+@pytest.mark.parametrize(
+    ("shape", "advice"), [((4, 4, 3), "read_images"), ((4, 5), ""), ((6, 1, 4, 5), "")]
+)
+def test_the_message_has_the_shape_that_was_given(model, shape, advice):
+    with pytest.raises(InputError, match=rf"\(N, 1, 4, 4\), not {re.escape(str(shape))}") as error:
+        model.infer_style(np.zeros(shape, np.uint8) if len(shape) > 2 else np.zeros(shape))
+    assert ("read_images" in str(error.value)) == bool(advice)
 
 
 def test_a_source_that_is_too_large_to_be_read_at_once_is_refused(forms, model, monkeypatch):
