@@ -9,6 +9,8 @@ parameter and no function of the latents. :func:`mlvae.models.decoder.build_deco
 decoder that has this parameter and repeats it for each element, so a likelihood always receives
 one value per element.
 
+:class:`Likelihood` describes a likelihood of your own.
+
 A density on all real numbers has the attribute ``real = True``: its observations may be
 standardised (:class:`mlvae.models.Standardise`).
 
@@ -24,6 +26,7 @@ from mlvae.likelihoods.counts import NegativeBinomial, Poisson
 from mlvae.likelihoods.gaussian import Gaussian, LearnedGaussian
 from mlvae.likelihoods.logistic import DiscretisedLogistic
 from mlvae.likelihoods.parameters import SCOPES
+from mlvae.likelihoods.protocol import Likelihood
 
 __all__ = [
     "LIKELIHOODS",
@@ -37,9 +40,6 @@ __all__ = [
     "Poisson",
 ]
 
-Likelihood = (
-    Bernoulli | Gaussian | LearnedGaussian | DiscretisedLogistic | Poisson | NegativeBinomial
-)
 LIKELIHOODS = (
     Bernoulli,
     Gaussian,

@@ -18,9 +18,11 @@ from mlvae.batch import Batch
 from mlvae.errors import InputError, check_integer, check_number, shown
 from mlvae.likelihoods import Bernoulli, Likelihood
 from mlvae.models.checks import build_checked, check_batch, check_codes_batch
-from mlvae.models.decoder import build_decoder, check_parts
+from mlvae.models.decoder import build_decoder
+from mlvae.models.encoder import build_conditional_encoder
 from mlvae.models.latents import Latents, side_by_side
 from mlvae.models.observed import sizes_of
+from mlvae.models.part_checks import check_parts
 from mlvae.models.protocol import config_of, takes_options
 from mlvae.models.standardise import Standardise, check_standardise
 from mlvae.models.summary import summary
@@ -120,8 +122,8 @@ class ConditionalVAE(nn.Module):
         chosen = self.options
         self.standardise = Standardise(chosen.standardise, self.shape)
         self.content = nn.Embedding(len(self.group_names), chosen.content_dim)
-        self.encoder = chosen.network.conditional_encoder(
-            self.shape, chosen.style_dim, chosen.content_dim
+        self.encoder = build_conditional_encoder(
+            chosen.network, self.shape, chosen.style_dim, chosen.content_dim
         )
         self.decoder = build_decoder(
             chosen.network,

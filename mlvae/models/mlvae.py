@@ -28,9 +28,11 @@ from mlvae.evidence.sources import EVIDENCE_FROM
 from mlvae.groups import Groups
 from mlvae.likelihoods import Bernoulli, Likelihood
 from mlvae.models.checks import build_checked, check_batch, check_codes_batch
-from mlvae.models.decoder import build_decoder, check_parts
+from mlvae.models.decoder import build_decoder
+from mlvae.models.encoder import build_conditional_encoder, build_encoder
 from mlvae.models.latents import Latents, side_by_side, values_of
 from mlvae.models.observed import encoder_inputs, sizes_of
+from mlvae.models.part_checks import check_parts
 from mlvae.models.protocol import config_of, takes_options
 from mlvae.models.standardise import Standardise, check_standardise
 from mlvae.models.summary import summary
@@ -184,10 +186,10 @@ class MLVAE(nn.Module):
         network, dims = chosen.network, (chosen.content_dim, chosen.style_dim)
         self.standardise = Standardise(chosen.standardise, self.shape)
         if self.style_given_content:
-            self.encoder = network.encoder(self.shape, dims[:1])
-            self.style_encoder: Any = network.conditional_encoder(self.shape, dims[1], dims[0])
+            self.encoder = build_encoder(network, self.shape, dims[:1])
+            self.style_encoder = build_conditional_encoder(network, self.shape, dims[1], dims[0])
         else:
-            self.encoder = network.encoder(self.shape, dims)
+            self.encoder = build_encoder(network, self.shape, dims)
         self.decoder = build_decoder(network, sum(dims), self.shape, chosen.likelihood)
         self.objective = GroupELBO(
             content_kl_weight=chosen.content_kl_weight,

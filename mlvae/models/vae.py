@@ -18,9 +18,11 @@ from mlvae.errors import check_integer, check_number
 from mlvae.groups import Groups
 from mlvae.likelihoods import Bernoulli, Likelihood
 from mlvae.models.checks import build_checked, check_batch, check_codes_batch
-from mlvae.models.decoder import build_decoder, check_parts
+from mlvae.models.decoder import build_decoder
+from mlvae.models.encoder import build_encoder
 from mlvae.models.latents import Latents, values_of
 from mlvae.models.observed import sizes_of
+from mlvae.models.part_checks import check_parts
 from mlvae.models.protocol import config_of, takes_options
 from mlvae.models.standardise import Standardise, check_standardise
 from mlvae.models.summary import summary
@@ -87,7 +89,7 @@ class VAE(nn.Module):
     def _build(self) -> None:
         options = self.options
         self.standardise = Standardise(options.standardise, self.shape)
-        self.encoder = options.network.encoder(self.shape, (options.latent_dim,))
+        self.encoder = build_encoder(options.network, self.shape, (options.latent_dim,))
         self.decoder = build_decoder(
             options.network, options.latent_dim, self.shape, options.likelihood
         )
