@@ -10,6 +10,7 @@ from mlvae.data.array_file import ArrayFile
 from mlvae.data.augmentation import GroupWarp
 from mlvae.data.batching import Grouped, Plan, Shuffled
 from mlvae.data.collections.stored import StoredImages
+from mlvae.data.columns import Column, Columns
 from mlvae.data.grouped import GroupedData
 from mlvae.data.source import Source, SourceRows
 from mlvae.data.sources.arrays import arrays
@@ -19,6 +20,7 @@ from mlvae.data.sources.glyphs import glyphs
 from mlvae.data.sources.mnist import fashion_mnist, mnist
 from mlvae.data.sources.sprite_pairs import sprite_pairs
 from mlvae.data.sources.sprites import sprites
+from mlvae.data.sources.table import table
 from mlvae.data.splits import Splits, split
 from mlvae.errors import check_choice
 
@@ -26,6 +28,8 @@ __all__ = [
     "AUGMENTATIONS",
     "BATCHINGS",
     "ArrayFile",
+    "Column",
+    "Columns",
     "GroupWarp",
     "Grouped",
     "GroupedData",
@@ -48,6 +52,7 @@ __all__ = [
     "split",
     "sprite_pairs",
     "sprites",
+    "table",
     "yale_b",
 ]
 
@@ -65,6 +70,7 @@ DATASETS: dict[str, Callable[..., Splits]] = {
     "omniglot": omniglot,
     "sprite_pairs": sprite_pairs,
     "sprites": sprites,
+    "table": table,
     "yale_b": yale_b,
 }
 
