@@ -12,7 +12,7 @@ from omegaconf import OmegaConf
 from mlvae import Adam
 from mlvae.data import BATCHINGS, Shuffled, mnist
 from mlvae.evaluation import QUESTIONS
-from mlvae.likelihoods import DiscretisedLogistic, LearnedGaussian
+from mlvae.likelihoods import DiscretisedLogistic, LearnedGaussian, NegativeBinomial, Poisson
 from mlvae.models import MLVAE, build
 from mlvae.networks import MLP, Conv, Conv1d
 from mlvae.parts import from_config, to_config
@@ -72,6 +72,8 @@ def test_the_options_of_other_choices_are_the_defaults_of_the_library():
         ("network=conv1d", Conv1d()),
         ("likelihood=learned_gaussian", LearnedGaussian()),
         ("likelihood=discretised_logistic", DiscretisedLogistic()),
+        ("likelihood=poisson", Poisson()),
+        ("likelihood=negative_binomial", NegativeBinomial()),
     ]:
         config = composed(override)["model"]
         assert config[override.split("=")[0]] == to_config(part)

@@ -546,6 +546,14 @@ CALLS = {
         log_scale_max=arg(2.0, "-1", "0", "1.5", "int64", "float64"),
         scope=arg("element"),
     ),
+    "likelihoods.Poisson": dict(total=positive(), link=arg("softmax")),
+    "likelihoods.NegativeBinomial": dict(
+        total=positive(),
+        link=arg("softmax"),
+        log_inverse_dispersion_min=arg(-4.0, "-1", "0", "1.5", "int64", "float64"),
+        log_inverse_dispersion_max=arg(6.0, "-1", "0", "1.5", "int64", "float64"),
+        scope=arg("channel"),
+    ),
     # mlvae.networks
     "networks.MLP": dict(
         hidden=arg((4,), "[]"), activation=arg("relu"), shared=flag(), init=arg("torch")
@@ -850,6 +858,32 @@ CALLS = {
     ),
     "DiscretisedLogistic.mean": dict(parameters=arg(lambda: torch.zeros(6, 2, 3))),
     "DiscretisedLogistic.check": dict(x=arg(lambda: torch.zeros(6, 3), "tensor")),
+    "Poisson.log_prob": dict(
+        parameters=arg(lambda: torch.zeros(6, 1, 3)),
+        x=arg(lambda: torch.zeros(6, 3), "nan tensor"),
+        size=optional(arg(lambda: torch.ones(6))),
+    ),
+    "Poisson.inputs": dict(x=arg(lambda: torch.zeros(6, 3), "nan tensor", "tensor")),
+    "Poisson.mean": dict(
+        parameters=arg(lambda: torch.zeros(6, 1, 3)),
+        size=optional(arg(lambda: torch.ones(6))),
+    ),
+    "Poisson.check": dict(
+        x=arg(lambda: torch.zeros(6, 3)), size=optional(arg(lambda: torch.ones(6)))
+    ),
+    "NegativeBinomial.log_prob": dict(
+        parameters=arg(lambda: torch.zeros(6, 2, 3)),
+        x=arg(lambda: torch.zeros(6, 3), "nan tensor"),
+        size=optional(arg(lambda: torch.ones(6))),
+    ),
+    "NegativeBinomial.inputs": dict(x=arg(lambda: torch.zeros(6, 3), "nan tensor", "tensor")),
+    "NegativeBinomial.mean": dict(
+        parameters=arg(lambda: torch.zeros(6, 2, 3)),
+        size=optional(arg(lambda: torch.ones(6))),
+    ),
+    "NegativeBinomial.check": dict(
+        x=arg(lambda: torch.zeros(6, 3)), size=optional(arg(lambda: torch.ones(6)))
+    ),
     "GroupWarp.__call__": dict(batch=BATCH, **DRAW),
     "Shuffled.plan": dict(data=arg(lambda: data()), **DRAW),
     "Shuffled.num_batches": dict(data=arg(lambda: data())),
@@ -874,6 +908,8 @@ OWNERS = {
     "Gaussian": likelihoods.Gaussian,
     "LearnedGaussian": likelihoods.LearnedGaussian,
     "DiscretisedLogistic": likelihoods.DiscretisedLogistic,
+    "NegativeBinomial": likelihoods.NegativeBinomial,
+    "Poisson": likelihoods.Poisson,
     "GroupWarp": data_module.GroupWarp,
     "Shuffled": data_module.Shuffled,
     "Grouped": lambda: data_module.Grouped(2, 2),

@@ -11,7 +11,7 @@ import mlvae
 from mlvae import Adam, GroupedData, InputError, Reports
 from mlvae.costs import Separation
 from mlvae.data import BATCHINGS, Grouped, GroupWarp, Shuffled
-from mlvae.likelihoods import LIKELIHOODS, DiscretisedLogistic, LearnedGaussian
+from mlvae.likelihoods import LIKELIHOODS, DiscretisedLogistic, LearnedGaussian, NegativeBinomial
 from mlvae.models import MLVAE, MODELS, build
 from mlvae.models.protocol import config_of, takes_options
 from mlvae.networks import MLP, Conv, Conv1d, ConvMLP
@@ -25,6 +25,7 @@ from mlvae.parts import from_config, plain, to_config
         Conv(widths=(7, 3), blocks=2, dropout=0.1),
         LearnedGaussian(-3.0, 0.0, scope="channel"),
         DiscretisedLogistic(scope="scalar"),
+        NegativeBinomial(link="exp", scope="scalar"),
         Grouped(groups=3),
         Adam(),
     ],

@@ -92,6 +92,27 @@ def test_all_series_of_a_figure_have_one_scale(series_model):
     assert any("40" in text for text in texts(figure))
 
 
+@pytest.mark.parametrize(("channels", "lines"), [(8, True), (9, False)])
+def test_series_of_many_channels_are_heat_maps_of_one_scale(channels, lines):
+    model = VAE((channels, 30), latent_dim=2, network=MLP((2,)), likelihood=Gaussian())
+    x = torch.zeros(2, channels, 30)
+    x[0, 0, 3], x[1, channels - 1, 29] = 40.0, -20.0
+    figure = show.reconstructions(model, x)
+    assert bool(figure.axes[0].collections) == lines
+    assert any("-20" in text and "40" in text for text in texts(figure))
+    if lines:
+        return
+    pixels = raster(figure)
+    bright, dark = (np.abs(pixels - end).sum(-1) for end in MAGMA)
+    lightest, darkest = ((where < 0.05).nonzero() for where in (bright, dark))
+    # Cells of 2 by 2 pixels each: the first channel is at the bottom, the first time at the left.
+    assert len(lightest[0]) == len(darkest[0]) == 4
+    assert darkest[0].min() < lightest[0].min() and lightest[1].min() != darkest[1].min()
+
+
+MAGMA = ([0.987053, 0.991438, 0.749504], [0.001462, 0.000466, 0.013866])
+
+
 def test_long_series_keep_their_extremes():
     x = torch.zeros(1, 50_000)
     x[0, 31_234], x[0, 5] = 7.0, -3.0

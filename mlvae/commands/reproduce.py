@@ -37,7 +37,7 @@ from mlvae.training.settings import renamed_options
 #: Largest file of metrics in bytes.
 MAX_RECORD = 2**30
 #: Options that do not change the result of a run.
-FREE = ("run", "device", "resume")
+FREE = ("run", "device", "resume", "parts")
 #: Likewise, of the dataset.
 FREE_OF_DATASET = ("cache", "workers")
 #: Likewise, of the trainer's speed.
@@ -162,6 +162,7 @@ def plan(table: Config, variant: str, seed: int, folder: Path, config: Config) -
     evaluation = cli.resolved(compose("evaluate", with_quoted_labels(overrides)))
     train["dataset"] = cli.with_absolute_paths(train["dataset"])
     evaluation["root"] = train["dataset"].get("root")
+    evaluation["parts"] = train["parts"]
     asked = {
         "train": deciding(train),
         "evaluation": deepcopy(evaluation["evaluation"]),

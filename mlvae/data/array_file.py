@@ -156,6 +156,10 @@ class ArrayFile:
             array = np.moveaxis(array, -1, 1)
         return array.reshape(len(rows), *self.shape[1:])
 
+    def read_all(self) -> Tensor:
+        """All rows, (N, ...)."""
+        return self.index_select(0, torch.arange(len(self)))
+
     def expect(self, indices: Tensor) -> None:
         """Nothing: these formats have no reads in the background."""
 

@@ -18,12 +18,14 @@ from torch import Tensor
 
 from mlvae.arguments import as_device
 from mlvae.batch import Batch
+from mlvae.data.annotated import is_anndata, read_cells
 from mlvae.data.columns import Columns, column_names
 from mlvae.data.source import Source, SourceRows, is_source
+from mlvae.data.sparse import SparseRows, is_sparse
 from mlvae.data.values import as_factor, as_features, as_given, as_names, by_name
 from mlvae.errors import InputError, check_choice, check_integer, shown
 from mlvae.groups import Groups, Origin, label_index
-from mlvae.observations import as_floats, as_tensor
+from mlvae.observations import as_floats, as_tensor, check_image_bytes
 
 __all__ = ["GroupedData"]
 
@@ -41,9 +43,10 @@ class GroupedData:
     source's observations stay where they are unless the device has room for them.
 
     Args:
-        x: observations (N, ...), an array or a tensor of uint8 or floats; or a
+        x: observations (N, ...), an array or a tensor of uint8, integers or floats; or a
             :class:`~mlvae.data.Source`, which is read batch by batch, such as
-            :class:`~mlvae.data.ArrayFile`.
+            :class:`~mlvae.data.ArrayFile`. Integers other than uint8 become float32. A sparse
+            matrix stays sparse (:class:`~mlvae.data.SparseRows`).
         group: label of each observation's group, length N, all of one type: integers, strings.
         factors: known factors of variation by name, such as the direction of the light: N numbers
             each; NaN, None or pandas.NA where the value is unknown. A DataFrame has its columns.
@@ -55,9 +58,10 @@ class GroupedData:
         feature_names: text for each feature of observations of shape (D,), for messages, pictures
             and reports; None: the names of the columns of a DataFrame, else unknown.
         kind: "image": x is (N, height, width) or (N, channels, height, width); floats are in
-            [0, 1]. "array": x has any shape and any finite values. "auto": uint8 are images;
-            floats of shape (N, channels, height, width) with 1 or 3 channels are images and must
-            be in [0, 1]; other floats are arrays.
+            [0, 1]. "array": x has any shape and any finite values, which stay as they are; uint8
+            become float32. "auto": uint8 of these shapes are images, of other shapes they are
+            refused; floats of shape (N, channels, height, width) with 1 or 3 channels are images
+            and must be in [0, 1]; other floats are arrays.
 
     Attributes:
         x: the observations, uint8 or float32; or rows of a source. Grey images have a channel.
@@ -103,8 +107,14 @@ class GroupedData:
         kind: str = "auto",
     ) -> None:
         check_choice("kind", kind, KINDS)
+        if is_anndata(x):
+            raise InputError(
+                "x must be observations (N, ...), not an AnnData; use "
+                "GroupedData.from_anndata(adata, group='donor') with a column of adata.obs"
+            )
         if feature_names is None:
             feature_names = column_names(x)
+        x = SparseRows(x) if is_sparse(x) else x
         found = x if is_source(x) else as_tensor(x).detach()
         named = feature_names is not None
         self.feature_names = as_features(feature_names, found.shape) if named else None
@@ -129,6 +139,53 @@ class GroupedData:
             for name, values in by_name("given", given).items()
         }
         self.names = None if names is None else as_names(names, len(self))
+
+    @classmethod
+    def from_anndata(
+        cls,
+        adata: Any,
+        group: str,
+        *,
+        layer: str | None = None,
+        obsm: str | None = None,
+        factors: Sequence[str] = (),
+        size: str | None = None,
+    ) -> GroupedData:
+        """The cells of an AnnData, grouped by a column of ``adata.obs``.
+
+        Sparse matrices stay sparse, and an AnnData in backed mode stays in its file: each batch
+        makes its own rows dense. ``mlvae.data.split(data, by=adata.obs["split"])`` splits by a
+        column of words.
+
+        Args:
+            adata: the AnnData.
+            group: name of the column of ``adata.obs`` with the group of each cell, such as its
+                donor.
+            layer: name of the layer with the observations, such as "counts"; None: ``adata.X``.
+            obsm: name of the entry of ``adata.obsm`` with the observations, such as "X_pca".
+            factors: names of columns of ``adata.obs`` that are known factors. Words become their
+                numbers in sorted order.
+            size: name of the column of ``adata.obs`` with the size of each cell, for a likelihood
+                of counts with ``link="exp"``; None: the total of the observation.
+
+        Raises:
+            InputError: if a name is unknown, or the matrix does not have integers or floats.
+
+        Example::
+
+            adata = anndata.read_h5ad("cells.h5ad")
+            data = mlvae.GroupedData.from_anndata(adata, group="donor", layer="counts")
+        """
+        cells = read_cells(adata, group, layer=layer, obsm=obsm, factors=factors, size=size)
+        return cls(
+            cells.x,
+            cells.group,
+            cells.factors,
+            given=cells.given,
+            names=cells.names,
+            feature_names=cells.feature_names,
+            kind="array",
+        )
 
     def __repr__(self) -> str:
         groups = f"{len(self.group_names)} groups"
@@ -435,8 +492,9 @@ def _checked(x: Tensor, kind: str, names: list[str] | None = None) -> Tensor:
             f"x has shape {tuple(x.shape)}: images must be (N, channels, height, width); "
             "use numpy.moveaxis(x, -1, 1), or kind='array' if these are no images"
         )
-    if x.dtype == torch.uint8:
-        return x.unsqueeze(1) if x.ndim == 3 and kind != "array" else x
+    if x.dtype == torch.uint8 and kind != "array":
+        check_image_bytes(x)
+        return x.unsqueeze(1) if x.ndim == 3 else x
     x = x.float()
     if (wrong := ~x.isfinite()).any():
         row = int(wrong.flatten(1).any(1).nonzero()[0])

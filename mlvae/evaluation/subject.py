@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import torch
@@ -15,7 +16,7 @@ from mlvae.evaluation.measures.codes import (
     representations,
     standardised,
 )
-from mlvae.models import build, traits
+from mlvae.models import rebuilt, traits
 from mlvae.training.checks import with_needs
 from mlvae.training.seeding import seeded
 
@@ -87,24 +88,36 @@ class Subject:
         return "test", self.splits.test
 
     def untrained(self) -> Any:
-        """The model with its initial weights, or None if its config does not describe it.
+        """The model with its initial weights, or None if :attr:`without_untrained` says why.
 
-        The weights are those of ``scripts/train.py`` with the same seed. None also for a model
-        with codes that are looked up from given values: without training these codes separate
-        the groups already.
+        The weights are those of ``scripts/train.py`` with the same seed.
+        """
+        return self._untrained[0]
+
+    @property
+    def without_untrained(self) -> str:
+        """Why there is no untrained control; empty if there is one."""
+        return self._untrained[1]
+
+    @cached_property
+    def _untrained(self) -> tuple[Any, str]:
+        """The untrained control, or None and the reason.
+
+        Codes that are looked up from given values have no such control: without training they
+        separate the groups already.
         """
         stated = traits(self.model)
-        if stated.config is None or stated.shape is None or stated.given_codes:
-            return None
+        if stated.given_codes:
+            return None, "codes that are looked up from labels separate the groups untrained"
         with torch.random.fork_rng():
             seeded(torch.default_generator, self.seed, "initial weights")
             try:
-                model = build(stated.shape, stated.config)
-            except InputError:  # a model, network or likelihood of the user's own
-                return None
+                model = rebuilt(self.model)
+            except InputError as error:
+                return None, str(error)
         if stated.standardise is not None:  # the scale is no part of the training
             model.standardise.load_state_dict(stated.standardise.state_dict())
-        return model.to(next(self.model.parameters()).device).eval()
+        return model.to(next(self.model.parameters()).device).eval(), ""
 
     def controls(self) -> dict[str, tuple[str, Any]]:
         """The label and the model of each control that is a model, by name."""

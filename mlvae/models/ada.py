@@ -104,13 +104,13 @@ class AdaVAE(VAE):
         """
         check_batch(batch, self.shape)
         x, groups = batch.x, batch.groups
-        (latent,) = self.encoder(self.standardise(x))
+        (latent,) = self.encoder(self.standardise.inputs(self.likelihood, x))
         if self.training:
             _check_pairs(groups)
             latent = self._adapted(latent, groups)
         parameters = self.decoder(latent.sample(generator=generator))
         single = self.objective(
-            log_likelihood=self.standardise.log_prob(self.likelihood, parameters, x),
+            log_likelihood=self.standardise.log_prob(self.likelihood, parameters, x, batch.given),
             kl=latent.kl(),
         )
         return replace(

@@ -28,8 +28,11 @@ from mlvae.evidence.sources import EVIDENCE_FROM
 from mlvae.groups import Groups
 from mlvae.likelihoods import Bernoulli, Likelihood
 from mlvae.models.checks import build_checked, check_batch, check_codes_batch
-from mlvae.models.decoder import build_decoder, check_parts
+from mlvae.models.decoder import build_decoder
+from mlvae.models.encoder import build_conditional_encoder, build_encoder
 from mlvae.models.latents import Latents, side_by_side, values_of
+from mlvae.models.observed import encoder_inputs, sizes_of
+from mlvae.models.part_checks import check_parts
 from mlvae.models.protocol import config_of, takes_options
 from mlvae.models.standardise import Standardise, check_standardise
 from mlvae.models.summary import summary
@@ -183,10 +186,10 @@ class MLVAE(nn.Module):
         network, dims = chosen.network, (chosen.content_dim, chosen.style_dim)
         self.standardise = Standardise(chosen.standardise, self.shape)
         if self.style_given_content:
-            self.encoder = network.encoder(self.shape, dims[:1])
-            self.style_encoder: Any = network.conditional_encoder(self.shape, dims[1], dims[0])
+            self.encoder = build_encoder(network, self.shape, dims[:1])
+            self.style_encoder = build_conditional_encoder(network, self.shape, dims[1], dims[0])
         else:
-            self.encoder = network.encoder(self.shape, dims)
+            self.encoder = build_encoder(network, self.shape, dims)
         self.decoder = build_decoder(network, sum(dims), self.shape, chosen.likelihood)
         self.objective = GroupELBO(
             content_kl_weight=chosen.content_kl_weight,
@@ -245,7 +248,7 @@ class MLVAE(nn.Module):
         s = style.sample(generator=generator)
         parameters = self.decoder(torch.cat((c, s), 1))
         objective = self.objective(
-            log_likelihood=self.standardise.log_prob(self.likelihood, parameters, x),
+            log_likelihood=self.standardise.log_prob(self.likelihood, parameters, x, batch.given),
             style_kl=style.kl(),
             content_kl=content_kl,
             groups=groups,
@@ -266,7 +269,7 @@ class MLVAE(nn.Module):
             posterior (N, S) as a function of the content (N, C), which matters only with
             ``style_given_content``.
         """
-        x = self.standardise(x)
+        x = self.standardise.inputs(self.likelihood, x)
         if not self.style_given_content:
             member_q, style = self.encoder(x)
             return member_q, lambda content: style
@@ -291,7 +294,8 @@ class MLVAE(nn.Module):
     def _recognise(self, content: Tensor, style: Tensor) -> DiagonalGaussian:
         """The content posteriors (N, C) of decoded observations, which stay standardised."""
         decoded = self.likelihood.mean(self.decoder(torch.cat((content, style), 1)))
-        return self._single(self.encoder(decoded)[0]).moments()
+        inputs = encoder_inputs(self.likelihood, decoded)
+        return self._single(self.encoder(inputs)[0]).moments()
 
     def _single(self, member_q: DiagonalGaussian) -> Posterior:
         """The content posteriors (N, C) of observations that are groups of one."""
@@ -328,7 +332,8 @@ class MLVAE(nn.Module):
                 f"groups must name the group of each of the {len(x)} observations, "
                 f"not of {groups.num_observations}"
             )
-        return self.rule(self.encoder(self.standardise(x))[0], groups.to(x.device))
+        inputs = self.standardise.inputs(self.likelihood, x)
+        return self.rule(self.encoder(inputs)[0], groups.to(x.device))
 
     def infer_style(
         self, x: Tensor | np.ndarray, content: Latents | None = None
@@ -355,13 +360,15 @@ class MLVAE(nn.Module):
             )
         return style_given(c)
 
-    def decode(self, content: Latents, style: Latents) -> Tensor:
+    def decode(self, content: Latents, style: Latents, *, size: Any = None) -> Tensor:
         """The expected observation E[x | c, s]: shape (N, ...).
 
         Args:
             content: values (N, C), or a posterior, whose mean is used.
             style: values (N, S), or a posterior, whose mean is used. If one of the two has one
                 row, the row is repeated.
+            size: with a likelihood of counts, the total count of each observation, (N,) or one
+                number; None: ``likelihood.total``.
 
         Raises:
             InputError: if the shapes do not fit.
@@ -373,16 +380,18 @@ class MLVAE(nn.Module):
             content_dim=self.content_dim,
             style_dim=self.style_dim,
         )
-        return self.standardise.expected(self.likelihood, self.decoder(latent))
+        return self.standardise.expected(self.likelihood, self.decoder(latent), size)
 
     @torch.no_grad()
     def swap(self, content_of: Tensor | np.ndarray, style_of: Tensor | np.ndarray) -> Tensor:
         """Decode the style of ``style_of`` with the content of ``content_of``, pair by pair.
 
         Both are observations (N, ...), or one of them a single observation (1, ...). Posterior
-        means are decoded.
+        means are decoded. Counts have the total of ``style_of``.
         """
-        return self.decode(self.infer_content(content_of), self.infer_style(style_of))
+        style_of = as_observations(style_of, self.shape, self)
+        content, style = self.infer_content(content_of), self.infer_style(style_of)
+        return self.decode(content, style, **sizes_of(self.likelihood, style_of))
 
     @torch.no_grad()
     def reconstruct(self, x: Tensor | np.ndarray, groups: Groups | object | None = None) -> Tensor:
@@ -393,4 +402,5 @@ class MLVAE(nn.Module):
         content = self.infer_content(x, groups)
         if groups is not None:
             content = content[Groups.of(groups).index.to(content.mean.device)]
-        return self.decode(content, self.infer_style(x, content))
+        x = as_observations(x, self.shape, self)
+        return self.decode(content, self.infer_style(x, content), **sizes_of(self.likelihood, x))

@@ -21,7 +21,7 @@ from mlvae.batch import Batch
 from mlvae.likelihoods import Likelihood
 from mlvae.models.standardise import Standardise
 from mlvae.objectives import Objective
-from mlvae.parts import to_config
+from mlvae.parts import name_of, to_config
 from mlvae.posteriors import Family
 
 __all__ = ["Model", "Traits", "config_of", "has_codes", "takes_options", "traits"]
@@ -124,7 +124,7 @@ def has_codes(model: object) -> TypeGuard[Model]:
 
 def config_of(model: object, options: object) -> dict[str, Any]:
     """The ``config`` of a model with the record ``options``: its class's name and its options."""
-    return {**to_config(options), "name": type(model).__name__}
+    return {**to_config(options), "name": name_of(type(model))}
 
 
 def takes_options(options: type) -> Callable[[Class], Class]:

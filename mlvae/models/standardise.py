@@ -6,13 +6,15 @@ Shapes: N observations, ... the shape of one observation, E its number of elemen
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from mlvae.errors import InputError, check_choice
 from mlvae.likelihoods import Likelihood
+from mlvae.models.observed import encoder_inputs, expected, known_values
 from mlvae.observations import check_shape
 
 __all__ = ["STANDARDISATIONS", "Standardise", "check_standardise"]
@@ -88,22 +90,35 @@ class Standardise(nn.Module):
         """Raw observations (N, ...) of standardised ones."""
         return z if self.kind is None else z * self.deviation + self.mean
 
-    def log_prob(self, likelihood: Likelihood, parameters: Tensor, x: Tensor) -> Tensor:
+    def inputs(self, likelihood: Likelihood, x: Tensor) -> Tensor:
+        """What an encoder receives of raw observations (N, ...); counts have their own inputs."""
+        return encoder_inputs(likelihood, self(x))
+
+    def log_prob(
+        self,
+        likelihood: Likelihood,
+        parameters: Tensor,
+        x: Tensor,
+        given: Mapping[str, Tensor] | None = None,
+    ) -> Tensor:
         """The log-probability (N,) of raw observations x (N, ...), in nats.
 
         Args:
             likelihood: the observation model of standardised observations.
             parameters: of the decoder, (N, P, ...).
             x: raw observations.
+            given: known values of the observations by name, (N, ...) each, of which a likelihood
+                of counts uses "size".
         """
+        known = known_values(likelihood, given or {})
         if self.kind is None:
-            return likelihood.log_prob(parameters, x)
+            return likelihood.log_prob(parameters, x, **known)
         log_volume = self.deviation.log().sum() * (self.elements / self.deviation.numel())
-        return likelihood.log_prob(parameters, self(x)) - log_volume
+        return likelihood.log_prob(parameters, self(x), **known) - log_volume
 
-    def expected(self, likelihood: Likelihood, parameters: Tensor) -> Tensor:
-        """The expected raw observation (N, ...)."""
-        return self.restore(likelihood.mean(parameters))
+    def expected(self, likelihood: Likelihood, parameters: Tensor, size: Any = None) -> Tensor:
+        """The expected raw observation (N, ...); counts have the total ``size`` (N,)."""
+        return self.restore(expected(likelihood, parameters, size))
 
     @torch.no_grad()
     def measure(self, parts: Iterable[Tensor]) -> None:

@@ -18,8 +18,11 @@ from mlvae.errors import check_integer, check_number
 from mlvae.groups import Groups
 from mlvae.likelihoods import Bernoulli, Likelihood
 from mlvae.models.checks import build_checked, check_batch, check_codes_batch
-from mlvae.models.decoder import build_decoder, check_parts
+from mlvae.models.decoder import build_decoder
+from mlvae.models.encoder import build_encoder
 from mlvae.models.latents import Latents, values_of
+from mlvae.models.observed import sizes_of
+from mlvae.models.part_checks import check_parts
 from mlvae.models.protocol import config_of, takes_options
 from mlvae.models.standardise import Standardise, check_standardise
 from mlvae.models.summary import summary
@@ -86,7 +89,7 @@ class VAE(nn.Module):
     def _build(self) -> None:
         options = self.options
         self.standardise = Standardise(options.standardise, self.shape)
-        self.encoder = options.network.encoder(self.shape, (options.latent_dim,))
+        self.encoder = build_encoder(options.network, self.shape, (options.latent_dim,))
         self.decoder = build_decoder(
             options.network, options.latent_dim, self.shape, options.likelihood
         )
@@ -114,10 +117,10 @@ class VAE(nn.Module):
         """
         check_batch(batch, self.shape)
         x = batch.x
-        (latent,) = self.encoder(self.standardise(x))
+        (latent,) = self.encoder(self.standardise.inputs(self.likelihood, x))
         parameters = self.decoder(latent.sample(generator=generator))
         return self.objective(
-            log_likelihood=self.standardise.log_prob(self.likelihood, parameters, x),
+            log_likelihood=self.standardise.log_prob(self.likelihood, parameters, x, batch.given),
             kl=latent.kl(),
         )
 
@@ -137,7 +140,7 @@ class VAE(nn.Module):
         Returns:
             q(z | x_i) (N, L), and the style posterior (N, 0) as a function of the latent.
         """
-        (latent,) = self.encoder(self.standardise(x))
+        (latent,) = self.encoder(self.standardise.inputs(self.likelihood, x))
         return latent, lambda z: DiagonalGaussian.prior(len(x), 0, like=latent.mean)
 
     def pooled(self, latent: DiagonalGaussian, groups: Groups) -> tuple[DiagonalGaussian, Groups]:
@@ -146,14 +149,22 @@ class VAE(nn.Module):
 
     def infer(self, x: Tensor | np.ndarray) -> DiagonalGaussian:
         """The posterior of each observation x (N, ...), q(z | x_i): shape (N, L)."""
-        return self.encoder(self.standardise(as_observations(x, self.shape, self)))[0]
+        x = as_observations(x, self.shape, self)
+        return self.encoder(self.standardise.inputs(self.likelihood, x))[0]
 
-    def decode(self, latent: Latents) -> Tensor:
-        """The expected observation E[x | z] (N, ...) of latents (N, L), or of posterior means."""
+    def decode(self, latent: Latents, *, size: Any = None) -> Tensor:
+        """The expected observation E[x | z] (N, ...) of latents (N, L), or of posterior means.
+
+        Args:
+            latent: values (N, L), or a posterior, whose mean is used.
+            size: with a likelihood of counts, the total count of each observation, (N,) or one
+                number; None: ``likelihood.total``.
+        """
         z = values_of("latent", latent, self.latent_dim, self)
-        return self.standardise.expected(self.likelihood, self.decoder(z))
+        return self.standardise.expected(self.likelihood, self.decoder(z), size)
 
     @torch.no_grad()
     def reconstruct(self, x: Tensor | np.ndarray, groups: object | None = None) -> Tensor:
         """Encode and decode observations x (N, ...) by posterior means; groups are not used."""
-        return self.decode(self.infer(x))
+        x = as_observations(x, self.shape, self)
+        return self.decode(self.infer(x), **sizes_of(self.likelihood, x))

@@ -2,7 +2,7 @@
 
 A network is a small frozen record (:class:`MLP`, :class:`Conv`, :class:`Conv1d`,
 :class:`ConvMLP`) that builds an encoder and a decoder for the shape of an observation. So a model
-can be saved and rebuilt from plain values.
+can be saved and rebuilt from plain values. :class:`Network` describes a network of your own.
 """
 
 from mlvae.networks.coders import (
@@ -16,12 +16,14 @@ from mlvae.networks.conv import Conv
 from mlvae.networks.conv1d import Conv1d
 from mlvae.networks.hybrid import ConvMLP
 from mlvae.networks.mlp import MLP
+from mlvae.networks.protocol import ConditionalNetwork, Network
 
 __all__ = [
     "ACTIVATIONS",
     "MLP",
     "NETWORKS",
     "ConditionalEncoder",
+    "ConditionalNetwork",
     "Conv",
     "Conv1d",
     "ConvMLP",
@@ -31,5 +33,4 @@ __all__ = [
     "SeparateEncoders",
 ]
 
-Network = MLP | Conv | Conv1d | ConvMLP
 NETWORKS = (MLP, Conv, Conv1d, ConvMLP)

@@ -18,6 +18,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from mlvae.grids import Grid
+from mlvae.show.heat import heat_maps
 from mlvae.show.text import STYLE, fonts, legible
 
 __all__ = ["Picture", "draw", "pixels"]
@@ -68,6 +69,7 @@ class Cells(NamedTuple):
 
 def draw(grid: Grid) -> Picture:
     """The figure of a grid. It belongs to no window and to no state of pyplot."""
+    grid = heat_maps(grid)
     scale = max(1, -(-TILE // max(grid.tiles.shape[-2:]))) if grid.images else 1
     tall, wide = (scale * n for n in grid.tiles.shape[-2:]) if grid.images else SERIES
     cells = Cells(

@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 import torch
 
 from mlvae.data import GroupedData
+from mlvae.models.observed import encoder_inputs
 from mlvae.models.protocol import has_codes, traits
 from mlvae.observations import as_floats
 
@@ -159,7 +160,7 @@ def advice_on_collapse(model: object, data: GroupedData) -> str | None:
     """Advice if a trained model decodes nearly the same observation from every code.
 
     The variance of the reconstructions between observations, summed over elements, is compared
-    with that of the observations. No random number is drawn.
+    with that of the observations, both as the encoder receives them. No random number is drawn.
 
     Args:
         model: a model in any mode, which stays as it is.
@@ -173,9 +174,11 @@ def advice_on_collapse(model: object, data: GroupedData) -> str | None:
     model.eval()
     decoded = model.decode(**{name: q.mean for name, q in model.codes(batch).items()})
     model.train(training)
+    likelihood, scale = traits(model).likelihood, traits(model).standardise
     x, decoded = as_floats(batch.x), decoded.float()
-    if (scale := traits(model).standardise) is not None:
+    if scale is not None:
         x, decoded = scale(x), scale(decoded)
+    x, decoded = encoder_inputs(likelihood, x), encoder_inputs(likelihood, decoded)
     spread = float(x.var(0).sum())
     share = float(decoded.var(0).sum()) / spread if spread > 0 else 1.0
     if share >= LEAST_VARIANCE:

@@ -40,7 +40,7 @@ from mlvae.training.interrupt import Interrupt
 from mlvae.training.monitor import Monitor, OnReport, how_to_continue
 from mlvae.training.ranks import check_shared, join
 from mlvae.training.run import claim, held, new_name, undone_on_failure, write_config
-from mlvae.training.scale import measure_scale, standardises
+from mlvae.training.scale import measure_scale, scale_is_known
 from mlvae.training.settings import Reports, Speed, Warmup
 from mlvae.training.speed.compiling import check_compile
 from mlvae.training.speed.plans import Plans
@@ -230,7 +230,7 @@ def train(
             "batching": {**described["batching"], "span_ranks": None},  # may change
             "augmentation": described["augmentation"],
         },
-        scale=None if standardises(model) else advice_on_columns(data),
+        scale=None if scale_is_known(model) else advice_on_columns(data),
     )
     if resume:
         state.resume()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -35,6 +35,7 @@ def load(
     best: bool = False,
     device: torch.device | str = "cpu",
     model: nn.Module | None = None,
+    parts: Sequence[type] = (),
 ) -> Any:
     """The trained model of a run, in evaluation mode.
 
@@ -44,6 +45,9 @@ def load(
         device: device of the model.
         model: a model of your own class that receives the weights; needed only if the run trained
             such a model.
+        parts: your own classes of which the model has parts: networks and likelihoods, and models
+            with the attribute ``Options``. A run names its classes, and nothing is imported by
+            that name: a run may come from another person.
 
     Raises:
         InputError: if the folder has no such checkpoint, if the checkpoint is of another model, or
@@ -52,6 +56,7 @@ def load(
     Example::
 
         model = mlvae.load("runs/first")
+        model = mlvae.load("runs/waves", parts=[WaveNetwork, Laplace])
     """
     check_flag("best", best)
     if (kind := str(device).split(":")[0]) in ("cuda", "mps"):
@@ -66,7 +71,7 @@ def load(
             raise InputError(
                 f"{path} is of a model without a `config`; build it and pass it: load(run, model=)"
             )
-        model = built_model(checkpoint, path)
+        model = built_model(checkpoint, path, parts)
     assert model is not None
     restore(model, checkpoint["model"], path)
     columns = checkpoint.get("columns")  # older runs have none

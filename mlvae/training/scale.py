@@ -10,18 +10,20 @@ import math
 import torch
 
 from mlvae.data import GroupedData
+from mlvae.models.observed import is_of_counts
 from mlvae.models.protocol import traits
 
-__all__ = ["measure_scale", "standardises"]
+__all__ = ["measure_scale", "scale_is_known"]
 
 #: Largest number of elements of a part: 32 MB in float64.
 PART = 2**22
 
 
-def standardises(model: object) -> bool:
-    """Whether a model standardises its observations."""
+def scale_is_known(model: object) -> bool:
+    """Whether a model standardises its observations, or they are counts, which have sizes."""
     scale = traits(model).standardise
-    return scale is not None and scale.kind is not None
+    standardises = scale is not None and scale.kind is not None
+    return standardises or is_of_counts(traits(model).likelihood)
 
 
 def measure_scale(model: object, data: GroupedData) -> None:

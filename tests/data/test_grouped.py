@@ -303,7 +303,6 @@ def test_it_says_how_much_there_is():
 @pytest.mark.parametrize(
     ("dtype", "came"),
     [
-        (np.int64, "torch.int64"),
         (bool, "bool"),
         (object, "object"),
         ("U1", "<U1"),
@@ -311,7 +310,7 @@ def test_it_says_how_much_there_is():
     ],
 )
 def test_other_kinds_of_elements_are_refused_by_name(dtype, came):
-    with pytest.raises(InputError, match=rf"x must be uint8 images or floats, not {came}[ ;]"):
+    with pytest.raises(InputError, match=rf"x must be uint8 images, .* not {came}[ ;]"):
         GroupedData(np.zeros((3, 2, 2), dtype), [0, 1, 1])
 
 

@@ -159,7 +159,8 @@ def _log_likelihood(
         x = _observations(model, data, rows)
         latent = torch.cat((c[groups.index[rows]], s[rows]), 1).to(x.dtype)
         parameters = model.decoder(latent)
-        pieces.append(scale.log_prob(model.likelihood, parameters, x).double())
+        given = {name: values[rows] for name, values in data.given.items()}
+        pieces.append(scale.log_prob(model.likelihood, parameters, x, given).double())
     return torch.cat(pieces)
 
 
