@@ -150,7 +150,7 @@ def _frame_error(frame: Any) -> InputError:
     shown = ", ".join(f"{name} is {dtype}" for name, dtype in list(wrong.items())[:3])
     return InputError(
         f"x must be uint8 images or floats without missing values, but of its columns {shown}; "
-        "convert them, for example df.astype('float32')"
+        "use GroupedData.from_frame(df, group=...), or df.astype('float32')"
     )
 
 

@@ -10,6 +10,7 @@ from mlvae.data.array_file import ArrayFile
 from mlvae.data.augmentation import GroupWarp
 from mlvae.data.batching import Grouped, Plan, Shuffled
 from mlvae.data.collections.stored import StoredImages
+from mlvae.data.columns import Column, Columns
 from mlvae.data.grouped import GroupedData
 from mlvae.data.new_images import read_images
 from mlvae.data.source import Source, SourceRows
@@ -27,6 +28,7 @@ from mlvae.data.sources.shapes3d import shapes3d
 from mlvae.data.sources.smallnorb import smallnorb
 from mlvae.data.sources.sprite_pairs import sprite_pairs
 from mlvae.data.sources.sprites import sprites
+from mlvae.data.sources.table import table
 from mlvae.data.sparse import SparseRows
 from mlvae.data.splits import Splits, split
 from mlvae.errors import check_choice
@@ -35,6 +37,8 @@ __all__ = [
     "AUGMENTATIONS",
     "BATCHINGS",
     "ArrayFile",
+    "Column",
+    "Columns",
     "GroupWarp",
     "Grouped",
     "GroupedData",
@@ -67,6 +71,7 @@ __all__ = [
     "split",
     "sprite_pairs",
     "sprites",
+    "table",
     "yale_b",
 ]
 
@@ -92,6 +97,7 @@ DATASETS: dict[str, Callable[..., Splits]] = {
     "smallnorb": smallnorb,
     "sprite_pairs": sprite_pairs,
     "sprites": sprites,
+    "table": table,
     "yale_b": yale_b,
 }
 

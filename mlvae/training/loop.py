@@ -106,7 +106,8 @@ def train(
     rounding, and rank 0 writes the run. See :mod:`mlvae.training.ranks`.
 
     Args:
-        model: returns an objective for a batch; :class:`mlvae.models.MLVAE` for example.
+        model: returns an objective for a batch; :class:`mlvae.models.MLVAE` for example. It gets
+            the attribute ``table_columns``: the ``columns`` of the training data, or None.
         data: training data.
         validation: data on which the best state is chosen.
         run: the run's folder; None makes a new one under ``runs/`` with the time in its name.
@@ -211,6 +212,7 @@ def train(
     fingerprint = data.fingerprint()  # before the move: images on the disk may move to the device
     data = data.to(target)
     model.to(target).train()
+    model.table_columns = data.columns  # type: ignore[assignment]
     if not resume:
         measure_scale(model, data)
     scales = dict(traits(model).scales)
