@@ -6,7 +6,7 @@ Shapes: N observations, G groups, C content and S style dimensions, ... one obse
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -59,6 +59,7 @@ class MLVAEOptions:
     style_capacity: float | None = None
     batch_groups: str = "whole"
     style_given_content: bool = False
+    style_dropout: bool = True
     separation: Separation = Separation()
 
     def __post_init__(self) -> None:
@@ -69,6 +70,12 @@ class MLVAEOptions:
         check_choice("evidence_from", self.evidence_from, ("all", *EVIDENCE_FROM))
         check_choice("content_draw", self.content_draw, CONTENT_DRAWS)
         check_flag("style_given_content", self.style_given_content)
+        check_flag("style_dropout", self.style_dropout)
+        if not self.style_dropout and not self.style_given_content:
+            raise InputError(
+                "style_dropout=False needs style_given_content=True: only then has the style an "
+                "encoder of its own options"
+            )
         if not isinstance(self.separation, Separation):
             raise InputError(f"separation must be Separation(...), not {shown(self.separation)}")
         if self.evidence_from != "all" and self.accumulation not in EVIDENCE_RULES:
@@ -141,6 +148,9 @@ class MLVAE(nn.Module):
             submitted to ICLR 2023). The objective is still a bound on log p(x_G), and can be
             tighter: given the content, the style need not repeat its information.
             :meth:`infer_style` takes the content of the observation itself by default.
+        style_dropout: with ``style_given_content``, whether the style's encoder has the dropout of
+            ``network`` too. Dropout is noise of training alone: a critic of the style does not see
+            differences that it hides, and a probe of the trained model does.
         separation: further costs in training mode of a style with information about its group.
 
     Warning:
@@ -177,7 +187,10 @@ class MLVAE(nn.Module):
         network, dims = chosen.network, (chosen.content_dim, chosen.style_dim)
         if self.style_given_content:
             self.encoder = network.encoder(self.shape, dims[:1])
-            self.style_encoder: Any = network.conditional_encoder(self.shape, dims[1], dims[0])
+            of_style = network
+            if not chosen.style_dropout and hasattr(network, "dropout"):
+                of_style = replace(network, dropout=0.0)
+            self.style_encoder: Any = of_style.conditional_encoder(self.shape, dims[1], dims[0])
         else:
             self.encoder = network.encoder(self.shape, dims)
         self.decoder = build_decoder(network, sum(dims), self.shape, chosen.likelihood)
@@ -245,7 +258,13 @@ class MLVAE(nn.Module):
         )
         if self.training and self.options.separation.active:
             return self.separators(
-                objective, c, s, groups, recognise=self._recognise, generator=generator
+                objective,
+                c,
+                s,
+                groups,
+                recognise=self._recognise,
+                style=lambda: style_given(self._single(member_q).mean.detach()),
+                generator=generator,
             )
         return objective
 
