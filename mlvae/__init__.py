@@ -3,6 +3,7 @@
 from mlvae import data, evaluation, grids, likelihoods, models, networks, objectives, show
 from mlvae.batch import Batch
 from mlvae.data import GroupedData, read_images
+from mlvae.encoding import Encoded, encode
 from mlvae.errors import Diverged, InputError, RankLost
 from mlvae.evidence import Evidence
 from mlvae.groups import Groups
@@ -17,6 +18,7 @@ __all__ = [
     "Batch",
     "DiagonalGaussian",
     "Diverged",
+    "Encoded",
     "Evidence",
     "GroupedData",
     "Groups",
@@ -31,6 +33,7 @@ __all__ = [
     "__version__",
     "build",
     "data",
+    "encode",
     "evaluation",
     "grids",
     "history",
