@@ -2,7 +2,7 @@
 
 from mlvae import data, evaluation, grids, likelihoods, models, networks, objectives, show
 from mlvae.batch import Batch
-from mlvae.data import GroupedData
+from mlvae.data import GroupedData, read_images
 from mlvae.errors import Diverged, InputError, RankLost
 from mlvae.evidence import Evidence
 from mlvae.groups import Groups
@@ -39,6 +39,7 @@ __all__ = [
     "models",
     "networks",
     "objectives",
+    "read_images",
     "show",
     "train",
 ]

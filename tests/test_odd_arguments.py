@@ -240,6 +240,8 @@ def files(tmp_path_factory):
     identities = "".join(f"{number:06}.jpg {number // 2}\n" for number in range(6))
     (root / "celeba" / "identity_CelebA.txt").write_text(identities)
     np.savez(root / "data.npz", x=np.zeros((6, 3)), group=LABELS)
+    rows = [f"{'ab'[label]},{number}\n" for number, label in enumerate(LABELS)]
+    (root / "table.csv").write_text("donor,age\n" + "".join(rows))
     np.zeros((6, 1, 2, 2), np.uint8).tofile(root / "images.raw")
     np.save(root / "array.npy", np.zeros((6, 2, 2, 1), np.float32))
     quiet = mlvae.Reports(progress=False)
@@ -337,7 +339,15 @@ CALLS = {
         group=LABELLED,
         factors=optional(arg({"a": range(6)}, "{}")),
         given=optional(arg({"a": range(6)}, "{}")),
+        names=optional(arg(list("abcdef"))),
+        feature_names=optional(arg(["a", "b", "c"])),
         kind=arg("auto"),
+    ),
+    "data.Column": dict(name=arg("a", "'a'"), kind=arg("category"), categories=arg(("x", "y"))),
+    "data.Columns": dict(
+        features=arg(lambda: (data_module.Column("a"),)),
+        group=optional(arg("b", "'a'")),
+        factors=arg(("c",), "[]"),
     ),
     "Groups": dict(index=arg(LABELS), num_groups=optional(count())),
     "Objective": dict(
@@ -460,6 +470,19 @@ CALLS = {
     "data.StoredImages": dict(
         path=arg(lambda: place("images.raw")),
         shape=arg((6, 1, 2, 2)),
+    ),
+    "data.table": dict(
+        root=arg(lambda: place("table.csv")),
+        group=arg("donor"),
+        features=optional(arg(["age"])),
+        categories=arg([], "[]"),
+        factors=arg([], "[]"),
+        split=optional(arg("observations")),
+        validation=arg(0.2, "0", "int64", "float64"),
+        test=arg(0.2, "0", "int64", "float64"),
+        within=arg(0.0, "0"),
+        unseen_groups=arg([], "[]"),
+        **SEED,
     ),
     "data.arrays": dict(
         root=arg(lambda: place("data.npz")),

@@ -41,6 +41,8 @@ COLOURS = (
     "#5e3c99",
 )
 MARKERS = "os^Dv*P"
+#: Pairs of a colour and a marker. The numbers of both have no common divisor.
+MOST_LOOKS = len(COLOURS) * len(MARKERS)
 #: Looks of reference lines.
 GREYS: tuple[dict[str, Any], ...] = (
     {"color": "0.5", "linewidth": 2.5, "alpha": 0.6},
@@ -112,7 +114,8 @@ def scatter(
     """Points in the plane, in panels side by side.
 
     A point is drawn as its label if all labels have at most two letters or digits, otherwise as a
-    marker.
+    marker. No two labels share marker and colour: points of labels beyond the first
+    :data:`MOST_LOOKS` are grey crosses, and the legend has their number.
 
     Args:
         name: file name without extension.
@@ -128,6 +131,11 @@ def scatter(
         handles: dict[str, Any] = {}
         for ax, (title, points) in zip(axes, panels.items(), strict=True):
             for look, (number, label) in zip(_looks(), enumerate(names), strict=False):
+                if number == MOST_LOOKS and not short:
+                    x, y = points[numbers >= number].T
+                    other = f"{len(names) - number} other labels"
+                    handles[other] = ax.scatter(x, y, s=12, marker="x", color="0.7")
+                    break
                 x, y = points[numbers == number].T
                 del look["linestyle"]
                 if short:

@@ -9,7 +9,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -30,6 +29,7 @@ from mlvae.likelihoods import Bernoulli, Likelihood
 from mlvae.models.checks import build_checked, check_batch, check_codes_batch
 from mlvae.models.decoder import build_decoder
 from mlvae.models.encoder import build_conditional_encoder, build_encoder
+from mlvae.models.inputs import Observations, groups_given, observations
 from mlvae.models.latents import Latents, side_by_side, values_of
 from mlvae.models.observed import encoder_inputs, sizes_of
 from mlvae.models.part_checks import check_parts
@@ -311,21 +311,22 @@ class MLVAE(nn.Module):
         content = self.rule(member_q, batch.groups)[batch.groups.index]
         return {"content": content, "style": style_given(content.mean)}
 
-    def infer_content(
-        self, x: Tensor | np.ndarray, groups: Groups | object | None = None
-    ) -> Posterior:
+    def infer_content(self, x: Observations, groups: Groups | object | None = None) -> Posterior:
         """The content posterior of each group, q(c | x_G): shape (G, C).
 
         Args:
-            x: observations (N, ...), uint8 images or floats.
+            x: observations (N, ...), uint8 images or floats, in memory or on the disk; or
+                :class:`~mlvae.GroupedData`, whose groups are used, in the order of
+                ``group_names``. All are encoded at once.
             groups: :class:`Groups`, or labels of length N, whose groups come in sorted order.
-                None: every observation is a group of one.
+                None: those of GroupedData; otherwise every observation is a group of one.
 
         Returns:
             Gaussians, or a :class:`mlvae.posteriors.mixture.GroupMixture` under the rule
             "mixture".
         """
-        x = as_observations(x, self.shape, self)
+        groups = groups_given(x, groups)
+        x = observations(x, self.shape, self)
         groups = Groups.singletons(len(x)) if groups is None else Groups.of(groups)
         if groups.num_observations != len(x):
             raise InputError(
@@ -335,13 +336,11 @@ class MLVAE(nn.Module):
         inputs = self.standardise.inputs(self.likelihood, x)
         return self.rule(self.encoder(inputs)[0], groups.to(x.device))
 
-    def infer_style(
-        self, x: Tensor | np.ndarray, content: Latents | None = None
-    ) -> DiagonalGaussian:
+    def infer_style(self, x: Observations, content: Latents | None = None) -> DiagonalGaussian:
         """The style posterior of each observation x (N, ...), q(s | x_i): shape (N, S).
 
         Args:
-            x: observations (N, ...), uint8 images or floats.
+            x: observations, as in :meth:`infer_content`.
             content: with ``style_given_content``, the content (N, C) of each observation, or a
                 posterior, whose mean is used. None: the content of the observation itself,
                 q(c | x_i). Otherwise it has no effect.
@@ -349,7 +348,7 @@ class MLVAE(nn.Module):
         Raises:
             InputError: if the content does not have one row for each observation.
         """
-        member_q, style_given = self.posteriors(as_observations(x, self.shape, self))
+        member_q, style_given = self.posteriors(observations(x, self.shape, self))
         if content is None:
             content = self._single(member_q)
         c = values_of("content", content, self.content_dim, self)
@@ -383,22 +382,25 @@ class MLVAE(nn.Module):
         return self.standardise.expected(self.likelihood, self.decoder(latent), size)
 
     @torch.no_grad()
-    def swap(self, content_of: Tensor | np.ndarray, style_of: Tensor | np.ndarray) -> Tensor:
+    def swap(self, content_of: Observations, style_of: Observations) -> Tensor:
         """Decode the style of ``style_of`` with the content of ``content_of``, pair by pair.
 
         Both are observations (N, ...), or one of them a single observation (1, ...). Posterior
         means are decoded. Counts have the total of ``style_of``.
         """
-        style_of = as_observations(style_of, self.shape, self)
+        style_of = observations(style_of, self.shape, self)
+        content_of = observations(content_of, self.shape, self)
         content, style = self.infer_content(content_of), self.infer_style(style_of)
         return self.decode(content, style, **sizes_of(self.likelihood, style_of))
 
     @torch.no_grad()
-    def reconstruct(self, x: Tensor | np.ndarray, groups: Groups | object | None = None) -> Tensor:
+    def reconstruct(self, x: Observations, groups: Groups | object | None = None) -> Tensor:
         """Encode and decode observations x (N, ...), with the content of their groups.
 
-        Posterior means are decoded. ``groups`` is as in :meth:`infer_content`.
+        Posterior means are decoded. ``x`` and ``groups`` are as in :meth:`infer_content`.
         """
+        groups = groups_given(x, groups)
+        x = observations(x, self.shape, self)
         content = self.infer_content(x, groups)
         if groups is not None:
             content = content[Groups.of(groups).index.to(content.mean.device)]

@@ -22,6 +22,7 @@ from mlvae.data import (
     GroupWarp,
     Shuffled,
 )
+from mlvae.data.collections.preparation import prepared_as
 from mlvae.errors import Diverged, InputError, check_flag, check_part, shown
 from mlvae.grids import pictures
 from mlvae.models.protocol import traits
@@ -105,7 +106,8 @@ def train(
     rounding, and rank 0 writes the run. See :mod:`mlvae.training.ranks`.
 
     Args:
-        model: returns an objective for a batch; :class:`mlvae.models.MLVAE` for example.
+        model: returns an objective for a batch; :class:`mlvae.models.MLVAE` for example. It gets
+            the attribute ``table_columns``: the ``columns`` of the training data, or None.
         data: training data.
         validation: data on which the best state is chosen.
         run: the run's folder; None makes a new one under ``runs/`` with the time in its name.
@@ -205,9 +207,12 @@ def train(
             },
             "seed": seed,
         }
+        if (images := prepared_as(data.x)) is not None:
+            config["images"] = images  # for mlvae.read_images
     fingerprint = data.fingerprint()  # before the move: images on the disk may move to the device
     data = data.to(target)
     model.to(target).train()
+    model.table_columns = data.columns  # type: ignore[assignment]
     if not resume:
         measure_scale(model, data)
     scales = dict(traits(model).scales)
