@@ -1,6 +1,7 @@
 """Multi-Level Variational Autoencoders: content and style from grouped observations."""
 
 from mlvae import data, evaluation, grids, likelihoods, models, networks, objectives, show
+from mlvae.annotation import annotate
 from mlvae.batch import Batch
 from mlvae.data import GroupedData, read_images
 from mlvae.encoding import Encoded, encode
@@ -31,6 +32,7 @@ __all__ = [
     "Torch",
     "Warmup",
     "__version__",
+    "annotate",
     "build",
     "data",
     "encode",
