@@ -95,27 +95,16 @@ def fit_networks(fits: Sequence[Fit], hidden: Sequence[int], schedule: Schedule)
     adam = torch.optim.Adam(weights, lr=schedule.rate, fused=True)
     best = torch.full((len(fits),), math.inf, device=held_x.device)
     kept = [weight.detach().clone() for weight in weights]
-    parts = list(zip(fits, scales, noise, strict=True))
-    fixed = [None if fit.train.random else scale(fit.train.draw(n)) for fit, scale, n in parts]
-    step, last = 0, schedule.steps(len(fits[0].train))
+    last = schedule.steps(len(fits[0].train))
     every = max(1, last // schedule.checks)
-    while step < last:
-        codes = [
-            scale(fit.train.draw(n)) if x is None else x
-            for x, (fit, scale, n) in zip(fixed, parts, strict=True)
-        ]
-        for x, y in _epoch(fits, codes, noise, dim):
-            rate = schedule.rate * 0.5 * (1 + math.cos(math.pi * step / last))
-            adam.param_groups[0]["lr"] = rate
-            loss = functional.cross_entropy(_forward(weights, x).flatten(0, 1), y.flatten())
-            adam.zero_grad()
-            (len(fits) * loss).backward()  # each network has the gradient of its own mean
-            adam.step()
-            step += 1
-            if step % every == 0 or step == last:
-                best = _keep(weights, kept, best, held_x, held_y)
-            if step == last:
-                break
+    for step, (x, y) in zip(range(last), _batches(fits, scales, noise, dim), strict=False):
+        adam.param_groups[0]["lr"] = schedule.rate * 0.5 * (1 + math.cos(math.pi * step / last))
+        loss = functional.cross_entropy(_forward(weights, x).flatten(0, 1), y.flatten())
+        adam.zero_grad()
+        (len(fits) * loss).backward()  # each network has the gradient of its own mean
+        adam.step()
+        if (step + 1) % every == 0 or step + 1 == last:
+            best = _keep(weights, kept, best, held_x, held_y)
     networks = []
     for i, (fit, scale, loss) in enumerate(zip(fits, scales, best.tolist(), strict=True)):
         own = [weight[i : i + 1] for weight in kept]
@@ -156,21 +145,25 @@ def _forward(weights: Sequence[Tensor], x: Tensor) -> Tensor:
     return x
 
 
-def _epoch(
-    fits: Sequence[Fit], codes: Sequence[Tensor], noise: Sequence[torch.Generator], dim: int
+def _batches(
+    fits: Sequence[Fit], scales: Sequence[Scale], noise: Sequence[torch.Generator], dim: int
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Codes in a random order, in batches (S, B, dim) with their labels (S, B)."""
-    orders = [
-        torch.randperm(len(x), generator=n, device=n.device)
-        for x, n in zip(codes, noise, strict=True)
-    ]
+    """Batches (S, B, dim) with their labels (S, B) without end; new draws in every epoch."""
     labels = [fit.train.y for fit in fits]
-    for start in range(0, len(orders[0]), BATCH):
-        rows = [order[start : start + BATCH] for order in orders]
-        yield (
-            _stacked([x[row] for x, row in zip(codes, rows, strict=True)], dim),
-            torch.stack([y[row] for y, row in zip(labels, rows, strict=True)]),
-        )
+    codes: list[Tensor] = []
+    while True:
+        # Fixed codes are scaled once.
+        codes = [
+            scale(fit.train.draw(n)) if fit.train.random or not codes else codes[i]
+            for i, (fit, scale, n) in enumerate(zip(fits, scales, noise, strict=True))
+        ]
+        orders = [torch.randperm(len(labels[0]), generator=n, device=n.device) for n in noise]
+        for start in range(0, len(orders[0]), BATCH):
+            rows = [order[start : start + BATCH] for order in orders]
+            yield (
+                _stacked([x[row] for x, row in zip(codes, rows, strict=True)], dim),
+                torch.stack([y[row] for y, row in zip(labels, rows, strict=True)]),
+            )
 
 
 @torch.no_grad()
