@@ -807,12 +807,6 @@ CALLS = {
         curve=flag(),
         **SEED,
     ),
-    "evaluation.probe": dict(
-        train=arg(lambda: (torch.zeros(6, 3), torch.tensor(LABELS))),
-        test=arg(lambda: (torch.zeros(6, 3), torch.tensor(LABELS))),
-        kind=arg("knn"),
-        **SEED,
-    ),
     "evaluation.probe_sets": dict(
         representation=arg(lambda: evaluation.pixels),
         train=arg(lambda: data()),
@@ -1154,10 +1148,6 @@ MISFITS = {
         torch.full((6, 3), torch.nan), LABELS, shots=1
     ),
     "one group": lambda: evaluation.n_shot_accuracy(torch.zeros(6, 3), [0] * 6, shots=1),
-    "one label": lambda: evaluation.probe(*[(torch.zeros(6, 3), torch.zeros(6).long())] * 2),
-    "codes of another probe": lambda: evaluation.probe(
-        (torch.rand(6, 3), torch.tensor(LABELS)), (torch.rand(6, 2), torch.tensor(LABELS))
-    ),
     "sets of other observations": lambda: evaluation.accumulate_sets(
         gaussian(), torch.tensor([[0, 6]])
     ),

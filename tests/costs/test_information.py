@@ -210,7 +210,9 @@ def test_the_style_encoder_has_dropout_unless_it_is_switched_off(small_model):
     content, style = styles()
     assert not torch.allclose(style[0], style[1], atol=1e-3)
     content, style = styles(style_dropout=False)
-    assert torch.allclose(style[0], style[1], atol=1e-6) and not torch.equal(content[0], content[1])
+    assert torch.allclose(style[0], style[1], atol=1e-6) and not torch.equal(
+        content[0], content[1]
+    )
 
 
 def test_style_dropout_needs_an_encoder_of_the_style():
