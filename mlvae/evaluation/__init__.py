@@ -20,6 +20,7 @@ from mlvae.evaluation.measures.codes import (
 from mlvae.evaluation.measures.distances import GroupDistances, group_distances
 from mlvae.evaluation.measures.importance import importance_weighted_bound
 from mlvae.evaluation.measures.leakage import Strongest, leakage
+from mlvae.evaluation.measures.leakage.scores import entropy
 from mlvae.evaluation.measures.metrics import (
     beta_vae_score,
     dci,
@@ -29,7 +30,7 @@ from mlvae.evaluation.measures.metrics import (
     sap,
 )
 from mlvae.evaluation.measures.nearest import n_shot_accuracy
-from mlvae.evaluation.measures.probes import entropy, probe, probe_sets
+from mlvae.evaluation.measures.probe_sets import probe_sets
 from mlvae.evaluation.measures.verification import verification
 from mlvae.evaluation.questions.disentanglement import Disentanglement
 from mlvae.evaluation.questions.embedding import Embedding
@@ -80,7 +81,6 @@ __all__ = [
     "n_shot_accuracy",
     "pixels",
     "principal_components",
-    "probe",
     "probe_sets",
     "representations",
     "sap",

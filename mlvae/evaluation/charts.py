@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mlvae.evaluation.answer import Figure
+from mlvae.evaluation.answer import Estimate, Figure
 from mlvae.grids import Grid
 from mlvae.show.text import STYLE, fonts, legible
 
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Curve", "curves", "grid_figure", "heatmap", "scatter"]
 
-#: Points of a curve: x -> (mean, standard error).
-Curve = Mapping[float, tuple[float, float]]
+#: Points of a curve: x -> (mean, standard error), or an estimate.
+Curve = Mapping[float, tuple[float, float] | Estimate]
 
 #: Colours that colour-blind readers can distinguish (Okabe and Ito 2008), grey, and two dark ones.
 COLOURS = (
@@ -80,7 +80,7 @@ def curves(
             for look, (label, curve) in zip(_looks(), series.items(), strict=False):
                 xs = sorted(curve)
                 ticks.update(xs)
-                mean, error = np.array([curve[x] for x in xs], float).T
+                mean, error = np.array([_bar(curve[x]) for x in xs], float).T
                 drawn = ax.errorbar(
                     xs,
                     mean,
@@ -192,6 +192,11 @@ def _canvas(width: float, height: float) -> Iterator[Canvas]:
 
     with matplotlib.rc_context({**STYLE, "font.sans-serif": fonts()}):
         yield Canvas(figsize=(width, height))
+
+
+def _bar(point: tuple[float, float] | Estimate) -> tuple[float, float]:
+    """The height and the error of a point; all errors of an estimate together."""
+    return (point.mean, point.error) if isinstance(point, Estimate) else point
 
 
 def _letters(label: str) -> MarkerStyle:

@@ -6,7 +6,7 @@ Shapes: N observations, G groups, C content and S style dimensions, ... one obse
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -63,6 +63,7 @@ class MLVAEOptions:
     style_capacity: float | None = None
     batch_groups: str = "whole"
     style_given_content: bool = False
+    style_dropout: bool = True
     separation: Separation = Separation()
     standardise: str | None = None
 
@@ -75,6 +76,12 @@ class MLVAEOptions:
         check_choice("evidence_from", self.evidence_from, ("all", *EVIDENCE_FROM))
         check_choice("content_draw", self.content_draw, CONTENT_DRAWS)
         check_flag("style_given_content", self.style_given_content)
+        check_flag("style_dropout", self.style_dropout)
+        if not self.style_dropout and not self.style_given_content:
+            raise InputError(
+                "style_dropout=False needs style_given_content=True: only then has the style an "
+                "encoder of its own options"
+            )
         if not isinstance(self.separation, Separation):
             raise InputError(f"separation must be Separation(...), not {shown(self.separation)}")
         if self.evidence_from != "all" and self.accumulation not in EVIDENCE_RULES:
@@ -147,6 +154,9 @@ class MLVAE(nn.Module):
             submitted to ICLR 2023). The objective is still a bound on log p(x_G), and can be
             tighter: given the content, the style need not repeat its information.
             :meth:`infer_style` takes the content of the observation itself by default.
+        style_dropout: with ``style_given_content``, whether the style's encoder has the dropout of
+            ``network`` too. Dropout is noise of training alone: a critic of the style does not see
+            differences that it hides, and a probe of the trained model does.
         separation: further costs in training mode of a style with information about its group.
         standardise: "feature" or "channel": the model takes and returns raw units, and works with
             observations of mean 0 and deviation 1; see :class:`mlvae.models.Standardise`. None:
@@ -187,7 +197,10 @@ class MLVAE(nn.Module):
         self.standardise = Standardise(chosen.standardise, self.shape)
         if self.style_given_content:
             self.encoder = build_encoder(network, self.shape, dims[:1])
-            self.style_encoder = build_conditional_encoder(network, self.shape, dims[1], dims[0])
+            of_style: Any = network
+            if not chosen.style_dropout and hasattr(network, "dropout"):
+                of_style = replace(of_style, dropout=0.0)
+            self.style_encoder = build_conditional_encoder(of_style, self.shape, dims[1], dims[0])
         else:
             self.encoder = build_encoder(network, self.shape, dims)
         self.decoder = build_decoder(network, sum(dims), self.shape, chosen.likelihood)
@@ -255,7 +268,13 @@ class MLVAE(nn.Module):
         )
         if self.training and self.options.separation.active:
             return self.separators(
-                objective, c, s, groups, recognise=self._recognise, generator=generator
+                objective,
+                c,
+                s,
+                groups,
+                recognise=self._recognise,
+                style=lambda: style_given(self._single(member_q).mean.detach()),
+                generator=generator,
             )
         return objective
 
