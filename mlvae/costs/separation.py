@@ -137,7 +137,14 @@ class Separators(nn.Module):
         separation: weights of the costs.
         content_dim: number C of content dimensions.
         style_dim: number S of style dimensions.
+
+    Attributes:
+        information_scale: a further factor of the weight of the information cost, shape (). A
+            warm-up moves it from 0 to 1. It is 1 unless it is set, and is not saved. The critic
+            learns at any factor.
     """
+
+    information_scale: Tensor
 
     def __init__(self, separation: Separation, content_dim: int, style_dim: int) -> None:
         super().__init__()
@@ -148,6 +155,14 @@ class Separators(nn.Module):
         self.information = InformationCritic(*dims) if separation.information else None
         remembers = separation.information and separation.memory
         self.memory = CodeMemory(separation.memory, *dims[:2]) if remembers else None
+        self.register_buffer("information_scale", torch.ones(()), persistent=False)
+
+    @property
+    def scales(self) -> dict[str, Tensor]:
+        """The factor of the information cost, which a warm-up sets: shape (), by name."""
+        if self.information is None:
+            return {}
+        return {"information_scale": self.information_scale}
 
     def forward(
         self,
@@ -245,8 +260,9 @@ class Separators(nn.Module):
         generator: torch.Generator | None,
     ) -> tuple[Tensor, Tensor]:
         """Losses of the critic: of each observation of the batch (N,), and of the memory ()."""
-        weight = self.separation.information
-        losses = critic.losses(style.sample(generator=generator), c, weight)
+        s = style.sample(generator=generator)
+        s = torch.lerp(s.detach(), s, self.information_scale.to(s.dtype))  # scales the gradient
+        losses = critic.losses(s, c, self.separation.information)
         if self.memory is None:
             return losses, losses.new_zeros(())
         self.memory.write(style, c)

@@ -182,6 +182,31 @@ def test_a_run_with_a_memory_is_resumed_bit_for_bit(digits, tmp_path):
     assert whole["separators.memory.content"].any(1).all()
 
 
+@pytest.mark.parametrize("scale", [0.0, 0.5, 1.0])
+def test_the_factor_multiplies_the_gradient_of_the_encoder_and_not_of_the_critic(
+    small_model, scale
+):
+    def gradients(information_scale, weight):
+        model = small_model(separation=Separation(information=weight, width=8)).train()
+        model.scales["information_scale"].fill_(information_scale)
+        batch = Batch(
+            torch.rand(9, 1, 8, 8, generator=torch.Generator().manual_seed(1)),
+            Groups.of([0, 1, 2] * 3),
+        )
+        objective = model(batch, generator=torch.Generator().manual_seed(0))
+        objective.loss.backward()
+        return objective.loss, model.encoder.heads.weight.grad, model.separators
+
+    none, plain, critic = gradients(0.0, 2.0)
+    loss, found, same = gradients(scale, 2.0)
+    _, whole, _ = gradients(1.0, 2.0)
+    assert torch.equal(loss, none)
+    torch.testing.assert_close(found - plain, scale * (whole - plain), rtol=1e-4, atol=1e-7)
+    for ours, theirs in zip(critic.parameters(), same.parameters(), strict=True):
+        assert torch.equal(ours.grad, theirs.grad) and ours.grad.any()
+    assert (whole - plain).abs().max() > 1e-6
+
+
 # Bad input
 
 
