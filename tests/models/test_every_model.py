@@ -41,15 +41,7 @@ exec(BLOCKS[0], OWN)
 
 #: Two kinds of data: the shape of an observation, and a likelihood of its values.
 KINDS = {"images": ((1, 8, 8), Bernoulli()), "vectors": ((12,), Gaussian(0.5))}
-COSTS = Separation(
-    moments=1.0,
-    mmd=1.0,
-    pair_critic=1.0,
-    content_critic=1.0,
-    information=1.0,
-    swap=1.0,
-    width=8,
-)
+COSTS = Separation(moments=1.0, mmd=1.0, pair_critic=1.0, content_critic=1.0, swap=1.0, width=8)
 GROUPS = range(5)
 
 
