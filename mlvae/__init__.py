@@ -1,8 +1,9 @@
 """Multi-Level Variational Autoencoders: content and style from grouped observations."""
 
 from mlvae import data, evaluation, grids, likelihoods, models, networks, objectives, show
+from mlvae.annotation import annotate
 from mlvae.batch import Batch
-from mlvae.data import GroupedData
+from mlvae.data import GroupedData, read_images
 from mlvae.encoding import Encoded, encode
 from mlvae.errors import Diverged, InputError, RankLost
 from mlvae.evidence import Evidence
@@ -31,6 +32,7 @@ __all__ = [
     "Torch",
     "Warmup",
     "__version__",
+    "annotate",
     "build",
     "data",
     "encode",
@@ -42,6 +44,7 @@ __all__ = [
     "models",
     "networks",
     "objectives",
+    "read_images",
     "show",
     "train",
 ]

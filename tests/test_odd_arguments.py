@@ -13,10 +13,12 @@ import struct
 from functools import cache
 from typing import NamedTuple
 
+import h5py
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from scipy.io import savemat, wavfile
 
 import mlvae
 from mlvae import (
@@ -200,6 +202,40 @@ def splits():
     return Splits(data(), test=data())
 
 
+def write_signals(root):
+    sound = (1000 * np.sin(np.arange(900) / 3)).astype(np.int16)
+    for name in ("sounds/ann/", "sounds/bob/", "sounds/eve/", "fsdd/1_ann_", "fsdd/2_bob_"):
+        for take in range(8):
+            path = root / f"{name}{take}.wav"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            wavfile.write(path, 8000, sound)
+
+
+def write_published(folder):
+    folder.mkdir()
+    (folder / "cars").mkdir()
+    savemat(
+        folder / "cars" / "car_001_mesh.mat",
+        {"im": np.zeros((128, 128, 3, 24, 4), np.uint8)},
+        do_compression=True,
+    )
+    latents = np.zeros((12, 6), int)
+    latents[:, 1] = np.arange(12) % 3
+    images = np.zeros((12, 64, 64), np.uint8)
+    arrays = {"imgs": images, "latents_classes": latents, "latents_values": latents * 1.0}
+    np.savez(folder / "dsprites_ndarray_co1sh3sc6or40x32y32_64x64.npz", **arrays)
+    with h5py.File(folder / "3dshapes.h5", "w") as file:
+        file["images"], file["labels"] = np.zeros((12, 64, 64, 3), np.uint8), latents * 1.0
+    for name in ("5x46789x9x18x6x2x96x96-training", "5x01235x9x18x6x2x96x96-testing"):
+        arrays = {"dat": np.zeros((5, 2, 96, 96), np.uint8), "cat": np.arange(5, dtype="<i4")}
+        arrays["info"] = np.zeros((5, 4), "<i4")
+        for kind, array in arrays.items():
+            magic = 0x1E3D4C55 if array.dtype.kind == "u" else 0x1E3D4C54
+            lengths = [*array.shape, 1, 1][: max(3, array.ndim)]
+            header = struct.pack(f"<{2 + len(lengths)}I", magic, array.ndim, *lengths)
+            (folder / f"smallnorb-{name}-{kind}.mat").write_bytes(header + array.tobytes())
+
+
 def write_idx(folder):
     """Four small files of MNIST's format."""
     folder.mkdir(parents=True)
@@ -244,6 +280,8 @@ def files(tmp_path_factory):
     (root / "table.csv").write_text("donor,age\n" + "".join(rows))
     np.zeros((6, 1, 2, 2), np.uint8).tofile(root / "images.raw")
     np.save(root / "array.npy", np.zeros((6, 2, 2, 1), np.float32))
+    write_signals(root)
+    write_published(root / "published")
     quiet = mlvae.Reports(progress=False)
     options = {"run": root / "run", "epochs": 1, "reports": quiet, "device": "cpu"}
     mlvae.train(mlvae_model(), data(), validation=data(), **options)
@@ -285,6 +323,19 @@ SCHEDULED = {
 CODES = {"codes": arg(lambda: table()), "factors": arg(lambda: table())}
 IMAGES = arg(lambda: data().x)
 HELD = {"validation": whole(1), "test": whole(1), "unseen_groups": arg([], "[]"), **SEED}
+#: A count or a fraction.
+SHARE = arg(1, "0", "int64", "float64")
+PUBLISHED = {
+    "root": arg(lambda: place("published")),
+    "group_by": arg("shape"),
+    "images": optional(arg(9)),
+    "split": arg("observations"),
+    "validation": SHARE,
+    "test": SHARE,
+    "within": arg(0.0, "0"),
+    "unseen_groups": arg([], "[]"),
+    **SEED,
+}
 FACES = {
     "cache": arg(lambda: place("cache"), "'a'"),
     "table": optional(arg(None)),
@@ -532,6 +583,51 @@ CALLS = {
         size=arg(8),
         **HELD,
     ),
+    "data.recordings": dict(
+        root=arg(lambda: place("sounds")),
+        pattern=arg("{group}/*.wav"),
+        group=arg("group"),
+        factors=optional(arg([], "[]")),
+        features=arg("logmel"),
+        rate=optional(arg(8000)),
+        seconds=optional(arg(0.1, "1.5", "int64", "float64")),
+        frames=optional(count(3)),
+        level=arg("keep"),
+        bands=arg(5, "int64"),
+        window=arg(0.025),
+        hop=arg(0.01, "1.5", "10^30", "int64", "float64"),
+        low=arg(0.0, "0", "1.5", "int64", "float64"),
+        high=optional(arg(4000)),
+        skip=flag(),
+        split=optional(arg("members")),
+        validation=SHARE,
+        test=SHARE,
+        within=arg(0.0, "0"),
+        unseen_groups=arg([], "[]"),
+        **SEED,
+    ),
+    "data.fsdd": dict(
+        root=arg(lambda: place("fsdd")),
+        group=arg("speaker"),
+        unseen_speakers=arg([], "[]"),
+        frames=count(3),
+        level=arg("rms"),
+        validation=SHARE,
+        **SEED,
+    ),
+    "data.dsprites": dict(**PUBLISHED, cache=arg(lambda: place("cache"), "'a'")),
+    "data.shapes3d": dict(**PUBLISHED),
+    "data.cars3d": dict(
+        **{**PUBLISHED, "group_by": arg("azimuth"), "images": optional(arg(50))}, size=count()
+    ),
+    "data.smallnorb": dict(
+        root=arg(lambda: place("published")),
+        group_by=arg("category"),
+        size=count(),
+        validation=SHARE,
+        unseen_groups=arg([], "[]"),
+        **SEED,
+    ),
     "data.open_dataset": dict(name=arg("digits")),
     "data.split": dict(data=arg(lambda: data()), **HELD),
     "data.sprite_pairs": dict(
@@ -718,12 +814,6 @@ CALLS = {
         labels=arg(lambda: torch.tensor(LABELS)),
         probes=arg(["knn"]),
         curve=flag(),
-        **SEED,
-    ),
-    "evaluation.probe": dict(
-        train=arg(lambda: (torch.zeros(6, 3), torch.tensor(LABELS))),
-        test=arg(lambda: (torch.zeros(6, 3), torch.tensor(LABELS))),
-        kind=arg("knn"),
         **SEED,
     ),
     "evaluation.probe_sets": dict(
@@ -932,6 +1022,7 @@ LEFT_OUT = {
     **dict.fromkeys(("Answer", "Estimate", "Figure", "Grid", "Strongest", "Table"), "an answer"),
     **dict.fromkeys(("Result", "Plan", "Traits"), "an answer of the library"),
     "Subject": "made by evaluate",
+    "mpi3d": "its files have at least 460,800 images",
     "Bernoulli": "without parameters",
 }
 
@@ -1067,10 +1158,6 @@ MISFITS = {
         torch.full((6, 3), torch.nan), LABELS, shots=1
     ),
     "one group": lambda: evaluation.n_shot_accuracy(torch.zeros(6, 3), [0] * 6, shots=1),
-    "one label": lambda: evaluation.probe(*[(torch.zeros(6, 3), torch.zeros(6).long())] * 2),
-    "codes of another probe": lambda: evaluation.probe(
-        (torch.rand(6, 3), torch.tensor(LABELS)), (torch.rand(6, 2), torch.tensor(LABELS))
-    ),
     "sets of other observations": lambda: evaluation.accumulate_sets(
         gaussian(), torch.tensor([[0, 6]])
     ),

@@ -12,6 +12,7 @@ from mlvae.data.batching import Grouped, Plan, Shuffled
 from mlvae.data.collections.stored import StoredImages
 from mlvae.data.columns import Column, Columns
 from mlvae.data.grouped import GroupedData
+from mlvae.data.new_images import read_images
 from mlvae.data.source import Source, SourceRows
 from mlvae.data.sources.anndata import anndata
 from mlvae.data.sources.arrays import arrays
@@ -63,6 +64,7 @@ __all__ = [
     "mpi3d",
     "omniglot",
     "open_dataset",
+    "read_images",
     "recordings",
     "shapes3d",
     "smallnorb",

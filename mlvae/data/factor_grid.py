@@ -13,7 +13,7 @@ from mlvae.data.group_splits import Held
 from mlvae.data.grouped import GroupedData
 from mlvae.data.source import Source
 from mlvae.data.splits import Splits, split_by
-from mlvae.errors import InputError, check_choice, check_integer, shown
+from mlvae.errors import InputError, check_choice, check_integer, check_number, shown
 
 __all__ = ["grid_levels", "labels_by", "split_grid"]
 
@@ -65,6 +65,7 @@ def split_grid(
         InputError: if an option is out of range.
     """
     check_integer("dataset.seed", seed, minimum=0)
+    check_number("dataset.within", within, minimum=0, maximum=1)
     data = GroupedData(x, labels_by(levels, group_by, words), values or levels, kind="image")
     if images is not None:
         check_integer("dataset.images", images, minimum=1)

@@ -10,8 +10,8 @@ import torch
 
 from mlvae.data.grouped import GroupedData
 from mlvae.data.shares import check_share, count_of
-from mlvae.data.splits import Splits, split_by
-from mlvae.errors import InputError, check_choice, check_integer, shown
+from mlvae.data.splits import SPLIT_BY, Splits, held_rows, split_by
+from mlvae.errors import InputError, check_choice, check_integer, check_number, shown
 
 __all__ = ["split_by_fields"]
 
@@ -48,6 +48,9 @@ def split_by_fields(
     Raises:
         InputError: if a field or a value is unknown, or no observation is left to train on.
     """
+    if split is not None:
+        check_choice("dataset.split", split, SPLIT_BY)
+    check_number("dataset.within", within, minimum=0, maximum=1)
     parts = {"validation": validation, "test": test}
     if not any(isinstance(part, Mapping) for part in parts.values()):
         sizes = {"validation": validation, "test": test, "within": within, "seed": seed}
@@ -71,11 +74,11 @@ def split_by_fields(
                     f"{int((words[rows] != 'train').sum())} are in both"
                 )
             words[rows] = name
-    held = np.isin(data.labels.astype(str), [str(label) for label in unseen_groups])
+    seen, _ = held_rows(data, unseen_groups, "dataset.unseen_groups")
     for name, part in parts.items():
         if not isinstance(part, Mapping):
             check_share(f"dataset.{name}", part, "observations")
-            rest = np.flatnonzero((words == "train") & ~held)
+            rest = seen.numpy()[words[seen.numpy()] == "train"]
             generator = torch.Generator().manual_seed(int(seed))
             order = torch.randperm(len(rest), generator=generator).numpy()
             words[rest[order[: count_of(part, len(rest))]]] = name

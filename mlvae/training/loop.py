@@ -22,6 +22,7 @@ from mlvae.data import (
     GroupWarp,
     Shuffled,
 )
+from mlvae.data.collections.preparation import prepared_as
 from mlvae.errors import Diverged, InputError, check_flag, check_part, shown
 from mlvae.grids import pictures
 from mlvae.models.protocol import traits
@@ -206,6 +207,8 @@ def train(
             },
             "seed": seed,
         }
+        if (images := prepared_as(data.x)) is not None:
+            config["images"] = images  # for mlvae.read_images
     fingerprint = data.fingerprint()  # before the move: images on the disk may move to the device
     data = data.to(target)
     model.to(target).train()

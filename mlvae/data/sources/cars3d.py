@@ -67,7 +67,7 @@ def cars3d(
     path = as_path("dataset.root", root)
     if not (path.is_dir() and any(path.glob("*.mat"))):
         path = file_of(path, ("cars", "data/cars", ARCHIVE), ("cars3d",))
-    cars = dict(sorted(_cars(path, size)))
+    cars = dict(sorted(_cars(path, int(size))))
     if not cars:
         raise InputError(f"{path} must have files car_*_mesh.mat, but has none")
     per_car = AZIMUTHS * ELEVATIONS

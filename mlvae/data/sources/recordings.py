@@ -34,6 +34,9 @@ __all__ = ["fsdd", "recordings"]
 
 FEATURES, LEVELS = ("logmel", "wave"), ("keep", "rms")
 
+#: Longest window of a recording: an hour.
+MOST_SECONDS = 3600
+
 #: Paths of the Free Spoken Digit Dataset, and its takes of the test.
 PATTERN = r"(?:.*/)?(?P<digit>\d)_(?P<speaker>[a-z]+)_(?P<take>\d+)\.wav"
 TEST_TAKES = (0, 1, 2, 3, 4)
@@ -211,9 +214,10 @@ def _form(
     check_choice("dataset.features", features, FEATURES)
     check_choice("dataset.level", level, LEVELS)
     if seconds is not None:
-        check_number("dataset.seconds", seconds, minimum=0, exclusive=True)
+        check_number("dataset.seconds", seconds, minimum=0, maximum=MOST_SECONDS, exclusive=True)
     if frames is not None:
         check_integer("dataset.frames", frames, minimum=1)
+        frames = int(frames)
         if features == "wave":
             raise InputError("dataset.frames needs dataset.features=logmel, not wave")
     options = {"bands": bands, "window": window, "hop": hop, "low": low, "high": high}

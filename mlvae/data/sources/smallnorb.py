@@ -17,7 +17,7 @@ from mlvae.data.factor_grid import labels_by
 from mlvae.data.grouped import GroupedData
 from mlvae.data.published import file_of
 from mlvae.data.shares import check_share, count_of
-from mlvae.data.splits import Splits, split_by
+from mlvae.data.splits import Splits, held_rows, split_by
 from mlvae.errors import InputError, check_integer
 
 __all__ = ["smallnorb"]
@@ -70,7 +70,7 @@ def smallnorb(
     check_integer("dataset.seed", seed, minimum=0)
     check_share("dataset.validation", validation, "observations")
     folder = as_path("dataset.root", root)
-    found = {part: _part(folder, name, size) for part, name in PARTS.items()}
+    found = {part: _part(folder, name, int(size)) for part, name in PARTS.items()}
     x = np.concatenate([images for images, _ in found.values()])
     levels = {
         name: np.concatenate([columns[name] for _, columns in found.values()])
@@ -80,8 +80,8 @@ def smallnorb(
     data = GroupedData(x, labels, levels, kind="image")
     words = np.repeat(["train", "test"], [len(images) for images, _ in found.values()])
     words = words.astype("<U10")
-    held = np.isin(data.labels.astype(str), [str(label) for label in unseen_groups])
-    rest = np.flatnonzero((words == "train") & ~held)
+    seen = held_rows(data, unseen_groups, "dataset.unseen_groups")[0].numpy()
+    rest = seen[words[seen] == "train"]
     order = torch.randperm(len(rest), generator=torch.Generator().manual_seed(int(seed))).numpy()
     words[rest[order[: count_of(validation, len(rest))]]] = "validation"
     return split_by(data, words, unseen_groups=unseen_groups)
