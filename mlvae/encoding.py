@@ -182,7 +182,7 @@ def _data(model: Any, x: Any, groups: Any) -> GroupedData:
 
 def _of_array(stated: Traits, x: Any, groups: Any) -> GroupedData:
     """The observations of an array or a source; those of a grey image may have no channel."""
-    shape = stated.shape or ()
+    shape: tuple[int, ...] = stated.shape or ()
     image = len(shape) == 3 and shape[0] in (1, 3)
     if not is_source(x):
         x = as_tensor(x).detach()

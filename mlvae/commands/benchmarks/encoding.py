@@ -71,7 +71,7 @@ def report(result: dict[str, Any]) -> str:
 
 
 @torch.no_grad()
-def plain_loop(model: Any, x: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
+def plain_loop(model: Any, x: Any) -> tuple[np.ndarray, np.ndarray]:
     """The means of content and style (N, 10) each, batch by batch."""
     content, style = [], []
     for batch in x.split(BATCH):
