@@ -1,7 +1,7 @@
 r"""A critic that estimates the information of the style about the content, in nats.
 
-The critic is a function :math:`T(s, c) = f(s) \cdot g(c) / \sqrt{E}` with two networks f and g of
-E outputs. Of N pairs, its estimate is the mean of
+The critic is :math:`T(s, c) = b \tanh(f(s) \cdot g(c) / (b \sqrt{E}))`, with two networks
+f and g of E outputs and the bound b. Of N pairs, its estimate is the mean of
 
 .. math:: r_i = T(s_i, c_i) - \log \frac1N \sum_j e^{T(s_i, c_j)}
 
@@ -36,6 +36,10 @@ __all__ = ["CodeMemory", "InformationCritic"]
 
 #: Number E of outputs of each network.
 FEATURES = 64
+
+#: Bound b of the scores. A critic of codes that have changed since is certain and wrong; bounded,
+#: it has almost no gradient there.
+BOUND = 3.0
 
 #: Constants of Adam.
 BETAS = (0.9, 0.999)
@@ -169,7 +173,7 @@ def _terms(weights: Sequence[Tensor], style: Tensor, content: Tensor) -> Tensor:
     with torch.autocast(style.device.type, enabled=False):  # small differences of logits
         left = _outputs(weights[:half], style.to(weights[0].dtype))
         right = _outputs(weights[half:], content.to(weights[0].dtype))
-        scores = left @ right.T / math.sqrt(FEATURES)
+        scores = BOUND * (left @ right.T / (BOUND * math.sqrt(FEATURES))).tanh()
         return scores.diagonal() - scores.logsumexp(1) + math.log(len(scores))
 
 

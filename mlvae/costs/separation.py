@@ -61,14 +61,16 @@ class Separation:
             - \operatorname{softplus}(T(s_i, s_l)) \\
         r_\text{content critic} &= 2 \log 2 - \operatorname{softplus}(-T(s_i, c_i))
             - \operatorname{softplus}(T(s_i, c_l)) \\
-        r_\text{information} &= T(s'_i, c_i) - \log \tfrac1N \textstyle\sum_l e^{T(s'_i, c_l)} \\
+        r_\text{information} &= T(s'_i, \bar c_i)
+            - \log \tfrac1N \textstyle\sum_l e^{T(s'_i, \bar c_l)} \\
         r_\text{swap} &= -\log q(c_i \mid \hat x(c_i, s_l))
 
     where :math:`m_G` and :math:`v_G` are the mean and the variances of the styles of a group, j is
     another member of G, l a random observation of the batch, T a critic, :math:`\hat x` the
     decoded observation, :math:`q(c \mid x)` the content posterior of one observation, and
     :math:`s'_i` a draw of the style that evaluation infers, given the mean of the observation's
-    own content. All but the MMD are in nats.
+    own content, and :math:`\bar c_i` the mean of the contents of the group's members in the batch,
+    which a critic cannot learn by heart as it can each member's draw. All but the MMD are in nats.
 
     Warning:
         The pair critic and the content critic minimise their own loss with weight 1. The weight
@@ -244,7 +246,8 @@ class Separators(nn.Module):
                 loss = loss + losses.sum()  # the critic's gradient; the encoder's is reversed
         if self.information is not None and self.memory is not None:
             style = DiagonalGaussian(read[0], read[1])
-            found = self._information(self.information, self.memory, c, style, generator)
+            shared = groups.spread(groups.sum(c) / groups.sizes[:, None])
+            found = self._information(self.information, self.memory, shared, style, generator)
             per_observation["information"] = found
             loss = loss + weights.information * self.information_scale * found.sum()
         if weights.swap:
@@ -261,7 +264,7 @@ class Separators(nn.Module):
         style: DiagonalGaussian,
         generator: torch.Generator | None,
     ) -> Tensor:
-        """The information of each observation's style about its content, (N,).
+        """The information of each observation's style about the content c of its group, (N,).
 
         The critic has not seen the batch: it learns from the memory first.
         """
