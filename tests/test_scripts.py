@@ -440,6 +440,7 @@ def test_a_run_is_evaluated_beside_a_plain_vae_that_is_trained_once(call, tmp_pa
         "manipulation",
         "embedding",
         "likelihood",
+        "groups",
     }
     assert {"content", "style", "vae", "untrained", "raw"} == {
         record["code"] for record in metrics["separation"]["records"]

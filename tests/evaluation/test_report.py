@@ -148,7 +148,8 @@ def test_a_folder_that_cannot_be_written_is_refused(small_model, digits, tmp_pat
 
 def test_values_become_json_types():
     values = {"a": Estimate(1.0, float("nan")), 2: (1, "x", float("inf"))}
-    assert json_values(values) == {"a": {"mean": 1.0, "standard_error": None}, "2": [1, "x", None]}
+    estimate = {"mean": 1.0, "standard_error": None, "sampling_error": None}
+    assert json_values(values) == {"a": estimate, "2": [1, "x", None]}
 
 
 def test_the_page_opens_with_the_verdict_and_the_picture_of_swaps(evaluated):
