@@ -92,7 +92,7 @@ def read_images(
     return np.stack([attempt.pixels for attempt in attempts])
 
 
-def _options(like: Any, size: object, colour: object, crop: object) -> Options:
+def _options(like: Any, size: Any, colour: Any, crop: Any) -> Options:
     """Size, channels and crop: those that are given, otherwise those of ``like``."""
     known = _known(like)
     if size is not None:
