@@ -549,6 +549,7 @@ CALLS = {
         unseen_groups=arg([], "[]"),
         **SEED,
     ),
+    "data.SparseRows": dict(matrix=arg(lambda: torch.eye(6, 3).to_sparse())),
     "data.arrays": dict(
         root=arg(lambda: place("data.npz")),
         split=optional(arg("observations")),
@@ -825,6 +826,30 @@ CALLS = {
     "evaluation.principal_components": dict(
         data=arg(lambda: data()), dim=count(), most=count(), scale=optional(arg(None))
     ),
+    "evaluation.Groups": dict(
+        kind=arg("wasserstein"),
+        members=count(),
+        groups=count(),
+        samples=count(),
+        permutations=count(),
+        seed=whole(),
+    ),
+    "evaluation.association": dict(
+        content=arg(lambda: np.eye(6, 2)),
+        covariate=arg(lambda: np.arange(6.0)),
+        groups=optional(arg(None)),
+        folds=count(),
+        permutations=count(),
+        **SEED,
+    ),
+    "evaluation.group_distances": dict(
+        posteriors=arg(lambda: gaussian()),
+        kind=arg("wasserstein"),
+        groups=optional(arg(LABELS)),
+        accumulation=optional(arg(None)),
+        samples=count(),
+        **SEED,
+    ),
     "evaluation.leakage": dict(
         codes=arg(lambda: torch.zeros(6, 3)),
         labels=arg(lambda: torch.tensor(LABELS)),
@@ -859,6 +884,12 @@ CALLS = {
     "show.samples": dict(**VIEW, columns=count(), **SEED),
     "show.interpolations": dict(
         model=arg(lambda: model()), x=IMAGES, labels=optional(arg(list("abcdef"))), steps=count()
+    ),
+    "show.group_distances": dict(
+        distances=arg(lambda: np.ones((3, 3)) - np.eye(3)),
+        labels=optional(arg(["a", "b", "c"])),
+        linkage=arg("average"),
+        title=arg("distance", "''", "'a'"),
     ),
     "show.evidence": dict(**VIEW, counts=optional(arg([1, 2]))),
     "show.traversals": dict(
@@ -1037,8 +1068,13 @@ LEFT_OUT = {
         ("ConditionalNetwork", "Likelihood", "Model", "Network", "Recipe", "Source"), "a protocol"
     ),
     "Encoded": "an answer of encode",
-    **dict.fromkeys(("Answer", "Estimate", "Figure", "Grid", "Strongest", "Table"), "an answer"),
+    **dict.fromkeys(
+        ("Answer", "Association", "Estimate", "Figure", "Grid", "GroupDistances"), "an answer"
+    ),
+    **dict.fromkeys(("Strongest", "Table"), "an answer"),
     **dict.fromkeys(("Result", "Plan", "Traits"), "an answer of the library"),
+    "annotate": "of an AnnData: tests/test_annotation.py",
+    "anndata": "of a file of an AnnData: tests/data/test_anndata.py",
     "Subject": "made by evaluate",
     "mpi3d": "its files have at least 460,800 images",
     "Bernoulli": "without parameters",
