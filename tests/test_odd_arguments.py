@@ -394,6 +394,15 @@ CALLS = {
         feature_names=optional(arg(["a", "b", "c"])),
         kind=arg("auto"),
     ),
+    "encode": dict(
+        model=arg(lambda: model()),
+        x=IMAGES,
+        groups=optional(arg(LABELS)),
+        batch_size=count(),
+        variances=flag(),
+        frame=optional(flag()),
+        progress=flag(),
+    ),
     "data.Column": dict(name=arg("a", "'a'"), kind=arg("category"), categories=arg(("x", "y"))),
     "data.Columns": dict(
         features=arg(lambda: (data_module.Column("a"),)),
@@ -1040,6 +1049,7 @@ OWNERS = {
 LEFT_OUT = {
     **dict.fromkeys(("Diverged", "InputError", "RankLost"), "an exception"),
     **dict.fromkeys(("Model", "Recipe", "Source"), "a protocol"),
+    "Encoded": "an answer of encode",
     **dict.fromkeys(
         ("Answer", "Association", "Estimate", "Figure", "Grid", "GroupDistances"), "an answer"
     ),

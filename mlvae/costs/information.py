@@ -1,7 +1,7 @@
 r"""A critic that estimates the information of the style about the content, in nats.
 
-The critic is a function :math:`T(s, c) = f(s) \cdot g(c) / \sqrt{E}` with two networks f and g of
-E outputs. Of N pairs, its estimate is the mean of
+The critic is :math:`T(s, c) = b \tanh(f(s) \cdot g(c) / (b \sqrt{E}))`, with two networks
+f and g of E outputs and the bound b. Of N pairs, its estimate is the mean of
 
 .. math:: r_i = T(s_i, c_i) - \log \frac1N \sum_j e^{T(s_i, c_j)}
 
@@ -12,8 +12,10 @@ p(c_i)` (B. Poole et al.: On Variational Bounds of Mutual Information. ICML 2019
 arXiv:1905.06922). Every content of a batch is a negative example for every style, so the estimate
 has less noise than that of a critic with one negative example.
 
-A critic that learns from one batch at a time misses most of the information. So the critic also
-learns from codes of past batches, with new posterior draws: :class:`CodeMemory`.
+A critic that learns as fast as the encoder misses most of the information: the encoder moves it to
+where the critic does not look. So the critic has an optimiser of its own and takes several steps
+at each step of the model, on codes of past batches with new posterior draws
+(:class:`CodeMemory`).
 
 Shapes: N observations, M codes in the memory, C content and S style dimensions.
 """
@@ -21,11 +23,12 @@ Shapes: N observations, M codes in the memory, C content and S style dimensions.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
-from mlvae.costs.critics import Reversal
 from mlvae.noise import normal, uniform
 from mlvae.posteriors import DiagonalGaussian
 
@@ -34,35 +37,74 @@ __all__ = ["CodeMemory", "InformationCritic"]
 #: Number E of outputs of each network.
 FEATURES = 64
 
+#: Bound b of the scores. A critic of codes that have changed since is certain and wrong; bounded,
+#: it has almost no gradient there.
+BOUND = 3.0
+
+#: Constants of Adam.
+BETAS = (0.9, 0.999)
+
 
 class InformationCritic(nn.Module):
-    """Estimates the information between style and content.
+    """Estimates the information between style and content, and learns by its own steps of Adam.
+
+    Its weights and the averages of Adam are buffers: they are part of the model's state, and the
+    optimiser of the model does not move them.
 
     Args:
         content_dim: number C of content dimensions.
         style_dim: number S of style dimensions.
         width: units of each hidden layer.
+        rate: learning rate.
     """
 
-    def __init__(self, content_dim: int, style_dim: int, width: int) -> None:
+    count: Tensor
+
+    def __init__(
+        self, content_dim: int, style_dim: int, width: int, *, rate: float = 1e-3
+    ) -> None:
         super().__init__()
-        self.of_style, self.of_content = _network(style_dim, width), _network(content_dim, width)
+        self.rate = rate
+        self.names = []
+        for side, inputs in (("style", style_dim), ("content", content_dim)):
+            for name, initial in _network(inputs, width).named_parameters():
+                self.names.append(f"{side}_{name.replace('.', '_')}")
+                self.register_buffer(self.names[-1], initial.detach().clone())
+        for name in self.names:
+            for average in ("first", "second"):
+                zeros = torch.zeros_like(self.get_buffer(name))
+                self.register_buffer(f"{name}_{average}", zeros)
+        self.register_buffer("count", torch.zeros(()))
+
+    def _buffers_of(self, suffix: str = "") -> list[Tensor]:
+        """The weights, or an average of Adam of each of them."""
+        return [self.get_buffer(name + suffix) for name in self.names]
 
     def forward(self, style: Tensor, content: Tensor) -> Tensor:
         """The terms :math:`r_i` (N,) in nats of pairs of styles (N, S) and contents (N, C)."""
-        with torch.autocast(style.device.type, enabled=False):  # small differences of logits
-            dtype = next(self.parameters()).dtype
-            left, right = self.of_style(style.to(dtype)), self.of_content(content.to(dtype))
-            scores = left @ right.T / math.sqrt(FEATURES)
-            return scores.diagonal() - scores.logsumexp(1) + math.log(len(scores))
+        return _terms(self._buffers_of(), style, content)
 
-    def losses(self, style: Tensor, content: Tensor, weight: float) -> Tensor:
-        """Minus the terms (N,), with the gradient of the style multiplied by ``-weight``.
+    def learn(self, style: Tensor, content: Tensor) -> None:
+        """Take a step of Adam that raises the estimate of pairs (N, S), (N, C).
 
-        The critic minimises them, so it maximises the estimate; the encoder minimises
-        ``weight`` times the estimate. The content gets no gradient.
+        Kingma and Ba 2015, algorithm 1, with their constants.
         """
-        return -self(Reversal.apply(style, weight), content.detach())
+        weights = self._buffers_of()
+        with torch.enable_grad():
+            leaves = [weight.detach().requires_grad_() for weight in weights]
+            loss = -_terms(leaves, style.detach(), content.detach()).mean()
+            gradients = torch.autograd.grad(loss, leaves)
+        with torch.no_grad():
+            self.count.add_(1)
+            first, second = self._buffers_of("_first"), self._buffers_of("_second")
+            corrections = [1 - beta**self.count for beta in BETAS]
+            for weight, mean, square, gradient in zip(
+                weights, first, second, gradients, strict=True
+            ):
+                mean.lerp_(gradient, 1 - BETAS[0])
+                square.lerp_(gradient.square(), 1 - BETAS[1])
+                scale = (square / corrections[1]).sqrt_().add_(1e-8)
+                weight.sub_(self.rate * (mean / corrections[0]) / scale)
 
 
 class CodeMemory(nn.Module):
@@ -115,9 +157,9 @@ class CodeMemory(nn.Module):
         self, number: int, *, generator: torch.Generator | None = None
     ) -> tuple[Tensor, Tensor]:
         """Random stored codes with a new draw of each style: (number, S), (number, C)."""
-        filled = self.written.clamp(max=len(self.mean))
+        filled = self.written.clamp(1, len(self.mean))  # an empty memory has one code, zero
         share = uniform((number,), generator=generator, device=self.mean.device)
-        rows = (share * filled).long().clamp(max=filled - 1)
+        rows = (share * filled).long().minimum(filled - 1)
         noise = normal(
             (number, self.mean.shape[1]), generator=generator, device=self.mean.device
         ).to(self.mean.dtype)
@@ -125,12 +167,27 @@ class CodeMemory(nn.Module):
         return style, self.content[rows]
 
 
+def _terms(weights: Sequence[Tensor], style: Tensor, content: Tensor) -> Tensor:
+    """The terms (N,) of a critic with the weights and biases of both networks."""
+    half = len(weights) // 2
+    with torch.autocast(style.device.type, enabled=False):  # small differences of logits
+        left = _outputs(weights[:half], style.to(weights[0].dtype))
+        right = _outputs(weights[half:], content.to(weights[0].dtype))
+        scores = BOUND * (left @ right.T / (BOUND * math.sqrt(FEATURES))).tanh()
+        return scores.diagonal() - scores.logsumexp(1) + math.log(len(scores))
+
+
+def _outputs(weights: Sequence[Tensor], x: Tensor) -> Tensor:
+    """The outputs (N, E) of a network with these weights and biases, for x (N, inputs)."""
+    for layer in range(0, len(weights), 2):
+        x = functional.linear(
+            x if layer == 0 else functional.leaky_relu(x, 0.2), *weights[layer : layer + 2]
+        )
+    return x
+
+
 def _network(inputs: int, width: int) -> nn.Sequential:
-    """Two hidden layers, from (N, inputs) to (N, E)."""
+    """Linear layers with PyTorch's initial values: two hidden layers and E outputs."""
     return nn.Sequential(
-        nn.Linear(inputs, width),
-        nn.LeakyReLU(0.2),
-        nn.Linear(width, width),
-        nn.LeakyReLU(0.2),
-        nn.Linear(width, FEATURES),
+        nn.Linear(inputs, width), nn.Linear(width, width), nn.Linear(width, FEATURES)
     )

@@ -225,7 +225,8 @@ class MLVAE(nn.Module):
     @property
     def scales(self) -> dict[str, Tensor]:
         """The factors of the objective that a warm-up sets."""
-        return self.objective.scales
+        of_costs = self.separators.scales if self.options.separation.active else {}
+        return {**self.objective.scales, **of_costs}
 
     @property
     def pooling(self) -> dict[str, str]:

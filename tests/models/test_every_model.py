@@ -45,15 +45,7 @@ KINDS = {
     "vectors": ((12,), Gaussian(0.5)),
     "counts": ((12,), NegativeBinomial()),
 }
-COSTS = Separation(
-    moments=1.0,
-    mmd=1.0,
-    pair_critic=1.0,
-    content_critic=1.0,
-    information=1.0,
-    swap=1.0,
-    width=8,
-)
+COSTS = Separation(moments=1.0, mmd=1.0, pair_critic=1.0, content_critic=1.0, swap=1.0, width=8)
 GROUPS = range(5)
 
 
