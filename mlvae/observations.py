@@ -150,7 +150,7 @@ def _frame_error(frame: Any) -> InputError:
     shown = ", ".join(f"{name} is {dtype}" for name, dtype in list(wrong.items())[:3])
     return InputError(
         f"x must be uint8 images or floats without missing values, but of its columns {shown}; "
-        "convert them, for example df.astype('float32')"
+        "use GroupedData.from_frame(df, group=...), or df.astype('float32')"
     )
 
 
@@ -169,10 +169,12 @@ def _dtype_error(dtype: object) -> InputError:
     )
 
 
-def _shape_error(shape: Sequence[int], x: Tensor) -> InputError:
+def _shape_error(shape: Sequence[int], given: tuple[int, ...]) -> InputError:
+    photograph = len(shape) == 3 and len(given) in (2, 3, 4) and given[-1] in (3, 4)
+    advice = "; mlvae.read_images prepares photographs" if photograph else ""
     return InputError(
         f"the model takes observations of shape (N, {', '.join(map(str, shape))}), "
-        f"not {tuple(x.shape)}"
+        f"not {given}{advice}"
     )
 
 
@@ -188,10 +190,11 @@ def as_observations(x: object, shape: Sequence[int], model: Any) -> Tensor:
             probability under the model's likelihood.
     """
     x = as_tensor(x)
+    given = tuple(x.shape)
     if len(shape) == 3 and shape[0] == 1 and x.ndim == 3:
         x = x.unsqueeze(1)
     if x.ndim == 0 or x.shape[1:] != torch.Size(shape):
-        raise _shape_error(shape, x)
+        raise _shape_error(shape, given)
     parameter = next(model.parameters())
     counts = bool(getattr(getattr(model, "likelihood", None), "counts", False))
     x = x.float() if counts and x.dtype == torch.uint8 else x

@@ -43,7 +43,9 @@ def main(cfg: DictConfig) -> None:
     """Evaluate as configured."""
     with cli.one_line_errors():
         config = checked(cfg)
-        evaluate_by(config)
+        metrics = evaluate_by(config)
+        for paragraph in metrics["verdict"]:
+            cli.say(paragraph)
         cli.say(f"the report is {folder_of(config) / 'report.html'}")
 
 

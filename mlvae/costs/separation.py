@@ -6,14 +6,15 @@ Shapes: N observations, G groups, C content and S style dimensions.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from mlvae.costs.critics import ContentCritic, PairCritic
+from mlvae.costs.information import CodeMemory, InformationCritic
 from mlvae.costs.matching import moment_gap, squared_mmd
 from mlvae.errors import check_integer, check_number
 from mlvae.groups import Groups, Share
@@ -22,6 +23,9 @@ from mlvae.objectives import Objective
 from mlvae.posteriors import DiagonalGaussian
 
 __all__ = ["Separation", "Separators"]
+
+#: Options that are weights of costs.
+WEIGHTS = ("moments", "mmd", "pair_critic", "content_critic", "information", "swap")
 
 
 class Costs(NamedTuple):
@@ -57,16 +61,21 @@ class Separation:
             - \operatorname{softplus}(T(s_i, s_l)) \\
         r_\text{content critic} &= 2 \log 2 - \operatorname{softplus}(-T(s_i, c_i))
             - \operatorname{softplus}(T(s_i, c_l)) \\
+        r_\text{information} &= T(s'_i, \bar c_i)
+            - \log \tfrac1N \textstyle\sum_l e^{T(s'_i, \bar c_l)} \\
         r_\text{swap} &= -\log q(c_i \mid \hat x(c_i, s_l))
 
     where :math:`m_G` and :math:`v_G` are the mean and the variances of the styles of a group, j is
     another member of G, l a random observation of the batch, T a critic, :math:`\hat x` the
-    decoded observation, and :math:`q(c \mid x)` the content posterior of one observation. All but
-    the MMD are in nats.
+    decoded observation, :math:`q(c \mid x)` the content posterior of one observation, and
+    :math:`s'_i` a draw of the style that evaluation infers, given the mean of the observation's
+    own content, and :math:`\bar c_i` the mean of the contents of the group's members in the batch,
+    which a critic cannot learn by heart as it can each member's draw. All but the MMD are in nats.
 
     Warning:
-        A critic minimises its own loss with weight 1. Its weight multiplies the reversed gradient
-        of the style only, so the value of the loss contains minus the unweighted cost.
+        The pair critic and the content critic minimise their own loss with weight 1. The weight
+        multiplies the reversed gradient of the style only, so the value of the loss contains minus
+        the unweighted cost. The information critic is not in the loss: it has steps of its own.
 
     Args:
         moments: weight of the moment penalty (:func:`~mlvae.costs.matching.moment_gap`).
@@ -75,6 +84,15 @@ class Separation:
             (:class:`~mlvae.costs.critics.PairCritic`).
         content_critic: weight of the style-content dependence penalty
             (:class:`~mlvae.costs.critics.ContentCritic`).
+        information: weight of the information about the content that a critic finds in the style
+            (:class:`~mlvae.costs.information.InformationCritic`). It needs a fast critic and a
+            slow encoder; see the guide on separation.
+        memory: number of codes of past batches that the information critic learns from
+            (:class:`~mlvae.costs.information.CodeMemory`). The encoder changes at every step, so
+            codes older than about twenty batches mislead the critic.
+        critic_steps: steps of the information critic at each step of the model.
+        critic_batch: codes of the memory in each of these steps.
+        critic_rate: learning rate of the information critic.
         swap: weight of the swap penalty, the negative log-density of the content under the
             posterior of its decoding with another style. Up to a constant, its negative is a lower
             bound on the information about the content in the decoded image (D. Barber, F. Agakov:
@@ -93,18 +111,25 @@ class Separation:
     mmd: float = 0.0
     pair_critic: float = 0.0
     content_critic: float = 0.0
+    information: float = 0.0
+    memory: int = 4000
+    critic_steps: int = 4
+    critic_batch: int = 500
+    critic_rate: float = 1e-3
     swap: float = 0.0
     width: int = 256
 
     def __post_init__(self) -> None:
-        for field in fields(self)[:-1]:
-            check_number(f"separation.{field.name}", vars(self)[field.name], minimum=0)
-        check_integer("separation.width", self.width, minimum=1)
+        for name in WEIGHTS:
+            check_number(f"separation.{name}", vars(self)[name], minimum=0)
+        for name in ("memory", "critic_steps", "critic_batch", "width"):
+            check_integer(f"separation.{name}", vars(self)[name], minimum=1)
+        check_number("separation.critic_rate", self.critic_rate, minimum=0, exclusive=True)
 
     @property
     def active(self) -> bool:
         """Whether a cost has a weight above 0."""
-        return any(vars(self)[field.name] for field in fields(self)[:-1])
+        return any(vars(self)[name] for name in WEIGHTS)
 
 
 class Separators(nn.Module):
@@ -114,7 +139,14 @@ class Separators(nn.Module):
         separation: weights of the costs.
         content_dim: number C of content dimensions.
         style_dim: number S of style dimensions.
+
+    Attributes:
+        information_scale: a further factor of the weight of the information cost, shape (). A
+            warm-up moves it from 0 to 1. It is 1 unless it is set, and is not saved. The critic
+            learns at any factor.
     """
+
+    information_scale: Tensor
 
     def __init__(self, separation: Separation, content_dim: int, style_dim: int) -> None:
         super().__init__()
@@ -122,6 +154,18 @@ class Separators(nn.Module):
         dims = (content_dim, style_dim, separation.width)
         self.pair_critic = PairCritic(*dims) if separation.pair_critic else None
         self.content_critic = ContentCritic(*dims) if separation.content_critic else None
+        chosen = bool(separation.information)
+        rate = separation.critic_rate
+        self.information = InformationCritic(*dims, rate=rate) if chosen else None
+        self.memory = CodeMemory(separation.memory, *dims[:2]) if chosen else None
+        self.register_buffer("information_scale", torch.ones(()), persistent=False)
+
+    @property
+    def scales(self) -> dict[str, Tensor]:
+        """The factor of the information cost, which a warm-up sets: shape (), by name."""
+        if self.information is None:
+            return {}
+        return {"information_scale": self.information_scale}
 
     def forward(
         self,
@@ -131,6 +175,7 @@ class Separators(nn.Module):
         groups: Groups,
         *,
         recognise: Callable[[Tensor, Tensor], DiagonalGaussian],
+        style: Callable[[], DiagonalGaussian],
         generator: torch.Generator | None = None,
     ) -> Objective:
         """Add the costs and their terms to ``objective``.
@@ -145,29 +190,41 @@ class Separators(nn.Module):
             groups: the group of each observation.
             recognise: decodes contents (N, C) with styles (N, S) and infers the content posterior
                 (N, C) of each decoded observation.
+            style: infers the style posterior (N, S) of each observation as evaluation does.
             generator: source of prior samples, pairs and permutations, on the device of ``c``.
         """
+        codes = (c, s)
+        if self.information is not None:
+            read = style()
+            codes = (c, s, read.mean, read.log_variance)
         if not isinstance(groups, Share):
-            return objective.plus(*self._costs(c, s, groups, recognise, generator))
-        codes, whole = groups.whole(torch.cat((c, s), 1))
+            return objective.plus(*self._costs(codes, groups, recognise, generator))
+        gathered, whole = groups.whole(torch.cat(codes, 1))
         if isinstance(generator, ShareGenerator):
             generator = generator.whole
-        costs = self._costs(
-            codes[:, : c.shape[1]], codes[:, c.shape[1] :], whole, recognise, generator
-        )
+        codes = gathered.split([code.shape[1] for code in codes], 1)
+        costs = self._costs(codes, whole, recognise, generator)
         per_observation = {name: v[groups.rows] for name, v in costs.per_observation.items()}
         per_group = {name: groups.own_groups(v) for name, v in costs.per_group.items()}
         return objective.plus(groups.rank_share(costs.total), per_observation, per_group)
 
     def _costs(
         self,
-        c: Tensor,
-        s: Tensor,
+        codes: Sequence[Tensor],
         groups: Groups,
         recognise: Callable[[Tensor, Tensor], DiagonalGaussian],
         generator: torch.Generator | None,
     ) -> Costs:
-        """The costs of a whole batch."""
+        """The costs of a whole batch.
+
+        Args:
+            codes: contents, styles, and with an information critic mean and log-variance of the
+                style as evaluation infers it.
+            groups: the groups of the whole batch.
+            recognise: as in :meth:`forward`.
+            generator: as in :meth:`forward`, of the whole batch.
+        """
+        c, s, *read = codes
         weights = self.separation
         per_observation: dict[str, Tensor] = {}
         per_group: dict[str, Tensor] = {}
@@ -187,8 +244,33 @@ class Separators(nn.Module):
                 losses = critic(c, s, groups, weight, generator)
                 per_observation[name] = 2 * math.log(2) - losses  # gain over a random guess
                 loss = loss + losses.sum()  # the critic's gradient; the encoder's is reversed
+        if self.information is not None and self.memory is not None:
+            style = DiagonalGaussian(read[0], read[1])
+            shared = groups.spread(groups.sum(c) / groups.sizes[:, None])
+            found = self._information(self.information, self.memory, shared, style, generator)
+            per_observation["information"] = found
+            loss = loss + weights.information * self.information_scale * found.sum()
         if weights.swap:
             order = uniform((len(s),), generator=generator, device=s.device).argsort()
             per_observation["swap"] = -recognise(c, s[order]).log_prob(c)
             loss = loss + weights.swap * per_observation["swap"].sum()
         return Costs(loss, per_observation, per_group)
+
+    def _information(
+        self,
+        critic: InformationCritic,
+        memory: CodeMemory,
+        c: Tensor,
+        style: DiagonalGaussian,
+        generator: torch.Generator | None,
+    ) -> Tensor:
+        """The information of each observation's style about the content c of its group, (N,).
+
+        The critic has not seen the batch: it learns from the memory first.
+        """
+        for _ in range(self.separation.critic_steps):
+            critic.learn(*memory.draw(self.separation.critic_batch, generator=generator))
+        s = style.sample(generator=generator)
+        terms = critic(s, c.detach())
+        memory.write(style, c)
+        return terms

@@ -10,7 +10,9 @@ from mlvae.data.array_file import ArrayFile
 from mlvae.data.augmentation import GroupWarp
 from mlvae.data.batching import Grouped, Plan, Shuffled
 from mlvae.data.collections.stored import StoredImages
+from mlvae.data.columns import Column, Columns
 from mlvae.data.grouped import GroupedData
+from mlvae.data.new_images import read_images
 from mlvae.data.source import Source, SourceRows
 from mlvae.data.sources.anndata import anndata
 from mlvae.data.sources.arrays import arrays
@@ -26,6 +28,7 @@ from mlvae.data.sources.shapes3d import shapes3d
 from mlvae.data.sources.smallnorb import smallnorb
 from mlvae.data.sources.sprite_pairs import sprite_pairs
 from mlvae.data.sources.sprites import sprites
+from mlvae.data.sources.table import table
 from mlvae.data.sparse import SparseRows
 from mlvae.data.splits import Splits, split
 from mlvae.errors import check_choice
@@ -34,6 +37,8 @@ __all__ = [
     "AUGMENTATIONS",
     "BATCHINGS",
     "ArrayFile",
+    "Column",
+    "Columns",
     "GroupWarp",
     "Grouped",
     "GroupedData",
@@ -59,12 +64,14 @@ __all__ = [
     "mpi3d",
     "omniglot",
     "open_dataset",
+    "read_images",
     "recordings",
     "shapes3d",
     "smallnorb",
     "split",
     "sprite_pairs",
     "sprites",
+    "table",
     "yale_b",
 ]
 
@@ -90,6 +97,7 @@ DATASETS: dict[str, Callable[..., Splits]] = {
     "smallnorb": smallnorb,
     "sprite_pairs": sprite_pairs,
     "sprites": sprites,
+    "table": table,
     "yale_b": yale_b,
 }
 

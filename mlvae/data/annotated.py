@@ -29,6 +29,8 @@ class Cells(NamedTuple):
         factors: numbers of each cell by name, (N,).
         given: the size of each cell, (N,), or nothing.
         names: name of each cell, (N,).
+        feature_names: name of each gene, D different texts; None if x is of ``obsm``, or if two
+            genes have one name.
     """
 
     x: Any
@@ -36,6 +38,7 @@ class Cells(NamedTuple):
     factors: dict[str, np.ndarray]
     given: dict[str, np.ndarray]
     names: np.ndarray
+    feature_names: list[str] | None
 
 
 def is_anndata(value: object) -> bool:
@@ -82,6 +85,7 @@ def read_cells(
         factors={name: _numbers(adata, "factors", name) for name in factors},
         given={} if size is None else {"size": _numbers(adata, "size", size)},
         names=np.asarray(adata.obs_names),
+        feature_names=None if obsm is not None else _genes(adata),
     )
 
 
@@ -91,6 +95,12 @@ def column(adata: Any, option: str, name: object) -> np.ndarray:
     if name not in adata.obs:
         raise _unknown(option, name, adata.obs.columns, "adata.obs")
     return np.asarray(adata.obs[name])
+
+
+def _genes(adata: Any) -> list[str] | None:
+    """The names of the genes, if they are different texts."""
+    names = [str(name) for name in adata.var_names]
+    return names if all(names) and len(set(names)) == len(names) else None
 
 
 def _matrix(adata: Any, layer: str | None, obsm: str | None) -> Any:

@@ -5,9 +5,11 @@ Shapes: N observations, G groups, ... one observation.
 
 from __future__ import annotations
 
+import copy
 import zlib
 from collections.abc import Iterable, Sequence
 from numbers import Number
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,9 +19,10 @@ from torch import Tensor
 from mlvae.arguments import as_device
 from mlvae.batch import Batch
 from mlvae.data.annotated import is_anndata, read_cells
+from mlvae.data.columns import Columns, column_names
 from mlvae.data.source import Source, SourceRows, is_source
 from mlvae.data.sparse import SparseRows, is_sparse
-from mlvae.data.values import as_factor, as_given, as_names, by_name
+from mlvae.data.values import as_factor, as_features, as_given, as_names, by_name
 from mlvae.errors import InputError, check_choice, check_integer, shown
 from mlvae.groups import Groups, Origin, label_index
 from mlvae.observations import as_floats, as_tensor, check_image_bytes
@@ -52,6 +55,8 @@ class GroupedData:
             action; or a DataFrame.
         names: name of each observation, such as its file or its row in a table, length N; None:
             unknown. Training does not use them.
+        feature_names: text for each feature of observations of shape (D,), for messages, pictures
+            and reports; None: the names of the columns of a DataFrame, else unknown.
         kind: "image": x is (N, height, width) or (N, channels, height, width); floats are in
             [0, 1]. "array": x has any shape and any finite values, which stay as they are; uint8
             become float32. "auto": uint8 of these shapes are images, of other shapes they are
@@ -66,6 +71,8 @@ class GroupedData:
         given: tensors (N, ...) by name.
         names: name of each observation, a NumPy array (N,), or None. Prepared images have the
             paths of their files.
+        feature_names: text for each of D features, if observations have the shape (D,), or None.
+        columns: the record of a table's columns, if the data are from :meth:`from_frame`, or None.
 
     Raises:
         InputError: if shapes, types or values are not as above, or if two integers of a factor are
@@ -85,6 +92,8 @@ class GroupedData:
     factors: dict[str, Tensor]
     given: dict[str, Tensor]
     names: np.ndarray | None
+    feature_names: list[str] | None
+    columns: Columns | None
 
     def __init__(
         self,
@@ -94,6 +103,7 @@ class GroupedData:
         *,
         given: Any = None,
         names: Any = None,
+        feature_names: Sequence[str] | None = None,
         kind: str = "auto",
     ) -> None:
         check_choice("kind", kind, KINDS)
@@ -102,8 +112,17 @@ class GroupedData:
                 "x must be observations (N, ...), not an AnnData; use "
                 "GroupedData.from_anndata(adata, group='donor') with a column of adata.obs"
             )
+        if feature_names is None:
+            feature_names = column_names(x)
         x = SparseRows(x) if is_sparse(x) else x
-        self.x = _source_rows(x, kind) if is_source(x) else _checked(as_tensor(x).detach(), kind)
+        found = x if is_source(x) else as_tensor(x).detach()
+        named = feature_names is not None
+        self.feature_names = as_features(feature_names, found.shape) if named else None
+        self.columns = None
+        if isinstance(found, Tensor):
+            self.x = _checked(found, kind, self.feature_names)
+        else:
+            self.x = _source_rows(found, kind)
         index, self.group_names = label_index(group)
         if len(index) != len(self.x):
             raise InputError(
@@ -164,6 +183,7 @@ class GroupedData:
             cells.factors,
             given=cells.given,
             names=cells.names,
+            feature_names=cells.feature_names,
             kind="array",
         )
 
@@ -194,16 +214,78 @@ class GroupedData:
         """
         return np.array(self.group_names)[self.groups.index.cpu().numpy()]
 
+    @classmethod
+    def from_frame(
+        cls,
+        frame: Any,
+        group: Any = None,
+        *,
+        features: Sequence[str] | None = None,
+        categories: Sequence[str] = (),
+        factors: Sequence[str] = (),
+        split: str | None = None,
+        like: GroupedData | Columns | str | Path | None = None,
+    ) -> Any:
+        """Observations from the rows of a table: pandas, polars or pyarrow.
+
+        | column | features |
+        |---|---|
+        | integers, floats, decimals, nullable types | one, the number in float32 |
+        | booleans | one, 1 or 0 |
+        | categories | one for each value that occurs, 1 or 0, such as ``colour=red`` |
+        | text, dates, other types | refused, with the name of the column |
+
+        A line lists the columns that do not stay as they are. Missing cells are refused, with the
+        name of the column and their number. ``data.columns`` is the record of the columns, and
+        ``like`` encodes a new table in the same way.
+
+        Args:
+            frame: a DataFrame of pandas or polars, or a Table of pyarrow.
+            group: name of the column with the labels of the groups, or a label for each row. With
+                ``like``, None is the column of the record; each row is a group of its own if the
+                frame has no such column.
+            features: names of the columns that become features; None: all columns that are no
+                group, factor or split.
+            categories: names of columns of text or integers whose values are categories.
+            factors: names of the columns of known factors. Words are numbered in sorted order.
+            split: name of a column with the words train, validation and test (or 0, 1, 2).
+            like: data of another table, their ``columns``, or the folder of a run that was trained
+                on them. The features are then those of that table.
+
+        Returns:
+            The data, with the index of a DataFrame of pandas, or the number of each row, as
+            ``names``. With ``split``, :class:`~mlvae.data.Splits`.
+
+        Raises:
+            InputError: if a column is missing or cannot be converted, or a category is unknown.
+
+        Example:
+            >>> import pandas
+            >>> frame = pandas.DataFrame({"donor": ["ann", "ann", "bob"], "age": [4, 5, 7]})
+            >>> data = GroupedData.from_frame(frame, group="donor")
+            >>> data, data.feature_names
+            (GroupedData(3 observations of shape (1,) in 2 groups), ['age'])
+        """
+        from mlvae.data.frames import read_data  # which makes these records
+
+        return read_data(
+            frame,
+            group,
+            features=features,
+            categories=categories,
+            factors=factors,
+            split=split,
+            like=like,
+        )
+
     def to(self, device: torch.device | str) -> GroupedData:
         """The same data on another device."""
         device = as_device(device)
         return self._with(
-            self.x.to(device),
-            self.groups.to(device),
-            self.group_names,
-            {name: values.to(device) for name, values in self.factors.items()},
-            {name: values.to(device) for name, values in self.given.items()},
-            self.names,
+            x=self.x.to(device),
+            groups=self.groups.to(device),
+            factors={name: values.to(device) for name, values in self.factors.items()},
+            given={name: values.to(device) for name, values in self.given.items()},
         )
 
     def labelled(self, names: Iterable[object]) -> GroupedData:
@@ -232,7 +314,7 @@ class GroupedData:
             )
         table = torch.tensor([number[name] for name in self.group_names], device=self.device)
         given = {**self.given, "label": table[self.groups.index]}
-        return self._with(self.x, self.groups, self.group_names, self.factors, given, self.names)
+        return self._with(given=given)
 
     def subset(self, indices: Indices) -> GroupedData:
         """The observations at ``indices``; groups without observations are dropped.
@@ -243,11 +325,14 @@ class GroupedData:
         """
         rows = self._rows(indices)
         kept, index = self.groups.index[rows].unique(return_inverse=True)
-        group_names = [self.group_names[group] for group in kept.tolist()]
-        factors = {name: values[rows] for name, values in self.factors.items()}
-        given = {name: values[rows] for name, values in self.given.items()}
-        names = None if self.names is None else self.names[rows.cpu().numpy()]
-        return self._with(self.x[rows], Groups(index), group_names, factors, given, names)
+        return self._with(
+            x=self.x[rows],
+            groups=Groups(index),
+            group_names=[self.group_names[group] for group in kept.tolist()],
+            factors={name: values[rows] for name, values in self.factors.items()},
+            given={name: values[rows] for name, values in self.given.items()},
+            names=None if self.names is None else self.names[rows.cpu().numpy()],
+        )
 
     def _rows(self, indices: Indices) -> Tensor:
         """``indices`` or the true places of a mask, int64 (n,) on the device, or InputError."""
@@ -275,19 +360,10 @@ class GroupedData:
             )
         return indices.long()  # torch reads bytes as a mask
 
-    @classmethod
-    def _with(
-        cls,
-        x: Tensor | SourceRows,
-        groups: Groups,
-        group_names: list,
-        factors: dict[str, Tensor],
-        given: dict[str, Tensor],
-        names: np.ndarray | None,
-    ) -> GroupedData:
-        data = cls.__new__(cls)
-        data.x, data.groups, data.group_names = x, groups, group_names
-        data.factors, data.given, data.names = factors, given, names
+    def _with(self, **changed: Any) -> GroupedData:
+        """The same data with other values of some attributes."""
+        data = copy.copy(self)
+        data.__dict__ |= changed
         return data
 
     def observations(self, indices: Tensor) -> Tensor:
@@ -402,7 +478,7 @@ def _source_rows(x: Source, kind: str) -> SourceRows:
     return rows
 
 
-def _checked(x: Tensor, kind: str) -> Tensor:
+def _checked(x: Tensor, kind: str, names: list[str] | None = None) -> Tensor:
     """The observations as uint8 or float32, images with a channel, or :class:`InputError`."""
     if x.ndim < 2 or x.numel() == 0:
         raise InputError(f"x must have shape (N, ...) with N at least 1, not {tuple(x.shape)}")
@@ -422,9 +498,10 @@ def _checked(x: Tensor, kind: str) -> Tensor:
     x = x.float()
     if (wrong := ~x.isfinite()).any():
         row = int(wrong.flatten(1).any(1).nonzero()[0])
+        where = "" if names is None else f" in {names[int(wrong[row].nonzero()[0])]}"
         raise InputError(
             f"x must be finite in float32, but observation {row} has NaN, an infinity or a number "
-            "beyond 3.4e38"
+            f"beyond 3.4e38{where}"
         )
     if kind == "array" or (kind == "auto" and not (x.ndim == 4 and x.shape[1] in (1, 3))):
         return x

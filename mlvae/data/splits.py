@@ -14,7 +14,7 @@ from mlvae.data.group_splits import Held, Rows, by_groups, by_members, by_words,
 from mlvae.data.grouped import GroupedData
 from mlvae.data.held_groups import held_groups
 from mlvae.data.shares import check_share, count_of
-from mlvae.errors import InputError, check_choice, check_integer, shown
+from mlvae.errors import InputError, check_choice, check_integer, check_number, shown
 from mlvae.groups import Groups
 
 __all__ = ["SPLIT_BY", "Splits", "held_rows", "hold_out", "split", "split_by"]
@@ -155,6 +155,7 @@ def split_by(
     """
     option = f"{prefix}split" if prefix else "by"
     check_integer(f"{prefix}seed", seed, minimum=0)
+    check_number(f"{prefix}within", within, minimum=0, maximum=1)
     if isinstance(by, str):
         check_choice(option, by, SPLIT_BY)
         if by == "groups":

@@ -25,6 +25,7 @@ from mlvae.evaluation.questions.disentanglement import Disentanglement
 from mlvae.evaluation.questions.embedding import Embedding
 from mlvae.evaluation.questions.factors import Factors
 from mlvae.evaluation.questions.fidelity import Fidelity
+from mlvae.evaluation.questions.groups import Groups
 from mlvae.evaluation.questions.leakage import Leakage
 from mlvae.evaluation.questions.likelihood import Likelihood
 from mlvae.evaluation.questions.manipulation import Manipulation
@@ -46,6 +47,7 @@ QUESTIONS = (
     Fidelity,
     Manipulation,
     Embedding,
+    Groups,
     Likelihood,
 )
 

@@ -12,11 +12,14 @@ from mlvae.data import Grouped, GroupedData, Shuffled, Splits
 from mlvae.errors import InputError
 from mlvae.evaluation.measures.codes import (
     Representation,
+    encode,
+    encode_all,
     pixels,
     representations,
     standardised,
 )
 from mlvae.models import rebuilt, traits
+from mlvae.posteriors import DiagonalGaussian
 from mlvae.training.checks import with_needs
 from mlvae.training.seeding import seeded
 
@@ -129,6 +132,10 @@ class Subject:
 
     def codes(self) -> list[Code]:
         """The model's own codes, then the controls."""
+        return self._codes
+
+    @cached_property
+    def _codes(self) -> list[Code]:
         data, stated = self.splits.train, traits(self.model)
         given = " given the label" if stated.given_codes else ""
         codes = [
@@ -143,6 +150,33 @@ class Subject:
         kind = "pixels" if len(data.shape) == 3 else "observations"
         raw = standardised(pixels, stated.standardise)
         return [*codes, Code("raw", f"raw {kind}", raw, random=False)]
+
+    def encoded(self, code: Code, data: GroupedData) -> DiagonalGaussian:
+        """The posterior of every observation of a split by itself, (N, D).
+
+        Each split is encoded once. Observations themselves, the control ``raw``, are not kept.
+
+        Args:
+            code: one of :meth:`codes`.
+            data: a split of the subject. Other observations are encoded at each call.
+        """
+        splits = [name for name, split in self.splits if split is data]
+        if not splits or code.name == "raw":
+            return encode(code.representation, data)
+        place = splits[0], code.name
+        if place not in self._kept:
+            own = [known.name for known in self.codes() if known.name not in CONTROLS]
+            if code.name in own:
+                for name, posterior in encode_all(self.model, own, data).items():
+                    self._kept[splits[0], name] = posterior
+            else:
+                self._kept[place] = encode(code.representation, data)
+        return self._kept[place]
+
+    @cached_property
+    def _kept(self) -> dict[tuple[str, str], DiagonalGaussian]:
+        """Posteriors by split and code."""
+        return {}
 
 
 @torch.no_grad()

@@ -5,13 +5,14 @@ Shapes: N observations, ... the shape of one observation, P parameters of an ele
 
 from __future__ import annotations
 
-from typing import ClassVar, Protocol
+from typing import ClassVar, Protocol, runtime_checkable
 
 from torch import Tensor
 
 __all__ = ["Likelihood"]
 
 
+@runtime_checkable
 class Likelihood(Protocol):
     """The observation model p(x | parameters): a frozen dataclass with these four members.
 
@@ -20,7 +21,7 @@ class Likelihood(Protocol):
     model with a likelihood of your own is checked on two observations when its training starts.
     :func:`mlvae.load` takes the class: ``mlvae.load(run, parts=[Laplace])``.
 
-    Two further attributes are optional:
+    Further attributes are optional:
 
     - ``scope``: the elements that share the last parameter. "element", the default: none; the
       decoder computes all parameters. "channel": those of an entry of the first axis. "scalar":
@@ -28,6 +29,8 @@ class Likelihood(Protocol):
       receives it repeated for each element.
     - ``real = True``: it is a density on all real numbers, so that models with the option
       ``standardise`` take it.
+    - ``inputs(x)``: what an encoder receives of observations x (N, ...), such as their logarithm.
+    - ``given``: names of given values of a batch that ``log_prob`` takes as keyword arguments.
 
     Attributes:
         outputs: number P of parameters of an element.

@@ -6,10 +6,9 @@ Shapes: N observations, G groups, C content and S style dimensions, ... one obse
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -30,6 +29,7 @@ from mlvae.likelihoods import Bernoulli, Likelihood
 from mlvae.models.checks import build_checked, check_batch, check_codes_batch
 from mlvae.models.decoder import build_decoder
 from mlvae.models.encoder import build_conditional_encoder, build_encoder
+from mlvae.models.inputs import Observations, groups_given, observations
 from mlvae.models.latents import Latents, side_by_side, values_of
 from mlvae.models.observed import encoder_inputs, sizes_of
 from mlvae.models.part_checks import check_parts
@@ -63,6 +63,7 @@ class MLVAEOptions:
     style_capacity: float | None = None
     batch_groups: str = "whole"
     style_given_content: bool = False
+    style_dropout: bool = True
     separation: Separation = Separation()
     standardise: str | None = None
 
@@ -75,6 +76,12 @@ class MLVAEOptions:
         check_choice("evidence_from", self.evidence_from, ("all", *EVIDENCE_FROM))
         check_choice("content_draw", self.content_draw, CONTENT_DRAWS)
         check_flag("style_given_content", self.style_given_content)
+        check_flag("style_dropout", self.style_dropout)
+        if not self.style_dropout and not self.style_given_content:
+            raise InputError(
+                "style_dropout=False needs style_given_content=True: only then has the style an "
+                "encoder of its own options"
+            )
         if not isinstance(self.separation, Separation):
             raise InputError(f"separation must be Separation(...), not {shown(self.separation)}")
         if self.evidence_from != "all" and self.accumulation not in EVIDENCE_RULES:
@@ -147,6 +154,9 @@ class MLVAE(nn.Module):
             submitted to ICLR 2023). The objective is still a bound on log p(x_G), and can be
             tighter: given the content, the style need not repeat its information.
             :meth:`infer_style` takes the content of the observation itself by default.
+        style_dropout: with ``style_given_content``, whether the style's encoder has the dropout of
+            ``network`` too. Dropout is noise of training alone: a critic of the style does not see
+            differences that it hides, and a probe of the trained model does.
         separation: further costs in training mode of a style with information about its group.
         standardise: "feature" or "channel": the model takes and returns raw units, and works with
             observations of mean 0 and deviation 1; see :class:`mlvae.models.Standardise`. None:
@@ -187,7 +197,10 @@ class MLVAE(nn.Module):
         self.standardise = Standardise(chosen.standardise, self.shape)
         if self.style_given_content:
             self.encoder = build_encoder(network, self.shape, dims[:1])
-            self.style_encoder = build_conditional_encoder(network, self.shape, dims[1], dims[0])
+            of_style: Any = network
+            if not chosen.style_dropout and hasattr(network, "dropout"):
+                of_style = replace(of_style, dropout=0.0)
+            self.style_encoder = build_conditional_encoder(of_style, self.shape, dims[1], dims[0])
         else:
             self.encoder = build_encoder(network, self.shape, dims)
         self.decoder = build_decoder(network, sum(dims), self.shape, chosen.likelihood)
@@ -212,7 +225,8 @@ class MLVAE(nn.Module):
     @property
     def scales(self) -> dict[str, Tensor]:
         """The factors of the objective that a warm-up sets."""
-        return self.objective.scales
+        of_costs = self.separators.scales if self.options.separation.active else {}
+        return {**self.objective.scales, **of_costs}
 
     @property
     def pooling(self) -> dict[str, str]:
@@ -255,7 +269,13 @@ class MLVAE(nn.Module):
         )
         if self.training and self.options.separation.active:
             return self.separators(
-                objective, c, s, groups, recognise=self._recognise, generator=generator
+                objective,
+                c,
+                s,
+                groups,
+                recognise=self._recognise,
+                style=lambda: style_given(self._single(member_q).mean.detach()),
+                generator=generator,
             )
         return objective
 
@@ -311,21 +331,22 @@ class MLVAE(nn.Module):
         content = self.rule(member_q, batch.groups)[batch.groups.index]
         return {"content": content, "style": style_given(content.mean)}
 
-    def infer_content(
-        self, x: Tensor | np.ndarray, groups: Groups | object | None = None
-    ) -> Posterior:
+    def infer_content(self, x: Observations, groups: Groups | object | None = None) -> Posterior:
         """The content posterior of each group, q(c | x_G): shape (G, C).
 
         Args:
-            x: observations (N, ...), uint8 images or floats.
+            x: observations (N, ...), uint8 images or floats, in memory or on the disk; or
+                :class:`~mlvae.GroupedData`, whose groups are used, in the order of
+                ``group_names``. All are encoded at once.
             groups: :class:`Groups`, or labels of length N, whose groups come in sorted order.
-                None: every observation is a group of one.
+                None: those of GroupedData; otherwise every observation is a group of one.
 
         Returns:
             Gaussians, or a :class:`mlvae.posteriors.mixture.GroupMixture` under the rule
             "mixture".
         """
-        x = as_observations(x, self.shape, self)
+        groups = groups_given(x, groups)
+        x = observations(x, self.shape, self)
         groups = Groups.singletons(len(x)) if groups is None else Groups.of(groups)
         if groups.num_observations != len(x):
             raise InputError(
@@ -335,13 +356,11 @@ class MLVAE(nn.Module):
         inputs = self.standardise.inputs(self.likelihood, x)
         return self.rule(self.encoder(inputs)[0], groups.to(x.device))
 
-    def infer_style(
-        self, x: Tensor | np.ndarray, content: Latents | None = None
-    ) -> DiagonalGaussian:
+    def infer_style(self, x: Observations, content: Latents | None = None) -> DiagonalGaussian:
         """The style posterior of each observation x (N, ...), q(s | x_i): shape (N, S).
 
         Args:
-            x: observations (N, ...), uint8 images or floats.
+            x: observations, as in :meth:`infer_content`.
             content: with ``style_given_content``, the content (N, C) of each observation, or a
                 posterior, whose mean is used. None: the content of the observation itself,
                 q(c | x_i). Otherwise it has no effect.
@@ -349,7 +368,7 @@ class MLVAE(nn.Module):
         Raises:
             InputError: if the content does not have one row for each observation.
         """
-        member_q, style_given = self.posteriors(as_observations(x, self.shape, self))
+        member_q, style_given = self.posteriors(observations(x, self.shape, self))
         if content is None:
             content = self._single(member_q)
         c = values_of("content", content, self.content_dim, self)
@@ -383,22 +402,25 @@ class MLVAE(nn.Module):
         return self.standardise.expected(self.likelihood, self.decoder(latent), size)
 
     @torch.no_grad()
-    def swap(self, content_of: Tensor | np.ndarray, style_of: Tensor | np.ndarray) -> Tensor:
+    def swap(self, content_of: Observations, style_of: Observations) -> Tensor:
         """Decode the style of ``style_of`` with the content of ``content_of``, pair by pair.
 
         Both are observations (N, ...), or one of them a single observation (1, ...). Posterior
         means are decoded. Counts have the total of ``style_of``.
         """
-        style_of = as_observations(style_of, self.shape, self)
+        style_of = observations(style_of, self.shape, self)
+        content_of = observations(content_of, self.shape, self)
         content, style = self.infer_content(content_of), self.infer_style(style_of)
         return self.decode(content, style, **sizes_of(self.likelihood, style_of))
 
     @torch.no_grad()
-    def reconstruct(self, x: Tensor | np.ndarray, groups: Groups | object | None = None) -> Tensor:
+    def reconstruct(self, x: Observations, groups: Groups | object | None = None) -> Tensor:
         """Encode and decode observations x (N, ...), with the content of their groups.
 
-        Posterior means are decoded. ``groups`` is as in :meth:`infer_content`.
+        Posterior means are decoded. ``x`` and ``groups`` are as in :meth:`infer_content`.
         """
+        groups = groups_given(x, groups)
+        x = observations(x, self.shape, self)
         content = self.infer_content(x, groups)
         if groups is not None:
             content = content[Groups.of(groups).index.to(content.mean.device)]

@@ -85,6 +85,8 @@ class Traits:
         scales: factors of the objective that a warm-up sets, shape () each.
         pooling: by code, the accumulation rule that makes the posterior of a set of observations
             from the posteriors of single observations; a missing code: the product.
+        group_codes: names of codes that the observations of a group share; other names than those
+            of the model's codes have no effect.
         given_codes: names of codes that are looked up from ``given``, not inferred from x.
         spans_ranks: whether the members of a group may be on several ranks.
         importance_weighted: whether ``posteriors(x)`` and ``pooled(each, groups)`` give the
@@ -103,6 +105,7 @@ class Traits:
     players: Mapping[str, Sequence[nn.Parameter]] | None = None
     scales: Mapping[str, Tensor] = field(default_factory=dict)
     pooling: Mapping[str, str] = field(default_factory=dict)
+    group_codes: frozenset[str] = frozenset({"content"})
     given_codes: frozenset[str] = frozenset()
     spans_ranks: bool = False
     importance_weighted: bool = False

@@ -9,7 +9,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -20,6 +19,7 @@ from mlvae.likelihoods import Bernoulli, Likelihood
 from mlvae.models.checks import build_checked, check_batch, check_codes_batch
 from mlvae.models.decoder import build_decoder
 from mlvae.models.encoder import build_encoder
+from mlvae.models.inputs import Observations, observations
 from mlvae.models.latents import Latents, values_of
 from mlvae.models.observed import sizes_of
 from mlvae.models.part_checks import check_parts
@@ -28,7 +28,7 @@ from mlvae.models.standardise import Standardise, check_standardise
 from mlvae.models.summary import summary
 from mlvae.networks import MLP, Network
 from mlvae.objectives import ELBO, Objective
-from mlvae.observations import as_observations, check_shape
+from mlvae.observations import check_shape
 from mlvae.posteriors import DiagonalGaussian
 
 __all__ = ["VAE", "VAEOptions"]
@@ -147,9 +147,13 @@ class VAE(nn.Module):
         """The posteriors ``latent`` (N, L), and the groups that share one: every observation."""
         return latent, Groups.singletons(len(latent), latent.mean.device)
 
-    def infer(self, x: Tensor | np.ndarray) -> DiagonalGaussian:
-        """The posterior of each observation x (N, ...), q(z | x_i): shape (N, L)."""
-        x = as_observations(x, self.shape, self)
+    def infer(self, x: Observations) -> DiagonalGaussian:
+        """The posterior of each observation x (N, ...), q(z | x_i): shape (N, L).
+
+        Args:
+            x: uint8 images or floats, in memory or on the disk, or :class:`~mlvae.GroupedData`.
+        """
+        x = observations(x, self.shape, self)
         return self.encoder(self.standardise.inputs(self.likelihood, x))[0]
 
     def decode(self, latent: Latents, *, size: Any = None) -> Tensor:
@@ -164,7 +168,7 @@ class VAE(nn.Module):
         return self.standardise.expected(self.likelihood, self.decoder(z), size)
 
     @torch.no_grad()
-    def reconstruct(self, x: Tensor | np.ndarray, groups: object | None = None) -> Tensor:
+    def reconstruct(self, x: Observations, groups: object | None = None) -> Tensor:
         """Encode and decode observations x (N, ...) by posterior means; groups are not used."""
-        x = as_observations(x, self.shape, self)
+        x = observations(x, self.shape, self)
         return self.decode(self.infer(x), **sizes_of(self.likelihood, x))

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from mlvae.arguments import check_floats, check_generator, check_type
-from mlvae.errors import InputError, check_integer, shown
+from mlvae.errors import InputError, check_integer, check_number, shown
 from mlvae.groups import Groups
 from mlvae.noise import normal, per_group
 
@@ -204,6 +204,30 @@ class DiagonalGaussian:
             error = (self.mean - other.mean).square() * (-other.log_variance).exp()
         # expm1(r) - r loses no digits where the two variances are nearly equal.
         return 0.5 * (ratio.expm1() - ratio + error).sum(-1)
+
+    def active(self, *, least: float = 0.1) -> Tensor:
+        """Which dimensions have information: a mask (D,).
+
+        A dimension is active if its KL to the standard normal, as a mean over all rows, is above
+        ``least`` nats. (Y. Burda, R. Grosse, R. Salakhutdinov: Importance Weighted Autoencoders.
+        ICLR 2016, arXiv:1509.00519, have another criterion for the same purpose.) In the other
+        dimensions the posterior is the prior, and a decoder cannot use them. Their means are near
+        zero but not equal, and a probe of means magnifies the differences. So replace them by 0
+        where one vector for each observation is needed: ``q.mean * mask``.
+
+        Args:
+            least: nats, at least 0. Use the mask of many observations, such as those of training,
+                for all others.
+
+        Example:
+            >>> means = torch.tensor([[2.0, 0.01], [-2.0, -0.01]])
+            >>> DiagonalGaussian(means, torch.tensor([[-4.0, 0.0]]).expand(2, 2)).active()
+            tensor([ True, False])
+        """
+        check_number("least", least, minimum=0)
+        ratio = self.log_variance
+        kl = 0.5 * (ratio.expm1() - ratio + self.mean.square())
+        return kl.reshape(-1, kl.shape[-1]).mean(0) > least
 
 
 def _expands(shape: Sequence[int], target: Sequence[int]) -> bool:

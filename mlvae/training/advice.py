@@ -100,9 +100,19 @@ def advice_on_columns(data: GroupedData) -> str | None:
         return None
     return (
         f"columns of x have standard deviations from {low:.3g} to {high:.3g} and values up to "
-        f"{largest:.3g}; set standardise='feature' of the model (model.standardise=feature), or "
-        "standardise each, (x - x.mean(0)) / x.std(0)"
+        f"{largest:.3g}{_extremes(data, x)}; set standardise='feature' of the model "
+        "(model.standardise=feature), or standardise each, (x - x.mean(0)) / x.std(0)"
     )
+
+
+def _extremes(data: GroupedData, x: torch.Tensor) -> str:
+    """The features with the smallest and largest deviations in brackets, if they have names."""
+    if data.feature_names is None:
+        return ""
+    deviations = x.std(0, correction=0)
+    small = deviations.where(deviations > 0, torch.inf).argmin()
+    low, high = (data.feature_names[int(place)] for place in (small, deviations.argmax()))
+    return f" (smallest: {low}, largest: {high})"
 
 
 def advice_on_scale(values: Mapping[str, float], shape: Sequence[int]) -> str | None:

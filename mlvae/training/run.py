@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from mlvae.arguments import as_device, as_path, check_type
+from mlvae.data.columns import Columns
 from mlvae.errors import InputError, check_flag, shown
 from mlvae.system import lock, opened_for_lock
 from mlvae.training.checkpoint import read_state
@@ -73,6 +74,8 @@ def load(
         model = built_model(checkpoint, path, parts)
     assert model is not None
     restore(model, checkpoint["model"], path)
+    columns = checkpoint.get("columns")  # older runs have none
+    model.table_columns = None if columns is None else Columns.of_plain(columns)  # type: ignore
     return model.to(device).eval()
 
 

@@ -58,6 +58,10 @@ class Reports:
         pictures_every: epochs between pictures, besides those at the end; None: only at the end.
         checkpoint_seconds: seconds between checkpoints; None: only at the end or at a signal.
         progress: whether the terminal shows progress.
+        advice: whether warnings are logged about a training that probably does not learn what is
+            expected: few steps, columns of very different scale, codes without information.
+        tensorboard: whether the run has events for TensorBoard.
+        figures: whether the run has pictures.
     """
 
     log_every: int | None = None
@@ -65,6 +69,9 @@ class Reports:
     pictures_every: int | None = 10
     checkpoint_seconds: float | None = 60.0
     progress: bool = True
+    advice: bool = True
+    tensorboard: bool = True
+    figures: bool = True
 
     def __post_init__(self) -> None:
         for name in ("log_every", "validate_every", "pictures_every"):
@@ -72,7 +79,8 @@ class Reports:
                 check_integer(f"trainer.reports.{name}", value, minimum=1)
         if self.checkpoint_seconds is not None:
             check_number("trainer.reports.checkpoint_seconds", self.checkpoint_seconds, minimum=0)
-        check_flag("trainer.reports.progress", self.progress)
+        for name in ("progress", "advice", "tensorboard", "figures"):
+            check_flag(f"trainer.reports.{name}", vars(self)[name])
 
 
 @dataclass(frozen=True)
@@ -86,16 +94,21 @@ class Warmup:
             none. Style information is expensive at first, so shared information is encoded in the
             content before the style can take its place.
         content_first_weight: the factor of the style KL at the first step.
+        information_after: steps in which the factor of the cost ``separation.information`` is 0;
+            it is 1 from then on. Its critic learns from the first step. A model that is almost
+            trained loses less of its bound to the cost than an untrained one.
     """
 
     kl_steps: int = 0
     content_first_steps: int = 0
     content_first_weight: float = 8.0
+    information_after: int = 0
 
     def __post_init__(self) -> None:
         check_integer("trainer.warmup.kl_steps", self.kl_steps, minimum=0)
         check_integer("trainer.warmup.content_first_steps", self.content_first_steps, minimum=0)
         check_number("trainer.warmup.content_first_weight", self.content_first_weight, minimum=0)
+        check_integer("trainer.warmup.information_after", self.information_after, minimum=0)
 
     def at(self, step: int) -> dict[str, float]:
         """The factors that change, at step number ``step`` from 0, by name."""
@@ -105,11 +118,17 @@ class Warmup:
         if self.content_first_steps:
             left = max(0.0, 1 - step / self.content_first_steps)
             scales["style_scale"] = 1 + (self.content_first_weight - 1) * left
+        if self.information_after:
+            scales["information_scale"] = float(step >= self.information_after)
         return scales
 
     def check(self, model: object, scales: Mapping[str, object]) -> None:
         """Raise :class:`InputError` if ``model`` with the factors ``scales`` lacks one."""
-        options = {"kl_scale": "kl_steps", "style_scale": "content_first_steps"}
+        options = {
+            "kl_scale": "kl_steps",
+            "style_scale": "content_first_steps",
+            "information_scale": "information_after",
+        }
         for name in self.at(0):
             if name not in scales:
                 raise InputError(

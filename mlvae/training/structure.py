@@ -133,6 +133,9 @@ FIELDS = {
     "model_config": Field(
         f"{MAPPING}, or None", lambda value: value is None or (_mapping(value) and _plain(value))
     ),
+    "columns": Field(
+        f"{MAPPING}, or None", lambda value: value is None or _plain_mapping(value), required=False
+    ),
     "fixed": Field(MAPPING, _plain_mapping, required=False),
     "diverged": Field("true or false", lambda value: isinstance(value, bool), required=False),
     "model": Field("tensors by name", _tensors),

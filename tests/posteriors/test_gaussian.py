@@ -111,3 +111,20 @@ def test_a_value_of_another_number_of_dimensions_is_refused(mean, value):
 def test_a_gaussian_is_its_own_moments():
     q = random_gaussian(3)
     assert q.moments() is q
+
+
+def test_active_dimensions_have_a_mean_kl_above_the_bound():
+    q = random_gaussian(6, 5)
+    kl = torch.stack(
+        [DiagonalGaussian(q.mean[:, [d]], q.log_variance[:, [d]]).kl().mean() for d in range(5)]
+    )
+    least = kl.median().item()
+    assert torch.equal(q.active(least=least), kl > least)
+    assert q.active(least=0).all() and q[0].active(least=0).shape == (5,)
+    prior = DiagonalGaussian.prior(4, 3, like=q.mean)
+    assert not prior.active(least=0).any()
+
+
+def test_a_negative_bound_of_active_dimensions_is_refused():
+    with pytest.raises(InputError, match=r"least .*-1"):
+        random_gaussian(2, 2).active(least=-1)

@@ -196,6 +196,7 @@ PARTS = {"batch_groups": "parts"}
 COSTS = [
     {"separation": Separation(moments=0.1, mmd=20.0, width=8)},
     {"separation": Separation(pair_critic=2.0, content_critic=3.0, swap=0.1, width=8)},
+    {"separation": Separation(information=3.0, memory=20, critic_batch=30, width=8)},
     {"content_capacity": 2.0, "style_capacity": 0.1, "style_kl_weight": 0.5},
     {"content_capacity": 2.0, **PARTS},
 ]

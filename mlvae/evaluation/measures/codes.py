@@ -9,7 +9,7 @@ Shapes: N observations, M sets of k observations, D dimensions, ... one observat
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -34,6 +34,7 @@ __all__ = [
     "cut_sets",
     "disjoint_sets",
     "encode",
+    "encode_all",
     "pixels",
     "principal_components",
     "representations",
@@ -144,6 +145,26 @@ def encode(
     return type(parts[0]).cat(parts).moments()
 
 
+@torch.no_grad()
+def encode_all(
+    model: Model, names: Sequence[str], data: GroupedData, *, chunk: int = 4096
+) -> dict[str, DiagonalGaussian]:
+    """The posteriors of :func:`encode` for several codes of a model, by name, in one pass.
+
+    Args:
+        model: the model.
+        names: names of its codes.
+        data: the observations.
+        chunk: number of observations that are encoded at once.
+    """
+    rows = torch.arange(len(data), device=data.device)
+    parts = [model.codes(data.singles(part)) for part in rows.split(chunk)]
+    return {
+        name: type(parts[0][name]).cat([codes[name] for codes in parts]).moments()
+        for name in names
+    }
+
+
 def disjoint_sets(groups: Groups, k: int, *, generator: torch.Generator | None = None) -> Tensor:
     """Cut every group at random into sets of k members; up to k - 1 members of each are unused.
 
@@ -184,32 +205,30 @@ def shuffled(groups: Groups, generator: torch.Generator | None) -> tuple[Tensor,
 def cut_sets(
     groups: Groups, k: int, *, generator: torch.Generator | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Training sets of a probe, about as many as observations, and a mask of held-out sets.
+    """Sets to train a probe on, about as many as observations, and held-out sets.
 
     A tenth of the sets of one cut are held out, at least one of each group that has two sets. The
     other observations are cut k times into :func:`disjoint_sets`. Sets of different cuts may
-    overlap, but none has an observation of a held-out set. With k = 1 no set is held out, because
-    any tenth of the sets can be held out later.
+    overlap, but none has an observation of a held-out set. If no group has two sets, none is held
+    out.
 
     Returns:
-        Indices of observations, (M, k), and whether each set is held out, (M,). Held-out sets come
-        first.
+        Indices of observations: training sets (M, k) and held-out sets (H, k).
     """
     sets = disjoint_sets(groups, k, generator=generator)
-    if k == 1:
-        return sets, torch.zeros(len(sets), dtype=torch.bool, device=sets.device)
     group = groups.index[sets[:, 0]]
     whole = torch.bincount(group, minlength=groups.num_groups)
     rank = torch.arange(len(sets), device=sets.device) - (whole.cumsum(0) - whole)[group]
     number = torch.where(whole > 1, (whole // 10).clamp_min(1), 0)
     held = sets[rank < number[group]]
+    if k == 1:
+        return sets[rank >= number[group]], held
     free = torch.ones_like(groups.index, dtype=torch.bool)
     free[held.flatten()] = False
     rest = free.nonzero()[:, 0]
     left = Groups.unchecked(groups.index[rest], groups.sizes - k * number)
     cuts = [rest[disjoint_sets(left, k, generator=generator)] for _ in range(k)]
-    sets = torch.cat((held, *cuts))
-    return sets, torch.arange(len(sets), device=sets.device) < len(held)
+    return torch.cat(cuts), held
 
 
 def common_labels(train: GroupedData, test: GroupedData) -> tuple[Tensor, Tensor]:

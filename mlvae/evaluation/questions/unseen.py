@@ -118,7 +118,7 @@ class Unseen:
             "code": code,
             "shots": shots,
             "distance": distance,
-            "accuracy": Estimate(score.mean, score.standard_error),
+            "accuracy": Estimate(score.mean, score.standard_error, score.sampling_error),
             "chance": score.chance,
             "num_groups": score.num_groups,
         }
@@ -137,7 +137,8 @@ class Unseen:
             f"observations. With {shots} known of each group, the others are assigned to the "
             f"right group in percent ({self.distances[0]} distance of posterior means; chance is "
             f"{chance:.1f}): " + ", ".join(found) + ".",
-            f"Standard errors are over {self.galleries} random galleries, the same for all codes. "
+            f"The first ± is the standard error over groups, by bootstrap; the second is over "
+            f"{self.galleries} random galleries, the same for all codes. "
             "A task with n known observations uses the groups with more than n: "
             + ", ".join(f"{number} at n = {n}" for n, number in used.items())
             + ".",
@@ -168,7 +169,8 @@ class Unseen:
                 Table(
                     f"Identification from n observations a group, accuracy in percent, and "
                     f"verification of pairs: area under the ROC curve and equal error rate in "
-                    f"percent. Distance: {distance}.",
+                    "percent; ± standard error over groups ± over galleries. "
+                    f"Distance: {distance}.",
                     ["code", *[f"n = {n}" for n in shots], "AUC", "EER"],
                     rows,
                 )
@@ -190,7 +192,7 @@ def _figure(labels: dict[str, str], records: list[dict]) -> Figure:
     return curves(
         "unseen",
         "Identification of groups never seen in training, each known by n of its observations. "
-        "Bars: standard error over galleries.",
+        "Bars: standard error over groups and galleries.",
         panels,
         x_label="n, observations known of each group",
         lines=dict.fromkeys(panels, chance),
