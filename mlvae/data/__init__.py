@@ -14,9 +14,9 @@ from mlvae.data.columns import Column, Columns
 from mlvae.data.grouped import GroupedData
 from mlvae.data.new_images import read_images
 from mlvae.data.source import Source, SourceRows
-from mlvae.data.sources.anndata import anndata
 from mlvae.data.sources.arrays import arrays
 from mlvae.data.sources.cars3d import cars3d
+from mlvae.data.sources.cells import anndata
 from mlvae.data.sources.digits import digits
 from mlvae.data.sources.dsprites import dsprites
 from mlvae.data.sources.faces import celeba, faces, lfw, omniglot, yale_b

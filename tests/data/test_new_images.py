@@ -145,7 +145,7 @@ def test_what_is_no_image_gives_one_line(write, png, tmp_path, images, words):
     ("options", "words"),
     [
         ({}, r"like .*None; or give size=64, colour=True, crop=1\.0"),
-        ({"like": 3}, r"like .*not 3; or give size"),
+        ({"like": 3}, r"like .*not 3; or None with size"),
         ({"like": "nowhere"}, r"like='nowhere' must be .*run"),
         ({"size": 8, "colour": True, "crop": 0}, r"crop .*0"),
         ({"size": 0, "colour": True, "crop": 1}, r"size .*0"),

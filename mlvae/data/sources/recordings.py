@@ -174,6 +174,7 @@ def fsdd(
         InputError: if the recordings are not found, or a speaker is unknown.
     """
     check_choice("dataset.group", group, ("speaker", "digit"))
+    check_integer("dataset.frames", frames, minimum=1)
     check_texts("dataset.unseen_speakers", unseen_speakers)
     by_speaker = group == "speaker"
     test: dict[str, list] = {"take": list(TEST_TAKES)}
