@@ -228,12 +228,10 @@ class GroupedData:
     ) -> Any:
         """Observations from the rows of a table: pandas, polars or pyarrow.
 
-        | column | features |
-        |---|---|
-        | integers, floats, decimals, nullable types | one, the number in float32 |
-        | booleans | one, 1 or 0 |
-        | categories | one for each value that occurs, 1 or 0, such as ``colour=red`` |
-        | text, dates, other types | refused, with the name of the column |
+        - Integers, floats, decimals and nullable types are one feature, the number in float32.
+        - Booleans are one feature, 1 or 0.
+        - Categories are one feature for each value that occurs, 1 or 0, such as ``colour=red``.
+        - Text, dates and other types are refused, with the name of the column.
 
         A line lists the columns that do not stay as they are. Missing cells are refused, with the
         name of the column and their number. ``data.columns`` is the record of the columns, and
