@@ -33,7 +33,7 @@ def test_content_equal_to_the_label_is_predicted_and_style_of_noise_is_not(known
             (content,) = find(answer, code="content", **wanted)
             (style,) = find(answer, code="style", **wanted)
             assert content["accuracy"].mean == 1
-            assert content["conditional_entropy_bits"].mean < 0.1
+            assert content["conditional_entropy_bits"].mean < 0.3
             assert style["accuracy"].mean < 0.45  # chance is 1/4
             assert style["conditional_entropy_bits"].mean > 1.8
             assert content["num_test_codes"] == 160 // k
