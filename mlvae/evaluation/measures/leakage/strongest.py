@@ -103,7 +103,8 @@ def strongest(
     best = min(probes, key=lambda key: probes[key].held_out)
     accuracies = {key: _held_accuracy(probe, fits[key[0]]) for key, probe in probes.items()}
     right = max(probes, key=lambda key: (accuracies[key], key == best))
-    of_bits, of_accuracy = (tested(probes[key], test, seed) for key in (best, right))
+    of_bits = tested(probes[best], test, seed)
+    of_accuracy = of_bits if right == best else tested(probes[right], test, seed)
     label_entropy = entropy(test.y)
     bits = max(0.0, label_entropy - of_bits.score().conditional_entropy)
     scores = {key: tested(probe, test, seed, draws=1).score() for key, probe in probes.items()}
