@@ -1,8 +1,10 @@
 """Multi-Level Variational Autoencoders: content and style from grouped observations."""
 
 from mlvae import data, evaluation, grids, likelihoods, models, networks, objectives, show
+from mlvae.annotation import annotate
 from mlvae.batch import Batch
-from mlvae.data import GroupedData
+from mlvae.data import GroupedData, read_images
+from mlvae.encoding import Encoded, encode
 from mlvae.errors import Diverged, InputError, RankLost
 from mlvae.evidence import Evidence
 from mlvae.groups import Groups
@@ -17,6 +19,7 @@ __all__ = [
     "Batch",
     "DiagonalGaussian",
     "Diverged",
+    "Encoded",
     "Evidence",
     "GroupedData",
     "Groups",
@@ -29,8 +32,10 @@ __all__ = [
     "Torch",
     "Warmup",
     "__version__",
+    "annotate",
     "build",
     "data",
+    "encode",
     "evaluation",
     "grids",
     "history",
@@ -39,6 +44,7 @@ __all__ = [
     "models",
     "networks",
     "objectives",
+    "read_images",
     "show",
     "train",
 ]

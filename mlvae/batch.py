@@ -15,7 +15,7 @@ from torch import Tensor
 from mlvae.arguments import as_device, integer_tensor
 from mlvae.errors import InputError, shown
 from mlvae.groups import Groups
-from mlvae.observations import as_floats, as_tensor
+from mlvae.observations import as_floats, as_tensor, check_image_bytes
 
 __all__ = ["Batch"]
 
@@ -69,7 +69,9 @@ class Batch:
     @classmethod
     def ungrouped(cls, x: Tensor | np.ndarray) -> Batch:
         """Observations x (N, ...), each a group of one. uint8 images become floats in [0, 1]."""
-        x = as_floats(as_tensor(x))
+        x = as_tensor(x)
+        check_image_bytes(x)
+        x = as_floats(x)
         if x.ndim < 2:
             raise InputError(f"x must have the shape (N, ...), not {tuple(x.shape)}")
         return cls(x, Groups.singletons(len(x), x.device))

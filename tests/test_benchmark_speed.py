@@ -182,14 +182,20 @@ def test_a_setting_ends_with_its_block():
 
 
 def test_all_measurements_of_speed_print_tables_and_write_json_and_a_figure(benchmark, tmp_path):
-    # One call instead of four.
+    # One call instead of five.
     out, result = benchmark("all", "--quick", "--threads", 1, "--figure", "growth.png")
     assert (tmp_path / "growth.png").read_bytes().startswith(b"\x89PNG")
-    assert list(result) == ["training", "limit", "growth", "kernels"]
+    assert list(result) == ["training", "limit", "growth", "kernels", "encoding"]
     for measurement in result.values():
         facts = {"device", "bf16_instructions", "threads", "torch", "python", "date"}
         assert facts < measurement.keys()
-    for words in ("times the common way", "part of the floor", "times the first", "calls a step"):
+    for words in (
+        "times the common way",
+        "part of the floor",
+        "times the first",
+        "calls a step",
+        "plain loop",
+    ):
         assert words in out
     assert min(map(min, result["training"]["images_per_second"].values())) > 0
     assert_limit(result["limit"])

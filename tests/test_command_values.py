@@ -31,6 +31,7 @@ CHOICES = [
     (["optimizer=torch"], "optimizer"),
     (["likelihood=shared_gaussian"], "model"),
     (["likelihood=discretised_logistic"], "model"),
+    (["likelihood=negative_binomial"], "model"),
 ]
 
 

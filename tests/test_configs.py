@@ -12,9 +12,9 @@ from omegaconf import OmegaConf
 from mlvae import Adam
 from mlvae.data import BATCHINGS, Shuffled, mnist
 from mlvae.evaluation import QUESTIONS
-from mlvae.likelihoods import DiscretisedLogistic, LearnedGaussian
+from mlvae.likelihoods import DiscretisedLogistic, LearnedGaussian, NegativeBinomial, Poisson
 from mlvae.models import MLVAE, build
-from mlvae.networks import MLP, Conv
+from mlvae.networks import MLP, Conv, Conv1d
 from mlvae.parts import from_config, to_config
 from mlvae.training import OPTIMIZERS, train
 
@@ -35,7 +35,8 @@ def composed(*overrides):
     return OmegaConf.to_container(config, resolve=True)
 
 
-def built(config, shape=(1, 28, 28)):
+def built(config):
+    shape = (3, 128) if config["model"]["network"]["name"] == "Conv1d" else (1, 28, 28)
     model = build(shape, config["model"], group_names=range(10))
     batching = from_config(config["batching"], BATCHINGS, "batching")
     return model, batching, from_config(config["optimizer"], OPTIMIZERS, "optimizer")
@@ -68,8 +69,11 @@ def test_the_defaults_of_configs_are_the_defaults_of_the_library():
 def test_the_options_of_other_choices_are_the_defaults_of_the_library():
     for override, part in [
         ("network=conv", Conv()),
+        ("network=conv1d", Conv1d()),
         ("likelihood=learned_gaussian", LearnedGaussian()),
         ("likelihood=discretised_logistic", DiscretisedLogistic()),
+        ("likelihood=poisson", Poisson()),
+        ("likelihood=negative_binomial", NegativeBinomial()),
     ]:
         config = composed(override)["model"]
         assert config[override.split("=")[0]] == to_config(part)

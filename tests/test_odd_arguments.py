@@ -13,10 +13,12 @@ import struct
 from functools import cache
 from typing import NamedTuple
 
+import h5py
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from scipy.io import savemat, wavfile
 
 import mlvae
 from mlvae import (
@@ -200,6 +202,40 @@ def splits():
     return Splits(data(), test=data())
 
 
+def write_signals(root):
+    sound = (1000 * np.sin(np.arange(900) / 3)).astype(np.int16)
+    for name in ("sounds/ann/", "sounds/bob/", "sounds/eve/", "fsdd/1_ann_", "fsdd/2_bob_"):
+        for take in range(8):
+            path = root / f"{name}{take}.wav"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            wavfile.write(path, 8000, sound)
+
+
+def write_published(folder):
+    folder.mkdir()
+    (folder / "cars").mkdir()
+    savemat(
+        folder / "cars" / "car_001_mesh.mat",
+        {"im": np.zeros((128, 128, 3, 24, 4), np.uint8)},
+        do_compression=True,
+    )
+    latents = np.zeros((12, 6), int)
+    latents[:, 1] = np.arange(12) % 3
+    images = np.zeros((12, 64, 64), np.uint8)
+    arrays = {"imgs": images, "latents_classes": latents, "latents_values": latents * 1.0}
+    np.savez(folder / "dsprites_ndarray_co1sh3sc6or40x32y32_64x64.npz", **arrays)
+    with h5py.File(folder / "3dshapes.h5", "w") as file:
+        file["images"], file["labels"] = np.zeros((12, 64, 64, 3), np.uint8), latents * 1.0
+    for name in ("5x46789x9x18x6x2x96x96-training", "5x01235x9x18x6x2x96x96-testing"):
+        arrays = {"dat": np.zeros((5, 2, 96, 96), np.uint8), "cat": np.arange(5, dtype="<i4")}
+        arrays["info"] = np.zeros((5, 4), "<i4")
+        for kind, array in arrays.items():
+            magic = 0x1E3D4C55 if array.dtype.kind == "u" else 0x1E3D4C54
+            lengths = [*array.shape, 1, 1][: max(3, array.ndim)]
+            header = struct.pack(f"<{2 + len(lengths)}I", magic, array.ndim, *lengths)
+            (folder / f"smallnorb-{name}-{kind}.mat").write_bytes(header + array.tobytes())
+
+
 def write_idx(folder):
     """Four small files of MNIST's format."""
     folder.mkdir(parents=True)
@@ -240,7 +276,12 @@ def files(tmp_path_factory):
     identities = "".join(f"{number:06}.jpg {number // 2}\n" for number in range(6))
     (root / "celeba" / "identity_CelebA.txt").write_text(identities)
     np.savez(root / "data.npz", x=np.zeros((6, 3)), group=LABELS)
+    rows = [f"{'ab'[label]},{number}\n" for number, label in enumerate(LABELS)]
+    (root / "table.csv").write_text("donor,age\n" + "".join(rows))
     np.zeros((6, 1, 2, 2), np.uint8).tofile(root / "images.raw")
+    np.save(root / "array.npy", np.zeros((6, 2, 2, 1), np.float32))
+    write_signals(root)
+    write_published(root / "published")
     quiet = mlvae.Reports(progress=False)
     options = {"run": root / "run", "epochs": 1, "reports": quiet, "device": "cpu"}
     mlvae.train(mlvae_model(), data(), validation=data(), **options)
@@ -265,7 +306,11 @@ def place(name):
 
 SEED = {"seed": whole()}
 DRAW = {"generator": optional(arg(lambda: torch.Generator()))}
-PARTS = {"network": arg(lambda: MLP((4,))), "likelihood": arg(likelihoods.Bernoulli())}
+PARTS = {
+    "network": arg(lambda: MLP((4,))),
+    "likelihood": arg(likelihoods.Bernoulli()),
+    "standardise": optional(arg(None)),
+}
 SCHEDULED = {
     "learning_rate": positive(),
     "schedule": arg("constant"),
@@ -278,6 +323,20 @@ SCHEDULED = {
 CODES = {"codes": arg(lambda: table()), "factors": arg(lambda: table())}
 IMAGES = arg(lambda: data().x)
 HELD = {"validation": whole(1), "test": whole(1), "unseen_groups": arg([], "[]"), **SEED}
+#: A count or a fraction.
+SHARE = arg(1, "0", "int64", "float64")
+SHARED = {**HELD, "validation": SHARE, "test": SHARE}
+PUBLISHED = {
+    "root": arg(lambda: place("published")),
+    "group_by": arg("shape"),
+    "images": optional(arg(9)),
+    "split": arg("observations"),
+    "validation": SHARE,
+    "test": SHARE,
+    "within": arg(0.0, "0"),
+    "unseen_groups": arg([], "[]"),
+    **SEED,
+}
 FACES = {
     "cache": arg(lambda: place("cache"), "'a'"),
     "table": optional(arg(None)),
@@ -290,8 +349,8 @@ FACES = {
     "minimum": count(1),
     "maximum": optional(count()),
     "split": arg("groups"),
-    "validation": arg(0.0, "0", "float64", "[]"),
-    "test": arg(0.0, "0", "float64", "[]"),
+    "validation": arg(0.0, "0", "int64", "float64", "[]"),
+    "test": arg(0.0, "0", "int64", "float64", "[]"),
     "within": fraction(),
     "seed": whole(),
     "limit": optional(arg(6, "int64")),
@@ -332,7 +391,24 @@ CALLS = {
         group=LABELLED,
         factors=optional(arg({"a": range(6)}, "{}")),
         given=optional(arg({"a": range(6)}, "{}")),
+        names=optional(arg(list("abcdef"))),
+        feature_names=optional(arg(["a", "b", "c"])),
         kind=arg("auto"),
+    ),
+    "encode": dict(
+        model=arg(lambda: model()),
+        x=IMAGES,
+        groups=optional(arg(LABELS)),
+        batch_size=count(),
+        variances=flag(),
+        frame=optional(flag()),
+        progress=flag(),
+    ),
+    "data.Column": dict(name=arg("a", "'a'"), kind=arg("category"), categories=arg(("x", "y"))),
+    "data.Columns": dict(
+        features=arg(lambda: (data_module.Column("a"),)),
+        group=optional(arg("b", "'a'")),
+        factors=arg(("c",), "[]"),
     ),
     "Groups": dict(index=arg(LABELS), num_groups=optional(count())),
     "Objective": dict(
@@ -365,12 +441,14 @@ CALLS = {
         shape=arg((1, 8, 8)),
         config=arg(lambda: vae().config),
         group_names=optional(arg(["a"], *ODD)),  # a VAE has no names
+        parts=arg([], "[]"),
     ),
     "load": dict(
         run=arg(lambda: place("run")),
         best=flag(),
         device=DEVICE,
         model=optional(arg(lambda: mlvae_model())),
+        parts=arg([], "[]"),
     ),
     "history": dict(run=arg(lambda: place("run")), frame=flag()),
     "train": dict(
@@ -421,6 +499,9 @@ CALLS = {
         **PARTS,
         style_kl_weight=at_least_0(),
     ),
+    "models.Standardise": dict(kind=optional(arg("feature")), shape=arg((3,))),
+    "models.plain_vae": dict(model=arg(lambda: mlvae_model())),
+    "models.rebuilt": dict(model=arg(lambda: mlvae_model())),
     "models.traits": dict(model=anything()),
     # mlvae.data
     "data.GroupWarp": dict(
@@ -440,15 +521,41 @@ CALLS = {
         test=optional(arg(lambda: data())),
         unseen=optional(arg(lambda: data())),
     ),
+    "data.ArrayFile": dict(
+        path=arg(lambda: place("array.npy")),
+        name=optional(arg(None)),
+        channels_last=flag(),
+        white=arg(255),
+        integers=flag(),
+    ),
+    "data.SourceRows": dict(
+        source=arg(lambda: data_module.ArrayFile(place("array.npy"))),
+        rows=optional(arg(lambda: torch.arange(3))),
+    ),
     "data.StoredImages": dict(
         path=arg(lambda: place("images.raw")),
         shape=arg((6, 1, 2, 2)),
-        rows=optional(arg(lambda: torch.arange(3))),
     ),
+    "data.table": dict(
+        root=arg(lambda: place("table.csv")),
+        group=arg("donor"),
+        features=optional(arg(["age"])),
+        categories=arg([], "[]"),
+        factors=arg([], "[]"),
+        split=optional(arg("observations")),
+        validation=arg(0.2, "0", "int64", "float64"),
+        test=arg(0.2, "0", "int64", "float64"),
+        within=arg(0.0, "0"),
+        unseen_groups=arg([], "[]"),
+        **SEED,
+    ),
+    "data.SparseRows": dict(matrix=arg(lambda: torch.eye(6, 3).to_sparse())),
     "data.arrays": dict(
         root=arg(lambda: place("data.npz")),
-        validation=fraction(),
-        test=arg(0.2, "0", "float64"),
+        split=optional(arg("observations")),
+        validation=SHARE,
+        test=SHARE,
+        within=arg(0.0, "0"),
         unseen_groups=arg([], "[]"),
         kind=arg("auto"),
         **SEED,
@@ -482,10 +589,64 @@ CALLS = {
         x=arg((0.48, 0.52)),
         y=arg((0.48, 0.52)),
         size=arg(8),
-        **HELD,
+        **SHARED,
+    ),
+    "data.read_images": dict(
+        images=arg(lambda: np.zeros((9, 9, 3), np.uint8)),
+        like=optional(arg(lambda: data())),
+        size=optional(count()),
+        colour=optional(flag()),
+        crop=arg(1.0, "float64"),
+    ),
+    "data.recordings": dict(
+        root=arg(lambda: place("sounds")),
+        pattern=arg("{group}/*.wav"),
+        group=arg("group"),
+        factors=optional(arg([], "[]")),
+        features=arg("logmel"),
+        rate=optional(arg(8000)),
+        seconds=optional(arg(0.1, "1.5", "int64", "float64")),
+        frames=optional(count(3)),
+        level=arg("keep"),
+        bands=arg(5, "int64"),
+        window=arg(0.025),
+        hop=arg(0.01, "1.5", "10^30", "int64", "float64"),
+        low=arg(0.0, "0", "1.5", "int64", "float64"),
+        high=optional(arg(4000)),
+        skip=flag(),
+        split=optional(arg("members")),
+        validation=SHARE,
+        test=SHARE,
+        within=arg(0.0, "0"),
+        unseen_groups=arg([], "[]"),
+        **SEED,
+    ),
+    "data.fsdd": dict(
+        root=arg(lambda: place("fsdd")),
+        group=arg("speaker"),
+        unseen_speakers=arg([], "[]"),
+        frames=count(3),
+        level=arg("rms"),
+        validation=SHARE,
+        **SEED,
+    ),
+    "data.dsprites": dict(**PUBLISHED, cache=arg(lambda: place("cache"), "'a'")),
+    "data.shapes3d": dict(**PUBLISHED),
+    "data.cars3d": dict(
+        **{**PUBLISHED, "group_by": arg("azimuth"), "images": optional(arg(50))}, size=count()
+    ),
+    "data.smallnorb": dict(
+        root=arg(lambda: place("published")),
+        group_by=arg("category"),
+        size=count(),
+        validation=SHARE,
+        unseen_groups=arg([], "[]"),
+        **SEED,
     ),
     "data.open_dataset": dict(name=arg("digits")),
-    "data.split": dict(data=arg(lambda: data()), **HELD),
+    "data.split": dict(
+        data=arg(lambda: data()), by=arg("observations"), **SHARED, within=arg(0.0, "0")
+    ),
     "data.sprite_pairs": dict(
         pairs=count(),
         changed=optional(count()),
@@ -494,7 +655,7 @@ CALLS = {
         size=arg(8),
         seed=whole(),
     ),
-    "data.sprites": dict(images=optional(arg(12)), group_by=arg("shape"), size=arg(8), **HELD),
+    "data.sprites": dict(images=optional(arg(12)), group_by=arg("shape"), size=arg(8), **SHARED),
     # mlvae.likelihoods
     "likelihoods.Gaussian": dict(std=positive()),
     "likelihoods.LearnedGaussian": dict(
@@ -507,6 +668,14 @@ CALLS = {
         log_scale_max=arg(2.0, "-1", "0", "1.5", "int64", "float64"),
         scope=arg("element"),
     ),
+    "likelihoods.Poisson": dict(total=positive(), link=arg("softmax")),
+    "likelihoods.NegativeBinomial": dict(
+        total=positive(),
+        link=arg("softmax"),
+        log_inverse_dispersion_min=arg(-4.0, "-1", "0", "1.5", "int64", "float64"),
+        log_inverse_dispersion_max=arg(6.0, "-1", "0", "1.5", "int64", "float64"),
+        scope=arg("channel"),
+    ),
     # mlvae.networks
     "networks.MLP": dict(
         hidden=arg((4,), "[]"), activation=arg("relu"), shared=flag(), init=arg("torch")
@@ -514,6 +683,13 @@ CALLS = {
     "networks.Conv": dict(
         widths=arg((8,)),
         blocks=whole(),
+        activation=arg("relu"),
+        shared=flag(),
+        dropout=fraction(),
+    ),
+    "networks.Conv1d": dict(
+        widths=arg((8,)),
+        kernel=arg(3),
         activation=arg("relu"),
         shared=flag(),
         dropout=fraction(),
@@ -647,18 +823,38 @@ CALLS = {
         **SEED,
     ),
     "evaluation.pixels": dict(batch=BATCH),
-    "evaluation.principal_components": dict(data=arg(lambda: data()), dim=count(), most=count()),
+    "evaluation.principal_components": dict(
+        data=arg(lambda: data()), dim=count(), most=count(), scale=optional(arg(None))
+    ),
+    "evaluation.Groups": dict(
+        kind=arg("wasserstein"),
+        members=count(),
+        groups=count(),
+        samples=count(),
+        permutations=count(),
+        seed=whole(),
+    ),
+    "evaluation.association": dict(
+        content=arg(lambda: np.eye(6, 2)),
+        covariate=arg(lambda: np.arange(6.0)),
+        groups=optional(arg(None)),
+        folds=count(),
+        permutations=count(),
+        **SEED,
+    ),
+    "evaluation.group_distances": dict(
+        posteriors=arg(lambda: gaussian()),
+        kind=arg("wasserstein"),
+        groups=optional(arg(LABELS)),
+        accumulation=optional(arg(None)),
+        samples=count(),
+        **SEED,
+    ),
     "evaluation.leakage": dict(
         codes=arg(lambda: torch.zeros(6, 3)),
         labels=arg(lambda: torch.tensor(LABELS)),
         probes=arg(["knn"]),
         curve=flag(),
-        **SEED,
-    ),
-    "evaluation.probe": dict(
-        train=arg(lambda: (torch.zeros(6, 3), torch.tensor(LABELS))),
-        test=arg(lambda: (torch.zeros(6, 3), torch.tensor(LABELS))),
-        kind=arg("knn"),
         **SEED,
     ),
     "evaluation.probe_sets": dict(
@@ -688,6 +884,12 @@ CALLS = {
     "show.samples": dict(**VIEW, columns=count(), **SEED),
     "show.interpolations": dict(
         model=arg(lambda: model()), x=IMAGES, labels=optional(arg(list("abcdef"))), steps=count()
+    ),
+    "show.group_distances": dict(
+        distances=arg(lambda: np.ones((3, 3)) - np.eye(3)),
+        labels=optional(arg(["a", "b", "c"])),
+        linkage=arg("average"),
+        title=arg("distance", "''", "'a'"),
     ),
     "show.evidence": dict(**VIEW, counts=optional(arg([1, 2]))),
     "show.traversals": dict(
@@ -802,6 +1004,32 @@ CALLS = {
     ),
     "DiscretisedLogistic.mean": dict(parameters=arg(lambda: torch.zeros(6, 2, 3))),
     "DiscretisedLogistic.check": dict(x=arg(lambda: torch.zeros(6, 3), "tensor")),
+    "Poisson.log_prob": dict(
+        parameters=arg(lambda: torch.zeros(6, 1, 3)),
+        x=arg(lambda: torch.zeros(6, 3), "nan tensor"),
+        size=optional(arg(lambda: torch.ones(6))),
+    ),
+    "Poisson.inputs": dict(x=arg(lambda: torch.zeros(6, 3), "nan tensor", "tensor")),
+    "Poisson.mean": dict(
+        parameters=arg(lambda: torch.zeros(6, 1, 3)),
+        size=optional(arg(lambda: torch.ones(6))),
+    ),
+    "Poisson.check": dict(
+        x=arg(lambda: torch.zeros(6, 3)), size=optional(arg(lambda: torch.ones(6)))
+    ),
+    "NegativeBinomial.log_prob": dict(
+        parameters=arg(lambda: torch.zeros(6, 2, 3)),
+        x=arg(lambda: torch.zeros(6, 3), "nan tensor"),
+        size=optional(arg(lambda: torch.ones(6))),
+    ),
+    "NegativeBinomial.inputs": dict(x=arg(lambda: torch.zeros(6, 3), "nan tensor", "tensor")),
+    "NegativeBinomial.mean": dict(
+        parameters=arg(lambda: torch.zeros(6, 2, 3)),
+        size=optional(arg(lambda: torch.ones(6))),
+    ),
+    "NegativeBinomial.check": dict(
+        x=arg(lambda: torch.zeros(6, 3)), size=optional(arg(lambda: torch.ones(6)))
+    ),
     "GroupWarp.__call__": dict(batch=BATCH, **DRAW),
     "Shuffled.plan": dict(data=arg(lambda: data()), **DRAW),
     "Shuffled.num_batches": dict(data=arg(lambda: data())),
@@ -826,6 +1054,8 @@ OWNERS = {
     "Gaussian": likelihoods.Gaussian,
     "LearnedGaussian": likelihoods.LearnedGaussian,
     "DiscretisedLogistic": likelihoods.DiscretisedLogistic,
+    "NegativeBinomial": likelihoods.NegativeBinomial,
+    "Poisson": likelihoods.Poisson,
     "GroupWarp": data_module.GroupWarp,
     "Shuffled": data_module.Shuffled,
     "Grouped": lambda: data_module.Grouped(2, 2),
@@ -834,10 +1064,19 @@ OWNERS = {
 #: Names without a call, and the reason.
 LEFT_OUT = {
     **dict.fromkeys(("Diverged", "InputError", "RankLost"), "an exception"),
-    **dict.fromkeys(("Model", "Recipe"), "a protocol"),
-    **dict.fromkeys(("Answer", "Estimate", "Figure", "Grid", "Strongest", "Table"), "an answer"),
+    **dict.fromkeys(
+        ("ConditionalNetwork", "Likelihood", "Model", "Network", "Recipe", "Source"), "a protocol"
+    ),
+    "Encoded": "an answer of encode",
+    **dict.fromkeys(
+        ("Answer", "Association", "Estimate", "Figure", "Grid", "GroupDistances"), "an answer"
+    ),
+    **dict.fromkeys(("Strongest", "Table"), "an answer"),
     **dict.fromkeys(("Result", "Plan", "Traits"), "an answer of the library"),
+    "annotate": "of an AnnData: tests/test_annotation.py",
+    "anndata": "of a file of an AnnData: tests/data/test_anndata.py",
     "Subject": "made by evaluate",
+    "mpi3d": "its files have at least 460,800 images",
     "Bernoulli": "without parameters",
 }
 
@@ -918,10 +1157,11 @@ def test_the_table_has_every_public_callable_and_its_parameters(module):
     }
     for name in public.__all__:
         value = getattr(public, name)
-        if not callable(value) or name in LEFT_OUT:
+        of_module = CALLS.get(f"{module}.{name}")  # two modules may have the name
+        if not callable(value) or (name in LEFT_OUT and of_module is None):
             continue
         assert name in known, name
-        call = CALLS.get(name) or CALLS[f"{module}.{name}"]
+        call = of_module or CALLS[name]
         missing = [
             parameter.name
             for parameter in inspect.signature(value).parameters.values()
@@ -973,10 +1213,6 @@ MISFITS = {
         torch.full((6, 3), torch.nan), LABELS, shots=1
     ),
     "one group": lambda: evaluation.n_shot_accuracy(torch.zeros(6, 3), [0] * 6, shots=1),
-    "one label": lambda: evaluation.probe(*[(torch.zeros(6, 3), torch.zeros(6).long())] * 2),
-    "codes of another probe": lambda: evaluation.probe(
-        (torch.rand(6, 3), torch.tensor(LABELS)), (torch.rand(6, 2), torch.tensor(LABELS))
-    ),
     "sets of other observations": lambda: evaluation.accumulate_sets(
         gaussian(), torch.tensor([[0, 6]])
     ),

@@ -11,10 +11,10 @@ import mlvae
 from mlvae import Adam, GroupedData, InputError, Reports
 from mlvae.costs import Separation
 from mlvae.data import BATCHINGS, Grouped, GroupWarp, Shuffled
-from mlvae.likelihoods import LIKELIHOODS, DiscretisedLogistic, LearnedGaussian
+from mlvae.likelihoods import LIKELIHOODS, DiscretisedLogistic, LearnedGaussian, NegativeBinomial
 from mlvae.models import MLVAE, MODELS, build
 from mlvae.models.protocol import config_of, takes_options
-from mlvae.networks import MLP, Conv, ConvMLP
+from mlvae.networks import MLP, Conv, Conv1d, ConvMLP
 from mlvae.parts import from_config, plain, to_config
 
 
@@ -25,6 +25,7 @@ from mlvae.parts import from_config, plain, to_config
         Conv(widths=(7, 3), blocks=2, dropout=0.1),
         LearnedGaussian(-3.0, 0.0, scope="channel"),
         DiscretisedLogistic(scope="scalar"),
+        NegativeBinomial(link="exp", scope="scalar"),
         Grouped(groups=3),
         Adam(),
     ],
@@ -165,6 +166,7 @@ def test_a_config_that_is_not_a_dictionary_is_refused(config):
     [
         lambda flag: MLP(shared=flag),
         lambda flag: Conv(shared=flag),
+        lambda flag: Conv1d(shared=flag),
         lambda flag: ConvMLP(shared=flag),
         lambda flag: Shuffled(span_ranks=flag),
         lambda flag: GroupWarp(flip=flag),

@@ -20,6 +20,8 @@ from PIL import Image
 
 import mlvae
 from mlvae.commands import pages, tables
+from mlvae.evaluation.measures.leakage.kinds import NETWORKS
+from mlvae.evaluation.measures.leakage.networks import Schedule
 from mlvae.training.checkpoint import read_checkpoint
 
 SCRIPTS = Path(__file__).parent.parent / "scripts"
@@ -403,7 +405,7 @@ EVALUATE = [
     "evaluation.separation.probes=[logistic]",
     "evaluation.separation.seeds=1",
     "evaluation.leakage.probes=[logistic]",
-    "evaluation.fidelity.seeds=1",
+    "evaluation.fidelity.epochs=2",
     "evaluation.embedding.method=pca",
     "evaluation.likelihood.sizes=[1]",
     "evaluation.likelihood.groups=5",
@@ -412,14 +414,23 @@ EVALUATE = [
 ]
 
 
-def test_a_run_is_evaluated_beside_a_plain_vae_that_is_trained_once(call, tmp_path):
+@pytest.fixture
+def quick_probes(monkeypatch):
+    """Logistic regression of few steps."""
+    monkeypatch.setitem(NETWORKS, "logistic", ((), Schedule(least=50, most=50, checks=5)))
+
+
+def test_a_run_is_evaluated_beside_a_plain_vae_that_is_trained_once(call, tmp_path, quick_probes):
     call("train", *FAST, "run=run", "dataset.unseen_groups=[8,9]")
     code, out, err = call("evaluate", "run=run", *EVALUATE)
     assert code == 0, err
     assert "training a plain VAE" in out and "the report is run/evaluation/report.html" in out
     metrics = json.loads((tmp_path / "run" / "evaluation" / "metrics.json").read_text())
+    (seen, new) = metrics["verdict"]
+    assert out.endswith(f"{seen}\n{new}\nthe report is run/evaluation/report.html\n")
     assert set(metrics) == {
         "facts",
+        "verdict",
         "separation",
         "leakage",
         "unseen",
@@ -488,7 +499,7 @@ def test_a_terminated_evaluation_leaves_no_files(call, run, tmp_path, monkeypatc
     assert not (tmp_path / "run" / "evaluation").exists()
 
 
-def test_a_plain_vae_is_evaluated(call):
+def test_a_plain_vae_is_evaluated(call, quick_probes):
     call("train", *FAST, "model=vae", "run=run")
     code, out, err = call("evaluate", "run=run", "best=true", *EVALUATE)
     assert code == 0 and "training" not in out, err

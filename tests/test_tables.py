@@ -25,7 +25,8 @@ def test_every_variant_and_its_evaluation_compose_and_build(name):
             for more in ([], table["fast"]["train"]):
                 config = compose("train", ["run=run", *overrides, *more])
                 model = OmegaConf.to_container(config, resolve=True)["model"]
-                build((1, 28, 28), model, group_names=["a", "b"])
+                shape = (40, 16) if model["network"]["name"] == "Conv1d" else (1, 28, 28)
+                build(shape, model, group_names=["a", "b"])
         for more in ([], table["fast"].get("evaluation", [])):
             config = compose("evaluate", ["run=run", *table["evaluation"], *more])
             for question in OmegaConf.to_container(config)["evaluation"].values():

@@ -18,7 +18,8 @@ Measurements of speed, which ``all`` makes one after the other, on a GPU in a fe
 - training: the author's recipe beside the same step written the common way;
 - limit: recipes, precisions and threads beside the lower limit ("floor") of their step;
 - growth: cost of an image against batch, groups, content dimensions and images;
-- kernels: time of a step by kernel or operation.
+- kernels: time of a step by kernel or operation;
+- encoding: ``mlvae.encode`` beside a plain loop over the same batches.
 
 Measurements of data:
 
@@ -41,7 +42,7 @@ from typing import Any
 import torch
 
 import mlvae
-from mlvae.commands.benchmarks import growth, growth_figure, kernels, limit, training
+from mlvae.commands.benchmarks import encoding, growth, growth_figure, kernels, limit, training
 from mlvae.commands.benchmarks.data import MEASUREMENTS, run
 from mlvae.commands.benchmarks.machine import facts, line
 from mlvae.commands.benchmarks.recipes import AUTHOR, small
@@ -82,6 +83,12 @@ SPEED: dict[str, tuple[Callable[..., Result], Callable[[Result], str]]] = {
         growth.report,
     ),
     "kernels": (lambda args, device: kernels.kernels(device, quick=args.quick), kernels.report),
+    "encoding": (
+        lambda args, device: encoding.measure(
+            device, rounds=args.rounds, seconds=args.seconds, quick=args.quick
+        ),
+        encoding.report,
+    ),
 }
 
 

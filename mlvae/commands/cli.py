@@ -175,7 +175,7 @@ def with_absolute_paths(dataset: Config) -> Config:
         return path if path is None else str(as_path(option, path).absolute())
 
     names = [name for name in ("root", "cache", "table") if name in dataset]
-    if "cache" in dataset:  # a collection, whose held-out groups may be listed in files
+    if "within" in dataset:  # its groups may be split, and those held out be listed in files
         names += [name for name in ("validation", "test") if isinstance(dataset.get(name), str)]
     return dataset | {name: absolute(name, dataset[name]) for name in names}
 

@@ -21,6 +21,7 @@ from mlvae.arguments import as_path
 from mlvae.commands import cli
 from mlvae.commands.configs import CONFIGS
 from mlvae.commands.labels import with_quoted_labels
+from mlvae.commands.own_parts import imported, naming_parts
 from mlvae.commands.train import train_by
 from mlvae.data import BATCHINGS, open_dataset
 from mlvae.errors import InputError, check_flag, check_integer
@@ -42,7 +43,9 @@ def main(cfg: DictConfig) -> None:
     """Evaluate as configured."""
     with cli.one_line_errors():
         config = checked(cfg)
-        evaluate_by(config)
+        metrics = evaluate_by(config)
+        for paragraph in metrics["verdict"]:
+            cli.say(paragraph)
         cli.say(f"the report is {folder_of(config) / 'report.html'}")
 
 
@@ -56,7 +59,8 @@ def folder_of(config: dict[str, Any]) -> Path:
 def checked(cfg: DictConfig) -> dict[str, Any]:
     """The configuration as plain values, with exactly the options of an evaluation."""
     config = {"evaluation": {}, **cli.resolved(cfg)}  # evaluation=[] removes all
-    others = ("run", "best", "vae", "root", "cache", "table", "folder", "device", "workers")
+    places = ("root", "cache", "table", "folder")
+    others = ("run", "best", "vae", "parts", *places, "device", "workers")
     cli.check_options(config, ("evaluation",), others)
     return config
 
@@ -81,14 +85,21 @@ def evaluate_by(config: dict[str, Any], *, progress: bool = True) -> dict[str, A
     checkpoint = read_state(run / name)
     places = {name: config.get(name) for name in ("root", "cache", "table")}
     trained, dataset = trained_on(run, checkpoint, **places)
-    model = mlvae.load(run, best=config["best"], device=device)
+    own = imported(config["parts"])
+    with naming_parts():
+        model = mlvae.load(run, best=config["best"], device=device, parts=own)
     splits = open_dataset(**dataset)
     if splits.train.shape != model.shape:
         raise InputError(
             f"{run} was trained on observations of shape {model.shape}, but those of "
             f"{dataset['name']} now have {splits.train.shape}"
         )
-    as_trained = {**trained, "dataset": dataset, "device": config["device"]}
+    as_trained = {
+        **trained,
+        "dataset": dataset,
+        "device": config["device"],
+        "parts": config["parts"],
+    }
     controls = run / "controls" / "vae"
     if config.get("folder") is not None and not _is_trained(controls, checkpoint["step"]):
         controls = folder.with_name(f"{folder.name}-controls") / "vae"
@@ -106,7 +117,7 @@ def evaluate_by(config: dict[str, Any], *, progress: bool = True) -> dict[str, A
         splits,
         folder,
         questions=questions,
-        vae=None if vae is None else mlvae.load(vae, device=device),
+        vae=None if vae is None else mlvae.load(vae, device=device, parts=own),
         batching=from_config(trained["batching"], BATCHINGS, "batching"),
         seed=trained["seed"],
         workers=config["workers"],
@@ -235,7 +246,7 @@ def _same_training(one: dict[str, Any], other: dict[str, Any]) -> bool:
 
     def deciding(config: dict[str, Any]) -> dict[str, Any]:
         free = {
-            "": ("run", "device"),
+            "": ("run", "device", "parts"),
             "trainer": ("epochs", "reports"),
             "dataset": ("root", "cache", "table", "workers"),
         }
@@ -257,7 +268,9 @@ def vae_config(trained: dict[str, Any], folder: Path) -> dict[str, Any]:
     dims = {name: value for name, value in model.items() if name.endswith("_dim")}
     for name, value in dims.items():
         check_integer(f"model.{name}", value, minimum=1)
-    parts = {name: model[name] for name in ("network", "likelihood") if name in model}
+    parts = {
+        name: model[name] for name in ("network", "likelihood", "standardise") if name in model
+    }
     trainer = renamed_options(trained["trainer"])
     warmup = trainer.get("warmup", {})
     if not isinstance(warmup, dict):

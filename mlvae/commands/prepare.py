@@ -14,7 +14,7 @@ from omegaconf import DictConfig
 from mlvae.commands import cli
 from mlvae.commands.configs import CONFIGS
 from mlvae.commands.labels import with_quoted_labels
-from mlvae.data import StoredImages, open_dataset
+from mlvae.data import SourceRows, StoredImages, open_dataset
 
 
 @hydra.main(version_base="1.3", config_path=str(CONFIGS), config_name="prepare")
@@ -31,8 +31,9 @@ def prepare(cfg: DictConfig) -> None:
     options = cli.with_absolute_paths(cast("dict[str, object]", config["dataset"]))
     splits = open_dataset(str(options.pop("name", None)), **options)
     print(splits)
-    if isinstance(splits.train.x, StoredImages):
-        report = splits.train.x.path.with_name("skipped.txt")
+    images = splits.train.x.source if isinstance(splits.train.x, SourceRows) else None
+    if isinstance(images, StoredImages):
+        report = images.path.with_name("skipped.txt")
         print(f"{report}: {report.read_text().splitlines()[0]}")
 
 

@@ -37,13 +37,13 @@ from mlvae.training.settings import renamed_options
 #: Largest file of metrics in bytes.
 MAX_RECORD = 2**30
 #: Options that do not change the result of a run.
-FREE = ("run", "device", "resume")
+FREE = ("run", "device", "resume", "parts")
 #: Likewise, of the dataset.
 FREE_OF_DATASET = ("cache", "workers")
 #: Likewise, of the trainer's speed.
 FREE_OF_SPEED = ("steps_per_graph",)
 #: Datasets whose content depends on the root. The root of any other dataset is free.
-OWN = ("arrays", "faces")
+OWN = ("arrays", "faces", "table")
 
 
 @hydra.main(version_base="1.3", config_path=str(CONFIGS), config_name="reproduce")
@@ -162,6 +162,7 @@ def plan(table: Config, variant: str, seed: int, folder: Path, config: Config) -
     evaluation = cli.resolved(compose("evaluate", with_quoted_labels(overrides)))
     train["dataset"] = cli.with_absolute_paths(train["dataset"])
     evaluation["root"] = train["dataset"].get("root")
+    evaluation["parts"] = train["parts"]
     asked = {
         "train": deciding(train),
         "evaluation": deepcopy(evaluation["evaluation"]),

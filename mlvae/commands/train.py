@@ -21,6 +21,7 @@ from mlvae.commands import cli
 from mlvae.commands.configs import CONFIGS
 from mlvae.commands.default_experiment import with_default_experiment
 from mlvae.commands.labels import with_quoted_labels
+from mlvae.commands.own_parts import imported, naming_parts
 from mlvae.data import AUGMENTATIONS, BATCHINGS, open_dataset
 from mlvae.errors import InputError, check_choice
 from mlvae.invocation import command_line
@@ -44,6 +45,7 @@ RESUMABLE = (
     *(f"dataset.{name}" for name in ("root", "cache", "table", "workers")),
     "batching.span_ranks",
     "device",
+    "parts",
     "resume",
 )
 
@@ -82,8 +84,9 @@ def run(cfg: DictConfig) -> float:
 def check(config: dict[str, Any]) -> None:
     """Raise :class:`InputError` unless the configuration has exactly the options of a training."""
     sections = ("dataset", "model", "batching", "optimizer", "trainer")
-    config = {"augmentation": None, **config}  # runs of older versions have none
-    cli.check_options(config, sections, ("augmentation", "seed", "device", "run", "resume"))
+    config = {"augmentation": None, "parts": [], **config}  # runs of older versions have none
+    others = ("augmentation", "parts", "seed", "device", "run", "resume")
+    cli.check_options(config, sections, others)
     cli.check_text_option("run", config["run"])
     for name in config["trainer"]:
         if name in RENAMED:
@@ -102,8 +105,9 @@ def train_by(config: dict[str, Any], *, resume: bool, progress: bool = True) -> 
     splits = ranks.in_turn(lambda: open_dataset(**config["dataset"]))
     with torch.random.fork_rng():
         seeded(torch.default_generator, config["seed"], "initial weights")
-        names = splits.train.group_names
-        model = build(splits.train.shape, config["model"], group_names=names)
+        names, own = splits.train.group_names, imported(config.get("parts", []))
+        with naming_parts():
+            model = build(splits.train.shape, config["model"], group_names=names, parts=own)
     return train(
         model,
         splits.train,
@@ -154,6 +158,7 @@ def resumed_config(cfg: DictConfig, overrides: Sequence[str]) -> dict[str, Any]:
     cli.check_text_option("resume", cfg.resume)
     run = as_path("resume", cfg.resume)
     config = saved_config(run)
+    config["parts"] = []  # only names that the user types are imported
     saved = OmegaConf.create(config)
     for override in overrides:
         key = override.split("=")[0].lstrip("+")  # the default dataset has fewer options
@@ -167,8 +172,9 @@ def resumed_config(cfg: DictConfig, overrides: Sequence[str]) -> dict[str, Any]:
                 "trainer.*, optimizer.*, batching.span_ranks, device and, as +dataset.root=..., "
                 "the place of the data (root, cache, table, workers, files of labels) can"
             )
-        if key != "resume":
+        if key not in ("resume", "parts"):
             cli.say(f"changed: {key} was {_select(config, key)}")
+        if key != "resume":
             OmegaConf.update(saved, key, OmegaConf.select(cfg, key))
     saved.run = str(run)
     resumed = OmegaConf.to_container(saved)  # interpolations in a saved config stay text

@@ -8,58 +8,96 @@ from typing import get_args, get_type_hints
 
 from mlvae.data.augmentation import GroupWarp
 from mlvae.data.batching import Grouped, Plan, Shuffled
+from mlvae.data.collections.new_images import read_images
 from mlvae.data.collections.stored import StoredImages
 from mlvae.data.grouped import GroupedData
+from mlvae.data.rows.array_file import ArrayFile
+from mlvae.data.rows.source import Source, SourceRows
+from mlvae.data.rows.sparse import SparseRows
 from mlvae.data.sources.arrays import arrays
+from mlvae.data.sources.cars3d import cars3d
+from mlvae.data.sources.cells import anndata
 from mlvae.data.sources.digits import digits
+from mlvae.data.sources.dsprites import dsprites
 from mlvae.data.sources.faces import celeba, faces, lfw, omniglot, yale_b
 from mlvae.data.sources.glyphs import glyphs
 from mlvae.data.sources.mnist import fashion_mnist, mnist
+from mlvae.data.sources.mpi3d import mpi3d
+from mlvae.data.sources.recordings import fsdd, recordings
+from mlvae.data.sources.shapes3d import shapes3d
+from mlvae.data.sources.smallnorb import smallnorb
 from mlvae.data.sources.sprite_pairs import sprite_pairs
 from mlvae.data.sources.sprites import sprites
-from mlvae.data.splits import Splits, split
+from mlvae.data.sources.table import table
+from mlvae.data.splitting.splits import Splits, split
+from mlvae.data.tables.columns import Column, Columns
 from mlvae.errors import check_choice
 
 __all__ = [
     "AUGMENTATIONS",
     "BATCHINGS",
+    "ArrayFile",
+    "Column",
+    "Columns",
     "GroupWarp",
     "Grouped",
     "GroupedData",
     "Plan",
     "Shuffled",
+    "Source",
+    "SourceRows",
+    "SparseRows",
     "Splits",
     "StoredImages",
+    "anndata",
     "arrays",
+    "cars3d",
     "celeba",
     "digits",
+    "dsprites",
     "faces",
     "fashion_mnist",
+    "fsdd",
     "glyphs",
     "lfw",
     "mnist",
+    "mpi3d",
     "omniglot",
     "open_dataset",
+    "read_images",
+    "recordings",
+    "shapes3d",
+    "smallnorb",
     "split",
     "sprite_pairs",
     "sprites",
+    "table",
     "yale_b",
 ]
 
 AUGMENTATIONS = (GroupWarp,)
 BATCHINGS = (Shuffled, Grouped)
 DATASETS: dict[str, Callable[..., Splits]] = {
+    "anndata": anndata,
     "arrays": arrays,
+    "cars3d": cars3d,
     "celeba": celeba,
     "digits": digits,
+    "dsprites": dsprites,
     "faces": faces,
     "fashion_mnist": fashion_mnist,
+    "fsdd": fsdd,
     "glyphs": glyphs,
     "lfw": lfw,
     "mnist": mnist,
+    "mpi3d": mpi3d,
     "omniglot": omniglot,
+    "recordings": recordings,
+    "shapes3d": shapes3d,
+    "smallnorb": smallnorb,
     "sprite_pairs": sprite_pairs,
     "sprites": sprites,
+    "table": table,
     "yale_b": yale_b,
 }
 

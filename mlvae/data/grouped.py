@@ -5,9 +5,11 @@ Shapes: N observations, G groups, ... one observation.
 
 from __future__ import annotations
 
+import copy
 import zlib
 from collections.abc import Iterable, Sequence
 from numbers import Number
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,11 +18,14 @@ from torch import Tensor
 
 from mlvae.arguments import as_device
 from mlvae.batch import Batch
-from mlvae.data.collections.stored import StoredImages
-from mlvae.data.values import as_factor, as_given, by_name
+from mlvae.data.rows.source import Source, SourceRows, is_source
+from mlvae.data.rows.sparse import SparseRows, is_sparse
+from mlvae.data.tables.annotated import is_anndata, read_cells
+from mlvae.data.tables.columns import Columns, column_names
+from mlvae.data.values import as_factor, as_features, as_given, as_names, by_name
 from mlvae.errors import InputError, check_choice, check_integer, shown
 from mlvae.groups import Groups, Origin, label_index
-from mlvae.observations import as_floats, as_tensor
+from mlvae.observations import as_floats, as_tensor, check_image_bytes
 
 __all__ = ["GroupedData"]
 
@@ -34,29 +39,40 @@ class GroupedData:
     """Observations, the group of each, and known values of each.
 
     uint8 images stay uint8 on the training device. Each batch is converted to floats in [0, 1]. So
-    the data need a quarter of the memory, and no data cross to the device during training. Images
-    on the disk stay there unless the device has room for them, and are read batch by batch.
+    the data need a quarter of the memory, and no data cross to the device during training. A
+    source's observations stay where they are unless the device has room for them.
 
     Args:
-        x: observations (N, ...), an array or a tensor of uint8 or floats, or
-            :class:`~mlvae.data.StoredImages`.
+        x: observations (N, ...), an array or a tensor of uint8, integers or floats; or a
+            :class:`~mlvae.data.Source`, which is read batch by batch, such as
+            :class:`~mlvae.data.ArrayFile`. Integers other than uint8 become float32. A sparse
+            matrix stays sparse (:class:`~mlvae.data.SparseRows`).
         group: label of each observation's group, length N, all of one type: integers, strings.
         factors: known factors of variation by name, such as the direction of the light: N numbers
             each; NaN, None or pandas.NA where the value is unknown. A DataFrame has its columns.
             Training does not use them.
         given: known values that a model uses, by name: arrays (N, ...), such as a mask or an
             action; or a DataFrame.
+        names: name of each observation, such as its file or its row in a table, length N; None:
+            unknown. Training does not use them.
+        feature_names: text for each feature of observations of shape (D,), for messages, pictures
+            and reports; None: the names of the columns of a DataFrame, else unknown.
         kind: "image": x is (N, height, width) or (N, channels, height, width); floats are in
-            [0, 1]. "array": x has any shape and any finite values. "auto": uint8 are images;
-            floats of shape (N, channels, height, width) with 1 or 3 channels are images and must
-            be in [0, 1]; other floats are arrays.
+            [0, 1]. "array": x has any shape and any finite values, which stay as they are; uint8
+            become float32. "auto": uint8 of these shapes are images, of other shapes they are
+            refused; floats of shape (N, channels, height, width) with 1 or 3 channels are images
+            and must be in [0, 1]; other floats are arrays.
 
     Attributes:
-        x: the observations, uint8 or float32, or images on the disk. Grey images have a channel.
+        x: the observations, uint8 or float32; or rows of a source. Grey images have a channel.
         groups: the partition into G groups, numbered in sorted order of their labels.
         group_names: label of each group, length G.
         factors: float32 of shape (N,) by name.
         given: tensors (N, ...) by name.
+        names: name of each observation, a NumPy array (N,), or None. Prepared images have the
+            paths of their files.
+        feature_names: text for each of D features, if observations have the shape (D,), or None.
+        columns: the record of a table's columns, if the data are from :meth:`from_frame`, or None.
 
     Raises:
         InputError: if shapes, types or values are not as above, or if two integers of a factor are
@@ -70,23 +86,43 @@ class GroupedData:
         (100, 3)
     """
 
-    x: Tensor | StoredImages
+    x: Tensor | SourceRows
     groups: Groups
     group_names: list
     factors: dict[str, Tensor]
     given: dict[str, Tensor]
+    names: np.ndarray | None
+    feature_names: list[str] | None
+    columns: Columns | None
 
     def __init__(
         self,
-        x: Tensor | np.ndarray | StoredImages | Sequence,
+        x: Tensor | np.ndarray | Source | Sequence,
         group: object,
         factors: Any = None,
         *,
         given: Any = None,
+        names: Any = None,
+        feature_names: Sequence[str] | None = None,
         kind: str = "auto",
     ) -> None:
         check_choice("kind", kind, KINDS)
-        self.x = x if isinstance(x, StoredImages) else _checked(as_tensor(x).detach(), kind)
+        if is_anndata(x):
+            raise InputError(
+                "x must be observations (N, ...), not an AnnData; use "
+                "GroupedData.from_anndata(adata, group='donor') with a column of adata.obs"
+            )
+        if feature_names is None:
+            feature_names = column_names(x)
+        x = SparseRows(x) if is_sparse(x) else x
+        found = x if is_source(x) else as_tensor(x).detach()
+        named = feature_names is not None
+        self.feature_names = as_features(feature_names, found.shape) if named else None
+        self.columns = None
+        if isinstance(found, Tensor):
+            self.x = _checked(found, kind, self.feature_names)
+        else:
+            self.x = _source_rows(found, kind)
         index, self.group_names = label_index(group)
         if len(index) != len(self.x):
             raise InputError(
@@ -102,6 +138,54 @@ class GroupedData:
             name: as_given(name, values, len(self)).to(self.device)
             for name, values in by_name("given", given).items()
         }
+        self.names = None if names is None else as_names(names, len(self))
+
+    @classmethod
+    def from_anndata(
+        cls,
+        adata: Any,
+        group: str,
+        *,
+        layer: str | None = None,
+        obsm: str | None = None,
+        factors: Sequence[str] = (),
+        size: str | None = None,
+    ) -> GroupedData:
+        """The cells of an AnnData, grouped by a column of ``adata.obs``.
+
+        Sparse matrices stay sparse, and an AnnData in backed mode stays in its file: each batch
+        makes its own rows dense. ``mlvae.data.split(data, by=adata.obs["split"])`` splits by a
+        column of words.
+
+        Args:
+            adata: the AnnData.
+            group: name of the column of ``adata.obs`` with the group of each cell, such as its
+                donor.
+            layer: name of the layer with the observations, such as "counts"; None: ``adata.X``.
+            obsm: name of the entry of ``adata.obsm`` with the observations, such as "X_pca".
+            factors: names of columns of ``adata.obs`` that are known factors. Words become their
+                numbers in sorted order.
+            size: name of the column of ``adata.obs`` with the size of each cell, for a likelihood
+                of counts with ``link="exp"``; None: the total of the observation.
+
+        Raises:
+            InputError: if a name is unknown, or the matrix does not have integers or floats.
+
+        Example::
+
+            adata = anndata.read_h5ad("cells.h5ad")
+            data = mlvae.GroupedData.from_anndata(adata, group="donor", layer="counts")
+        """
+        cells = read_cells(adata, group, layer=layer, obsm=obsm, factors=factors, size=size)
+        return cls(
+            cells.x,
+            cells.group,
+            cells.factors,
+            given=cells.given,
+            names=cells.names,
+            feature_names=cells.feature_names,
+            kind="array",
+        )
 
     def __repr__(self) -> str:
         groups = f"{len(self.group_names)} groups"
@@ -120,15 +204,88 @@ class GroupedData:
         """The device of the batches; the observations are there too, or on the disk."""
         return self.groups.index.device
 
+    @property
+    def labels(self) -> np.ndarray:
+        """Label of the group of each observation, length N.
+
+        Example:
+            >>> GroupedData(np.zeros((3, 5)), ["bob", "ann", "bob"]).labels.tolist()
+            ['bob', 'ann', 'bob']
+        """
+        return np.array(self.group_names)[self.groups.index.cpu().numpy()]
+
+    @classmethod
+    def from_frame(
+        cls,
+        frame: Any,
+        group: Any = None,
+        *,
+        features: Sequence[str] | None = None,
+        categories: Sequence[str] = (),
+        factors: Sequence[str] = (),
+        split: str | None = None,
+        like: GroupedData | Columns | str | Path | None = None,
+    ) -> Any:
+        """Observations from the rows of a table: pandas, polars or pyarrow.
+
+        | column | features |
+        |---|---|
+        | integers, floats, decimals, nullable types | one, the number in float32 |
+        | booleans | one, 1 or 0 |
+        | categories | one for each value that occurs, 1 or 0, such as ``colour=red`` |
+        | text, dates, other types | refused, with the name of the column |
+
+        A line lists the columns that do not stay as they are. Missing cells are refused, with the
+        name of the column and their number. ``data.columns`` is the record of the columns, and
+        ``like`` encodes a new table in the same way.
+
+        Args:
+            frame: a DataFrame of pandas or polars, or a Table of pyarrow.
+            group: name of the column with the labels of the groups, or a label for each row. With
+                ``like``, None is the column of the record; each row is a group of its own if the
+                frame has no such column.
+            features: names of the columns that become features; None: all columns that are no
+                group, factor or split.
+            categories: names of columns of text or integers whose values are categories.
+            factors: names of the columns of known factors. Words are numbered in sorted order.
+            split: name of a column with the words train, validation and test (or 0, 1, 2).
+            like: data of another table, their ``columns``, or the folder of a run that was trained
+                on them. The features are then those of that table.
+
+        Returns:
+            The data, with the index of a DataFrame of pandas, or the number of each row, as
+            ``names``. With ``split``, :class:`~mlvae.data.Splits`.
+
+        Raises:
+            InputError: if a column is missing or cannot be converted, or a category is unknown.
+
+        Example:
+            >>> import pandas
+            >>> frame = pandas.DataFrame({"donor": ["ann", "ann", "bob"], "age": [4, 5, 7]})
+            >>> data = GroupedData.from_frame(frame, group="donor")
+            >>> data, data.feature_names
+            (GroupedData(3 observations of shape (1,) in 2 groups), ['age'])
+        """
+        from mlvae.data.tables.frames import read_data  # which makes these records
+
+        return read_data(
+            frame,
+            group,
+            features=features,
+            categories=categories,
+            factors=factors,
+            split=split,
+            like=like,
+        )
+
     def to(self, device: torch.device | str) -> GroupedData:
         """The same data on another device."""
         device = as_device(device)
         return self._with(
-            self.x.to(device),
-            self.groups.to(device),
-            self.group_names,
-            {name: values.to(device) for name, values in self.factors.items()},
-            {name: values.to(device) for name, values in self.given.items()},
+            x=self.x.to(device),
+            groups=self.groups.to(device),
+            factors={name: values.to(device) for name, values in self.factors.items()},
+            given={name: values.to(device) for name, values in self.given.items()},
         )
 
     def labelled(self, names: Iterable[object]) -> GroupedData:
@@ -157,7 +314,7 @@ class GroupedData:
             )
         table = torch.tensor([number[name] for name in self.group_names], device=self.device)
         given = {**self.given, "label": table[self.groups.index]}
-        return self._with(self.x, self.groups, self.group_names, self.factors, given)
+        return self._with(given=given)
 
     def subset(self, indices: Indices) -> GroupedData:
         """The observations at ``indices``; groups without observations are dropped.
@@ -168,10 +325,14 @@ class GroupedData:
         """
         rows = self._rows(indices)
         kept, index = self.groups.index[rows].unique(return_inverse=True)
-        names = [self.group_names[group] for group in kept.tolist()]
-        factors = {name: values[rows] for name, values in self.factors.items()}
-        given = {name: values[rows] for name, values in self.given.items()}
-        return self._with(self.x[rows], Groups(index), names, factors, given)
+        return self._with(
+            x=self.x[rows],
+            groups=Groups(index),
+            group_names=[self.group_names[group] for group in kept.tolist()],
+            factors={name: values[rows] for name, values in self.factors.items()},
+            given={name: values[rows] for name, values in self.given.items()},
+            names=None if self.names is None else self.names[rows.cpu().numpy()],
+        )
 
     def _rows(self, indices: Indices) -> Tensor:
         """``indices`` or the true places of a mask, int64 (n,) on the device, or InputError."""
@@ -199,18 +360,10 @@ class GroupedData:
             )
         return indices.long()  # torch reads bytes as a mask
 
-    @classmethod
-    def _with(
-        cls,
-        x: Tensor | StoredImages,
-        groups: Groups,
-        names: list,
-        factors: dict[str, Tensor],
-        given: dict[str, Tensor],
-    ) -> GroupedData:
-        data = cls.__new__(cls)
-        data.x, data.groups, data.group_names = x, groups, names
-        data.factors, data.given = factors, given
+    def _with(self, **changed: Any) -> GroupedData:
+        """The same data with other values of some attributes."""
+        data = copy.copy(self)
+        data.__dict__ |= changed
         return data
 
     def observations(self, indices: Tensor) -> Tensor:
@@ -219,10 +372,15 @@ class GroupedData:
 
     def kept(self, indices: Tensor) -> Tensor:
         """The observations at ``indices`` (n,) in their own type, (n, ...): uint8 or floats."""
-        if not isinstance(self.x, StoredImages):
+        if isinstance(self.x, Tensor):
             return self.x.index_select(0, indices)
         pin = self.device.type == "cuda"
         return self.x.index_select(0, indices, pin=pin).to(self.device, non_blocking=True)
+
+    def sample(self, limit: int) -> Tensor:
+        """At most ``limit`` observations at even distances, in their own type: (n, ...)."""
+        rows = torch.linspace(0, len(self) - 1, min(len(self), limit), dtype=torch.float64).long()
+        return self.kept(rows.to(self.x.device))
 
     def gathered(self, indices: Tensor, groups: Groups) -> Batch:
         """The observations at ``indices`` (n,) in their own type, and their given values.
@@ -240,7 +398,7 @@ class GroupedData:
     def fingerprint(self) -> dict[str, object]:
         """Checksums of the groups, the labels and all values that are in memory.
 
-        Images on the disk are not read: decoding them anew may change a grey level.
+        A source is not read: decoding its images anew may change a grey level.
         """
         some = b""
         if isinstance(self.x, Tensor):
@@ -259,8 +417,8 @@ class GroupedData:
         }
 
     def expect(self, indices: Tensor) -> None:
-        """Announce the observations (n,) of the next batch, so that the disk can read them."""
-        if isinstance(self.x, StoredImages):
+        """Announce the observations (n,) of the next batch, so that a source can read them."""
+        if not isinstance(self.x, Tensor):
             self.x.expect(indices)
 
     def batch(self, indices: Indices | None = None) -> Batch:
@@ -310,7 +468,17 @@ def _checksum(values: Tensor) -> int:
     return total
 
 
-def _checked(x: Tensor, kind: str) -> Tensor:
+def _source_rows(x: Source, kind: str) -> SourceRows:
+    """The rows of a source that meets the protocol, or :class:`InputError`."""
+    rows = x if isinstance(x, SourceRows) else SourceRows(x)
+    if kind == "image" and len(rows.shape) != 4:
+        raise InputError(
+            f"images of a source must be (N, channels, height, width), not {rows.shape}"
+        )
+    return rows
+
+
+def _checked(x: Tensor, kind: str, names: list[str] | None = None) -> Tensor:
     """The observations as uint8 or float32, images with a channel, or :class:`InputError`."""
     if x.ndim < 2 or x.numel() == 0:
         raise InputError(f"x must have shape (N, ...) with N at least 1, not {tuple(x.shape)}")
@@ -324,14 +492,16 @@ def _checked(x: Tensor, kind: str) -> Tensor:
             f"x has shape {tuple(x.shape)}: images must be (N, channels, height, width); "
             "use numpy.moveaxis(x, -1, 1), or kind='array' if these are no images"
         )
-    if x.dtype == torch.uint8:
-        return x.unsqueeze(1) if x.ndim == 3 and kind != "array" else x
+    if x.dtype == torch.uint8 and kind != "array":
+        check_image_bytes(x)
+        return x.unsqueeze(1) if x.ndim == 3 else x
     x = x.float()
     if (wrong := ~x.isfinite()).any():
         row = int(wrong.flatten(1).any(1).nonzero()[0])
+        where = "" if names is None else f" in {names[int(wrong[row].nonzero()[0])]}"
         raise InputError(
             f"x must be finite in float32, but observation {row} has NaN, an infinity or a number "
-            "beyond 3.4e38"
+            f"beyond 3.4e38{where}"
         )
     if kind == "array" or (kind == "auto" and not (x.ndim == 4 and x.shape[1] in (1, 3))):
         return x

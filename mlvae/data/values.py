@@ -6,7 +6,7 @@ Shapes: N observations.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from numbers import Integral, Real
 from typing import Any
@@ -19,7 +19,7 @@ from mlvae.errors import InputError, check_text, shown
 from mlvae.groups.labels import is_missing
 from mlvae.observations import check_float32
 
-__all__ = ["as_factor", "as_given", "by_name"]
+__all__ = ["as_factor", "as_features", "as_given", "as_names", "by_name"]
 
 
 def by_name(option: str, values: Any) -> dict[str, Any]:
@@ -79,6 +79,49 @@ def as_given(name: str, values: Any, length: int) -> Tensor:
             f"not shape {tuple(values.shape)}"
         )
     return values.float() if values.dtype == torch.float64 else values
+
+
+def as_features(names: Any, shape: Sequence[int]) -> list[str]:
+    """A different text for each of the D features of observations x (N, D).
+
+    Raises:
+        InputError: if ``names`` are not D different texts, or x has another shape.
+    """
+    if len(shape) != 2:
+        raise InputError(
+            f"feature_names are for observations of shape (D,), not {tuple(shape[1:])}"
+        )
+    listed = isinstance(names, Sequence | np.ndarray) and not isinstance(names, str | bytes)
+    texts = list(names) if listed else []
+    if len(texts) != shape[1] or not all(isinstance(name, str) and name for name in texts):
+        raise InputError(
+            f"feature_names must be a text for each of the {shape[1]} features, not {shown(names)}"
+        )
+    texts = list(map(str, texts))
+    if len(set(texts)) < len(texts):
+        twice = next(name for name in texts if texts.count(name) > 1)
+        raise InputError(f"feature_names must be different, not two of {twice!r}")
+    return texts
+
+
+def as_names(names: Any, length: int) -> np.ndarray:
+    """A name of each observation as an array (N,): texts, numbers or dates.
+
+    Raises:
+        InputError: if there are not N, or some are missing.
+    """
+    expected = f"names must have a name for each of the {length} observations"
+    if isinstance(names, str | bytes):
+        raise InputError(f"{expected}, not {shown(names)}")
+    if isinstance(names, Tensor):
+        names = names.detach().cpu().numpy()
+    # Objects: an array of texts would be as wide as the longest.
+    array = np.asarray(names) if hasattr(names, "dtype") else np.array(names, dtype=object)
+    if array.shape != (length,):
+        raise InputError(f"{expected}, not shape {array.shape}")
+    if array.dtype.kind in "OfMT" and any(map(is_missing, array.tolist())):
+        raise InputError(f"{expected}, but some are missing; pass names=None, or fill them")
+    return array
 
 
 def _numbers(what: str, values: Any, missing: float | None) -> np.ndarray:

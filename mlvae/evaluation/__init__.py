@@ -1,13 +1,14 @@
 """Evaluation: one file for each question asked of a trained model.
 
 The questions are :class:`Separation`, :class:`Leakage`, :class:`Unseen`, :class:`Factors`,
-:class:`Disentanglement`, :class:`Fidelity`, :class:`Manipulation`, :class:`Embedding` and
-:class:`Likelihood`;
+:class:`Disentanglement`, :class:`Fidelity`, :class:`Manipulation`, :class:`Embedding`,
+:class:`Groups` and :class:`Likelihood`;
 :func:`evaluate` asks them and writes a report. What they measure with can be used by itself.
 """
 
 from mlvae.evaluation.answer import Answer, Estimate, Figure, Table
 from mlvae.evaluation.evaluate import QUESTIONS, evaluate
+from mlvae.evaluation.measures.association import Association, association
 from mlvae.evaluation.measures.codes import (
     accumulate_sets,
     disjoint_sets,
@@ -16,8 +17,10 @@ from mlvae.evaluation.measures.codes import (
     principal_components,
     representations,
 )
+from mlvae.evaluation.measures.distances import GroupDistances, group_distances
 from mlvae.evaluation.measures.importance import importance_weighted_bound
 from mlvae.evaluation.measures.leakage import Strongest, leakage
+from mlvae.evaluation.measures.leakage.scores import entropy
 from mlvae.evaluation.measures.metrics import (
     beta_vae_score,
     dci,
@@ -27,12 +30,13 @@ from mlvae.evaluation.measures.metrics import (
     sap,
 )
 from mlvae.evaluation.measures.nearest import n_shot_accuracy
-from mlvae.evaluation.measures.probes import entropy, probe, probe_sets
+from mlvae.evaluation.measures.probe_sets import probe_sets
 from mlvae.evaluation.measures.verification import verification
 from mlvae.evaluation.questions.disentanglement import Disentanglement
 from mlvae.evaluation.questions.embedding import Embedding
 from mlvae.evaluation.questions.factors import Factors
 from mlvae.evaluation.questions.fidelity import Fidelity
+from mlvae.evaluation.questions.groups import Groups
 from mlvae.evaluation.questions.leakage import Leakage
 from mlvae.evaluation.questions.likelihood import Likelihood
 from mlvae.evaluation.questions.manipulation import Manipulation
@@ -43,12 +47,15 @@ from mlvae.evaluation.subject import Subject
 __all__ = [
     "QUESTIONS",
     "Answer",
+    "Association",
     "Disentanglement",
     "Embedding",
     "Estimate",
     "Factors",
     "Fidelity",
     "Figure",
+    "GroupDistances",
+    "Groups",
     "Leakage",
     "Likelihood",
     "Manipulation",
@@ -58,6 +65,7 @@ __all__ = [
     "Table",
     "Unseen",
     "accumulate_sets",
+    "association",
     "beta_vae_score",
     "dci",
     "disjoint_sets",
@@ -65,6 +73,7 @@ __all__ = [
     "entropy",
     "evaluate",
     "factor_vae_score",
+    "group_distances",
     "importance_weighted_bound",
     "leakage",
     "mig",
@@ -72,7 +81,6 @@ __all__ = [
     "n_shot_accuracy",
     "pixels",
     "principal_components",
-    "probe",
     "probe_sets",
     "representations",
     "sap",

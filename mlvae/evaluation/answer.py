@@ -11,34 +11,42 @@ __all__ = ["Answer", "Estimate", "Figure", "Table", "estimate", "not_evaluated"]
 
 
 class Estimate(NamedTuple):
-    """A mean over random repetitions.
+    """A mean over random repetitions, with its errors from two sources.
 
     Attributes:
         mean: mean over the repetitions.
-        standard_error: standard error of that mean; NaN for a single repetition. All repetitions
-            use the same observations, so it measures the noise of the repetitions, not the
-            sampling error of observations or groups.
+        standard_error: standard error of that mean over the repetitions; NaN for a single one.
+            All repetitions use the same observations, so it measures the noise of the repetitions.
+        sampling_error: standard error over test observations, or over groups, by bootstrap; see
+            :mod:`mlvae.evaluation.measures.resampling`. NaN: not measured.
     """
 
     mean: float
     standard_error: float
+    sampling_error: float = math.nan
+
+    @property
+    def error(self) -> float:
+        """Both errors together, the root of the sum of their squares; 0 if there is none."""
+        return math.hypot(*[error for error in self[1:] if not math.isnan(error)])
 
     def text(self, digits: int = 1, *, scale: float = 1.0) -> str:
-        """Text such as "93.0 ± 0.2": mean and standard error, both multiplied by ``scale``."""
-        mean = f"{scale * self.mean:.{digits}f}"
-        if math.isnan(self.standard_error):
-            return mean
-        return f"{mean} ± {scale * self.standard_error:.{digits}f}"
+        """Text such as "93.0 ± 0.3 ± 0.1": mean, sampling error, error over repetitions.
+
+        All are multiplied by ``scale``. An error that is not known is left out.
+        """
+        errors = [error for error in (self.sampling_error, self.standard_error) if error == error]
+        return " ± ".join(f"{scale * value:.{digits}f}" for value in (self.mean, *errors))
 
 
-def estimate(values: Sequence[float]) -> Estimate:
-    """Mean of ``values`` and its standard error."""
+def estimate(values: Sequence[float], sampling_error: float = math.nan) -> Estimate:
+    """Mean of ``values`` and its standard error, beside a given ``sampling_error``."""
     count = len(values)
     mean = math.fsum(values) / count
     if count == 1:
-        return Estimate(mean, math.nan)
+        return Estimate(mean, math.nan, sampling_error)
     variance = math.fsum((value - mean) ** 2 for value in values) / (count - 1)
-    return Estimate(mean, math.sqrt(variance / count))
+    return Estimate(mean, math.sqrt(variance / count), sampling_error)
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mlvae.evaluation.answer import Figure
+from mlvae.evaluation.answer import Estimate, Figure
 from mlvae.grids import Grid
 from mlvae.show.text import STYLE, fonts, legible
 
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Curve", "curves", "grid_figure", "heatmap", "scatter"]
 
-#: Points of a curve: x -> (mean, standard error).
-Curve = Mapping[float, tuple[float, float]]
+#: Points of a curve: x -> (mean, standard error), or an estimate.
+Curve = Mapping[float, tuple[float, float] | Estimate]
 
 #: Colours that colour-blind readers can distinguish (Okabe and Ito 2008), grey, and two dark ones.
 COLOURS = (
@@ -41,6 +41,8 @@ COLOURS = (
     "#5e3c99",
 )
 MARKERS = "os^Dv*P"
+#: Pairs of a colour and a marker. The numbers of both have no common divisor.
+MOST_LOOKS = len(COLOURS) * len(MARKERS)
 #: Looks of reference lines.
 GREYS: tuple[dict[str, Any], ...] = (
     {"color": "0.5", "linewidth": 2.5, "alpha": 0.6},
@@ -78,7 +80,7 @@ def curves(
             for look, (label, curve) in zip(_looks(), series.items(), strict=False):
                 xs = sorted(curve)
                 ticks.update(xs)
-                mean, error = np.array([curve[x] for x in xs], float).T
+                mean, error = np.array([_bar(curve[x]) for x in xs], float).T
                 drawn = ax.errorbar(
                     xs,
                     mean,
@@ -112,7 +114,8 @@ def scatter(
     """Points in the plane, in panels side by side.
 
     A point is drawn as its label if all labels have at most two letters or digits, otherwise as a
-    marker.
+    marker. No two labels share marker and colour: points of labels beyond the first
+    :data:`MOST_LOOKS` are grey crosses, and the legend has their number.
 
     Args:
         name: file name without extension.
@@ -128,6 +131,11 @@ def scatter(
         handles: dict[str, Any] = {}
         for ax, (title, points) in zip(axes, panels.items(), strict=True):
             for look, (number, label) in zip(_looks(), enumerate(names), strict=False):
+                if number == MOST_LOOKS and not short:
+                    x, y = points[numbers >= number].T
+                    other = f"{len(names) - number} other labels"
+                    handles[other] = ax.scatter(x, y, s=12, marker="x", color="0.7")
+                    break
                 x, y = points[numbers == number].T
                 del look["linestyle"]
                 if short:
@@ -184,6 +192,11 @@ def _canvas(width: float, height: float) -> Iterator[Canvas]:
 
     with matplotlib.rc_context({**STYLE, "font.sans-serif": fonts()}):
         yield Canvas(figsize=(width, height))
+
+
+def _bar(point: tuple[float, float] | Estimate) -> tuple[float, float]:
+    """The height and the error of a point; all errors of an estimate together."""
+    return (point.mean, point.error) if isinstance(point, Estimate) else point
 
 
 def _letters(label: str) -> MarkerStyle:

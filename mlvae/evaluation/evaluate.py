@@ -25,6 +25,7 @@ from mlvae.evaluation.questions.disentanglement import Disentanglement
 from mlvae.evaluation.questions.embedding import Embedding
 from mlvae.evaluation.questions.factors import Factors
 from mlvae.evaluation.questions.fidelity import Fidelity
+from mlvae.evaluation.questions.groups import Groups
 from mlvae.evaluation.questions.leakage import Leakage
 from mlvae.evaluation.questions.likelihood import Likelihood
 from mlvae.evaluation.questions.manipulation import Manipulation
@@ -46,6 +47,7 @@ QUESTIONS = (
     Fidelity,
     Manipulation,
     Embedding,
+    Groups,
     Likelihood,
 )
 
@@ -132,7 +134,7 @@ def evaluate(
         "model": _description(model),
         **{f"{name} split": _size(data) for name, data in splits},
         **{f"{name} split": "not used: the model does not know its groups" for name in unknown},
-        "plain VAE as control": "none" if vae is None else _description(vae),
+        **_controls(subject),
         "evaluated": f"{date.today()}, mlvae {__version__}, PyTorch {torch.__version__}, "
         f"{_machine(device)}",
     }
@@ -166,6 +168,16 @@ def _check(
         check_part("vae", vae, (VAE,), ("codes", "decode"))
     if workers is not None:
         check_integer("workers", workers, minimum=1)
+
+
+def _controls(subject: Subject) -> dict[str, str]:
+    """What is to say on each control that is a model."""
+    vae, reason = subject.vae, subject.without_untrained
+    none = "none: no trained VAE was given as vae; mlvae.models.plain_vae(model) builds one"
+    if isinstance(subject.model, VAE):
+        none = "none: the model is a plain VAE itself"
+    facts = {"plain VAE as control": none if vae is None else _description(vae)}
+    return {**facts, "untrained encoder as control": f"none: {reason}"} if reason else facts
 
 
 def _checked_control(vae: Any, data: GroupedData) -> Any:

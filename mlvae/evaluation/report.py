@@ -29,7 +29,8 @@ def write(
 
     ``opening`` are the first paragraphs of the page.
     """
-    numbers = {"facts": facts, **{name: answer.metrics for name, answer in answers.items()}}
+    measured = {name: answer.metrics for name, answer in answers.items()}
+    numbers = {"facts": facts, "verdict": opening, **measured}
     metrics = {name: json_values(value) for name, value in numbers.items()}
     (folder / "metrics.json").write_text(json.dumps(metrics, indent=1) + "\n")
     for answer in answers.values():

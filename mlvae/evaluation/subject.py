@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import torch
 
 from mlvae.data import Grouped, GroupedData, Shuffled, Splits
 from mlvae.errors import InputError
-from mlvae.evaluation.measures.codes import Representation, pixels, representations
-from mlvae.models import build, traits
+from mlvae.evaluation.measures.codes import (
+    Representation,
+    encode,
+    encode_all,
+    pixels,
+    representations,
+    standardised,
+)
+from mlvae.models import rebuilt, traits
+from mlvae.posteriors import DiagonalGaussian
 from mlvae.training.checks import with_needs
 from mlvae.training.seeding import seeded
 
@@ -82,22 +91,36 @@ class Subject:
         return "test", self.splits.test
 
     def untrained(self) -> Any:
-        """The model with its initial weights, or None if its config does not describe it.
+        """The model with its initial weights, or None if :attr:`without_untrained` says why.
 
-        The weights are those of ``scripts/train.py`` with the same seed. None also for a model
-        with codes that are looked up from given values: without training these codes separate
-        the groups already.
+        The weights are those of ``scripts/train.py`` with the same seed.
+        """
+        return self._untrained[0]
+
+    @property
+    def without_untrained(self) -> str:
+        """Why there is no untrained control; empty if there is one."""
+        return self._untrained[1]
+
+    @cached_property
+    def _untrained(self) -> tuple[Any, str]:
+        """The untrained control, or None and the reason.
+
+        Codes that are looked up from given values have no such control: without training they
+        separate the groups already.
         """
         stated = traits(self.model)
-        if stated.config is None or stated.shape is None or stated.given_codes:
-            return None
+        if stated.given_codes:
+            return None, "codes that are looked up from labels separate the groups untrained"
         with torch.random.fork_rng():
             seeded(torch.default_generator, self.seed, "initial weights")
             try:
-                model = build(stated.shape, stated.config)
-            except InputError:  # a model, network or likelihood of the user's own
-                return None
-        return model.to(next(self.model.parameters()).device).eval()
+                model = rebuilt(self.model)
+            except InputError as error:
+                return None, str(error)
+        if stated.standardise is not None:  # the scale is no part of the training
+            model.standardise.load_state_dict(stated.standardise.state_dict())
+        return model.to(next(self.model.parameters()).device).eval(), ""
 
     def controls(self) -> dict[str, tuple[str, Any]]:
         """The label and the model of each control that is a model, by name."""
@@ -109,6 +132,10 @@ class Subject:
 
     def codes(self) -> list[Code]:
         """The model's own codes, then the controls."""
+        return self._codes
+
+    @cached_property
+    def _codes(self) -> list[Code]:
         data, stated = self.splits.train, traits(self.model)
         given = " given the label" if stated.given_codes else ""
         codes = [
@@ -121,7 +148,35 @@ class Subject:
             label = f"{label}, {name}"
             codes.append(Code(control, label, code, rules[control], _random(code, data)))
         kind = "pixels" if len(data.shape) == 3 else "observations"
-        return [*codes, Code("raw", f"raw {kind}", pixels, random=False)]
+        raw = standardised(pixels, stated.standardise)
+        return [*codes, Code("raw", f"raw {kind}", raw, random=False)]
+
+    def encoded(self, code: Code, data: GroupedData) -> DiagonalGaussian:
+        """The posterior of every observation of a split by itself, (N, D).
+
+        Each split is encoded once. Observations themselves, the control ``raw``, are not kept.
+
+        Args:
+            code: one of :meth:`codes`.
+            data: a split of the subject. Other observations are encoded at each call.
+        """
+        splits = [name for name, split in self.splits if split is data]
+        if not splits or code.name == "raw":
+            return encode(code.representation, data)
+        place = splits[0], code.name
+        if place not in self._kept:
+            own = [known.name for known in self.codes() if known.name not in CONTROLS]
+            if code.name in own:
+                for name, posterior in encode_all(self.model, own, data).items():
+                    self._kept[splits[0], name] = posterior
+            else:
+                self._kept[place] = encode(code.representation, data)
+        return self._kept[place]
+
+    @cached_property
+    def _kept(self) -> dict[tuple[str, str], DiagonalGaussian]:
+        """Posteriors by split and code."""
+        return {}
 
 
 @torch.no_grad()

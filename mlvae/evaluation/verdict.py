@@ -1,7 +1,8 @@
 """The first sentences of a report: what content, style and raw observations give, and its meaning.
 
 The words are chosen from the measured accuracies at k = 1 and their uncertainty. Two accuracies
-differ if their difference exceeds twice its standard error.
+differ if their difference exceeds twice its standard error. Accuracies from samples of a posterior
+stand beside those from its mean; the larger one decides.
 """
 
 from __future__ import annotations
@@ -28,26 +29,40 @@ class Accuracies:
     """Accuracy of predictions of the group from single observations.
 
     Attributes:
-        codes: by name of the code, with the standard error over repetitions and observations.
+        values: by name of the code, and by values, "samples" or "means"; with the standard error
+            over repetitions and observations.
         chance: accuracy without any code.
         style_kl: KL of the style in nats per observation; None: not measured.
     """
 
-    codes: Mapping[str, Estimate]
+    values: Mapping[str, Mapping[str, Estimate]]
     chance: float
     style_kl: float | None = None
 
+    @property
+    def codes(self) -> dict[str, Estimate]:
+        """The larger accuracy of each code."""
+        return {
+            code: max(found.values(), key=lambda accuracy: accuracy.mean)
+            for code, found in self.values.items()
+        }
+
     def above(self, code: str, other: str | None = None) -> bool:
         """Whether ``code`` exceeds ``other``, None for chance, by twice the standard error."""
-        first = self.codes[code]
-        second = Estimate(self.chance, 0.0) if other is None else self.codes[other]
-        error = math.hypot(first.standard_error, second.standard_error)
-        return first.mean - second.mean > 2 * error
+        codes = self.codes
+        return _above(codes[code], self.chance if other is None else codes[other])
 
     @property
     def empty_style(self) -> bool:
         """Whether the style is known to have almost no information."""
         return self.style_kl is not None and self.style_kl < EMPTY
+
+
+def _above(first: Estimate, second: Estimate | float) -> bool:
+    """Whether an accuracy exceeds another, or a number, by twice the standard error."""
+    if not isinstance(second, Estimate):
+        second = Estimate(second, 0.0)
+    return first.mean - second.mean > 2 * math.hypot(first.error, second.error)
 
 
 def verdict(metrics: Mapping[str, Mapping[str, Any]], *, images: bool) -> list[str]:
@@ -82,21 +97,23 @@ def verdict(metrics: Mapping[str, Mapping[str, Any]], *, images: bool) -> list[s
 def _tested(
     separation: Mapping[str, Any], leakage: Mapping[str, Any], style_kl: float | None
 ) -> Accuracies | None:
-    """Accuracies of probes at k = 1: of each code the highest over probes, samples and means."""
+    """Accuracies of probes at k = 1, from samples and means: of each the highest over probes."""
     single = [r for r in separation.get("records", ()) if r["train_k"] == r["test_k"] == 1]
     strongest = list(leakage.get("records", ()))
     if not single and not strongest:
         return None
     best = _best(
         [
-            *((r["code"], r["accuracy"], r["num_test_codes"]) for r in single),
-            *(
-                (r["code"], Estimate(r["accuracy"], math.nan), r["num_test_codes"])
-                for r in strongest
-            ),
+            *((r["code"], r["values"], r["accuracy"], r["num_test_codes"]) for r in single),
+            *((r["code"], r["values"], _strongest(r), r["num_test_codes"]) for r in strongest),
         ]
     )
     return Accuracies(best, [*single, *strongest][0]["chance_accuracy"], style_kl)
+
+
+def _strongest(record: Mapping[str, Any]) -> Estimate:
+    """The accuracy in a record of the question ``leakage``."""
+    return Estimate(record["accuracy"], math.nan, record["accuracy_standard_error"])
 
 
 def _unseen(unseen: Mapping[str, Any], style_kl: float | None) -> Accuracies | None:
@@ -105,21 +122,29 @@ def _unseen(unseen: Mapping[str, Any], style_kl: float | None) -> Accuracies | N
     if not single:
         return None
     number = unseen["num_observations"] - unseen["num_groups"]
-    best = _best((r["code"], r["accuracy"], number) for r in single)
+    best = _best((r["code"], "means", r["accuracy"], number) for r in single)
     return Accuracies(best, single[0]["chance"], style_kl)
 
 
-def _best(records: Iterable[tuple[str, Estimate, int]]) -> dict[str, Estimate]:
-    """The highest accuracy of each code; its error includes that of n independent observations."""
-    best: dict[str, Estimate] = {}
-    for code, accuracy, number in records:
+def _best(
+    records: Iterable[tuple[str, str, Estimate, int]],
+) -> dict[str, dict[str, Estimate]]:
+    """The highest accuracy by code and values, with an error that includes that of observations.
+
+    The error over observations is the measured one, or that of n independent observations if this
+    is larger: the bootstrap has no error at accuracies of 0 and 1.
+    """
+    best: dict[str, dict[str, Estimate]] = {}
+    for code, values, accuracy, number in records:
         mean = accuracy.mean
-        repetitions = 0.0 if math.isnan(accuracy.standard_error) else accuracy.standard_error
         # Wilson's variance is not zero at accuracies of 0 and 1.
         centre = (mean * number + 2) / (number + 4)
-        error = math.hypot(repetitions, math.sqrt(centre * (1 - centre) / (number + 4)))
-        if code not in best or mean > best[code].mean:
-            best[code] = Estimate(mean, error)
+        error = math.sqrt(centre * (1 - centre) / (number + 4))
+        if not math.isnan(accuracy.sampling_error):
+            error = max(error, accuracy.sampling_error)
+        found = best.setdefault(code, {})
+        if values not in found or mean > found[values].mean:
+            found[values] = Estimate(mean, Estimate(mean, accuracy.standard_error, error).error)
     return best
 
 
@@ -129,18 +154,22 @@ def _style_kl(bounds: Mapping[str, Mapping[str, float]], split: str) -> float | 
 
 def _listed(found: Accuracies, raw: str) -> str:
     """The accuracies of the model's codes and of the raw observations in percent."""
-    names = {code: f"its {code}" for code in found.codes if code not in CONTROLS}
-    if "raw" in found.codes:
+    names = {code: f"its {code}" for code in found.values if code not in CONTROLS}
+    if "raw" in found.values:
         names["raw"] = f"its {raw}"
-    parts = [
-        f"{found.codes[code].text(1, scale=100)} percent from {name}"
-        for code, name in names.items()
-    ]
+    parts = []
+    for code, name in names.items():
+        texts = {key: value.text(1, scale=100) for key, value in found.values[code].items()}
+        if len(texts) == 2:
+            samples, means = texts["samples"], texts["means"]
+            parts.append(f"{samples} percent from a sample and {means} from the mean of {name}")
+        else:
+            parts.append(f"{next(iter(texts.values()))} percent from {name}")
     return f"{_joined(parts)}; chance is {100 * found.chance:.1f} percent."
 
 
 def _joined(parts: Sequence[str]) -> str:
-    return " and ".join(filter(None, (", ".join(parts[:-1]), parts[-1])))
+    return ", and ".join(filter(None, (", ".join(parts[:-1]), parts[-1])))
 
 
 def _meaning(found: Accuracies, raw: str) -> str:
@@ -192,4 +221,10 @@ def _of_style(found: Accuracies) -> tuple[str, bool]:
         text = "the style has as much information about the group as the content"
     else:
         text = f"the style leaks: it is {points:.1f} points above chance"
+        values = found.values["style"]
+        if len(values) == 2 and not _above(values["samples"], found.chance):
+            text = (
+                f"the mean of the style leaks: it is {points:.1f} points above chance, while no "
+                "information about the group was found in a sample"
+            )
     return (f"{text}, although it is nearly empty ({kl})" if empty else text), False

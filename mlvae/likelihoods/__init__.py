@@ -9,13 +9,24 @@ parameter and no function of the latents. :func:`mlvae.models.decoder.build_deco
 decoder that has this parameter and repeats it for each element, so a likelihood always receives
 one value per element.
 
+:class:`Likelihood` describes a likelihood of your own.
+
+A density on all real numbers has the attribute ``real = True``: its observations may be
+standardised (:class:`mlvae.models.Standardise`).
+
+A likelihood may have the attribute ``given``, names of given values of a batch that ``log_prob``
+takes as keyword arguments, and a method ``inputs``, which computes from observations what an
+encoder receives. :mod:`mlvae.likelihoods.counts` has both.
+
 Shapes: N observations, ... the shape of one observation, P parameters of an element.
 """
 
 from mlvae.likelihoods.bernoulli import Bernoulli
+from mlvae.likelihoods.counts import NegativeBinomial, Poisson
 from mlvae.likelihoods.gaussian import Gaussian, LearnedGaussian
 from mlvae.likelihoods.logistic import DiscretisedLogistic
 from mlvae.likelihoods.parameters import SCOPES
+from mlvae.likelihoods.protocol import Likelihood
 
 __all__ = [
     "LIKELIHOODS",
@@ -25,7 +36,15 @@ __all__ = [
     "Gaussian",
     "LearnedGaussian",
     "Likelihood",
+    "NegativeBinomial",
+    "Poisson",
 ]
 
-Likelihood = Bernoulli | Gaussian | LearnedGaussian | DiscretisedLogistic
-LIKELIHOODS = (Bernoulli, Gaussian, LearnedGaussian, DiscretisedLogistic)
+LIKELIHOODS = (
+    Bernoulli,
+    Gaussian,
+    LearnedGaussian,
+    DiscretisedLogistic,
+    Poisson,
+    NegativeBinomial,
+)

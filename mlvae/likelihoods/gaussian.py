@@ -40,6 +40,7 @@ class Gaussian:
 
     std: float = 1.0
     outputs: ClassVar[int] = 1
+    real: ClassVar[bool] = True
     scope: ClassVar[str] = "element"
 
     def __post_init__(self) -> None:
@@ -90,6 +91,7 @@ class LearnedGaussian:
     log_variance_max: float = 1.0
     scope: str = "element"
     outputs: ClassVar[int] = 2
+    real: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         check_number("likelihood.log_variance_min", self.log_variance_min)

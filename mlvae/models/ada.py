@@ -72,6 +72,9 @@ class AdaVAE(VAE):
               code (disentanglement_lib, and disent after it) uses the harmonic mean of the
               variances instead, twice the variance of the product.
             - "mean": the mean of means and of variances, as in the GVAE: Ada-GVAE.
+        standardise: "feature" or "channel": the model takes and returns raw units, and works with
+            observations of mean 0 and deviation 1; see :class:`mlvae.models.Standardise`. None:
+            no change. The options of the likelihood, such as ``std``, are in standardised units.
 
     Raises:
         InputError: if an option is out of range.
@@ -101,13 +104,14 @@ class AdaVAE(VAE):
         """
         check_batch(batch, self.shape)
         x, groups = batch.x, batch.groups
-        (latent,) = self.encoder(x)
+        (latent,) = self.encoder(self.standardise.inputs(self.likelihood, x))
         if self.training:
             _check_pairs(groups)
             latent = self._adapted(latent, groups)
         parameters = self.decoder(latent.sample(generator=generator))
         single = self.objective(
-            log_likelihood=self.likelihood.log_prob(parameters, x), kl=latent.kl()
+            log_likelihood=self.standardise.log_prob(self.likelihood, parameters, x, batch.given),
+            kl=latent.kl(),
         )
         return replace(
             single,

@@ -18,9 +18,13 @@ from mlvae.batch import Batch
 from mlvae.errors import InputError, check_integer, check_number, shown
 from mlvae.likelihoods import Bernoulli, Likelihood
 from mlvae.models.checks import build_checked, check_batch, check_codes_batch
-from mlvae.models.decoder import build_decoder, check_parts
+from mlvae.models.decoder import build_decoder
+from mlvae.models.encoder import build_conditional_encoder
 from mlvae.models.latents import Latents, side_by_side
+from mlvae.models.observed import sizes_of
+from mlvae.models.part_checks import check_parts
 from mlvae.models.protocol import config_of, takes_options
+from mlvae.models.standardise import Standardise, check_standardise
 from mlvae.models.summary import summary
 from mlvae.networks import MLP, Network
 from mlvae.objectives import GroupELBO, Objective
@@ -40,10 +44,12 @@ class ConditionalVAEOptions:
     network: Network = MLP()
     likelihood: Likelihood = Bernoulli()
     style_kl_weight: float = 1.0
+    standardise: str | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "group_names", _checked_names(self.group_names))
         check_parts(self.network, self.likelihood)
+        check_standardise(self.standardise, self.likelihood)
         check_integer("content_dim", self.content_dim, minimum=1)
         check_integer("style_dim", self.style_dim, minimum=1)
         check_number("style_kl_weight", self.style_kl_weight, minimum=0)
@@ -81,6 +87,9 @@ class ConditionalVAE(nn.Module):
         network: builds the encoder and the decoder.
         likelihood: the observation model p(x | c, s).
         style_kl_weight: factor of the style KL in the loss; 1 is the bound.
+        standardise: "feature" or "channel": the model takes and returns raw units, and works with
+            observations of mean 0 and deviation 1; see :class:`mlvae.models.Standardise`. None:
+            no change. The options of the likelihood, such as ``std``, are in standardised units.
 
     Raises:
         InputError: if an option is out of range.
@@ -111,9 +120,10 @@ class ConditionalVAE(nn.Module):
 
     def _build(self) -> None:
         chosen = self.options
+        self.standardise = Standardise(chosen.standardise, self.shape)
         self.content = nn.Embedding(len(self.group_names), chosen.content_dim)
-        self.encoder = chosen.network.conditional_encoder(
-            self.shape, chosen.style_dim, chosen.content_dim
+        self.encoder = build_conditional_encoder(
+            chosen.network, self.shape, chosen.style_dim, chosen.content_dim
         )
         self.decoder = build_decoder(
             chosen.network,
@@ -149,11 +159,11 @@ class ConditionalVAE(nn.Module):
         check_batch(batch, self.shape)
         x, groups = batch.x, batch.groups
         c = groups.spread(self.content(_label_of_groups(batch)))
-        style = self.encoder(x, c)
+        style = self.encoder(self.standardise.inputs(self.likelihood, x), c)
         s = style.sample(generator=generator)
         parameters = self.decoder(torch.cat((c, s), 1))
         return self.objective(
-            log_likelihood=self.likelihood.log_prob(parameters, x),
+            log_likelihood=self.standardise.log_prob(self.likelihood, parameters, x, batch.given),
             style_kl=style.kl(),
             content_kl=s.new_zeros(groups.num_groups),
             groups=groups,
@@ -164,7 +174,8 @@ class ConditionalVAE(nn.Module):
         check_codes_batch(batch)
         x = as_observations(batch.x, self.shape, self)
         content = batch.groups.spread(self.infer_content(batch))
-        return {"content": Point(content), "style": self.encoder(x, content)}
+        inputs = self.standardise.inputs(self.likelihood, x)
+        return {"content": Point(content), "style": self.encoder(inputs, content)}
 
     def infer_content(self, batch: Batch) -> Tensor:
         """The content of each group of a batch, looked up by its label: (G, C)."""
@@ -181,15 +192,18 @@ class ConditionalVAE(nn.Module):
         """The style posterior of each observation of a batch, q(s | x_i, y): shape (N, S)."""
         check_codes_batch(batch)
         x = as_observations(batch.x, self.shape, self)
-        return self.encoder(x, batch.groups.spread(self.infer_content(batch)))
+        content = batch.groups.spread(self.infer_content(batch))
+        return self.encoder(self.standardise.inputs(self.likelihood, x), content)
 
-    def decode(self, content: Latents, style: Latents) -> Tensor:
+    def decode(self, content: Latents, style: Latents, *, size: Any = None) -> Tensor:
         """The expected observation E[x | c, s]: shape (N, ...).
 
         Args:
             content: values (N, C).
             style: values (N, S), or a posterior, whose mean is used. If one of the two has one
                 row, the row is repeated.
+            size: with a likelihood of counts, the total count of each observation, (N,) or one
+                number; None: ``likelihood.total``.
         """
         latent = side_by_side(
             self,
@@ -198,17 +212,20 @@ class ConditionalVAE(nn.Module):
             content_dim=self.content_dim,
             style_dim=self.style_dim,
         )
-        return self.likelihood.mean(self.decoder(latent))
+        return self.standardise.expected(self.likelihood, self.decoder(latent), size)
 
     @torch.no_grad()
     def swap(self, content_of: Batch, style_of: Batch) -> Tensor:
         """Decode the style of ``style_of`` with the content of ``content_of``, pair by pair.
 
-        The style is inferred given its own label. Posterior means are decoded.
+        The style is inferred given its own label. Posterior means are decoded. Counts have the
+        total of ``style_of``.
         """
         check_codes_batch(content_of)
         content = content_of.groups.spread(self.infer_content(content_of))
-        return self.decode(content, self.infer_style(style_of))
+        style = self.infer_style(style_of)
+        x = as_observations(style_of.x, self.shape, self)
+        return self.decode(content, style, **sizes_of(self.likelihood, x))
 
     def reconstruct(self, batch: Batch) -> Tensor:
         """Encode and decode the observations of a batch by posterior means: (N, ...)."""

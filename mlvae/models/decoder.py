@@ -7,16 +7,15 @@ likelihood per element.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import is_dataclass
 
 import torch
 from torch import Tensor, nn
 
-from mlvae.errors import InputError, check_part, shown
-from mlvae.likelihoods import LIKELIHOODS, Likelihood
-from mlvae.networks import NETWORKS, Network
+from mlvae.likelihoods import Likelihood
+from mlvae.models.part_checks import check_decoder
+from mlvae.networks import Network
 
-__all__ = ["SharedScale", "build_decoder", "check_parts"]
+__all__ = ["SharedScale", "build_decoder"]
 
 
 class SharedScale(nn.Module):
@@ -43,23 +42,20 @@ class SharedScale(nn.Module):
         return torch.cat((decoded, scale), 1)  # float32 even under autocast
 
 
-def check_parts(network: object, likelihood: object) -> None:
-    """Raise :class:`InputError` unless the arguments are a network and a likelihood."""
-    check_part("network", network, NETWORKS, ("encoder", "decoder"))
-    check_part("likelihood", likelihood, LIKELIHOODS, ("log_prob", "mean", "check"))
-    for name, part in (("network", network), ("likelihood", likelihood)):
-        if not is_dataclass(part):
-            raise InputError(
-                f"a {name} must be a dataclass, so that it can be saved, not {shown(part)}"
-            )
-
-
 def build_decoder(
     network: Network, latent_dim: int, shape: Sequence[int], likelihood: Likelihood
 ) -> nn.Module:
     """Build the map from latents (N, L) to all parameters (N, P, ...) of ``likelihood``."""
-    if likelihood.scope == "element":
-        return network.decoder(latent_dim, shape, likelihood.outputs)
-    decoder = network.decoder(latent_dim, shape, likelihood.outputs - 1)
-    own = shape[0] if likelihood.scope == "channel" else 1
+    scope = getattr(likelihood, "scope", "element")
+    if scope == "element":
+        return _checked(network, latent_dim, shape, likelihood.outputs)
+    decoder = _checked(network, latent_dim, shape, likelihood.outputs - 1)
+    own = shape[0] if scope == "channel" else 1
     return SharedScale(decoder, (own, *[1] * (len(shape) - 1)))
+
+
+def _checked(network: Network, latent_dim: int, shape: Sequence[int], outputs: int) -> nn.Module:
+    """The decoder of a network, checked if the network is of a user's own class."""
+    decoder = network.decoder(latent_dim, shape, outputs)
+    check_decoder(decoder, network, latent_dim, shape, outputs)
+    return decoder

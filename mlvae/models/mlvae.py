@@ -9,7 +9,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -28,9 +27,14 @@ from mlvae.evidence.sources import EVIDENCE_FROM
 from mlvae.groups import Groups
 from mlvae.likelihoods import Bernoulli, Likelihood
 from mlvae.models.checks import build_checked, check_batch, check_codes_batch
-from mlvae.models.decoder import build_decoder, check_parts
+from mlvae.models.decoder import build_decoder
+from mlvae.models.encoder import build_conditional_encoder, build_encoder
+from mlvae.models.inputs import Observations, groups_given, observations
 from mlvae.models.latents import Latents, side_by_side, values_of
+from mlvae.models.observed import encoder_inputs, sizes_of
+from mlvae.models.part_checks import check_parts
 from mlvae.models.protocol import config_of, takes_options
+from mlvae.models.standardise import Standardise, check_standardise
 from mlvae.models.summary import summary
 from mlvae.networks import MLP, Network
 from mlvae.objectives import GroupELBO, Objective
@@ -61,9 +65,11 @@ class MLVAEOptions:
     style_given_content: bool = False
     style_dropout: bool = True
     separation: Separation = Separation()
+    standardise: str | None = None
 
     def __post_init__(self) -> None:
         check_parts(self.network, self.likelihood)
+        check_standardise(self.standardise, self.likelihood)
         check_integer("content_dim", self.content_dim, minimum=1)
         check_integer("style_dim", self.style_dim, minimum=1)
         check_choice("accumulation", self.accumulation, ACCUMULATIONS)
@@ -152,6 +158,9 @@ class MLVAE(nn.Module):
             ``network`` too. Dropout is noise of training alone: a critic of the style does not see
             differences that it hides, and a probe of the trained model does.
         separation: further costs in training mode of a style with information about its group.
+        standardise: "feature" or "channel": the model takes and returns raw units, and works with
+            observations of mean 0 and deviation 1; see :class:`mlvae.models.Standardise`. None:
+            no change. The options of the likelihood, such as ``std``, are in standardised units.
 
     Warning:
         With ``evidence_from`` "others", "other_part" or "fellow", the training objective is not a
@@ -185,14 +194,15 @@ class MLVAE(nn.Module):
     def _build(self) -> None:
         chosen = self.options
         network, dims = chosen.network, (chosen.content_dim, chosen.style_dim)
+        self.standardise = Standardise(chosen.standardise, self.shape)
         if self.style_given_content:
-            self.encoder = network.encoder(self.shape, dims[:1])
-            of_style = network
+            self.encoder = build_encoder(network, self.shape, dims[:1])
+            of_style: Any = network
             if not chosen.style_dropout and hasattr(network, "dropout"):
-                of_style = replace(network, dropout=0.0)
-            self.style_encoder: Any = of_style.conditional_encoder(self.shape, dims[1], dims[0])
+                of_style = replace(of_style, dropout=0.0)
+            self.style_encoder = build_conditional_encoder(of_style, self.shape, dims[1], dims[0])
         else:
-            self.encoder = network.encoder(self.shape, dims)
+            self.encoder = build_encoder(network, self.shape, dims)
         self.decoder = build_decoder(network, sum(dims), self.shape, chosen.likelihood)
         self.objective = GroupELBO(
             content_kl_weight=chosen.content_kl_weight,
@@ -252,7 +262,7 @@ class MLVAE(nn.Module):
         s = style.sample(generator=generator)
         parameters = self.decoder(torch.cat((c, s), 1))
         objective = self.objective(
-            log_likelihood=self.likelihood.log_prob(parameters, x),
+            log_likelihood=self.standardise.log_prob(self.likelihood, parameters, x, batch.given),
             style_kl=style.kl(),
             content_kl=content_kl,
             groups=groups,
@@ -279,6 +289,7 @@ class MLVAE(nn.Module):
             posterior (N, S) as a function of the content (N, C), which matters only with
             ``style_given_content``.
         """
+        x = self.standardise.inputs(self.likelihood, x)
         if not self.style_given_content:
             member_q, style = self.encoder(x)
             return member_q, lambda content: style
@@ -301,9 +312,10 @@ class MLVAE(nn.Module):
         return EVIDENCE_RULES[self.options.accumulation](chosen)
 
     def _recognise(self, content: Tensor, style: Tensor) -> DiagonalGaussian:
-        """The content posteriors (N, C) of decoded observations."""
+        """The content posteriors (N, C) of decoded observations, which stay standardised."""
         decoded = self.likelihood.mean(self.decoder(torch.cat((content, style), 1)))
-        return self._single(self.encoder(decoded)[0]).moments()
+        inputs = encoder_inputs(self.likelihood, decoded)
+        return self._single(self.encoder(inputs)[0]).moments()
 
     def _single(self, member_q: DiagonalGaussian) -> Posterior:
         """The content posteriors (N, C) of observations that are groups of one."""
@@ -319,36 +331,36 @@ class MLVAE(nn.Module):
         content = self.rule(member_q, batch.groups)[batch.groups.index]
         return {"content": content, "style": style_given(content.mean)}
 
-    def infer_content(
-        self, x: Tensor | np.ndarray, groups: Groups | object | None = None
-    ) -> Posterior:
+    def infer_content(self, x: Observations, groups: Groups | object | None = None) -> Posterior:
         """The content posterior of each group, q(c | x_G): shape (G, C).
 
         Args:
-            x: observations (N, ...), uint8 images or floats.
+            x: observations (N, ...), uint8 images or floats, in memory or on the disk; or
+                :class:`~mlvae.GroupedData`, whose groups are used, in the order of
+                ``group_names``. All are encoded at once.
             groups: :class:`Groups`, or labels of length N, whose groups come in sorted order.
-                None: every observation is a group of one.
+                None: those of GroupedData; otherwise every observation is a group of one.
 
         Returns:
             Gaussians, or a :class:`mlvae.posteriors.mixture.GroupMixture` under the rule
             "mixture".
         """
-        x = as_observations(x, self.shape, self)
+        groups = groups_given(x, groups)
+        x = observations(x, self.shape, self)
         groups = Groups.singletons(len(x)) if groups is None else Groups.of(groups)
         if groups.num_observations != len(x):
             raise InputError(
                 f"groups must name the group of each of the {len(x)} observations, "
                 f"not of {groups.num_observations}"
             )
-        return self.rule(self.encoder(x)[0], groups.to(x.device))
+        inputs = self.standardise.inputs(self.likelihood, x)
+        return self.rule(self.encoder(inputs)[0], groups.to(x.device))
 
-    def infer_style(
-        self, x: Tensor | np.ndarray, content: Latents | None = None
-    ) -> DiagonalGaussian:
+    def infer_style(self, x: Observations, content: Latents | None = None) -> DiagonalGaussian:
         """The style posterior of each observation x (N, ...), q(s | x_i): shape (N, S).
 
         Args:
-            x: observations (N, ...), uint8 images or floats.
+            x: observations, as in :meth:`infer_content`.
             content: with ``style_given_content``, the content (N, C) of each observation, or a
                 posterior, whose mean is used. None: the content of the observation itself,
                 q(c | x_i). Otherwise it has no effect.
@@ -356,7 +368,7 @@ class MLVAE(nn.Module):
         Raises:
             InputError: if the content does not have one row for each observation.
         """
-        member_q, style_given = self.posteriors(as_observations(x, self.shape, self))
+        member_q, style_given = self.posteriors(observations(x, self.shape, self))
         if content is None:
             content = self._single(member_q)
         c = values_of("content", content, self.content_dim, self)
@@ -367,13 +379,15 @@ class MLVAE(nn.Module):
             )
         return style_given(c)
 
-    def decode(self, content: Latents, style: Latents) -> Tensor:
+    def decode(self, content: Latents, style: Latents, *, size: Any = None) -> Tensor:
         """The expected observation E[x | c, s]: shape (N, ...).
 
         Args:
             content: values (N, C), or a posterior, whose mean is used.
             style: values (N, S), or a posterior, whose mean is used. If one of the two has one
                 row, the row is repeated.
+            size: with a likelihood of counts, the total count of each observation, (N,) or one
+                number; None: ``likelihood.total``.
 
         Raises:
             InputError: if the shapes do not fit.
@@ -385,24 +399,30 @@ class MLVAE(nn.Module):
             content_dim=self.content_dim,
             style_dim=self.style_dim,
         )
-        return self.likelihood.mean(self.decoder(latent))
+        return self.standardise.expected(self.likelihood, self.decoder(latent), size)
 
     @torch.no_grad()
-    def swap(self, content_of: Tensor | np.ndarray, style_of: Tensor | np.ndarray) -> Tensor:
+    def swap(self, content_of: Observations, style_of: Observations) -> Tensor:
         """Decode the style of ``style_of`` with the content of ``content_of``, pair by pair.
 
         Both are observations (N, ...), or one of them a single observation (1, ...). Posterior
-        means are decoded.
+        means are decoded. Counts have the total of ``style_of``.
         """
-        return self.decode(self.infer_content(content_of), self.infer_style(style_of))
+        style_of = observations(style_of, self.shape, self)
+        content_of = observations(content_of, self.shape, self)
+        content, style = self.infer_content(content_of), self.infer_style(style_of)
+        return self.decode(content, style, **sizes_of(self.likelihood, style_of))
 
     @torch.no_grad()
-    def reconstruct(self, x: Tensor | np.ndarray, groups: Groups | object | None = None) -> Tensor:
+    def reconstruct(self, x: Observations, groups: Groups | object | None = None) -> Tensor:
         """Encode and decode observations x (N, ...), with the content of their groups.
 
-        Posterior means are decoded. ``groups`` is as in :meth:`infer_content`.
+        Posterior means are decoded. ``x`` and ``groups`` are as in :meth:`infer_content`.
         """
+        groups = groups_given(x, groups)
+        x = observations(x, self.shape, self)
         content = self.infer_content(x, groups)
         if groups is not None:
             content = content[Groups.of(groups).index.to(content.mean.device)]
-        return self.decode(content, self.infer_style(x, content))
+        x = as_observations(x, self.shape, self)
+        return self.decode(content, self.infer_style(x, content), **sizes_of(self.likelihood, x))

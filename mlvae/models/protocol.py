@@ -19,8 +19,9 @@ from torch import Tensor, nn
 
 from mlvae.batch import Batch
 from mlvae.likelihoods import Likelihood
+from mlvae.models.standardise import Standardise
 from mlvae.objectives import Objective
-from mlvae.parts import to_config
+from mlvae.parts import name_of, to_config
 from mlvae.posteriors import Family
 
 __all__ = ["Model", "Traits", "config_of", "has_codes", "takes_options", "traits"]
@@ -84,11 +85,15 @@ class Traits:
         scales: factors of the objective that a warm-up sets, shape () each.
         pooling: by code, the accumulation rule that makes the posterior of a set of observations
             from the posteriors of single observations; a missing code: the product.
+        group_codes: names of codes that the observations of a group share; other names than those
+            of the model's codes have no effect.
         given_codes: names of codes that are looked up from ``given``, not inferred from x.
         spans_ranks: whether the members of a group may be on several ranks.
         importance_weighted: whether ``posteriors(x)`` and ``pooled(each, groups)`` give the
             densities for :func:`mlvae.evaluation.importance_weighted_bound`.
         style_given_content: whether the style posterior depends on the content.
+        standardise: the scale of the observations, which training measures before its first step;
+            None: the model works with raw units.
     """
 
     shape: tuple[int, ...] | None = None
@@ -100,10 +105,12 @@ class Traits:
     players: Mapping[str, Sequence[nn.Parameter]] | None = None
     scales: Mapping[str, Tensor] = field(default_factory=dict)
     pooling: Mapping[str, str] = field(default_factory=dict)
+    group_codes: frozenset[str] = frozenset({"content"})
     given_codes: frozenset[str] = frozenset()
     spans_ranks: bool = False
     importance_weighted: bool = False
     style_given_content: bool = False
+    standardise: Standardise | None = None
 
 
 def traits(model: object) -> Traits:
@@ -120,7 +127,7 @@ def has_codes(model: object) -> TypeGuard[Model]:
 
 def config_of(model: object, options: object) -> dict[str, Any]:
     """The ``config`` of a model with the record ``options``: its class's name and its options."""
-    return {**to_config(options), "name": type(model).__name__}
+    return {**to_config(options), "name": name_of(type(model))}
 
 
 def takes_options(options: type) -> Callable[[Class], Class]:

@@ -9,7 +9,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -18,13 +17,18 @@ from mlvae.errors import check_integer, check_number
 from mlvae.groups import Groups
 from mlvae.likelihoods import Bernoulli, Likelihood
 from mlvae.models.checks import build_checked, check_batch, check_codes_batch
-from mlvae.models.decoder import build_decoder, check_parts
+from mlvae.models.decoder import build_decoder
+from mlvae.models.encoder import build_encoder
+from mlvae.models.inputs import Observations, observations
 from mlvae.models.latents import Latents, values_of
+from mlvae.models.observed import sizes_of
+from mlvae.models.part_checks import check_parts
 from mlvae.models.protocol import config_of, takes_options
+from mlvae.models.standardise import Standardise, check_standardise
 from mlvae.models.summary import summary
 from mlvae.networks import MLP, Network
 from mlvae.objectives import ELBO, Objective
-from mlvae.observations import as_observations, check_shape
+from mlvae.observations import check_shape
 from mlvae.posteriors import DiagonalGaussian
 
 __all__ = ["VAE", "VAEOptions"]
@@ -38,9 +42,11 @@ class VAEOptions:
     network: Network = MLP()
     likelihood: Likelihood = Bernoulli()
     kl_weight: float = 1.0
+    standardise: str | None = None
 
     def __post_init__(self) -> None:
         check_parts(self.network, self.likelihood)
+        check_standardise(self.standardise, self.likelihood)
         check_integer("latent_dim", self.latent_dim, minimum=1)
         check_number("kl_weight", self.kl_weight, minimum=0)
 
@@ -57,6 +63,9 @@ class VAE(nn.Module):
         network: builds the encoder and the decoder.
         likelihood: the observation model p(x | z).
         kl_weight: factor of the KL in the loss; 1 is the bound.
+        standardise: "feature" or "channel": the model takes and returns raw units, and works with
+            observations of mean 0 and deviation 1; see :class:`mlvae.models.Standardise`. None:
+            no change. The options of the likelihood, such as ``std``, are in standardised units.
 
     Raises:
         InputError: if an option is out of range.
@@ -79,7 +88,8 @@ class VAE(nn.Module):
 
     def _build(self) -> None:
         options = self.options
-        self.encoder = options.network.encoder(self.shape, (options.latent_dim,))
+        self.standardise = Standardise(options.standardise, self.shape)
+        self.encoder = build_encoder(options.network, self.shape, (options.latent_dim,))
         self.decoder = build_decoder(
             options.network, options.latent_dim, self.shape, options.likelihood
         )
@@ -106,10 +116,12 @@ class VAE(nn.Module):
             generator: source of the noise, on the model's device; None is torch's own.
         """
         check_batch(batch, self.shape)
-        (latent,) = self.encoder(batch.x)
+        x = batch.x
+        (latent,) = self.encoder(self.standardise.inputs(self.likelihood, x))
         parameters = self.decoder(latent.sample(generator=generator))
         return self.objective(
-            log_likelihood=self.likelihood.log_prob(parameters, batch.x), kl=latent.kl()
+            log_likelihood=self.standardise.log_prob(self.likelihood, parameters, x, batch.given),
+            kl=latent.kl(),
         )
 
     def codes(self, batch: Batch) -> dict[str, DiagonalGaussian]:
@@ -128,23 +140,35 @@ class VAE(nn.Module):
         Returns:
             q(z | x_i) (N, L), and the style posterior (N, 0) as a function of the latent.
         """
-        (latent,) = self.encoder(x)
+        (latent,) = self.encoder(self.standardise.inputs(self.likelihood, x))
         return latent, lambda z: DiagonalGaussian.prior(len(x), 0, like=latent.mean)
 
     def pooled(self, latent: DiagonalGaussian, groups: Groups) -> tuple[DiagonalGaussian, Groups]:
         """The posteriors ``latent`` (N, L), and the groups that share one: every observation."""
         return latent, Groups.singletons(len(latent), latent.mean.device)
 
-    def infer(self, x: Tensor | np.ndarray) -> DiagonalGaussian:
-        """The posterior of each observation x (N, ...), q(z | x_i): shape (N, L)."""
-        return self.encoder(as_observations(x, self.shape, self))[0]
+    def infer(self, x: Observations) -> DiagonalGaussian:
+        """The posterior of each observation x (N, ...), q(z | x_i): shape (N, L).
 
-    def decode(self, latent: Latents) -> Tensor:
-        """The expected observation E[x | z] (N, ...) of latents (N, L), or of posterior means."""
+        Args:
+            x: uint8 images or floats, in memory or on the disk, or :class:`~mlvae.GroupedData`.
+        """
+        x = observations(x, self.shape, self)
+        return self.encoder(self.standardise.inputs(self.likelihood, x))[0]
+
+    def decode(self, latent: Latents, *, size: Any = None) -> Tensor:
+        """The expected observation E[x | z] (N, ...) of latents (N, L), or of posterior means.
+
+        Args:
+            latent: values (N, L), or a posterior, whose mean is used.
+            size: with a likelihood of counts, the total count of each observation, (N,) or one
+                number; None: ``likelihood.total``.
+        """
         z = values_of("latent", latent, self.latent_dim, self)
-        return self.likelihood.mean(self.decoder(z))
+        return self.standardise.expected(self.likelihood, self.decoder(z), size)
 
     @torch.no_grad()
-    def reconstruct(self, x: Tensor | np.ndarray, groups: object | None = None) -> Tensor:
+    def reconstruct(self, x: Observations, groups: object | None = None) -> Tensor:
         """Encode and decode observations x (N, ...) by posterior means; groups are not used."""
-        return self.decode(self.infer(x))
+        x = observations(x, self.shape, self)
+        return self.decode(self.infer(x), **sizes_of(self.likelihood, x))

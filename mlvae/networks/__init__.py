@@ -1,8 +1,8 @@
 """Networks: from observations to posteriors, and from latents to a likelihood's parameters.
 
-A network is a small frozen record (:class:`MLP`, :class:`Conv`, :class:`ConvMLP`) that builds an
-encoder and a decoder for the shape of an observation. So a model can be saved and rebuilt from
-plain values.
+A network is a small frozen record (:class:`MLP`, :class:`Conv`, :class:`Conv1d`,
+:class:`ConvMLP`) that builds an encoder and a decoder for the shape of an observation. So a model
+can be saved and rebuilt from plain values. :class:`Network` describes a network of your own.
 """
 
 from mlvae.networks.coders import (
@@ -13,15 +13,19 @@ from mlvae.networks.coders import (
     SeparateEncoders,
 )
 from mlvae.networks.conv import Conv
+from mlvae.networks.conv1d import Conv1d
 from mlvae.networks.hybrid import ConvMLP
 from mlvae.networks.mlp import MLP
+from mlvae.networks.protocol import ConditionalNetwork, Network
 
 __all__ = [
     "ACTIVATIONS",
     "MLP",
     "NETWORKS",
     "ConditionalEncoder",
+    "ConditionalNetwork",
     "Conv",
+    "Conv1d",
     "ConvMLP",
     "Decoder",
     "Encoder",
@@ -29,5 +33,4 @@ __all__ = [
     "SeparateEncoders",
 ]
 
-Network = MLP | Conv | ConvMLP
-NETWORKS = (MLP, Conv, ConvMLP)
+NETWORKS = (MLP, Conv, Conv1d, ConvMLP)

@@ -27,7 +27,7 @@ from mlvae.parts import take_lists
 from mlvae.posteriors import DiagonalGaussian
 from mlvae.posteriors.family import Head
 
-__all__ = ["Conv", "Halving", "Residual"]
+__all__ = ["Conv", "Halving", "Residual", "normed", "shrink"]
 
 CHANNELS_PER_GROUP = 8  # smallest number of channels that a group norm normalises together
 
@@ -44,9 +44,9 @@ class Residual(nn.Module):
     def __init__(self, width: int, activation: str, dropout: float) -> None:
         super().__init__()
         self.body = nn.Sequential(
-            *_normed(width, activation),
+            *normed(width, activation),
             nn.Conv2d(width, width, 3, padding=1),
-            *_normed(width, activation),
+            *normed(width, activation),
             *([nn.Dropout(dropout)] if dropout else []),
             nn.Conv2d(width, width, 3, padding=1),
         )
@@ -140,13 +140,13 @@ class Conv:
         trunk, features = self._trunk(shape)
         join = nn.Sequential(nn.Linear(features + context, JOIN), ACTIVATIONS[self.activation]())
         encoder = ConditionalEncoder(trunk, join, JOIN, dim, family)
-        _shrink(encoder.heads)
+        shrink(encoder.heads)
         return _channels_last(encoder)
 
     def _encoder(self, shape: Sequence[int], dims: Sequence[int], family: Head) -> Encoder:
         trunk, features = self._trunk(shape)
         encoder = Encoder(trunk, features, dims, family)
-        _shrink(encoder.heads)
+        shrink(encoder.heads)
         return _channels_last(encoder)
 
     def _trunk(self, shape: Sequence[int]) -> tuple[nn.Sequential, int]:
@@ -173,26 +173,26 @@ class Conv:
             if i > 0:
                 layers.append(nn.Conv2d(self.widths[i], self.widths[i - 1], 3, padding=1))
         head = nn.Conv2d(self.widths[0], outputs * channels, 3, padding=1)
-        _shrink(head)
+        shrink(head)
         decoder = Decoder(nn.Sequential(*layers), head, (outputs, channels))
         return _channels_last(decoder)
 
     def _stage(self, width: int) -> list[nn.Module]:
         """Residual blocks; without any, a norm and an activation between convolutions."""
         if self.blocks == 0:
-            return _normed(width, self.activation)
+            return normed(width, self.activation)
         return [Residual(width, self.activation, self.dropout) for _ in range(self.blocks)]
 
     def _close(self, width: int) -> list[nn.Module]:
         """The norm and activation after the last residual block; a block ends without them."""
-        return _normed(width, self.activation) if self.blocks else []
+        return normed(width, self.activation) if self.blocks else []
 
     def _sizes(self, size: Sequence[int]) -> list[tuple[int, ...]]:
         """Height and width of the image, and after each stage of the encoder."""
         return [tuple(-(-n // 2**i) for n in size) for i in range(len(self.widths) + 1)]
 
 
-def _normed(width: int, activation: str) -> list[nn.Module]:
+def normed(width: int, activation: str) -> list[nn.Module]:
     """A group norm with the smallest groups that divide ``width``, and an activation."""
     groups = max(1, width // CHANNELS_PER_GROUP)
     while width % groups:
@@ -205,7 +205,7 @@ def _channels_last(module: Module) -> Module:
 
 
 @torch.no_grad()
-def _shrink(head: nn.Linear | nn.Conv2d) -> None:
+def shrink(head: nn.Linear | nn.Conv2d | nn.Conv1d) -> None:
     """Initialise a head near zero, so that log-variances are near zero too.
 
     Their exponentials weight every error. With faces of 64x64 pixels, five epochs then reach 2,500
@@ -220,6 +220,6 @@ def _image(shape: Sequence[int]) -> tuple[int, ...]:
     if len(shape) != 3:
         raise InputError(
             "network Conv takes images (channels, height, width), not observations of shape "
-            f"{tuple(shape)}; choose the network MLP"
+            f"{tuple(shape)}; choose the network Conv1d for signals, MLP for other shapes"
         )
     return tuple(shape)

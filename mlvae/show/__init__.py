@@ -13,6 +13,7 @@ Example:
     <class 'matplotlib.figure.Figure'>
 """
 
+from mlvae.show.clusters import group_distances
 from mlvae.show.views import (
     evidence,
     interpolations,
@@ -24,6 +25,7 @@ from mlvae.show.views import (
 
 __all__ = [
     "evidence",
+    "group_distances",
     "interpolations",
     "reconstructions",
     "samples",

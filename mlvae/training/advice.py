@@ -14,7 +14,8 @@ from collections.abc import Mapping, Sequence
 import torch
 
 from mlvae.data import GroupedData
-from mlvae.models.protocol import has_codes
+from mlvae.models.observed import encoder_inputs
+from mlvae.models.protocol import has_codes, traits
 from mlvae.observations import as_floats
 
 __all__ = [
@@ -39,6 +40,9 @@ LARGEST, RATIO = 1e4, 1e3
 
 #: Largest number of observations whose columns are looked at.
 LOOKED_AT = 10_000
+
+#: The same number, of a source.
+READ = 1024
 
 #: Number of observations whose reconstructions are compared.
 COMPARED = 64
@@ -83,11 +87,9 @@ def advice_on_columns(data: GroupedData) -> str | None:
         >>> advice_on_columns(data).split(";")[0]
         'columns of x have standard deviations from 0.5 to 1.5e+06 and values up to 5e+06'
     """
-    x = data.x
-    if not isinstance(x, torch.Tensor) or not x.is_floating_point():
+    if not data.x.is_floating_point():
         return None
-    rows = torch.linspace(0, len(x) - 1, min(len(x), LOOKED_AT), dtype=torch.float64).long()
-    x = x[rows.to(x.device)].flatten(1).double()
+    x = data.sample(LOOKED_AT if isinstance(data.x, torch.Tensor) else READ).flatten(1).double()
     deviations = x.std(0, correction=0)
     deviations = deviations[deviations > 0]
     largest = float(x.abs().max())
@@ -98,8 +100,19 @@ def advice_on_columns(data: GroupedData) -> str | None:
         return None
     return (
         f"columns of x have standard deviations from {low:.3g} to {high:.3g} and values up to "
-        f"{largest:.3g}; standardise each, (x - x.mean(0)) / x.std(0), or leave constant ones out"
+        f"{largest:.3g}{_extremes(data, x)}; set standardise='feature' of the model "
+        "(model.standardise=feature), or standardise each, (x - x.mean(0)) / x.std(0)"
     )
+
+
+def _extremes(data: GroupedData, x: torch.Tensor) -> str:
+    """The features with the smallest and largest deviations in brackets, if they have names."""
+    if data.feature_names is None:
+        return ""
+    deviations = x.std(0, correction=0)
+    small = deviations.where(deviations > 0, torch.inf).argmin()
+    low, high = (data.feature_names[int(place)] for place in (small, deviations.argmax()))
+    return f" (smallest: {low}, largest: {high})"
 
 
 def advice_on_scale(values: Mapping[str, float], shape: Sequence[int]) -> str | None:
@@ -115,8 +128,8 @@ def advice_on_scale(values: Mapping[str, float], shape: Sequence[int]) -> str | 
         return None
     return (
         f"the first bound is {bound:,.0f} nats per observation, {bound / elements:,.0f} per "
-        "element of x: the scale of x does not fit the likelihood; standardise x (subtract the "
-        "mean of each column, divide by its standard deviation), or choose a likelihood for such "
+        "element of x: the scale of x does not fit the likelihood; set standardise='feature' "
+        "of the model (model.standardise=feature), or choose a likelihood for such "
         "values, such as learned_gaussian, or one for counts"
     )
 
@@ -147,7 +160,7 @@ def advice_on_collapse(model: object, data: GroupedData) -> str | None:
     """Advice if a trained model decodes nearly the same observation from every code.
 
     The variance of the reconstructions between observations, summed over elements, is compared
-    with that of the observations. No random number is drawn.
+    with that of the observations, both as the encoder receives them. No random number is drawn.
 
     Args:
         model: a model in any mode, which stays as it is.
@@ -161,8 +174,13 @@ def advice_on_collapse(model: object, data: GroupedData) -> str | None:
     model.eval()
     decoded = model.decode(**{name: q.mean for name, q in model.codes(batch).items()})
     model.train(training)
-    spread = float(as_floats(batch.x).var(0).sum())
-    share = float(decoded.float().var(0).sum()) / spread if spread > 0 else 1.0
+    likelihood, scale = traits(model).likelihood, traits(model).standardise
+    x, decoded = as_floats(batch.x), decoded.float()
+    if scale is not None:
+        x, decoded = scale(x), scale(decoded)
+    x, decoded = encoder_inputs(likelihood, x), encoder_inputs(likelihood, decoded)
+    spread = float(x.var(0).sum())
+    share = float(decoded.var(0).sum()) / spread if spread > 0 else 1.0
     if share >= LEAST_VARIANCE:
         return None
     return (

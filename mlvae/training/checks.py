@@ -5,13 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from mlvae.arguments import as_path
 from mlvae.data import GroupedData
 from mlvae.data.collections.regular import open_regular
+from mlvae.data.rows.sparse import SparseRows
 from mlvae.errors import InputError, check_choice, check_integer
-from mlvae.likelihoods import LIKELIHOODS, Likelihood
+from mlvae.likelihoods import Likelihood
+from mlvae.likelihoods.counts import check_sizes
+from mlvae.models.observed import is_of_counts, known_values
+from mlvae.models.part_checks import check_likelihood, check_networks
 from mlvae.models.protocol import traits
 from mlvae.training.files import check_no_links
 from mlvae.training.settings import PRECISIONS, Reports
@@ -29,6 +33,9 @@ __all__ = [
 #: The first line of a run's config.yaml. Older runs have the second one.
 HEADER = "# The configuration of this run.\n"
 HEADERS = (HEADER, "# What this run was told.\n")
+
+#: Number of observations of a source that are compared with the likelihood.
+READ = 1024
 
 
 def check_options(
@@ -149,37 +156,46 @@ def check_fit(model: nn.Module, data: GroupedData, what: str) -> GroupedData:
             f"the model takes observations of shape {tuple(stated.shape)}, but {what} data has "
             f"{data.shape}"
         )
-    x = data.x
-    if stated.likelihood is not None and isinstance(x, torch.Tensor) and x.is_floating_point():
-        stated.likelihood.check(x)
-    likelihood = stated.likelihood
-    if likelihood is not None and type(likelihood) not in LIKELIHOODS:
-        _check_log_prob(likelihood, data)
-    return with_needs(model, data, what)
+    if stated.likelihood is not None:
+        _check_support(stated.likelihood, data, what)
+    data = with_needs(model, data, what)
+    _check_parts(model, data)
+    return data
 
 
-def _check_log_prob(likelihood: Likelihood, data: GroupedData) -> None:
-    """Raise :class:`InputError` unless a likelihood has one value for each observation alone.
-
-    Arguments in another order broadcast, and the training would go on with wrong numbers.
-    """
-    if not hasattr(likelihood, "outputs"):  # a model's own, that no decoder of the library uses
+def _check_support(likelihood: Likelihood, data: GroupedData, what: str) -> None:
+    """Raise :class:`InputError` if observations have no probability; some of a source are read."""
+    x, name = data.x, type(likelihood).__name__
+    if is_of_counts(likelihood) and x.dtype == torch.uint8:
+        raise InputError(
+            f"the likelihood {name} is of counts, but the {what} data have uint8 images, which a "
+            "model receives divided by 255; give counts as GroupedData(..., kind='array')"
+        )
+    if not x.is_floating_point():
         return
-    x = data.observations(torch.arange(min(2, len(data)), device=data.device))
-    parameters = x.new_zeros((len(x), likelihood.outputs, *data.shape))
-    name = f"log_prob of {type(likelihood).__name__}"
-    together = likelihood.log_prob(parameters, x)
-    if together.shape != (len(x),):
-        raise InputError(
-            f"{name} must be one sum for each of N observations, (N,), not "
-            f"{tuple(together.shape)} for N = {len(x)}; it is called as log_prob(parameters, x)"
-        )
-    alone = likelihood.log_prob(parameters[:1], x[:1])
-    if not torch.allclose(together[:1], alone, rtol=1e-3, equal_nan=True):
-        raise InputError(
-            f"{name} must not depend on other observations: the first has {float(alone):g} alone "
-            f"and {float(together[0]):g} beside another; it is called as log_prob(parameters, x)"
-        )
+    if isinstance(x, Tensor):
+        likelihood.check(x, **known_values(likelihood, data.given))
+        return
+    likelihood.check(data.sample(READ))
+    if not is_of_counts(likelihood):
+        return
+    if isinstance(x.source, SparseRows):
+        x.source.check_counts(x.rows)
+    if "size" in known_values(likelihood, data.given):
+        check_sizes(data.given["size"], len(data))
+
+
+def _check_parts(model: nn.Module, data: GroupedData) -> None:
+    """Raise :class:`InputError` unless parts of a user's own work on observations of the data."""
+    some = data.subset(sorted({0, len(data) - 1}))
+    likelihood, scale = traits(model).likelihood, traits(model).standardise
+    if likelihood is not None:
+        x = some.observations(torch.arange(len(some), device=some.device))
+        if scale is not None and scale.kind is not None:  # not measured yet
+            x = torch.linspace(-1, 1, x.numel()).view_as(x)
+        check_likelihood(likelihood, x)
+    some = some.to(next(model.parameters()).device)
+    check_networks(model, some.singles(range(len(some))), some.singles([0]))
 
 
 def with_needs(model: object, data: GroupedData, what: str) -> GroupedData:

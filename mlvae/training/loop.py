@@ -22,6 +22,7 @@ from mlvae.data import (
     GroupWarp,
     Shuffled,
 )
+from mlvae.data.collections.preparation import prepared_as
 from mlvae.errors import Diverged, InputError, check_flag, check_part, shown
 from mlvae.grids import pictures
 from mlvae.models.protocol import traits
@@ -40,6 +41,7 @@ from mlvae.training.interrupt import Interrupt
 from mlvae.training.monitor import Monitor, OnReport, how_to_continue
 from mlvae.training.ranks import check_shared, join
 from mlvae.training.run import claim, held, new_name, undone_on_failure, write_config
+from mlvae.training.scale import measure_scale, scale_is_known
 from mlvae.training.settings import Reports, Speed, Warmup
 from mlvae.training.speed.compiling import check_compile
 from mlvae.training.speed.plans import Plans
@@ -104,7 +106,8 @@ def train(
     rounding, and rank 0 writes the run. See :mod:`mlvae.training.ranks`.
 
     Args:
-        model: returns an objective for a batch; :class:`mlvae.models.MLVAE` for example.
+        model: returns an objective for a batch; :class:`mlvae.models.MLVAE` for example. It gets
+            the attribute ``table_columns``: the ``columns`` of the training data, or None.
         data: training data.
         validation: data on which the best state is chosen.
         run: the run's folder; None makes a new one under ``runs/`` with the time in its name.
@@ -204,9 +207,14 @@ def train(
             },
             "seed": seed,
         }
+        if (images := prepared_as(data.x)) is not None:
+            config["images"] = images  # for mlvae.read_images
     fingerprint = data.fingerprint()  # before the move: images on the disk may move to the device
     data = data.to(target)
     model.to(target).train()
+    model.table_columns = data.columns  # type: ignore[assignment]
+    if not resume:
+        measure_scale(model, data)
     scales = dict(traits(model).scales)
     for scale in scales.values():
         scale.fill_(1)  # an earlier training may have ended during its warm-up
@@ -225,7 +233,7 @@ def train(
             "batching": {**described["batching"], "span_ranks": None},  # may change
             "augmentation": described["augmentation"],
         },
-        scale=advice_on_columns(data),
+        scale=None if scale_is_known(model) else advice_on_columns(data),
     )
     if resume:
         state.resume()
@@ -255,9 +263,7 @@ def train(
             opening.enter_context(held(state.run, resume))
             opening.enter_context(undone_on_failure(state.run, lambda: not new or state.step > 0))
             write_config(state.run, state.config)
-        monitor = opening.enter_context(
-            Monitor(state, progress=reports.progress, on_report=on_report)
-        )
+        monitor = opening.enter_context(Monitor(state, reports=reports, on_report=on_report))
         monitor.started(data)
         monitor.advise(advice_on_steps(state.total_steps, steps_per_epoch))
         if state.step == 0:
@@ -282,8 +288,10 @@ def train(
         finished = state.step == state.total_steps or not stopped
         if finished and ranks.first:
             shown_data = validation or data
-            monitor.pictures(pictures(model, shown_data))
-            monitor.advise_at_end(model, shown_data)
+            if reports.figures:
+                monitor.pictures(pictures(model, shown_data))
+            if reports.advice:
+                monitor.advise_at_end(model, shown_data)
         if finished:
             monitor.finished()
         else:
@@ -337,7 +345,7 @@ def _loop(
             plans.expect(epochs_done)
         log_due = ends or (_every(log_every, state.step) if log_every else epochs_done > 0)
         validation_due = ends or _every(reports.validate_every, epochs_done)
-        pictures_due = _every(reports.pictures_every, epochs_done) and not ends
+        pictures_due = reports.figures and _every(reports.pictures_every, epochs_done) and not ends
         seconds, now = reports.checkpoint_seconds, time.monotonic()
         save_due = seconds is not None and now - saved_at >= seconds
         save_due, stop = ranks.agree(save_due, interrupt.requested)

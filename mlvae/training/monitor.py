@@ -21,6 +21,7 @@ from mlvae.training.advice import advice_on_collapse, advice_on_kl
 from mlvae.training.files import append, replace_file
 from mlvae.training.history import records
 from mlvae.training.progress import Progress
+from mlvae.training.settings import Reports
 from mlvae.training.state import TrainingState
 
 if TYPE_CHECKING:
@@ -42,14 +43,18 @@ class Monitor:
 
     Args:
         state: the run; its ``metrics`` are kept up to date.
-        progress: False: nothing is printed.
+        reports: which reports there are.
         on_report: called with the step and the values of each report.
     """
 
     def __init__(
-        self, state: TrainingState, *, progress: bool = True, on_report: OnReport | None = None
+        self,
+        state: TrainingState,
+        *,
+        reports: Reports = Reports(),
+        on_report: OnReport | None = None,
     ) -> None:
-        self.state = state
+        self.state, self.reports = state, reports
         self.writes = state.ranks.first
         self.on_report = on_report
         self.metrics_file = state.run / "metrics.jsonl"
@@ -60,7 +65,7 @@ class Monitor:
             state.total_steps,
             done=state.step,
             steps_per_epoch=state.steps_per_epoch,
-            shown=progress and self.writes,
+            shown=reports.progress and self.writes,
         )
         self.since, self.step = time.monotonic(), state.step
         self.unpublished: dict[str, float] = {}
@@ -102,7 +107,7 @@ class Monitor:
 
     def advise(self, advice: str | None) -> None:
         """Log a warning for the user, if there is one."""
-        if advice is not None and self.writes:
+        if advice is not None and self.writes and self.reports.advice:
             self.progress.warn(advice)
 
     def advise_at_end(self, model: object, data: GroupedData) -> None:
@@ -140,7 +145,7 @@ class Monitor:
         record = {"step": step, "epoch": round(epoch, 6), "split": split, **values}
         with self._writing():
             append(self.metrics_file, json.dumps(record) + "\n")
-            for name, value in values.items():
+            for name, value in values.items() if self.reports.tensorboard else ():
                 self.writer.add_scalar(f"{split}/{name}", value, step)
         self.progress.report(split, values, step)
         self.unpublished |= {f"{split}/{name}": value for name, value in values.items()}
@@ -172,7 +177,8 @@ class Monitor:
             image, file = pixels(draw(grid)), io.BytesIO()
             Image.fromarray(image).save(file, format="png")
             with self._writing():
-                self.writer.add_image(name, image, self.state.step, dataformats="HWC")
+                if self.reports.tensorboard:
+                    self.writer.add_image(name, image, self.state.step, dataformats="HWC")
                 figures.mkdir(exist_ok=True)
                 replace_file(figures / f"{name}.png", file.getvalue())
 
@@ -181,10 +187,11 @@ class Monitor:
         state = self.state
         if not self.writes:
             return
-        with self._writing():
-            self.writer.add_hparams(
-                _flat(state.config), state.metrics, run_name=".", global_step=state.step
-            )
+        if self.reports.tensorboard:
+            with self._writing():
+                self.writer.add_hparams(
+                    _flat(state.config), state.metrics, run_name=".", global_step=state.step
+                )
         self.progress.say(
             f"finished at step {state.step} of {state.total_steps}; the run is in {state.run}"
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -15,7 +15,9 @@ import torch
 from torch import nn
 
 from mlvae.arguments import as_device, as_path, check_type
+from mlvae.data.tables.columns import Columns
 from mlvae.errors import InputError, check_flag, shown
+from mlvae.models.building import check_classes
 from mlvae.system import lock, opened_for_lock
 from mlvae.training.checkpoint import read_state
 from mlvae.training.checks import HEADER, check_folder, resolve_device
@@ -34,6 +36,7 @@ def load(
     best: bool = False,
     device: torch.device | str = "cpu",
     model: nn.Module | None = None,
+    parts: Sequence[type] = (),
 ) -> Any:
     """The trained model of a run, in evaluation mode.
 
@@ -43,6 +46,9 @@ def load(
         device: device of the model.
         model: a model of your own class that receives the weights; needed only if the run trained
             such a model.
+        parts: your own classes of which the model has parts: networks and likelihoods, and models
+            with the attribute ``Options``. A run names its classes, and nothing is imported by
+            that name: a run may come from another person.
 
     Raises:
         InputError: if the folder has no such checkpoint, if the checkpoint is of another model, or
@@ -51,13 +57,17 @@ def load(
     Example::
 
         model = mlvae.load("runs/first")
+        model = mlvae.load("runs/waves", parts=[WaveNetwork, Laplace])
     """
     check_flag("best", best)
     if (kind := str(device).split(":")[0]) in ("cuda", "mps"):
         resolve_device(kind)  # raises if there is none
     device = as_device(device)
+    check_classes(parts)
     if model is not None:
         check_type("model", model, nn.Module, "a model that is built, as MLVAE(shape)")
+        if parts:
+            raise InputError("parts must be empty where a model that is built is given")
     path = as_path("run", run) / ("best.pt" if best else "checkpoint.pt")
     checkpoint = read_state(path)
     if model is None:
@@ -65,9 +75,11 @@ def load(
             raise InputError(
                 f"{path} is of a model without a `config`; build it and pass it: load(run, model=)"
             )
-        model = built_model(checkpoint, path)
+        model = built_model(checkpoint, path, parts)
     assert model is not None
     restore(model, checkpoint["model"], path)
+    columns = checkpoint.get("columns")  # older runs have none
+    model.table_columns = None if columns is None else Columns.of_plain(columns)  # type: ignore
     return model.to(device).eval()
 
 

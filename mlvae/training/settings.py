@@ -58,6 +58,10 @@ class Reports:
         pictures_every: epochs between pictures, besides those at the end; None: only at the end.
         checkpoint_seconds: seconds between checkpoints; None: only at the end or at a signal.
         progress: whether the terminal shows progress.
+        advice: whether warnings are logged about a training that probably does not learn what is
+            expected: few steps, columns of very different scale, codes without information.
+        tensorboard: whether the run has events for TensorBoard.
+        figures: whether the run has pictures.
     """
 
     log_every: int | None = None
@@ -65,6 +69,9 @@ class Reports:
     pictures_every: int | None = 10
     checkpoint_seconds: float | None = 60.0
     progress: bool = True
+    advice: bool = True
+    tensorboard: bool = True
+    figures: bool = True
 
     def __post_init__(self) -> None:
         for name in ("log_every", "validate_every", "pictures_every"):
@@ -72,7 +79,8 @@ class Reports:
                 check_integer(f"trainer.reports.{name}", value, minimum=1)
         if self.checkpoint_seconds is not None:
             check_number("trainer.reports.checkpoint_seconds", self.checkpoint_seconds, minimum=0)
-        check_flag("trainer.reports.progress", self.progress)
+        for name in ("progress", "advice", "tensorboard", "figures"):
+            check_flag(f"trainer.reports.{name}", vars(self)[name])
 
 
 @dataclass(frozen=True)

@@ -93,11 +93,13 @@ class TrainingState:
         if not self.ranks.first:
             return
         rates = next(iter(self.rates(self.step).values()))
+        columns = getattr(self.model, "table_columns", None)
         state = {
             "version": __version__,
             "config": self.config,
             "shape": list(self.shape),
             "model_config": plain(traits(self.model).config),
+            "columns": None if columns is None else columns.plain(),
             "fixed": self.fixed,
             "diverged": diverged,
             "model": self.model.state_dict(),

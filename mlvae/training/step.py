@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from mlvae.errors import InputError
 from mlvae.groups import Groups
+from mlvae.models.protocol import traits
 from mlvae.optimizers import Recipe
 from mlvae.training.players import players_of
 from mlvae.training.ranks import Ranks
@@ -130,7 +131,7 @@ class StepParts:
 
 
 class Buffers:
-    """The buffers that a checkpoint holds, and their values before the present step.
+    """The buffers that a step may change and a checkpoint holds, and their values before the step.
 
     Batch normalisation changes its buffers in the forward pass, before it is known whether the
     step is finite.
@@ -138,8 +139,13 @@ class Buffers:
 
     def __init__(self, model: nn.Module, sums: RunningSums) -> None:
         self.sums = sums
-        saved = model.state_dict().keys()
-        self.buffers = [buffer for name, buffer in model.named_buffers() if name in saved]
+        saved, scale = model.state_dict().keys(), traits(model).standardise
+        constant = set() if scale is None else {id(buffer) for buffer in scale.buffers()}
+        self.buffers = [
+            buffer
+            for name, buffer in model.named_buffers()
+            if name in saved and id(buffer) not in constant
+        ]
         self.floats = [b for b in self.buffers if b.is_floating_point()]
         self.before = [buffer.clone() for buffer in self.buffers]
 

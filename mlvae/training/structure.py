@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from mlvae.errors import InputError, shown
 from mlvae.models import build
+from mlvae.parts import UnknownPart
 
 __all__ = ["built_model", "check_config", "check_moments", "check_structure"]
 
@@ -132,6 +133,9 @@ FIELDS = {
     "model_config": Field(
         f"{MAPPING}, or None", lambda value: value is None or (_mapping(value) and _plain(value))
     ),
+    "columns": Field(
+        f"{MAPPING}, or None", lambda value: value is None or _plain_mapping(value), required=False
+    ),
     "fixed": Field(MAPPING, _plain_mapping, required=False),
     "diverged": Field("true or false", lambda value: isinstance(value, bool), required=False),
     "model": Field("tensors by name", _tensors),
@@ -203,11 +207,16 @@ def check_config(config: Mapping[str, Any], sections: Sequence[str], run: Path) 
         )
 
 
-def built_model(checkpoint: Mapping[str, Any], path: Path) -> Any:
+def built_model(checkpoint: Mapping[str, Any], path: Path, parts: Sequence[type] = ()) -> Any:
     """The model that the ``model_config`` of a checkpoint describes, with initial weights.
 
     The description and the weights must agree before memory is allocated. So a small file cannot
     demand a large model.
+
+    Args:
+        checkpoint: content of the file.
+        path: the file, for messages.
+        parts: classes of the user's own that the description may name.
 
     Raises:
         InputError: if this library cannot build the model, or the model has other parameters than
@@ -216,11 +225,18 @@ def built_model(checkpoint: Mapping[str, Any], path: Path) -> Any:
     shape, config = checkpoint["shape"], checkpoint["model_config"]
     try:
         with torch.device("meta"):
-            described = build(shape, config).state_dict()
+            described = build(shape, config, parts=parts).state_dict()
+    except UnknownPart as error:
+        short = error.name.split(".")[-1]
+        raise UnknownPart(
+            f"{path} is of a model with {error.name}, which is not of this library: pass the "
+            f"class, load(run, parts=[{short}]), or the built model, load(run, model=)",
+            error.name,
+        ) from error
     except InputError as error:
         raise InputError(
-            f"{path} is of a model that this library cannot build ({error}); build it and pass "
-            "it: load(run, model=)"
+            f"{path} is of a model that cannot be built ({error}); build it and pass it: "
+            "load(run, model=)"
         ) from error
     needed, held = sum(tensor.numel() for tensor in described.values()), _held(checkpoint["model"])
     if needed > held:
@@ -228,7 +244,7 @@ def built_model(checkpoint: Mapping[str, Any], path: Path) -> Any:
             f"{path} must have the weights of the model that its model_config describes, "
             f"{needed:,} numbers, not {held:,}"
         )
-    return build(shape, config)
+    return build(shape, config, parts=parts)
 
 
 def _held(tensors: Mapping[str, Tensor]) -> int:

@@ -17,6 +17,7 @@ from PIL import Image
 import mlvae
 from mlvae.data import celeba, faces, lfw, omniglot, yale_b
 from mlvae.data.collections import members
+from mlvae.data.collections.images import decode
 from mlvae.errors import InputError
 
 CONFIGS = Path(__file__).parents[2] / "configs" / "dataset"
@@ -189,6 +190,12 @@ def test_a_folder_of_people_trains_with_few_options(write, png, tmp_path):
     splits = faces(root, size=16, colour=False)
     assert [len(part) for _, part in splits] == [240, 30, 30]
     assert splits.test is None and splits.train.shape == (1, 16, 16)
+    for _, part in splits:  # the files are of the observations, in their order
+        files = [root / name for name in part.names]
+        assert [file.parent.name for file in files] == part.labels.tolist()
+        options = {"size": 16, "channels": 1, "crop": 1.0}
+        decoded = np.stack([decode(file.read_bytes(), **options) for file in files])
+        assert np.array_equal(part.x, decoded)
     seen = set(splits.train.group_names)
     assert not seen & set(splits.unseen.group_names) and len(splits.unseen.group_names) == 3
     model = mlvae.models.MLVAE(splits.train.shape, network=mlvae.networks.MLP(hidden=(8,)))

@@ -1,11 +1,13 @@
 """Splits: every observation in exactly one part, unseen groups in one part only."""
 
+import re
+
 import numpy as np
 import pytest
 import torch
 
 from mlvae.data import GroupedData, Splits, split
-from mlvae.data.splits import hold_out
+from mlvae.data.splitting.splits import hold_out
 from mlvae.errors import InputError
 
 SIZES = {"ann": 9, "bob": 1, "eve": 20, "joe": 10}
@@ -165,12 +167,19 @@ def test_a_split_does_not_change_the_data():
     assert names(data) == LABELS
 
 
+def test_sizes_may_be_fractions_of_the_observations_that_are_left():
+    parts = split(people(), validation=0.25, test=0.1, unseen_groups=["eve"])
+    assert len(parts.validation) == 5 and len(parts.test) == 2 and len(parts.train) == 13
+    same = split(people(), validation=5, test=2, unseen_groups=["eve"])
+    assert numbers(parts.test) == numbers(same.test)
+
+
 # Bad input
 
 
-@pytest.mark.parametrize(("name", "value"), [("validation", -1), ("test", 0.1), ("seed", -1)])
+@pytest.mark.parametrize(("name", "value"), [("validation", -1), ("test", 0.5j), ("seed", -1)])
 def test_sizes_and_the_seed_are_whole_numbers(name, value):
-    with pytest.raises(InputError, match=rf"{name} .* 0, not {value!r}"):
+    with pytest.raises(InputError, match=rf"{name} .*not {re.escape(repr(value))}"):
         split(people(), **{name: value})
 
 

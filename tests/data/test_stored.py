@@ -9,8 +9,8 @@ import pytest
 import torch
 
 import mlvae
-from mlvae.data import Grouped, GroupedData, Shuffled, StoredImages
-from mlvae.data.collections import stored as stored_module
+from mlvae.data import Grouped, GroupedData, Shuffled, SourceRows, StoredImages
+from mlvae.data import source as source_module
 from mlvae.errors import InputError
 
 QUIET = mlvae.Reports(progress=False)
@@ -30,7 +30,7 @@ def path(tmp_path, images):
 
 
 def test_rows_equal_those_of_a_tensor(path, images):
-    stored = StoredImages(path, SHAPE)
+    stored = SourceRows(StoredImages(path, SHAPE))
     assert stored.shape == images.shape and len(stored) == 30
     for rows in ([3, 0, 29, 3], [-1, 4], []):
         rows = torch.tensor(rows, dtype=torch.long)
@@ -54,7 +54,7 @@ def test_data_on_the_disk_equal_data_in_memory(path, images):
         assert torch.equal(a.batch().x, b.batch().x)
         assert torch.equal(a.groups.index, b.groups.index)
         assert torch.equal(a.factors["light"], b.factors["light"])
-        assert isinstance(b.x, StoredImages)  # the images are still on the disk
+        assert isinstance(b.x, SourceRows)  # the images are still on the disk
 
 
 @pytest.mark.parametrize("batching", [Shuffled(8), Grouped(3, 2, "keep")], ids=repr)
@@ -77,9 +77,9 @@ def test_the_next_batch_is_announced_while_a_batch_is_used(path, monkeypatch, ba
         announced.append(rows)
         return announce(images, rows)
 
-    monkeypatch.setattr(StoredImages, "_announce", record)
     order = torch.randperm(30, generator=torch.Generator().manual_seed(1))
     data = GroupedData(StoredImages(path, SHAPE), LABELS).subset(order)
+    monkeypatch.setattr(StoredImages, "_announce", record)
     plan = batching.plan(data, torch.Generator().manual_seed(3))
     for _ in plan:
         pass
@@ -103,7 +103,7 @@ def test_training_from_the_disk_equals_training_from_memory_bit_for_bit(path, im
 
 
 def test_copies_read_the_same_file(path, images):
-    stored = StoredImages(path, SHAPE)[torch.tensor([4, 2])]
+    stored = SourceRows(StoredImages(path, SHAPE))[torch.tensor([4, 2])]
     for again in (pickle.loads(pickle.dumps(stored)), copy.deepcopy(stored)):
         assert torch.equal(again.index_select(0, torch.tensor([1])), images[2:3])
 
@@ -140,7 +140,7 @@ def test_a_replaced_file_stays_readable_for_open_images(path, images):
 def test_images_move_to_a_device_with_room_for_twice_their_bytes(path, images, monkeypatch):
     stored = StoredImages(path, SHAPE)
     assert stored.to("cpu") is stored
-    monkeypatch.setattr(stored_module, "PIECE", 7 * 60)  # pieces of 7 images of 60 bytes
+    monkeypatch.setattr(source_module, "PIECE", 7 * 60)  # pieces of 7 images of 60 bytes
     for free, moved in ((2 * images.numel() - 1, False), (2 * images.numel(), True)):
         monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device, free=free: (free, 2**40))
         x = stored.to("meta")
@@ -149,9 +149,10 @@ def test_images_move_to_a_device_with_room_for_twice_their_bytes(path, images, m
 
 
 def test_they_have_the_properties_of_a_uint8_tensor(path):
-    stored = StoredImages(path, SHAPE)
+    stored = SourceRows(StoredImages(path, SHAPE))
     assert stored.dtype == torch.uint8 and not stored.is_floating_point()
-    assert repr(stored[torch.tensor([1, 2])]).endswith("images.u8', 2 rows of (30, 3, 5, 4))")
+    assert repr(stored[torch.tensor([1, 2])]).endswith("images.u8', (30, 3, 5, 4)))")
+    assert len(stored[torch.tensor([1, 2])]) == 2
 
 
 # Bad input
@@ -175,11 +176,11 @@ def test_a_file_that_is_cut_short_during_its_use_is_an_error(path):
 @pytest.mark.parametrize("index", [30, -31])
 def test_rows_out_of_range_are_an_error(path, index):
     with pytest.raises(IndexError, match=r"\[-30, 30\)"):
-        StoredImages(path, SHAPE).index_select(0, torch.tensor([index]))
+        SourceRows(StoredImages(path, SHAPE)).index_select(0, torch.tensor([index]))
 
 
 def test_a_model_and_numpy_take_images_on_the_disk(path, images):
-    stored = StoredImages(path, tuple(images.shape))
+    stored = SourceRows(StoredImages(path, tuple(images.shape)))
     np.testing.assert_array_equal(np.asarray(stored), images.numpy())
     np.testing.assert_array_equal(np.asarray(stored, dtype=np.float32), images.numpy())
     assert torch.equal(stored[2:5].index_select(0, torch.arange(3)), images[2:5])

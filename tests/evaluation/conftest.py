@@ -7,6 +7,7 @@ from torch import nn
 from mlvae import DiagonalGaussian, GroupedData
 from mlvae.data import Splits
 from mlvae.evaluation import Subject
+from mlvae.evaluation.measures.leakage.kinds import NETWORKS
 
 
 class Known(nn.Module):
@@ -27,6 +28,14 @@ class Known(nn.Module):
     def decode(self, content, style):
         rest = torch.zeros(len(content), 2, 4)
         return torch.cat((content[:, None] / 6, style[:, None], rest), 1)[:, None]
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """Networks of few steps, as probes of codes that are easy. Other processes have all steps."""
+    for kind, (hidden, schedule) in NETWORKS.items():
+        few = schedule._replace(least=100, most=100, checks=10)
+        monkeypatch.setitem(NETWORKS, kind, (hidden, few))
 
 
 @pytest.fixture

@@ -23,6 +23,15 @@ def test_every_label_of_a_scatter_plot_has_its_own_colour_and_marker(canvas, num
     assert len({colour for colour, _ in looks}) == min(number, 10)
 
 
+def test_labels_beyond_the_pairs_of_colour_and_marker_are_named_as_others(canvas):
+    labels = [f"label {i:03}" for i in range(charts.MOST_LOOKS + 5)]
+    points = np.random.default_rng(0).random((len(labels), 2))
+    figure = charts.scatter("name", "caption", {"panel": points}, labels)
+    *series, others = figure.axes[0].collections
+    assert len(series) == charts.MOST_LOOKS == 70 and len(others.get_offsets()) == 5
+    assert [text.get_text() for text in figure.legends[0].get_texts()][-1] == "5 other labels"
+
+
 def test_every_curve_has_its_own_colour_and_marker(canvas):
     curve = {1.0: (0.5, 0.1), 2.0: (0.6, float("nan"))}
     panels = {"accuracy": {f"code {i}": curve for i in range(20)}}

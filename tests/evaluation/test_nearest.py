@@ -6,6 +6,7 @@ from functools import partial
 from statistics import NormalDist
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -13,7 +14,7 @@ from mlvae import DiagonalGaussian, Groups, InputError
 from mlvae.evaluation.answer import estimate
 from mlvae.evaluation.measures import nearest
 from mlvae.evaluation.measures.nearest import compact, n_shot_accuracy, pair_distances
-from mlvae.evaluation.measures.verification import _pairs, _roc, verification
+from mlvae.evaluation.measures.verification import _auc, _Curve, _eer, _pairs, verification
 
 PHI = NormalDist().cdf
 
@@ -66,9 +67,9 @@ def test_well_separated_groups_have_perfect_scores(distance, shots):
     index = torch.arange(60) % 5
     codes = points(10 * torch.eye(5)[index] + 0.01 * torch.randn(60, 5))
     score = n_shot_accuracy(codes, Groups(index), shots=shots, galleries=5, distance=distance)
-    assert score == (1.0, 0.0, 0.2, 5, 60 - 5 * shots)
+    assert score == (1.0, 0.0, 0.2, 5, 60 - 5 * shots, 0.0)
     result = verification(codes, Groups(index), pairs=500, galleries=3, distance=distance)
-    assert result == ((1.0, 0.0), (0.0, 0.0))
+    assert result.auc == pytest.approx((1, 0, 0)) and result.eer == pytest.approx((0, 0, 0))
 
 
 @BOTH
@@ -92,9 +93,16 @@ def test_equal_codes_score_chance_exactly(distance):
     # Without the rule for ties, the first and largest group would win all of them.
     codes, groups = points(torch.ones(20, 3)), Groups.of([0] * 14 + [1] * 3 + [2] * 3)
     score = n_shot_accuracy(codes, groups, shots=2, galleries=3, distance=distance)
-    assert score == (pytest.approx(1 / 3), pytest.approx(0), pytest.approx(1 / 3), 3, 14)
+    assert score == (
+        pytest.approx(1 / 3),
+        pytest.approx(0),
+        pytest.approx(1 / 3),
+        3,
+        14,
+        pytest.approx(0),
+    )
     result = verification(codes, groups, pairs=100, galleries=2, distance=distance)
-    assert result == ((0.5, 0.0), (0.5, 0.0))
+    assert result.auc == result.eer == pytest.approx((0.5, 0, 0))
 
 
 @pytest.mark.parametrize("shots", [1, 3])
@@ -108,7 +116,7 @@ def test_no_observation_is_compared_with_itself(shots):
         assert score.mean == 0.25
     for distance in nearest.DISTANCES:
         result = verification(codes, groups, pairs=5000, galleries=2, distance=distance)
-        assert result == ((0.5, 0.0), (0.5, 0.0))
+        assert result.auc == result.eer == pytest.approx((0.5, 0, 0))
 
 
 @pytest.mark.parametrize("shots", [1, 4])
@@ -194,9 +202,46 @@ def test_pairs_are_uniform_within_groups_and_between_groups():
 
 def test_equal_error_rate_is_interpolated():
     # At thresholds 1, 2, 3: false accepts 0, 1/3, 1/3; false rejects 1/2, 1/2, 0.
-    auc, eer = _roc(torch.tensor([1.0, 3.0]).numpy(), torch.tensor([2.0, 4, 5]).numpy())
-    assert auc == pytest.approx(5 / 6)
-    assert eer == pytest.approx(1 / 3)
+    same, different = -np.array([1.0, 3.0, 3.0]), -np.array([2.0, 4.0, 5.0])
+    curve = _Curve.of(same, different, np.array([0, 1, 2]), np.array([[0, 0, 1], [1, 2, 2]]))
+    drawn = np.array([1, 1, 0])  # without the third group
+    assert _auc(curve, drawn) == pytest.approx(0.5)
+    assert _auc(curve) == pytest.approx(7 / 9)
+    assert _eer(curve) == pytest.approx(1 / 3)
+    assert math.isnan(_auc(curve, np.array([3, 0, 0])))
+
+
+def test_the_roc_curve_is_that_of_scikit_learn_with_ties_and_weights():
+    from sklearn.metrics import roc_auc_score
+
+    rng = np.random.default_rng(0)
+    near, far = rng.integers(6, size=400), rng.integers(5, size=400)
+    same, different = rng.integers(4, size=400), rng.integers(4, size=(2, 400))
+    drawn = np.array([0, 2, 1, 1])
+    weights = np.concatenate((drawn[same], drawn[different].prod(0)))
+    label, nearness = np.repeat([1, 0], 400), np.concatenate((near, far))
+    curve = _Curve.of(near, far, same, different)
+    assert _auc(curve) == pytest.approx(roc_auc_score(label, nearness))
+    expected = roc_auc_score(label, nearness, sample_weight=weights)
+    assert _auc(curve, drawn) == pytest.approx(expected)
+
+
+def test_the_sampling_error_is_that_of_new_groups():
+    # 16 groups with codes of their own quality; the error is the spread over sets of new groups.
+    def found(seed):
+        noise = torch.Generator().manual_seed(seed)
+        index = torch.arange(16).repeat_interleave(12)
+        centres = torch.randn(16, 2, generator=noise)
+        spread = torch.rand(16, 1, generator=noise)[index]
+        mean = centres[index] + spread * torch.randn(len(index), 2, generator=noise)
+        score = n_shot_accuracy(points(mean), Groups(index), shots=2, galleries=5)
+        return score, verification(points(mean), Groups(index), pairs=500, galleries=2).auc
+
+    results = [found(seed) for seed in range(25)]
+    for part in (0, 1):
+        means = np.array([result[part].mean for result in results])
+        error = np.mean([result[part].sampling_error for result in results])
+        assert 0.5 < error / means.std(ddof=1) < 1.6, part
 
 
 def test_cosine_ignores_scale_and_rotation():

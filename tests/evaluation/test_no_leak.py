@@ -19,6 +19,12 @@ from mlvae import DiagonalGaussian, GroupedData
 from mlvae.data import Splits
 from mlvae.evaluation import Factors, Fidelity, Separation, Subject
 from mlvae.evaluation.measures import nearest
+from mlvae.evaluation.measures.codes import encode
+from mlvae.evaluation.measures.leakage import testing
+from mlvae.evaluation.measures.leakage.drawn import Drawn
+from mlvae.evaluation.measures.leakage.kinds import PROBES
+from mlvae.evaluation.measures.leakage.networks import Fit
+from mlvae.evaluation.measures.leakage.strongest import strongest
 from mlvae.evaluation.measures.metrics import (
     beta_vae_score,
     calibrated_bits,
@@ -27,8 +33,8 @@ from mlvae.evaluation.measures.metrics import (
     sap,
 )
 from mlvae.evaluation.measures.metrics.table import split_rows
-from mlvae.evaluation.measures.probe_grid import ProbeGrid
-from mlvae.evaluation.measures.probes import PROBES, Probe, probe, probe_sets
+from mlvae.evaluation.measures.probe_grid import GridCode, ProbeGrid
+from mlvae.evaluation.measures.probe_sets import probe_sets
 from mlvae.evaluation.questions import fidelity
 from mlvae.evaluation.subject import Code
 
@@ -86,8 +92,10 @@ def splits_of(bench):
 
 def single_probe(kind):
     def case(bench):
-        x, y = codes_of(1)
-        return probe(codes_of(0), (x, bench.poison(y)), kind=kind)
+        train, held, (x, y) = (codes_of(seed) for seed in (0, 2, 1))
+        fit = Fit(Drawn(*train), Drawn(*held), 3, 0)
+        found = strongest({"a": fit}, Drawn(x, bench.poison(y)), (kind,), curve=False)
+        return [found.accuracy, found.bits]
 
     return case
 
@@ -111,8 +119,12 @@ def noisy(batch):
 
 def probe_grid(bench):
     splits = splits_of(bench)
-    grid = ProbeGrid(splits.train, cast("GroupedData", splits.test), (1, 3), 3, ("logistic",), 1)
-    return [record["accuracy"].mean for record in grid.records([Code("noisy", "noisy", noisy)])]
+    test = cast("GroupedData", splits.test)
+    grid = ProbeGrid(splits.train, test, (1, 3), 3, ("logistic",), 1)
+    code = GridCode(
+        Code("noisy", "noisy", noisy), encode(noisy, splits.train), encode(noisy, test)
+    )
+    return [record["accuracy"].mean for record in grid.records([code])]
 
 
 def separation(bench):
@@ -200,17 +212,17 @@ def machines(bench):
 def few_shots(distance):
     def case(bench):
         x, y = codes_of(0)
-        accuracy, distance_of = nearest._accuracy, nearest.DISTANCES[distance]
+        right, distance_of = nearest._right, nearest.DISTANCES[distance]
 
         def spy(codes, probes, gallery, own, distance):
             bench.seen.append((gallery.mean, gallery.variance, probes))
-            return accuracy(codes, probes, gallery, bench.poison(own), distance)
+            return right(codes, probes, gallery, bench.poison(own), distance)
 
         def measured(*pair):
             bench.seen.append(distance_of(*pair))
             return cast("torch.Tensor", bench.seen[-1])
 
-        bench.patch.setattr(nearest, "_accuracy", spy)
+        bench.patch.setattr(nearest, "_right", spy)
         bench.patch.setitem(nearest.DISTANCES, distance, measured)
         q = DiagonalGaussian(x, torch.randn(x.shape, generator=torch.Generator().manual_seed(3)))
         return nearest.n_shot_accuracy(q, y, shots=3, galleries=4, distance=distance).mean
@@ -261,15 +273,16 @@ CASES = {
 
 def watch(patch, seen):
     """Record the predictions of every probe and of every estimator of scikit-learn."""
-    score = Probe.score
+    tested = testing.tested
 
-    def probed(self, codes, labels):
-        fixed = torch.randn(30, codes.shape[1], generator=torch.Generator().manual_seed(0))
+    def spied(probe, test, seed, **options):
         # The sets of a grid depend on the labels, so the predictions are those of fixed codes.
-        seen.append((self._probabilities((fixed - self.mean) / self.scale), self.mean, self.scale))
-        return score(self, codes, labels)
+        fixed = torch.randn(30, test.dim, generator=torch.Generator().manual_seed(0))
+        seen.append(probe.log_probabilities(fixed))
+        return tested(probe, test, seed, **options)
 
-    patch.setattr(Probe, "score", probed)
+    for name in ("leakage.strongest", "probe_grid", "probe_sets"):
+        patch.setattr(sys.modules[f"mlvae.evaluation.measures.{name}"], "tested", spied)
     for mixin in (ClassifierMixin, RegressorMixin):
 
         def scored(self, x, y, *args, _score=mixin.score, **kwargs):

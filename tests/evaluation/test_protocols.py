@@ -18,14 +18,17 @@ from mlvae.evaluation.measures.codes import (
     principal_components,
 )
 from mlvae.evaluation.measures.importance import importance_weighted_bound
+from mlvae.evaluation.measures.leakage.drawn import Drawn
+from mlvae.evaluation.measures.leakage.kinds import fit_probes
+from mlvae.evaluation.measures.leakage.networks import Fit
+from mlvae.evaluation.measures.leakage.scores import entropy
 from mlvae.evaluation.measures.metrics import (
     beta_vae_score,
     calibrated_bits,
     dci,
     factor_vae_score,
 )
-from mlvae.evaluation.measures.probe_grid import ProbeGrid
-from mlvae.evaluation.measures.probes import Probe, entropy
+from mlvae.evaluation.measures.probe_grid import GridCode, ProbeGrid
 from mlvae.evaluation.questions import fidelity, unseen
 from mlvae.evaluation.subject import Code
 from mlvae.evidence.rules import ACCUMULATIONS
@@ -139,65 +142,89 @@ def test_principal_components_of_some_observations_are_those_of_sorted_data():
 # Probes
 
 
-def test_a_probe_standardises_test_codes_by_the_training_codes():
-    torch.manual_seed(0)
+def test_a_probe_standardises_test_codes_by_the_training_codes(quick):
     labels = torch.arange(400) % 2
     codes = torch.randn(400, 3) + 8.0 * labels[:, None] + 5
     for kind in ("mlp", "logistic", "knn"):
-        fitted = Probe(codes, labels, kind=kind)
-        assert fitted.score(codes[labels == 1], labels[labels == 1]).accuracy == 1
-        assert fitted.score(codes[labels == 0][:1], labels[labels == 0][:1]).accuracy == 1
+        part = Drawn(codes, labels)
+        (fitted,) = fit_probes(kind, [Fit(part, part, 2, 0)])
+        for label in (0, 1):
+            logs = fitted.log_probabilities(codes[labels == label])
+            assert (logs.argmax(1) == label).all()
 
 
-def grid_of(known_data, model, **options):
+def grid_of(known_data, **options):
     train, test = known_data(80), known_data(80, seed=1)
     options = {"ks": (1, 2), "train_k": 2, "kinds": ("logistic",), "seeds": 2} | options
-    return ProbeGrid(train, test, **options), Subject(model, Splits(train, test=test)).codes()
+    return ProbeGrid(train, test, **options)
 
 
-def test_samples_of_wide_posteriors_have_less_information_than_means(known_data):
+def encoded(code, grid):
+    return GridCode(code, *(encode(code.representation, part) for part in (grid.train, grid.test)))
+
+
+def test_samples_of_wide_posteriors_have_less_information_than_means(known_data, quick):
     def wide(batch):
         mean = batch.x[:, 0, 0]
         return DiagonalGaussian(2 * mean, torch.ones_like(mean))
 
     grid = ProbeGrid(known_data(400), known_data(400, seed=1), (1,), 1, ("logistic",), 1)
-    records = grid.records([Code("wide", "wide", wide)])
+    records = grid.records([encoded(Code("wide", "wide", wide), grid)])
     found = {record["values"]: record["accuracy"].mean for record in records}
     assert found["means"] == 1 and found["samples"] < 0.8
 
 
-def test_every_seed_has_other_training_and_test_sets(known, known_data):
-    grid, _ = grid_of(known_data, known)
-    (train, test), (other_train, other_test) = grid._sets(0), grid._sets(1)
+def test_every_seed_has_other_training_and_test_sets(known_data):
+    grid = grid_of(known_data)
     for k in (1, 2):
-        assert not torch.equal(train[k][0], other_train[k][0])
-        assert not torch.equal(test[k], other_test[k])
-    again, _ = grid_of(known_data, known)
-    assert torch.equal(again._sets(1)[0][2][0], other_train[2][0])
+        assert not torch.equal(grid.train_sets(k, 0)[0], grid.train_sets(k, 1)[0])
+        assert not torch.equal(grid.test_sets(k, 0), grid.test_sets(k, 1))
+        assert torch.equal(grid.train_sets(k, 1)[0], grid_of(known_data).train_sets(k, 1)[0])
 
 
-def test_overlapping_sets_are_held_out_of_the_probes_of_a_grid(known_data, monkeypatch):
+def test_no_observation_of_a_held_out_set_is_trained_on(known_data):
     def noise(batch):
         return Point(batch.x[:, 0, 1])
 
     train, test = known_data(1500), known_data(1500, seed=1)
-    grid = ProbeGrid(train, test, (5,), 5, ("mlp",), 1)
-    (record,) = grid.records([Code("noise", "noise", noise, random=False)])
-    assert record["conditional_entropy_bits"].mean < record["label_entropy_bits"] + 0.1
-    given = []
-
-    class Spied(Probe):
-        def __init__(self, codes, labels, *, held=None, **options):
-            given.append(held)
-            super().__init__(codes, labels, held=held, **options)
-
-    monkeypatch.setattr(sys.modules[ProbeGrid.__module__], "Probe", Spied)
-    grid.records([Code("noise", "noise", noise, random=False)])
-    assert len(given) == 1 and given[0].any()
-    assert torch.equal(given[0], grid._sets(0)[0][5][1])
+    grid = ProbeGrid(train, test, (1, 5), 5, ("mlp",), 1)
+    for k in (1, 5):
+        own, held = grid.train_sets(k, 0)
+        assert len(held) == 4 * (375 // k // 10) and not set(own.flatten().tolist()) & set(
+            held.flatten().tolist()
+        )
+    records = grid.records([encoded(Code("noise", "noise", noise, random=False), grid)])
+    for record in records:  # weights that fit the noise of the training sets are not kept
+        if record["same_k"]:
+            assert record["conditional_entropy_bits"].mean < record["label_entropy_bits"] + 0.1
 
 
-def test_the_label_entropy_is_that_of_the_test_split(known, known_data):
+def test_groups_without_two_sets_have_no_held_out_set(known_data):
+    grid = grid_of(known_data, ks=(1, 11), train_k=11)  # 20 observations a group
+    own, held = grid.train_sets(11, 0)
+    assert torch.equal(own, held) and grid.without_held_out() == [11]
+
+
+def test_networks_of_codes_of_several_dimensions_are_trained_in_one_batch(known_data, monkeypatch):
+    grid = grid_of(known_data, seeds=2)
+    codes = [
+        encoded(Code(f"{dim} pixels", "", lambda b, n=dim: Point(b.x.flatten(1)[:, :n])), grid)
+        for dim in (4, 7, 16)
+    ]
+    together = grid.records(codes)
+    alone = [record for code in codes for record in grid.records([code])]
+    assert len(together) == len(alone)
+    for one, other in zip(together, alone, strict=True):
+        assert {**one, "accuracy": 0, "conditional_entropy_bits": 0} == {
+            **other,
+            "accuracy": 0,
+            "conditional_entropy_bits": 0,
+        }
+        for key in ("accuracy", "conditional_entropy_bits"):
+            assert one[key] == pytest.approx(other[key], rel=1e-3)
+
+
+def test_the_label_entropy_is_that_of_the_test_split(known, known_data, quick):
     test = known_data(160, seed=2)
     rare = torch.cat([(test.groups.index == g).nonzero()[: 4 * (g + 1), 0] for g in range(4)])
     splits = Splits(known_data(80), known_data(120, seed=1), test.subset(rare))
@@ -232,7 +259,7 @@ def test_calibrated_bits_of_noise_are_zero_for_every_seed(classifier):
     for seed in range(12):
         rng = np.random.default_rng(seed)
         x, y = rng.standard_normal((120, 5)), rng.integers(2, size=120)
-        bits, entropy_bits = calibrated_bits(
+        bits, entropy_bits, _ = calibrated_bits(
             classifier, (x[:60], y[:60]), (x[60:], y[60:]), seed=seed
         )
         assert bits == 0 and entropy_bits > 0.9

@@ -49,6 +49,7 @@ def test_the_folder_has_all_files(evaluated):
     assert json.loads((folder / "metrics.json").read_text()) == metrics
     assert list(metrics) == [
         "facts",
+        "verdict",
         "separation",
         "unseen",
         "manipulation",
@@ -153,7 +154,7 @@ def test_values_become_json_types():
 def test_the_page_opens_with_the_verdict_and_the_picture_of_swaps(evaluated):
     text = (evaluated[0] / "report.html").read_text()
     body = text.split("<body>")[1]
-    verdict, swaps = body.index("from its content"), body.index("Swaps of test images")
+    verdict, swaps = body.index("mean of its content"), body.index("Swaps of test images")
     assert verdict < body.index("<img") < swaps < body.index("<h2")
     assert body.count("<figcaption>Swaps of test images") == 1
 

@@ -9,10 +9,13 @@ import torch
 from mlvae import DiagonalGaussian, GroupedData, InputError
 from mlvae.data import Splits
 from mlvae.evaluation import Separation, Subject
-from mlvae.evaluation.measures.probe_grid import ProbeGrid
+from mlvae.evaluation.measures.codes import encode
+from mlvae.evaluation.measures.probe_grid import GridCode, ProbeGrid
 from mlvae.evaluation.subject import Code
 from mlvae.models import VAE
 from mlvae.networks import MLP
+
+pytestmark = pytest.mark.usefixtures("quick")
 
 QUICK = {"k": (1, 2), "probes": ("logistic",), "seeds": 2}
 
@@ -30,7 +33,7 @@ def test_content_equal_to_the_label_is_predicted_and_style_of_noise_is_not(known
             (content,) = find(answer, code="content", **wanted)
             (style,) = find(answer, code="style", **wanted)
             assert content["accuracy"].mean == 1
-            assert content["conditional_entropy_bits"].mean < 0.1
+            assert content["conditional_entropy_bits"].mean < 0.3
             assert style["accuracy"].mean < 0.45  # chance is 1/4
             assert style["conditional_entropy_bits"].mean > 1.8
             assert content["num_test_codes"] == 160 // k
@@ -92,7 +95,7 @@ def test_standard_errors_need_several_seeds(known_subject):
 
 
 def test_the_number_of_workers_does_not_change_the_metrics(known_subject):
-    question = Separation(k=(1,), probes=("logistic",), seeds=1)
+    question = Separation(k=(1,), probes=("knn",), seeds=2)
     expected = question.ask(known_subject)
     parallel = Subject(known_subject.model, known_subject.splits, workers=2)
     assert str(question.ask(parallel).metrics) == str(expected.metrics)
@@ -100,7 +103,7 @@ def test_the_number_of_workers_does_not_change_the_metrics(known_subject):
 
 def test_a_table_has_every_kind_of_probe_and_figures_have_curves(known_subject):
     answer = Separation(k=(1, 2), seeds=1).ask(known_subject)
-    assert answer.tables[0].columns[1:] == ["MLP", "logistic regression", "nearest neighbours"]
+    assert answer.tables[0].columns[1:] == ["MLP", "logistic regression"]
     assert [figure.name for figure in answer.figures] == [
         "separation_samples",
         "separation_means",
@@ -111,7 +114,7 @@ def test_a_table_has_every_kind_of_probe_and_figures_have_curves(known_subject):
 def test_the_default_ks_are_limited_by_the_smallest_group(known, known_data):
     splits = Splits(known_data(40), known_data(24), known_data(20))  # 10, 6, 5 per group
     answer = Separation(probes=("logistic",), seeds=1).ask(Subject(known, splits))
-    assert {r["test_k"] for r in answer.metrics["records"]} == {1, 2, 3, 5}
+    assert {r["test_k"] for r in answer.metrics["records"]} == {1, 2, 5}
 
 
 def test_without_validation_probes_are_trained_on_the_training_split(known, known_data):
@@ -160,7 +163,9 @@ def test_no_probe_predicts_a_label_from_the_noise_of_draws():
 
     data = GroupedData(torch.rand(2000, 1), torch.arange(2000) % 10)
     grid = ProbeGrid(data, data, (1, 2), 2, ("knn", "logistic"), 2)
-    for record in grid.records([Code("style", "style", nothing, random=True)]):
+    posterior = encode(nothing, data)
+    code = GridCode(Code("style", "style", nothing, random=True), posterior, posterior)
+    for record in grid.records([code]):
         assert record["accuracy"].mean < 0.13
         assert record["conditional_entropy_bits"].mean > record["label_entropy_bits"] - 0.01
 

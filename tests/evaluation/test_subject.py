@@ -8,7 +8,7 @@ import torch
 import mlvae
 from mlvae import InputError
 from mlvae.data import Splits
-from mlvae.data.splits import hold_out
+from mlvae.data.splitting.splits import hold_out
 from mlvae.evaluation import (
     Disentanglement,
     Embedding,
@@ -23,6 +23,7 @@ from mlvae.evaluation.measures.codes import encode
 from mlvae.evaluation.subject import known_splits
 from mlvae.models import VAE, ConditionalVAE
 from mlvae.networks import MLP
+from mlvae.training.seeding import seeded
 
 
 @pytest.fixture
@@ -104,12 +105,51 @@ def test_the_report_lists_the_splits_that_are_left_out(digits, tmp_path):
     assert facts["unseen split"] in (tmp_path / "answers" / "report.html").read_text()
 
 
-def test_a_custom_likelihood_has_no_untrained_control(digits):
+def test_the_untrained_control_of_own_parts_has_the_weights_of_the_training(digits):
     @dataclasses.dataclass(frozen=True)
     class Custom(mlvae.likelihoods.Gaussian):
         """A likelihood that a config cannot name."""
 
-    model = mlvae.models.MLVAE((1, 8, 8), likelihood=Custom(), network=MLP((8,)))
-    subject = Subject(model, digits)
-    assert subject.untrained() is None
-    assert [code.name for code in subject.codes()] == ["content", "style", "raw"]
+    with torch.random.fork_rng():
+        seeded(torch.default_generator, 5, "initial weights")
+        model = mlvae.models.MLVAE((1, 8, 8), likelihood=Custom(), network=MLP((8,)))
+    subject = Subject(model, digits, seed=5)
+    untrained = subject.untrained()
+    assert untrained is not model and untrained.options == model.options
+    for name, value in model.state_dict().items():
+        assert torch.equal(untrained.state_dict()[name], value)
+    assert [code.name for code in subject.codes()] == ["content", "style", "untrained", "raw"]
+
+
+def test_the_report_says_which_control_is_missing_and_why(digits, tmp_path):
+    def facts(model, vae=None):
+        options = {"questions": [Embedding(method="pca", points=10)], "progress": False}
+        return evaluate(model, digits, tmp_path / "answers", vae=vae, **options)["facts"]
+
+    model = mlvae.models.MLVAE((1, 8, 8), network=MLP((8,)))
+    vae = mlvae.models.plain_vae(model)
+    assert vae.options.network == MLP((8,)) and vae.latent_dim == 20
+    assert "untrained encoder as control" not in facts(model, vae)
+    assert facts(model, vae)["plain VAE as control"].startswith("VAE, ")
+    found = facts(model)
+    assert found["plain VAE as control"].startswith("none: ")
+    assert "plain_vae" in found["plain VAE as control"]
+    assert facts(vae)["plain VAE as control"] == "none: the model is a plain VAE itself"
+    labelled = ConditionalVAE((1, 8, 8), group_names=digits.train.group_names, network=MLP((4,)))
+    assert "labels" in facts(labelled)["untrained encoder as control"]
+    own = OwnModel((1, 8, 8))
+    assert "OwnModel" in facts(own)["untrained encoder as control"]
+
+
+class OwnModel(torch.nn.Module):
+    """A model without options and config."""
+
+    def __init__(self, shape):
+        super().__init__()
+        self.vae = mlvae.models.VAE(shape, latent_dim=2, network=MLP((4,)))
+
+    def codes(self, batch):
+        return self.vae.codes(batch)
+
+    def decode(self, **codes):
+        return self.vae.decode(**codes)

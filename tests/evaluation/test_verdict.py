@@ -45,7 +45,7 @@ def test_the_first_sentence_has_the_three_accuracies_with_their_uncertainty():
     first, _ = words(content=0.95, style=0.1, raw=0.9)
     assert first == (
         "The group of a single test image is predicted correctly in 95.0 ± 0.7 percent from its "
-        "content, 10.0 ± 1.0 percent from its style and 90.0 ± 1.0 percent from its raw pixels"
+        "content, 10.0 ± 1.0 percent from its style, and 90.0 ± 1.0 percent from its raw pixels"
     )
 
 
@@ -138,11 +138,32 @@ def test_a_leak_is_the_largest_of_all_probes_and_values():
         record("raw", 0.9),
     ]
     (text,) = verdict({"separation": {"records": records}}, images=False)
-    assert "40.0 ± 1.5 percent from its style" in text and "raw observation" in text
+    assert "40.0 ± 1.5 percent from a sample and 10.0 ± 1.0 from the mean of its style" in text
+    assert "the style leaks: it is 30.0 points" in text and "raw observation" in text
+
+
+def test_a_leak_of_the_means_alone_is_named_beside_clean_samples():
+    records = [
+        *(record("content", 0.9, values=values) for values in ("samples", "means")),
+        record("style", 0.1, values="samples"),
+        record("style", 0.8),
+        record("raw", 0.9),
+    ]
+    (text,) = verdict({"separation": {"records": records}}, images=True)
+    assert "10.0 ± 1.0 percent from a sample and 80.0 ± 1.3 from the mean of its style" in text
+    assert "the mean of the style leaks: it is 70.0 points above chance" in text
+    assert text.endswith("no information about the group was found in a sample.")
+
+
+def test_the_error_of_the_verdict_has_the_sampling_error_and_that_of_repetitions():
+    single = record("content", 0.9) | {"accuracy": Estimate(0.9, 0.03, 0.04)}
+    (text,) = verdict({"separation": {"records": [single]}}, images=True)
+    assert "90.0 ± 5.0 percent from its content" in text
 
 
 def test_a_leak_that_the_strongest_probe_finds_is_in_the_verdict():
-    found = {"code": "style", "accuracy": 0.6, "num_test_codes": 1000, "chance_accuracy": 0.1}
+    found = {"code": "style", "accuracy": 0.6, "accuracy_standard_error": 0.015}
+    found |= {"num_test_codes": 1000, "chance_accuracy": 0.1}
     records = {"records": [found | {"values": "means"}]}
     separated = separation(content=0.95, style=0.1, raw=0.9)
     (text,) = verdict({"separation": separated, "leakage": records}, images=True)

@@ -17,7 +17,7 @@ BATCHINGS = [
 every_batching = pytest.mark.parametrize("batching", BATCHINGS, ids=repr)
 
 
-def ragged(shape=(1,)):
+def ragged(shape=(1, 1, 1)):
     """Groups of the sizes SIZES in random order; all elements of observation i are i."""
     labels = torch.repeat_interleave(torch.arange(len(SIZES)), torch.tensor(SIZES))
     mixed = labels[torch.randperm(len(labels), generator=torch.Generator().manual_seed(9))]

@@ -5,7 +5,7 @@ line, its values in ``support``.
 """
 
 import math
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import pytest
 import torch
@@ -18,9 +18,11 @@ from mlvae.likelihoods import (
     DiscretisedLogistic,
     Gaussian,
     LearnedGaussian,
+    NegativeBinomial,
+    Poisson,
 )
 from mlvae.models.decoder import SharedScale, build_decoder
-from mlvae.networks import MLP, NETWORKS, Conv, ConvMLP
+from mlvae.networks import MLP, NETWORKS, Conv, Conv1d, ConvMLP
 
 LIKELIHOOD_OPTIONS = {
     Bernoulli: [{}],
@@ -29,12 +31,21 @@ LIKELIHOOD_OPTIONS = {
     + [{"scope": scope} for scope in SCOPES[1:]],
     DiscretisedLogistic: [{}, {"log_scale_min": -3.0, "log_scale_max": 0.0}]
     + [{"scope": scope} for scope in SCOPES[1:]],
+    Poisson: [{}, {"link": "exp", "total": 10.0}],
+    NegativeBinomial: [
+        {},
+        {"link": "exp", "log_inverse_dispersion_min": -2.0},
+        {"scope": "scalar"},
+        {"scope": "element"},
+    ],
 }
+COUNTS = (Poisson, NegativeBinomial)
 EVERY = [kind(**options) for kind, choices in LIKELIHOOD_OPTIONS.items() for options in choices]
 every_likelihood = pytest.mark.parametrize("likelihood", EVERY, ids=repr)
 NETWORK_OPTIONS = {
     MLP: {"hidden": (8,)},
     Conv: {"widths": (4, 8)},
+    Conv1d: {"widths": (4, 8)},
     ConvMLP: {"widths": (4, 8), "hidden": (8,)},
 }
 SHAPE = (2, 4, 4)
@@ -46,6 +57,8 @@ def support(likelihood):
         return torch.tensor([0.0, 1.0]).double(), torch.ones(2).double()
     if isinstance(likelihood, DiscretisedLogistic):
         return torch.arange(256).double() / 255, torch.ones(256).double()
+    if isinstance(likelihood, COUNTS):
+        return torch.arange(5_000).double(), torch.ones(5_000).double()
     values = torch.linspace(-25, 25, 50_001, dtype=torch.float64)
     return values, torch.full_like(values, 50 / 50_000)
 
@@ -54,9 +67,15 @@ def example(likelihood, n=3, shape=SHAPE, dtype=torch.float64):
     """Parameters (n, P, ...) of a decoder and observations (n, ...) with a probability."""
     parameters = torch.randn(n, likelihood.outputs, *shape, dtype=torch.float64)
     values, _ = support(likelihood)
-    inside = values[(values >= 0) & (values <= 1)]
+    most = 9 if isinstance(likelihood, COUNTS) else 1
+    inside = values[(values >= 0) & (values <= most)]
     x = inside[torch.randint(len(inside), (n, *shape))]
     return parameters.to(dtype), x.to(dtype)
+
+
+def known(likelihood, n):
+    """Values that come with n observations: the sizes of counts, which depend on x otherwise."""
+    return {"size": torch.full((n,), 7.0).double()} if isinstance(likelihood, COUNTS) else {}
 
 
 def test_every_likelihood_is_here():
@@ -67,6 +86,7 @@ def test_every_likelihood_is_here():
         assert {kind(**options).scope for options in choices} == (
             set(SCOPES) if has_scope else {"element"}
         )
+    assert {kind for kind in LIKELIHOODS if getattr(kind, "counts", False)} == set(COUNTS)
 
 
 # One element
@@ -78,9 +98,10 @@ def test_probabilities_sum_to_one_and_their_mean_is_the_mean(likelihood):
     for _ in range(4):
         parameters = torch.randn(1, likelihood.outputs, 1, dtype=torch.float64)
         repeated = parameters.expand(len(values), -1, -1)
-        probability = likelihood.log_prob(repeated, values[:, None]).exp() * weights
+        sizes = known(likelihood, len(values))
+        probability = likelihood.log_prob(repeated, values[:, None], **sizes).exp() * weights
         assert probability.sum().item() == pytest.approx(1, abs=1e-9)
-        mean = likelihood.mean(parameters).item()
+        mean = likelihood.mean(parameters, **known(likelihood, 1)).item()
         # The discretised logistic has the mean before the rounding to 8 bits.
         rounding = 1 / 510 if isinstance(likelihood, DiscretisedLogistic) else 1e-9
         assert (probability * values).sum().item() == pytest.approx(mean, abs=rounding)
@@ -92,10 +113,15 @@ def test_probabilities_sum_to_one_and_their_mean_is_the_mean(likelihood):
 @every_likelihood
 def test_log_probabilities_are_summed_over_elements_and_not_averaged(likelihood):
     parameters, x = example(likelihood)
-    log_prob = likelihood.log_prob(parameters, x)
+    log_prob = likelihood.log_prob(parameters, x, **known(likelihood, 3))
     assert log_prob.shape == (3,) and likelihood.mean(parameters).shape == x.shape
     elements = parameters.movedim(1, -1).reshape(-1, likelihood.outputs, 1)
-    single = likelihood.log_prob(elements, x.reshape(-1, 1)).view(3, -1)
+    if isinstance(likelihood, COUNTS):
+        elements[:, 0] = likelihood.mean(parameters, **known(likelihood, 3)).reshape(-1, 1).log()
+        likelihood, sizes = replace(likelihood, link="exp"), {"size": torch.ones(len(elements))}
+    else:
+        sizes = {}
+    single = likelihood.log_prob(elements, x.reshape(-1, 1), **sizes).view(3, -1)
     torch.testing.assert_close(log_prob, single.sum(1))
     assert not torch.allclose(log_prob, single.mean(1))
 
@@ -156,6 +182,10 @@ def test_check_refuses_observations_without_a_probability_and_only_these(likelih
         for x in (outside, -outside):
             with pytest.raises(InputError, match=r"takes observations"):
                 likelihood.check(x)
+    elif isinstance(likelihood, COUNTS):
+        for x, wrong in ((outside, "column 0 .* 0.5"), (-outside.ceil(), "column 0 .* -1")):
+            with pytest.raises(InputError, match=wrong):
+                likelihood.check(x)
     else:
         likelihood.check(outside)
     if isinstance(likelihood, DiscretisedLogistic):
@@ -172,6 +202,7 @@ def test_check_refuses_observations_without_a_probability_and_only_these(likelih
 def test_a_decoder_of_every_network_has_its_parameters_and_their_gradients(
     likelihood, network, shape
 ):
+    shape = shape[:2] if isinstance(network, Conv1d) else shape
     decoder = build_decoder(network, 3, shape, likelihood)
     parameters = decoder(torch.randn(5, 3))
     assert parameters.shape == (5, likelihood.outputs, *shape)

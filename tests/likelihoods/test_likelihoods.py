@@ -16,6 +16,8 @@ from mlvae.likelihoods import (
     DiscretisedLogistic,
     Gaussian,
     LearnedGaussian,
+    NegativeBinomial,
+    Poisson,
 )
 
 SHAPES = [(1, 4, 4), (3, 5, 2), (7,)]
@@ -90,6 +92,8 @@ def test_the_mean_is_in_the_support_or_has_the_largest_density(likelihood):
     assert mean.shape == x.shape
     if likelihood in (Bernoulli(), DiscretisedLogistic()):
         assert ((mean >= 0) & (mean <= 1)).all()
+    elif likelihood in (Poisson(), NegativeBinomial()):
+        assert (mean >= 0).all()
     else:
         assert (likelihood.log_prob(parameters, mean) >= likelihood.log_prob(parameters, x)).all()
 

@@ -28,7 +28,7 @@ from mlvae.data import Grouped, Shuffled, Splits
 from mlvae.evaluation import Embedding, Fidelity, Likelihood, Manipulation, evaluate
 from mlvae.evidence import ACCUMULATIONS, EVIDENCE_FROM
 from mlvae.grids import pictures
-from mlvae.likelihoods import Bernoulli, Gaussian
+from mlvae.likelihoods import Bernoulli, Gaussian, NegativeBinomial
 from mlvae.models import MODELS, Traits, build, traits
 from mlvae.models.protocol import has_codes
 from mlvae.networks import MLP
@@ -39,8 +39,12 @@ BLOCKS = re.findall(r"```{code-cell}\n(.*?)```", PART, flags=re.DOTALL)
 OWN: dict[str, Any] = {"__name__": "own"}
 exec(BLOCKS[0], OWN)
 
-#: Two kinds of data: the shape of an observation, and a likelihood of its values.
-KINDS = {"images": ((1, 8, 8), Bernoulli()), "vectors": ((12,), Gaussian(0.5))}
+#: Kinds of data: the shape of an observation, and a likelihood of its values.
+KINDS = {
+    "images": ((1, 8, 8), Bernoulli()),
+    "vectors": ((12,), Gaussian(0.5)),
+    "counts": ((12,), NegativeBinomial()),
+}
 COSTS = Separation(moments=1.0, mmd=1.0, pair_critic=1.0, content_critic=1.0, swap=1.0, width=8)
 GROUPS = range(5)
 
@@ -112,9 +116,9 @@ trained_case = pytest.mark.parametrize("case", TRAINED, ids=repr)
 def observations(kind, labels, seed=1):
     """Data with the groups ``labels``."""
     shape, _ = KINDS[kind]
-    draw = torch.rand if kind == "images" else torch.randn
+    draw = torch.randn if kind == "vectors" else torch.rand
     x = draw(len(labels), *shape, generator=torch.Generator().manual_seed(seed))
-    return GroupedData(x, labels)
+    return GroupedData((9 * x).floor() if kind == "counts" else x, labels)
 
 
 def labelled(model, data):
@@ -327,7 +331,7 @@ def test_an_observation_changes_the_codes_of_its_own_group_alone(case, kind):
     model = case.build(kind).eval()
     batch = batch_for(model, kind)
     x = batch.x.clone()
-    x[0] = x[0].flip(-1) * 0.5
+    x[0] = x[0].flip(-1)
     codes, changed = model.codes(batch), model.codes(replace(batch, x=x))
     others = batch.groups.index != batch.groups.index[0]
     assert_same_codes(
@@ -534,7 +538,7 @@ def test_a_model_is_trained_resumed_loaded_evaluated_and_pictured(case, kind, tm
     assert "reconstructions" in grids
     for grid in grids.values():
         assert grid.images == (kind == "images") and grid.tiles.min() < grid.tiles.max()
-        assert kind == "vectors" or (grid.tiles.min() >= 0 and grid.tiles.max() <= 1)
+        assert kind != "images" or (grid.tiles.min() >= 0 and grid.tiles.max() <= 1)
 
 
 # The page on a model of one's own

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from mlvae import Batch, DiagonalGaussian, Groups
-from mlvae.models import build
-from mlvae.networks import MLP, Conv, ConvMLP
+from mlvae.models import MLVAE, build
+from mlvae.networks import MLP, Conv, Conv1d, ConvMLP
 
 NETWORKS = [
     MLP(hidden=(9,)),
@@ -20,12 +20,15 @@ def batch():
     return Batch(torch.rand(6, 1, 8, 8), Groups.of([0, 1, 0, 2, 1, 1]))
 
 
-@pytest.mark.parametrize("network", NETWORKS)
-def test_every_parameter_has_a_gradient_and_the_model_is_rebuilt(small_model, batch, network):
-    model = small_model(style_given_content=True, network=network)
+@pytest.mark.parametrize("network", [*NETWORKS, Conv1d(widths=(4, 8))])
+def test_every_parameter_has_a_gradient_and_the_model_is_rebuilt(network):
+    shape = (2, 8) if isinstance(network, Conv1d) else (1, 8, 8)
+    batch = Batch(torch.rand(6, *shape), Groups.of([0, 1, 0, 2, 1, 1]))
+    options = {"style_given_content": True, "network": network}
+    model = MLVAE(shape, content_dim=3, style_dim=2, **options)
     model(batch).loss.backward()
     assert all(p.grad is not None and p.grad.any() for p in model.parameters())
-    again = build((1, 8, 8), model.config)
+    again = build(shape, model.config)
     again.load_state_dict(model.state_dict())
     x = batch.x
     assert torch.equal(again.eval().reconstruct(x), model.eval().reconstruct(x))

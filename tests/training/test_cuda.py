@@ -12,7 +12,7 @@ from torch import nn
 
 import mlvae
 from mlvae import Adam, Reports, Speed, Torch, Warmup
-from mlvae.data import Grouped, Shuffled, StoredImages
+from mlvae.data import Grouped, Shuffled, SourceRows, StoredImages
 from mlvae.kernels.accumulation import accumulated
 from mlvae.likelihoods import Bernoulli, LearnedGaussian
 from mlvae.models.protocol import traits
@@ -590,7 +590,7 @@ def test_images_that_stay_on_the_disk_travel_without_waiting(
 ):
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (1000, 1000))
     data = stored.to("cuda")
-    assert isinstance(data.x, StoredImages) and data.device.type == "cuda"
+    assert isinstance(data.x, SourceRows) and data.device.type == "cuda"
     rows = torch.tensor([3, 1], device="cuda")
     assert torch.equal(data.observations(rows).cpu(), stored.observations(rows.cpu()))
     model, noise = small_model().cuda(), torch.Generator("cuda")

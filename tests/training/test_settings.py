@@ -41,7 +41,13 @@ def test_a_value_out_of_range_is_refused_with_the_name_of_the_option(group, name
 
 def test_intervals_may_be_none():
     names = ("log_every", "validate_every", "pictures_every", "checkpoint_seconds")
-    assert set(vars(Reports(**dict.fromkeys(names)))) == {*names, "progress"}
+    assert set(vars(Reports(**dict.fromkeys(names)))) == {
+        *names,
+        "progress",
+        "advice",
+        "tensorboard",
+        "figures",
+    }
 
 
 def test_every_renamed_option_is_an_option_now():

@@ -41,7 +41,7 @@ def ragged(images: int, identities: int) -> np.ndarray:
 
 
 def _row(images: int, identities: int, rounds: int) -> dict[str, object]:
-    data = GroupedData(np.zeros((images, 1), np.uint8), ragged(images, identities))
+    data = GroupedData(np.zeros((images, 1, 1), np.uint8), ragged(images, identities))
     generator = torch.Generator().manual_seed(0)
     mean, log_variance = torch.randn(2, images, CONTENT, generator=generator)
     evidence = Evidence.of(DiagonalGaussian(mean, log_variance))

@@ -118,18 +118,12 @@ class Cache:
         check_float32(f"dataset.factors={name}", numbers)
         return numbers.astype(np.float32)[codes]
 
-    def names(self, count: int) -> list[str]:
-        """Names of the first ``count`` files that are used, as ``files.jsonl`` has them."""
-        names: list[str] = []
+    def names(self) -> list[str]:
+        """The path of each image's file within its root, (N,), as ``files.jsonl`` has them."""
         with open_regular(self.folder / LINES) as file:
             next(file)  # the header
-            for content in file:
-                if len(names) == count:
-                    break
-                line = json.loads(content)
-                if "crc32" in line:
-                    names.append(line["file"])
-        return names
+            lines = map(json.loads, file)
+            return [line["file"] for line in lines if "crc32" in line]
 
     def _columns(self, name: str, option: str) -> list[np.ndarray]:
         """The words (N,) of each column that a name joins."""

@@ -98,14 +98,19 @@ class _Unusable(ValueError):
     """The message is the reason of an :class:`Attempt`."""
 
 
-def attempt(content: bytes, *, size: int, channels: int, crop: float) -> Attempt:
-    """Decode one file's bytes. Any bytes give pixels or a reason, never an exception."""
+def attempt(content: bytes | Image.Image, *, size: int, channels: int, crop: float) -> Attempt:
+    """Decode one file's bytes, or prepare an image in memory, which has no hash.
+
+    Any bytes give pixels or a reason, never an exception.
+    """
+    if isinstance(content, Image.Image):
+        return Attempt("", *_outcome(content, size=size, channels=channels, crop=crop))
     digest = hashlib.sha256(content).hexdigest()
     return Attempt(digest, *_outcome(content, size=size, channels=channels, crop=crop))
 
 
 def _outcome(
-    content: bytes, *, size: int, channels: int, crop: float
+    content: bytes | Image.Image, *, size: int, channels: int, crop: float
 ) -> tuple[np.ndarray | None, str]:
     """Pixels and a remark, or None and a reason; at most :data:`MAX_REASON` bytes of text."""
     remarks: list[str] = []
@@ -125,7 +130,12 @@ def _outcome(
 
 
 def decode(
-    content: bytes, *, size: int, channels: int, crop: float, remarks: list[str] | None = None
+    content: bytes | Image.Image,
+    *,
+    size: int,
+    channels: int,
+    crop: float,
+    remarks: list[str] | None = None,
 ) -> np.ndarray:
     """The central square of an image, resized.
 
@@ -136,7 +146,7 @@ def decode(
     filter is a triangle as wide as a new pixel, which prevents aliasing.
 
     Args:
-        content: the file's bytes, in any format that Pillow reads.
+        content: the file's bytes, in any format that Pillow reads; or an image of Pillow.
         size: S, height and width of the result.
         channels: C, 1 for grey, 3 for colour.
         crop: side of the square as a fraction of the shorter side, in (0, 1].
@@ -151,12 +161,7 @@ def decode(
             range.
         Exception: any type that Pillow raises for a damaged file.
     """
-    if not content:
-        raise _Unusable("is empty")
-    image = Image.open(io.BytesIO(content))
-    _check_header(image)
-    if image.format in ("JPEG", "MPO") and (scans := content.count(SCAN)) > MAX_SCANS:
-        raise _Unusable(f"has {scans:,} scans, more than the limit of {MAX_SCANS}")
+    image = content if isinstance(content, Image.Image) else _opened(content)
     deep = _is_deep(image)
     side = crop * min(image.size)
     if (factor := int(side / (2 * size))) > 1:
@@ -172,6 +177,17 @@ def decode(
     image = image.resize((size, size), Image.Resampling.BILINEAR)
     pixels = np.asarray(image).reshape(size, size, channels)
     return np.ascontiguousarray(pixels.transpose(2, 0, 1))
+
+
+def _opened(content: bytes) -> Image.Image:
+    """The image of a file, not decoded yet."""
+    if not content:
+        raise _Unusable("is empty")
+    image = Image.open(io.BytesIO(content))
+    _check_header(image)
+    if image.format in ("JPEG", "MPO") and (scans := content.count(SCAN)) > MAX_SCANS:
+        raise _Unusable(f"has {scans:,} scans, more than the limit of {MAX_SCANS}")
+    return image
 
 
 def _check_header(image: Image.Image) -> None:

@@ -8,16 +8,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, TypedDict, Unpack, cast
+from typing import TYPE_CHECKING, TypedDict, Unpack
 
 import numpy as np
 import torch
 
 from mlvae.arguments import as_path
 from mlvae.data.collections.members import printable
-from mlvae.data.group_splits import Held, large_groups, split_groups, split_named, split_within
 from mlvae.data.grouped import GroupedData
-from mlvae.data.splits import Splits
+from mlvae.data.splitting.group_splits import Held, large_groups
+from mlvae.data.splitting.splits import Splits, split_by
 from mlvae.errors import (
     InputError,
     check_choice,
@@ -153,8 +153,9 @@ def faces(
         split: "groups": validation and test have groups of their own, and the test is
             ``Splits.unseen``; "images": validation and test have images of every group; "table":
             the column ``split`` names the split of each image.
-        validation: fraction of the groups, or with split="images" of each group's images. Whole
-            groups may also be given as a list of labels, or as a text file with one label a line.
+        validation: number of groups (an integer) or fraction of them (a float), or with
+            split="images" of each group's images. Whole groups may also be given as a list of
+            labels, or as a text file with one label a line.
         test: as ``validation``.
         within: with split="groups", fraction of the images of each training group that
             ``Splits.test`` has.
@@ -205,14 +206,16 @@ def faces(
     )
     labels = cached.column(group, "dataset.group")
     known = _known(cached, labels, group, strict=strict)
+    names = cached.names()
     data = GroupedData(
         cached.images,
         labels,
         {factor: cached.factor(factor) for factor in factors},
+        names=names,
     )
     if len(known) < len(data):
         data = data.subset(torch.from_numpy(known))
-    advice = "" if pattern or table or group != "identity" else _advice(cached, labels)
+    advice = "" if pattern or table or group != "identity" else _advice(names, labels)
     if advice:
         print(f"{printable(str(cached.folder))}: {advice}", flush=True)
     try:
@@ -220,15 +223,15 @@ def faces(
         data = data.subset(rows)
         if split == "table":
             words = cached.column("split", "dataset.split=table needs a column, which")
-            return split_named(data, words[known][rows])
-        if split == "images":
-            return split_within(
-                data,
-                validation=cast("float", validation),  # it refuses anything but a fraction
-                test=cast("float", test),
-                seed=seed,
-            )
-        return split_groups(data, validation=validation, test=test, within=within, seed=seed)
+            return split_by(data, words[known][rows], words="the column split")
+        return split_by(
+            data,
+            "members" if split == "images" else split,
+            validation=validation,
+            test=test,
+            within=within,
+            seed=seed,
+        )
     except InputError as error:
         if not advice:
             raise
@@ -337,11 +340,11 @@ def celeba(
     return faces(_found(root, CELEBA), table=table, crop=crop, **options)
 
 
-def _advice(cached: Cache, labels: np.ndarray) -> str:
-    """How to group images that are hardly grouped by folders, or ""; labels are (N,)."""
+def _advice(names: list[str], labels: np.ndarray) -> str:
+    """How to group images that are hardly grouped by folders, or ""; N names and labels."""
     from mlvae.data.collections.conventions import MAX_FOLDERS, hint
 
-    names = cached.names(NAMES)
+    names = names[:NAMES]
     if len(set(labels.tolist())) > MAX_FOLDERS and any("/" in name for name in names):
         return ""
     return hint(names, labels[: len(names)].tolist())

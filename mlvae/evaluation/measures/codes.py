@@ -9,7 +9,8 @@ Shapes: N observations, M sets of k observations, D dimensions, ... one observat
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -22,6 +23,7 @@ from mlvae.errors import InputError, check_choice, check_integer, check_part, sh
 from mlvae.evidence.rules import ACCUMULATIONS, product
 from mlvae.groups import Groups
 from mlvae.models.protocol import Model, has_codes, traits
+from mlvae.models.standardise import Standardise
 from mlvae.observations import as_floats
 from mlvae.posteriors import DiagonalGaussian, Family, GroupFamily, Point
 
@@ -32,10 +34,12 @@ __all__ = [
     "cut_sets",
     "disjoint_sets",
     "encode",
+    "encode_all",
     "pixels",
     "principal_components",
     "representations",
     "shuffled",
+    "standardised",
 ]
 
 #: From a batch of N observations, each a group of one, to one posterior for each, (N, D).
@@ -70,13 +74,25 @@ def _code(model: Model, name: str) -> Representation:
     return lambda batch: model.codes(batch)[name]
 
 
+def standardised(representation: Representation, scale: Standardise | None) -> Representation:
+    """A representation of observations on the ``scale`` of a model; None: in raw units.
+
+    Controls see the observations as the model's networks see them.
+    """
+    if scale is None or scale.kind is None:
+        return representation
+    return lambda batch: representation(replace(batch, x=scale(as_floats(batch.x))))
+
+
 def pixels(batch: Batch) -> Point:
     """The control without a model: the observations themselves."""
     check_type("batch", batch, Batch, "a Batch, as data.singles([0, 1])")
     return Point(as_floats(batch.x).flatten(1))
 
 
-def principal_components(data: GroupedData, dim: int, *, most: int = 20_000) -> Representation:
+def principal_components(
+    data: GroupedData, dim: int, *, most: int = 20_000, scale: Standardise | None = None
+) -> Representation:
     """The control without a network: the first ``dim`` principal components of observations.
 
     Components of faces are called eigenfaces (Turk and Pentland 1991).
@@ -85,20 +101,28 @@ def principal_components(data: GroupedData, dim: int, *, most: int = 20_000) -> 
         data: the observations that determine the components; the training data.
         dim: number of components; fewer if observations have fewer dimensions.
         most: number of observations that are used, at equal distances.
+        scale: the scale of a model that standardises; None: raw units.
     """
     check_type("data", data, GroupedData, "GroupedData")
     check_integer("dim", dim, minimum=1)
     check_integer("most", most, minimum=1)
+    if scale is not None:
+        check_type("scale", scale, Standardise, "the scale of a model, model.standardise, or None")
     from sklearn.decomposition import PCA  # takes seconds to import
 
     number = min(int(most), len(data))
     rows = torch.linspace(0, len(data) - 1, number, device=data.device).long()
-    x = data.observations(rows).flatten(1).cpu().numpy()
+    x = data.observations(rows)
+    x = (x if scale is None else scale(x)).flatten(1).cpu().numpy()
     found = PCA(min(int(dim), *x.shape), svd_solver="auto", random_state=0).fit(x)
     mean, axes = (
         torch.from_numpy(array).to(data.device) for array in (found.mean_, found.components_)
     )
-    return lambda batch: Point((batch.x.flatten(1) - mean.to(batch.x)) @ axes.to(batch.x).T)
+
+    def components(batch: Batch) -> Point:
+        return Point((batch.x.flatten(1) - mean.to(batch.x)) @ axes.to(batch.x).T)
+
+    return standardised(components, scale)
 
 
 @torch.no_grad()
@@ -119,6 +143,26 @@ def encode(
     rows = torch.arange(len(data), device=data.device)
     parts = [representation(data.singles(part)) for part in rows.split(int(chunk))]
     return type(parts[0]).cat(parts).moments()
+
+
+@torch.no_grad()
+def encode_all(
+    model: Model, names: Sequence[str], data: GroupedData, *, chunk: int = 4096
+) -> dict[str, DiagonalGaussian]:
+    """The posteriors of :func:`encode` for several codes of a model, by name, in one pass.
+
+    Args:
+        model: the model.
+        names: names of its codes.
+        data: the observations.
+        chunk: number of observations that are encoded at once.
+    """
+    rows = torch.arange(len(data), device=data.device)
+    parts = [model.codes(data.singles(part)) for part in rows.split(chunk)]
+    return {
+        name: type(parts[0][name]).cat([codes[name] for codes in parts]).moments()
+        for name in names
+    }
 
 
 def disjoint_sets(groups: Groups, k: int, *, generator: torch.Generator | None = None) -> Tensor:
@@ -161,32 +205,30 @@ def shuffled(groups: Groups, generator: torch.Generator | None) -> tuple[Tensor,
 def cut_sets(
     groups: Groups, k: int, *, generator: torch.Generator | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Training sets of a probe, about as many as observations, and a mask of held-out sets.
+    """Sets to train a probe on, about as many as observations, and held-out sets.
 
     A tenth of the sets of one cut are held out, at least one of each group that has two sets. The
     other observations are cut k times into :func:`disjoint_sets`. Sets of different cuts may
-    overlap, but none has an observation of a held-out set. With k = 1 no set is held out, because
-    any tenth of the sets can be held out later.
+    overlap, but none has an observation of a held-out set. If no group has two sets, none is held
+    out.
 
     Returns:
-        Indices of observations, (M, k), and whether each set is held out, (M,). Held-out sets come
-        first.
+        Indices of observations: training sets (M, k) and held-out sets (H, k).
     """
     sets = disjoint_sets(groups, k, generator=generator)
-    if k == 1:
-        return sets, torch.zeros(len(sets), dtype=torch.bool, device=sets.device)
     group = groups.index[sets[:, 0]]
     whole = torch.bincount(group, minlength=groups.num_groups)
     rank = torch.arange(len(sets), device=sets.device) - (whole.cumsum(0) - whole)[group]
     number = torch.where(whole > 1, (whole // 10).clamp_min(1), 0)
     held = sets[rank < number[group]]
+    if k == 1:
+        return sets[rank >= number[group]], held
     free = torch.ones_like(groups.index, dtype=torch.bool)
     free[held.flatten()] = False
     rest = free.nonzero()[:, 0]
     left = Groups.unchecked(groups.index[rest], groups.sizes - k * number)
     cuts = [rest[disjoint_sets(left, k, generator=generator)] for _ in range(k)]
-    sets = torch.cat((held, *cuts))
-    return sets, torch.arange(len(sets), device=sets.device) < len(held)
+    return torch.cat(cuts), held
 
 
 def common_labels(train: GroupedData, test: GroupedData) -> tuple[Tensor, Tensor]:

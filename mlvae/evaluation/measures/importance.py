@@ -16,7 +16,7 @@ from mlvae.arguments import check_type
 from mlvae.data import GroupedData
 from mlvae.errors import InputError, check_integer
 from mlvae.groups import Groups
-from mlvae.models import traits
+from mlvae.models import Standardise, traits
 from mlvae.observations import as_observations
 from mlvae.posteriors import DiagonalGaussian
 
@@ -154,11 +154,13 @@ def _log_likelihood(
 
     uint8 observations are converted again for each sample, which needs less memory.
     """
-    pieces = []
+    pieces, scale = [], traits(model).standardise or Standardise(None, model.shape)
     for rows in chunks:
         x = _observations(model, data, rows)
         latent = torch.cat((c[groups.index[rows]], s[rows]), 1).to(x.dtype)
-        pieces.append(model.likelihood.log_prob(model.decoder(latent), x).double())
+        parameters = model.decoder(latent)
+        given = {name: values[rows] for name, values in data.given.items()}
+        pieces.append(scale.log_prob(model.likelihood, parameters, x, given).double())
     return torch.cat(pieces)
 
 

@@ -22,6 +22,7 @@ from torch import Tensor
 from mlvae.errors import InputError, check_choice, check_integer, shown
 from mlvae.evaluation.answer import estimate
 from mlvae.evaluation.measures.codes import shuffled
+from mlvae.evaluation.measures.resampling import sampling_error
 from mlvae.evidence.rules import Posterior, product
 from mlvae.groups import Groups
 from mlvae.posteriors import DiagonalGaussian
@@ -53,6 +54,8 @@ class Score(NamedTuple):
         chance: 1 / num_groups, the accuracy of codes without information on the group.
         num_groups: number of groups with enough members to take part.
         num_probes: number of probes of each gallery.
+        sampling_error: standard error over groups, by bootstrap of the probes' groups; see
+            :mod:`mlvae.evaluation.measures.resampling`. The galleries keep all groups.
     """
 
     mean: float
@@ -60,6 +63,7 @@ class Score(NamedTuple):
     chance: float
     num_groups: int
     num_probes: int
+    sampling_error: float
 
 
 @torch.no_grad()
@@ -111,8 +115,9 @@ def n_shot_accuracy(
     Example:
         >>> mean = torch.eye(2)[[0, 0, 0, 1, 1, 1]]
         >>> codes = DiagonalGaussian(mean, torch.zeros_like(mean))
-        >>> n_shot_accuracy(codes, ["ann", "ann", "ann", "bob", "bob", "bob"], shots=1)
-        Score(mean=1.0, standard_error=0.0, chance=0.5, num_groups=2, num_probes=4)
+        >>> score = n_shot_accuracy(codes, ["ann", "ann", "ann", "bob", "bob", "bob"], shots=1)
+        >>> score.mean, score.chance, score.num_groups, score.num_probes
+        (1.0, 0.5, 2, 4)
     """
     check_integer("shots", shots, minimum=1)
     q, groups, generator = checked_codes(codes, groups, galleries, distance, seed)
@@ -122,14 +127,24 @@ def n_shot_accuracy(
         torch.full((kept.num_groups,), shots),
     ).to(q.mean.device)
     accuracy = []
+    right, number = (np.zeros(kept.num_observations) for _ in range(2))
     for _ in range(galleries):
         order, rank = shuffled(kept, generator)
         gallery, probes = order[rank < shots], order[rank >= shots]
         accumulated = product(_take(q, rows[gallery]), gallery_groups)
-        accuracy.append(_accuracy(q, rows[probes], accumulated, kept.index[probes], distance))
-    mean, standard_error = estimate(accuracy)
+        found = _right(q, rows[probes], accumulated, kept.index[probes], distance).cpu().numpy()
+        accuracy.append(float(found.mean()))
+        right[probes.numpy()] += found
+        number[probes.numpy()] += 1
+    error = sampling_error(right, number, score=_ratio, groups=kept.index.numpy(), seed=seed)
+    mean, standard_error, _ = estimate(accuracy)
     num_probes = kept.num_observations - shots * kept.num_groups
-    return Score(mean, standard_error, 1 / kept.num_groups, kept.num_groups, num_probes)
+    return Score(mean, standard_error, 1 / kept.num_groups, kept.num_groups, num_probes, error)
+
+
+def _ratio(right: np.ndarray, number: np.ndarray, observations: np.ndarray) -> np.ndarray:
+    """Fraction of the probes of all galleries that are assigned to their own group."""
+    return right / number
 
 
 def pair_distances(q: DiagonalGaussian, pairs: Tensor, distance: str) -> np.ndarray:
@@ -264,20 +279,20 @@ def _large_enough(groups: Groups, shots: int) -> tuple[Tensor, Groups]:
     return rows, Groups.unchecked((kept.cumsum(0) - 1)[groups.index[rows]], groups.sizes[kept])
 
 
-def _accuracy(
+def _right(
     codes: DiagonalGaussian, probes: Tensor, gallery: DiagonalGaussian, own: Tensor, distance: str
-) -> float:
-    """Fraction of ``probes`` (P,) whose nearest code of the ``gallery`` (G, D) is ``own`` (P,)."""
+) -> Tensor:
+    """Whether the nearest code of the ``gallery`` (G, D) is ``own`` (P,) for ``probes`` (P,)."""
     num_groups, dim = gallery.mean.shape
     # A matrix product has no room for variances; with them, every probe needs G x D numbers.
     one_variance = distance == "mahalanobis" and _one_variance(codes) and _one_variance(gallery)
     matrix_product = one_variance or distance == "cosine"
     chunk = max(1, MOST_NUMBERS // (num_groups + dim if matrix_product else num_groups * dim))
     distance_of = _euclidean if one_variance else DISTANCES[distance]
-    total = torch.zeros((), dtype=torch.float64, device=gallery.mean.device)
+    parts = []
     for rows, group in zip(probes.split(chunk), own.split(chunk), strict=True):
         distances = distance_of(_take(codes, rows)[:, None], gallery[None])
         nearest = distances == distances.amin(1, keepdim=True)
         right = nearest.gather(1, group.to(distances.device)[:, None])[:, 0]
-        total += (right / nearest.sum(1)).sum(dtype=torch.float64)
-    return float(total) / len(probes)
+        parts.append(right.double() / nearest.sum(1))
+    return torch.cat(parts)

@@ -1,13 +1,14 @@
-"""Probes for every combination of code, k, kind of probe and seed, trained in parallel.
+"""Probes for every combination of code, k, kind of probe and seed, networks trained in batches.
 
 The sets of observations depend on the seed and on k only, so all codes are compared on the same
-sets.
+sets. The networks of all codes at one k are trained as one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 from typing import Any, NamedTuple, cast
 
 import torch
@@ -15,47 +16,82 @@ from torch import Tensor
 
 from mlvae.data import GroupedData
 from mlvae.evaluation.answer import estimate
-from mlvae.evaluation.measures.codes import (
-    accumulate_sets,
-    common_labels,
-    cut_sets,
-    disjoint_sets,
-    encode,
-)
-from mlvae.evaluation.measures.probes import Probe, ProbeScore, entropy
+from mlvae.evaluation.measures.codes import common_labels, cut_sets, disjoint_sets
+from mlvae.evaluation.measures.leakage.drawn import Drawn
+from mlvae.evaluation.measures.leakage.kinds import applies, fit_probes
+from mlvae.evaluation.measures.leakage.networks import Fit
+from mlvae.evaluation.measures.leakage.scores import ProbeScore, entropy
+from mlvae.evaluation.measures.leakage.testing import tested
+from mlvae.evaluation.measures.probe_sets import drawn_sets
 from mlvae.evaluation.subject import Code
 from mlvae.posteriors import DiagonalGaussian
 from mlvae.training.seeding import seeded
 
-__all__ = ["ProbeGrid"]
+__all__ = ["GridCode", "ProbeGrid"]
+
+#: Codes of at most this many dimensions are trained in one batch, with columns of zeros. It is the
+#: width of a probe's hidden layer, so the zeros cost little.
+MOST_PADDED = 128
 
 
-class _Task(NamedTuple):
-    """One probe to train, with its test codes for every k."""
+class GridCode(NamedTuple):
+    """A code of single observations.
+
+    Attributes:
+        code: its names and its accumulation.
+        train: posteriors of the observations to train probes on, or fixed codes, (N, D).
+        test: the same of the observations to test probes on.
+    """
+
+    code: Code
+    train: DiagonalGaussian | Tensor
+    test: DiagonalGaussian | Tensor
+
+    @property
+    def dim(self) -> int:
+        """D."""
+        return (self.train if isinstance(self.train, Tensor) else self.train.mean).shape[1]
+
+
+class _Key(NamedTuple):
+    """A probe: code, samples or means, kind of probe, k, seed."""
 
     code: str
     values: str
     kind: str
-    train_k: int
+    k: int
     seed: int
-    train: tuple[Tensor, Tensor]
-    held: Tensor
-    tests: dict[int, tuple[Tensor, Tensor]]
+
+
+class _Task(NamedTuple):
+    """Probes to train as one, with their test codes for every k."""
+
+    keys: list[_Key]
+    fits: list[Fit]
+    tests: list[dict[int, Drawn]]
+
+
+class _Scored(NamedTuple):
+    """A test result with its standard errors over test codes."""
+
+    score: ProbeScore
+    errors: tuple[float, float]
 
 
 @dataclass(frozen=True)
 class ProbeGrid:
     """Probes of all combinations.
 
-    Probes are trained and tested at the same k, for every k of ``ks`` and for ``train_k``. Probes
-    trained at ``train_k`` are also tested at every smaller k of ``ks``.
+    Probes of the first kind are trained and tested at the same k, for every k of ``ks`` and for
+    ``train_k``. Those of ``train_k`` are also tested at every smaller k of ``ks``. The other kinds
+    are trained and tested at the smallest k.
 
     Args:
         train: observations to train probes on.
         test: observations to test probes on.
-        ks: numbers of observations accumulated to a test code.
+        ks: numbers of observations accumulated to a test code, in increasing order.
         train_k: number of observations accumulated to a training code in the paper's protocol.
-        kinds: kinds of probe.
+        kinds: kinds of probe. A kind that is too slow for a code is left out for it.
         seeds: number of repetitions, each with separate sets, draws and probes.
     """
 
@@ -67,7 +103,7 @@ class ProbeGrid:
     seeds: int
 
     def records(
-        self, codes: Sequence[Code], *, workers: int = 1, progress: bool = False
+        self, codes: Sequence[GridCode], *, workers: int = 1, progress: bool = False
     ) -> list[dict[str, Any]]:
         """Accuracy and conditional entropy of every combination, mean over seeds.
 
@@ -83,69 +119,101 @@ class ProbeGrid:
         from joblib import Parallel, delayed, parallel_config
         from tqdm import tqdm
 
-        # One thread per process: more threads than cores would mostly wait for each other.
+        # A GPU is used by one process; on a CPU, one thread a process.
+        workers = 1 if self.train.device.type == "cuda" else workers
         with parallel_config("loky", inner_max_num_threads=1):
             pool = Parallel(n_jobs=workers, return_as="generator", pre_dispatch="2*n_jobs")
+        values = sum(2 if code.code.random else 1 for code in codes)
+        total = values * (len(self._trained) + len(self.kinds) - 1) * self.seeds
+        scores: dict[tuple, list[_Scored]] = {}
         tasks = (delayed(_run)(task) for task in self._tasks(codes))
-        results = cast("Iterator[list[tuple[tuple, ProbeScore]]]", pool(tasks))
-        values = sum(2 if code.random else 1 for code in codes)
-        total = values * len(self._trained) * len(self.kinds) * self.seeds
-        scores: dict[tuple, list[ProbeScore]] = {}
+        results = cast("Iterator[list[tuple[_Key, int, _Scored]]]", pool(tasks))
         disable = None if progress else True
-        for scored in tqdm(results, "probes", total=total, unit="probe", disable=disable):
-            for key, score in scored:
-                scores.setdefault(key, []).append(score)
-        return [self._record(key, seed_scores) for key, seed_scores in scores.items()]
+        with tqdm(desc="probes", total=total, unit="probe", disable=disable) as bar:
+            for scored in results:
+                for key, k, score in scored:
+                    name = (key.code, key.values, key.kind, key.k, k)
+                    scores.setdefault(name, []).append(score)
+                bar.update(len({key for key, _, _ in scored}))
+        return [self._record(key, scores[key]) for key in self._ordered(scores, codes)]
 
     @property
     def _trained(self) -> list[int]:
         """Every k that probes are trained at."""
         return sorted({*self.ks, self.train_k})
 
-    def _tasks(self, codes: Sequence[Code]) -> Iterator[_Task]:
-        """The tasks of all codes, seeds and values, one code after the other."""
-        labels = common_labels(self.train, self.test)
-        for code in codes:
-            posteriors = [encode(code.representation, data) for data in (self.train, self.test)]
-            for seed in range(self.seeds):
-                train_sets, test_sets = self._sets(seed)
-                sets = {k: rows for k, (rows, _) in train_sets.items()}, test_sets
-                for values in ("samples", "means") if code.random else ("means",):
-                    train, test = (
-                        {
-                            k: (
-                                _codes(posterior, rows, code, values, f"{part} {k}", seed),
-                                label[rows[:, 0]].cpu(),
+    def _ordered(self, scores: Mapping[tuple, Any], codes: Sequence[GridCode]) -> list[tuple]:
+        """Keys of the scores, in the order of the codes, k and kinds."""
+        places = {code.code.name: place for place, code in enumerate(codes)}
+
+        def place(key: tuple) -> tuple:
+            code, values, kind, train_k, k = key
+            return places[code], values != "samples", train_k, self.kinds.index(kind), k
+
+        return sorted(scores, key=place)
+
+    def _tasks(self, codes: Sequence[GridCode]) -> Iterator[_Task]:
+        """The tasks. On a CPU, larger batches are not faster: each seed is a task there."""
+        seeds = range(self.seeds)
+        cuda = self.train.device.type == "cuda"
+        for part in [list(seeds)] if cuda else [[seed] for seed in seeds]:
+            for k in self._trained:
+                kinds = self.kinds if k == self.ks[0] else self.kinds[:1]
+                for batch in _batches(codes):
+                    built = list(self._built(batch, k, part))
+                    for kind in kinds:
+                        if applies(kind, built[0][1]):
+                            keys = [key._replace(kind=kind) for key, _, _ in built]
+                            yield _Task(
+                                keys, *map(list, zip(*[b[1:] for b in built], strict=True))
                             )
-                            for k, rows in sets_by_k.items()
-                        }
-                        for part, posterior, sets_by_k, label in zip(
-                            ("train", "test"), posteriors, sets, labels, strict=True
-                        )
-                    )
-                    for k in self._trained:
-                        tested = [i for i in self.ks if i == k or (i < k == self.train_k)]
-                        tests = {i: test[i] for i in tested}
-                        for kind in self.kinds:
-                            held = train_sets[k][1].cpu()
-                            yield _Task(code.name, values, kind, k, seed, train[k], held, tests)
 
-    def _sets(self, seed: int) -> tuple[dict[int, tuple[Tensor, Tensor]], dict[int, Tensor]]:
-        """By k, the training sets with the mask of held-out sets; and by k, the test sets."""
+    def _built(
+        self, codes: Sequence[GridCode], k: int, seeds: Sequence[int]
+    ) -> Iterator[tuple[_Key, Fit, dict[int, Drawn]]]:
+        """The codes to train and to test on, for all seeds and values of codes at one k."""
+        labels, test_labels = common_labels(self.train, self.test)
+        number = len(self.train.group_names)
+        smaller = [i for i in self.ks if i == k or i < k == self.train_k]
+        for seed in seeds:
+            sets = self.train_sets(k, seed)
+            test_sets = {i: self.test_sets(i, seed) for i in smaller}
+            for code, train, test in codes:
+                for values in ("samples", "means") if code.random else ("means",):
+                    options = {"sample": values == "samples", "accumulation": code.accumulation}
+                    parts = [drawn_sets(train, labels, rows, **options) for rows in sets]
+                    tests = {
+                        i: drawn_sets(test, test_labels, rows, **options)
+                        for i, rows in test_sets.items()
+                    }
+                    key = _Key(code.name, values, "", k, seed)
+                    yield key, Fit(*parts, number, seed), tests
 
-        def noise(part: str, k: int) -> torch.Generator:
-            return seeded(torch.Generator(self.train.device), seed, f"{part} sets", k)
+    def train_sets(self, k: int, seed: int) -> tuple[Tensor, Tensor]:
+        """Sets to train on, and held-out sets: the training sets if none can be held out."""
+        generator = seeded(torch.Generator(self.train.device), seed, "train sets", k)
+        own, held = cut_sets(self.train.groups, k, generator=generator)
+        return own, held if len(held) else own
 
-        train, test = self.train.groups, self.test.groups
-        return (
-            {k: cut_sets(train, k, generator=noise("train", k)) for k in self._trained},
-            {k: disjoint_sets(test, k, generator=noise("test", k)) for k in self.ks},
-        )
+    def test_sets(self, k: int, seed: int) -> Tensor:
+        """Sets to test on."""
+        generator = seeded(torch.Generator(self.train.device), seed, "test sets", k)
+        return disjoint_sets(self.test.groups, k, generator=generator)
 
-    def _record(self, key: tuple, scores: list[ProbeScore]) -> dict[str, Any]:
+    def without_held_out(self) -> list[int]:
+        """Every k at which no set can be held out, because no group has two sets."""
+        most = int(self.train.groups.sizes.max())
+        return [k for k in self._trained if 2 * k > most]
+
+    def _record(self, key: tuple, found: list[_Scored]) -> dict[str, Any]:
         code, values, kind, train_k, test_k = key
         sets = (self.test.groups.sizes // test_k).cpu()  # number of sets per group
         labels = torch.arange(len(sets)).repeat_interleave(sets)
+        scores = [scored.score for scored in found]
+        accuracy, bits = (
+            estimate([score[place] for score in scores], fmean(s.errors[place] for s in found))
+            for place in (0, 1)
+        )
         return {
             "code": code,
             "values": values,
@@ -154,31 +222,28 @@ class ProbeGrid:
             "test_k": test_k,
             "same_k": train_k == test_k,
             "paper": train_k == self.train_k,
-            "accuracy": estimate([score.accuracy for score in scores]),
-            "conditional_entropy_bits": estimate([score.conditional_entropy for score in scores]),
+            "accuracy": accuracy,
+            "conditional_entropy_bits": bits,
             "num_test_codes": scores[0].num_codes,
             "label_entropy_bits": entropy(labels),
             "chance_accuracy": float(sets.max()) / len(labels),
         }
 
 
-def _codes(
-    posterior: DiagonalGaussian, sets: Tensor, code: Code, values: str, part: str, seed: int
-) -> Tensor:
-    """One code for each set, (M, D) on the host.
-
-    ``part`` names the part of the data and k; it seeds the draws. Train and test must not share
-    draws: the rows of both are sorted by group, so a probe could predict the label from the noise.
-    """
-    pooled = accumulate_sets(posterior, sets, accumulation=code.accumulation)
-    if values == "means":
-        return pooled.mean.cpu()
-    generator = seeded(torch.Generator(sets.device), seed, f"{code.name} draws of {part}")
-    return pooled.sample_groups(generator=generator).cpu()
+def _batches(codes: Sequence[GridCode]) -> list[list[GridCode]]:
+    """Codes whose networks are trained together: all of few dimensions, and equal others."""
+    batches: dict[int, list[GridCode]] = {}
+    for code in codes:
+        batches.setdefault(max(code.dim, MOST_PADDED), []).append(code)
+    return list(batches.values())
 
 
-def _run(task: _Task) -> list[tuple[tuple, ProbeScore]]:
-    """Train one probe and test it at every k of the task."""
-    probe = Probe(*task.train, kind=task.kind, seed=task.seed, held=task.held)
-    key = (task.code, task.values, task.kind, task.train_k)
-    return [((*key, k), probe.score(*test)) for k, test in task.tests.items()]
+def _run(task: _Task) -> list[tuple[_Key, int, _Scored]]:
+    """Train the probes of a task and test each at every k of the task."""
+    probes = fit_probes(task.keys[0].kind, task.fits)
+    results = []
+    for key, probe, tests in zip(task.keys, probes, task.tests, strict=True):
+        for k, test in tests.items():
+            rows = tested(probe, test, key.seed)
+            results.append((key, k, _Scored(rows.score(), rows.errors(key.seed))))
+    return results

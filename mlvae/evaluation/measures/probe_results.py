@@ -9,11 +9,10 @@ from typing import Any
 
 from mlvae.evaluation.answer import Estimate, Figure, Table
 from mlvae.evaluation.charts import curves
+from mlvae.evaluation.measures.leakage.kinds import PROBE_NAMES
 from mlvae.evaluation.subject import CONTROLS
 
 __all__ = ["ProbeResults"]
-
-PROBE_NAMES = {"mlp": "MLP", "logistic": "logistic regression", "knn": "nearest neighbours"}
 
 #: Quantities: name with unit, number of digits, and the factor to the unit.
 QUANTITIES = {
@@ -32,6 +31,7 @@ class ProbeResults:
         ks: numbers of observations accumulated to a test code.
         train_k: K of the paper's protocol.
         probes: kinds of probe. Text and curves present the first kind only.
+        seeds: number of repetitions.
     """
 
     records: list[dict[str, Any]]
@@ -39,6 +39,13 @@ class ProbeResults:
     ks: Sequence[int]
     train_k: int
     probes: Sequence[str]
+    seeds: int
+
+    @property
+    def errors(self) -> str:
+        """The words for the errors in a table."""
+        seeds = f" ± over {self.seeds} seeds" if self.seeds > 1 else ""
+        return f"± standard error over test codes{seeds}"
 
     @property
     def sampled(self) -> set[str]:
@@ -135,14 +142,14 @@ class ProbeResults:
             *self._rows(chosen, "test_k", ks, quantity),
             ["no code", *[f"{scale * without_code[k]:.{digits}f}" for k in ks]],
         ]
-        caption = f"{unit}, mean ± standard error over seeds, {protocol}."
+        caption = f"{unit}, {protocol}; {self.errors}."
         return Table(caption, ["code", *[f"k = {k}" for k in ks]], rows)
 
     def _by_probe(self) -> Table:
         low = self.ks[0]
         chosen = [r for r in self.records if r["train_k"] == r["test_k"] == low]
         return Table(
-            f"Accuracy in percent, mean ± standard error over seeds, at k = {low} by probe.",
+            f"Accuracy in percent at k = {low} by probe; {self.errors}.",
             ["code", *[PROBE_NAMES[probe] for probe in self.probes]],
             self._rows(chosen, "probe", self.probes, "accuracy"),
         )
@@ -182,15 +189,16 @@ class ProbeResults:
             label = self.labels[record["code"]]
             for panel, quantity in zip(panels.values(), QUANTITIES, strict=True):
                 most = math.inf if quantity == "accuracy" else record["label_entropy_bits"]
-                value = Estimate(min(record[quantity].mean, most), record[quantity].standard_error)
+                found = record[quantity]
+                value = found._replace(mean=min(found.mean, most))
                 panel.setdefault(label, {})[record["test_k"]] = value
         return curves(
             f"separation_{values}",
             f"Accuracy, and upper bound of H(label | code) in bits, of the {PROBE_NAMES[probe]} "
             f"probe trained and tested on codes (posterior {values}) accumulated over k "
-            "observations; mean over seeds. Bars: standard error over seeds. Grey lines: values "
-            "without any code. H(label | code) is at most H(label), so larger bounds are drawn at "
-            "H(label); the tables have their values.",
+            "observations; mean over seeds. Bars: standard error over test codes and seeds. Grey "
+            "lines: values without any code. H(label | code) is at most H(label), so larger "
+            "bounds are drawn at H(label); the tables have their values.",
             panels,
             x_label="k, number of observations per code",
             lines={

@@ -5,6 +5,8 @@ One seed gives the same pairs for all codes of the same groups, on every device.
 
 from __future__ import annotations
 
+import math
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -14,6 +16,7 @@ from torch import Tensor
 from mlvae.errors import InputError, check_integer
 from mlvae.evaluation.answer import Estimate, estimate
 from mlvae.evaluation.measures.nearest import Codes, checked_codes, pair_distances
+from mlvae.evaluation.measures.resampling import group_error
 from mlvae.groups import Groups
 
 __all__ = ["Verification", "verification"]
@@ -21,6 +24,11 @@ __all__ = ["Verification", "verification"]
 
 class Verification(NamedTuple):
     """Separation of same-group pairs from different-group pairs by a distance.
+
+    Estimates have a standard error over repetitions, and a sampling error over groups by bootstrap
+    (:mod:`mlvae.evaluation.measures.resampling`), in which a group that is drawn w times gives
+    weight w to its same-group pairs, and weight w v to the pairs with a group that is drawn v
+    times.
 
     Attributes:
         auc: area under the ROC curve, the probability that a same-group pair is nearer than a
@@ -64,8 +72,8 @@ def verification(
 
     Example:
         >>> mean = torch.eye(2)[[0, 0, 0, 1, 1, 1]]
-        >>> verification(mean, ["ann", "ann", "ann", "bob", "bob", "bob"]).auc
-        Estimate(mean=1.0, standard_error=0.0)
+        >>> verification(mean, ["ann", "ann", "ann", "bob", "bob", "bob"]).auc.mean
+        1.0
     """
     check_integer("pairs", pairs, minimum=1)
     q, groups, generator = checked_codes(codes, groups, galleries, distance, seed)
@@ -75,15 +83,21 @@ def verification(
             "verification needs at least two groups, and two members of at least one, "
             f"not {groups.num_groups} groups of at most {int(groups.sizes.max())} members"
         )
-    auc, eer = [], []
+    curves = []
     for _ in range(galleries):
         same, different = _pairs(groups, pairs, generator)
-        area, error = _roc(
-            pair_distances(q, same, distance), pair_distances(q, different, distance)
+        ends = (groups.index[same[0]].numpy(), groups.index[different].numpy())
+        nearness = [-pair_distances(q, pair, distance) for pair in (same, different)]
+        curves.append(_Curve.of(*nearness, *ends))
+    # The groups are the same in all repetitions, so one has their sampling error.
+    auc, eer = (
+        estimate(
+            [score(curve) for curve in curves],
+            group_error(partial(score, curves[0]), groups.num_groups, seed=seed),
         )
-        auc.append(area)
-        eer.append(error)
-    return Verification(estimate(auc), estimate(eer))
+        for score in (_auc, _eer)
+    )
+    return Verification(auc, eer)
 
 
 def _pairs(groups: Groups, pairs: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -110,15 +124,59 @@ def _pairs(groups: Groups, pairs: int, generator: torch.Generator) -> tuple[Tens
     return order[same], order[different]
 
 
-def _roc(same: np.ndarray, different: np.ndarray) -> tuple[float, float]:
-    """Area under the ROC curve and equal error rate of the rule that accepts near pairs."""
-    # A local import: scikit-learn takes seconds, which `import mlvae` does not need.
-    from sklearn.metrics import roc_auc_score, roc_curve
+class _Curve(NamedTuple):
+    """Pairs in the order of their nearness, for the ROC curve of the rule that accepts near pairs.
 
-    label = np.repeat([1, 0], [len(same), len(different)])
-    nearness = -np.concatenate((same, different))
-    false_positive, true_positive, _ = roc_curve(label, nearness)
+    Attributes:
+        place: place of each pair among the different values of the nearness, (2 pairs,); 0 is the
+            nearest. Same-group pairs come first.
+        same: the group of each same-group pair, (pairs,).
+        different: the groups of each different-group pair, (2, pairs).
+    """
+
+    place: np.ndarray
+    same: np.ndarray
+    different: np.ndarray
+
+    @classmethod
+    def of(
+        cls, near: np.ndarray, far: np.ndarray, same: np.ndarray, different: np.ndarray
+    ) -> _Curve:
+        """The curve of the nearness of same-group and of different-group pairs."""
+        place = np.unique(-np.concatenate((near, far)), return_inverse=True)[1]
+        return cls(place, same, different)
+
+    def rates(self, drawn: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """Fractions of accepted different-group and same-group pairs, as the threshold grows.
+
+        Args:
+            drawn: the number of times that each group is drawn, (G,); None: once.
+        """
+        number = len(self.same)
+        weights = np.ones(2 * number)
+        if drawn is not None:
+            weights[:number] = drawn[self.same]
+            weights[number:] = drawn[self.different].prod(0)
+        rates = []
+        for part in (slice(number, None), slice(number)):
+            total = np.bincount(self.place[part], weights[part], self.place.max() + 1).cumsum()
+            # Without a pair there is no rate.
+            rates.append(np.append(0, total) / total[-1] if total[-1] else np.full(1, np.nan))
+        return rates[0], rates[1]
+
+
+def _auc(curve: _Curve, drawn: np.ndarray | None = None) -> float:
+    """Area under the ROC curve; ties are straight lines."""
+    accepted, right = curve.rates(drawn)
+    if np.isnan(accepted[0] + right[0]):
+        return math.nan
+    return float(np.diff(accepted) @ (right[1:] + right[:-1])) / 2
+
+
+def _eer(curve: _Curve, drawn: np.ndarray | None = None) -> float:
+    """Equal error rate, interpolated between thresholds."""
+    accepted, right = curve.rates(drawn)
+    if np.isnan(accepted[0] + right[0]):
+        return math.nan
     # Increases along the curve from -1 to 1; at zero both error rates are equal.
-    excess = false_positive - (1 - true_positive)
-    eer = np.interp(0.0, excess, false_positive)
-    return float(roc_auc_score(label, nearness)), float(eer)
+    return float(np.interp(0.0, accepted - (1 - right), accepted))

@@ -9,18 +9,20 @@ is the information in bits, divided by the entropy of the category.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from mlvae.data import GroupedData
 from mlvae.errors import check_texts
-from mlvae.evaluation.answer import Answer, Figure, Table, not_evaluated
+from mlvae.evaluation.answer import Answer, Estimate, Figure, Table, not_evaluated
 from mlvae.evaluation.charts import heatmap
-from mlvae.evaluation.measures.codes import encode
 from mlvae.evaluation.measures.metrics import calibrated_bits
+from mlvae.evaluation.measures.resampling import sampling_error
 from mlvae.evaluation.options import check_question
 from mlvae.evaluation.subject import SOURCES, Code, Subject
 from mlvae.parts import take_lists
@@ -62,9 +64,9 @@ class Factors:
         labels, records = {}, []
         for code in subject.codes():
             labels[code.name] = code.label
-            means = [encode(code.representation, data).mean.cpu() for data in (train, test)]
+            means = [subject.encoded(code, data).mean.cpu() for data in (train, test)]
             for factor in train.factors:
-                records += self._records(code, factor, means, (train, test))
+                records += self._records(code, factor, means, (train, test), name == "unseen")
         if not records:
             return not_evaluated(self.title, "no factor is known and varies in both splits")
         return Answer(
@@ -78,14 +80,23 @@ class Factors:
                 "entropy is the maximum."
             ],
             {"tested_on": name, "records": records},
-            [self._table(labels, records)],
+            [self._table(labels, records, "groups" if name == "unseen" else "observations")],
             [_figure(labels, records)],
         )
 
     def _records(
-        self, code: Code, factor: str, codes: list[Tensor], parts: tuple[GroupedData, GroupedData]
+        self,
+        code: Code,
+        factor: str,
+        codes: list[Tensor],
+        parts: tuple[GroupedData, GroupedData],
+        unseen: bool,
     ) -> list[dict[str, Any]]:
-        """The score of each predictor for one factor and one code."""
+        """The score of each predictor for one factor and one code.
+
+        Errors are over observations; over groups if the tested groups are ``unseen``, which are a
+        sample.
+        """
         known = [data.factors[factor].cpu().isfinite() for data in parts if factor in data.factors]
         if len(known) < 2 or int(known[0].sum()) < 2 or not known[1].any():
             return []  # too few rows to train or to test
@@ -98,15 +109,21 @@ class Factors:
         category = factor in self.categories or "+" in factor
         if len(set(train[1].tolist())) == 1 or len(set(test[1].tolist())) == 1:
             return []  # neither R2 nor bits of a constant have a meaning
+        groups = parts[1].groups.index.cpu()[known[1]].numpy() if unseen else None
         records = []
         for kind, predictor in self._predictors(category, x.shape[1]).items():
             score = float(predictor.fit(*train).score(*test))
             record: dict[str, Any] = {"code": code.name, "factor": factor, "predictor": kind}
+            predicted = predictor.predict(test[0])
             if category:
-                bits, entropy = calibrated_bits(predictor, train, test)
-                record |= {"accuracy": score, "bits": bits, "entropy_bits": entropy}
+                error = sampling_error(predicted == test[1], groups=groups)
+                found = calibrated_bits(predictor, train, test, groups=groups)
+                record |= {"accuracy": score, "accuracy_error": error, "bits": found.bits}
+                record |= {"bits_error": found.error, "entropy_bits": found.entropy}
             else:
-                record["r2"] = score
+                columns = (test[1] - predicted) ** 2, test[1], test[1] ** 2
+                error = sampling_error(*columns, score=_r2, groups=groups)
+                record |= {"r2": score, "r2_error": error}
             records.append(record)
         return records
 
@@ -127,22 +144,34 @@ class Factors:
             "linear": make_pipeline(StandardScaler(), linear),
         }
 
-    def _table(self, labels: dict[str, str], records: list[dict]) -> Table:
+    def _table(self, labels: dict[str, str], records: list[dict], units: str) -> Table:
         cells: dict[str, dict[str, str]] = {code: {} for code in labels}
         for record in records:
             column, row = f"{record['factor']}, {record['predictor']}", cells[record["code"]]
+            texts = {
+                key: Estimate(record[key], math.nan, record[f"{key}_error"]).text(2)
+                for key in ("r2", "accuracy", "bits")
+                if key in record
+            }
             if "r2" in record:
-                row[column] = f"{record['r2']:.2f}"
+                row[column] = texts["r2"]
             else:
-                row[f"{column} (accuracy)"] = f"{record['accuracy']:.2f}"
-                entropy = record["entropy_bits"]
-                row[f"{column} (bits of {entropy:.2f})"] = f"{record['bits']:.2f}"
+                row[f"{column} (accuracy)"] = texts["accuracy"]
+                row[f"{column} (bits of {record['entropy_bits']:.2f})"] = texts["bits"]
         names = list(dict.fromkeys(name for row in cells.values() for name in row))
         return Table(
-            "R2 of quantities; accuracy (fraction) and bits of categories, by code and predictor.",
+            "R2 of quantities; accuracy (fraction) and bits of categories, by code and predictor; "
+            f"± standard error over test {units}.",
             ["code", *names],
             [[label, *[cells[code][name] for name in names]] for code, label in labels.items()],
         )
+
+
+def _r2(residual: np.ndarray, y: np.ndarray, square: np.ndarray, number: np.ndarray) -> np.ndarray:
+    """R2 from sums over observations; NaN if they have one value."""
+    total = square - y**2 / number
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(total > 0, 1 - residual / total, np.nan)
 
 
 def _share(record: dict) -> float:

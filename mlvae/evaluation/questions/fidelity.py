@@ -7,13 +7,17 @@ content. Where it predicts the group of the style, the style carried the group.
 
 from __future__ import annotations
 
+import copy
 import hashlib
+import math
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 from typing import ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -22,10 +26,11 @@ from mlvae.data import GroupedData
 from mlvae.errors import InputError, check_text
 from mlvae.evaluation.answer import Answer, Estimate, Table, estimate, not_evaluated
 from mlvae.evaluation.measures.codes import common_labels
+from mlvae.evaluation.measures.resampling import sampling_error
 from mlvae.evaluation.options import check_question
 from mlvae.evaluation.subject import Subject
 from mlvae.grids import separates
-from mlvae.models import Model
+from mlvae.models import Model, Standardise, traits
 from mlvae.networks import MLP, Conv
 from mlvae.posteriors import Point
 from mlvae.training.checkpoint import read_checkpoint, write_checkpoint
@@ -58,7 +63,7 @@ class Fidelity:
 
     epochs: int = 8
     swaps: int = 10_000
-    seeds: int = 3
+    seeds: int = 1
     keep: str | None = None
 
     title: ClassVar[str] = "Does a swap have the content it was given?"
@@ -80,9 +85,13 @@ class Fidelity:
         device = next(subject.model.parameters()).device
         parts = train.to(device), test.to(device)
         runs = [self._repetition(subject.model, *parts, seed) for seed in range(self.seeds)]
-        records = [
-            {"read": name, "accuracy": estimate([run[name] for run in runs])} for name in runs[0]
-        ]
+        records = []
+        for name in runs[0]:
+            errors = [sampling_error(run[name]) for run in runs]
+            # Without a pair of two groups there is no fraction of swaps.
+            means = [float(run[name].mean()) if len(run[name]) else math.nan for run in runs]
+            found = estimate(means, fmean(errors))
+            records.append({"read": name, "accuracy": found})
         words = {record["read"]: _percent(record["accuracy"]) for record in records}
         summary = (
             f"A classifier of real observations has an accuracy of {words['real']} percent on the "
@@ -92,9 +101,10 @@ class Fidelity:
             "percent."
         )
         rows = [[LABELS[record["read"]], _percent(record["accuracy"])] for record in records]
+        classifiers = f" ± over {self.seeds} classifiers" if self.seeds > 1 else ""
         table = Table(
-            "Predictions of a classifier of real observations, in percent; mean and standard "
-            f"error over {self.seeds} classifiers.",
+            "Predictions of a classifier of real observations, in percent; ± standard error over "
+            f"pairs of test observations{classifiers}.",
             ["input: predicted group", "percent"],
             rows,
         )
@@ -102,9 +112,10 @@ class Fidelity:
 
     def _repetition(
         self, model: Model, train: GroupedData, test: GroupedData, seed: int
-    ) -> dict[str, float]:
-        """Fractions of the predictions of one classifier."""
-        classifier = _classifier(train, self.epochs, seed, self.keep)
+    ) -> dict[str, np.ndarray]:
+        """Whether each prediction of one classifier is the one in question, by name."""
+        scale = traits(model).standardise
+        classifier = _classifier(train, self.epochs, seed, self.keep, scale)
         labels = common_labels(train, test)[1]
         generator = torch.Generator(train.device).manual_seed(seed)
         a, b = (
@@ -116,12 +127,13 @@ class Fidelity:
         again = _predict(classifier, pairs, lambda pair: _swap(model, test, pair[[0, 0]]))
         swapped = _predict(classifier, pairs, lambda pair: _swap(model, test, pair))
         other = labels[a] != labels[b]
-        return {
-            "real": float((real == labels[a]).double().mean()),
-            "reconstruction": float((again == labels[a]).double().mean()),
-            "content": float((swapped == labels[a])[other].double().mean()),
-            "style": float((swapped == labels[b])[other].double().mean()),
+        found = {
+            "real": real == labels[a],
+            "reconstruction": again == labels[a],
+            "content": (swapped == labels[a])[other],
+            "style": (swapped == labels[b])[other],
         }
+        return {name: right.double().cpu().numpy() for name, right in found.items()}
 
 
 def _swap(model: Model, data: GroupedData, pair: Tensor) -> Tensor:
@@ -135,12 +147,25 @@ def _percent(value: Estimate) -> str:
     return value.text(1, scale=100)
 
 
-def _classifier(train: GroupedData, epochs: int, seed: int, keep: str | None) -> nn.Module:
-    """A network trained on real observations; its outputs are the logits of groups."""
-    kept = None if keep is None else Path(keep).expanduser() / _name(train, epochs, seed)
+def _classifier(
+    train: GroupedData,
+    epochs: int,
+    seed: int,
+    keep: str | None,
+    scale: Standardise | None = None,
+) -> nn.Module:
+    """A network trained on real observations; its outputs are the logits of groups.
+
+    It sees the observations on the ``scale`` of the model.
+    """
+    if scale is not None and scale.kind is None:
+        scale = None
+    kept = None if keep is None else Path(keep).expanduser() / _name(train, epochs, seed, scale)
     with torch.random.fork_rng([train.device] if train.device.type == "cuda" else []):
         torch.manual_seed(seed)  # of initial weights and dropout
         classifier = _untrained(train)
+        if scale is not None:
+            classifier = nn.Sequential(copy.deepcopy(scale), classifier)
         if kept is not None and kept.is_file():
             weights = read_checkpoint(kept).get("model")
             if not isinstance(weights, dict):
@@ -153,11 +178,14 @@ def _classifier(train: GroupedData, epochs: int, seed: int, keep: str | None) ->
     return classifier.eval()
 
 
-def _name(train: GroupedData, epochs: int, seed: int) -> str:
+def _name(train: GroupedData, epochs: int, seed: int, scale: Standardise | None) -> str:
     """A file name by a hash of everything that a classifier depends on."""
     what = f"logits {epochs} {seed} {BATCH} {LEARNING_RATE}"
     where = f"{what} {train.device.type} {torch.__version__}"
     digest = hashlib.blake2b(where.encode(), digest_size=16)
+    if scale is not None:
+        digest.update(str(scale.kind).encode())
+        digest.update(torch.stack((scale.mean, scale.deviation)).cpu().numpy().tobytes())
     for rows in torch.arange(len(train), device=train.device).split(CHUNK):
         digest.update(train.observations(rows).cpu().numpy().tobytes())
     digest.update(train.groups.index.cpu().numpy().tobytes())

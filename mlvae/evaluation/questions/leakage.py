@@ -16,9 +16,9 @@ import torch
 from mlvae.data import GroupedData
 from mlvae.evaluation.answer import Answer, Estimate, Figure, Table, not_evaluated
 from mlvae.evaluation.charts import curves
-from mlvae.evaluation.measures.codes import common_labels, encode
+from mlvae.evaluation.measures.codes import common_labels
 from mlvae.evaluation.measures.leakage.drawn import Drawn
-from mlvae.evaluation.measures.leakage.kinds import PROBE_NAMES, PROBES
+from mlvae.evaluation.measures.leakage.kinds import MOST_CODES, PROBE_NAMES, PROBES
 from mlvae.evaluation.measures.leakage.networks import Fit
 from mlvae.evaluation.measures.leakage.strongest import Strongest, strongest
 from mlvae.evaluation.options import check_question
@@ -77,8 +77,10 @@ class Leakage:
         protocol = (
             f"Probes were trained on codes of single observations, on the {splits}, with new "
             f"draws in every epoch, and tested on the {len(test):,} of the test split. The kind "
-            "of probe and its training codes were chosen on held-out codes. Bits are H(label) "
-            "minus the cross-entropy: a lower bound of the information."
+            "of probe and its training codes were chosen on held-out codes. Kinds other than "
+            "logistic regression and the MLP were trained on the better one of these parts. "
+            f"{_limits(found)}Bits are H(label) minus the cross-entropy: a lower bound of the "
+            "information."
         )
         text = [*_words(found, labels), protocol]
         return Answer(
@@ -105,24 +107,26 @@ class Leakage:
         workers = 1 if test.device.type == "cuda" else subject.workers
         with parallel_config("loky", inner_max_num_threads=1):
             pool = Parallel(n_jobs=workers, return_as="generator", pre_dispatch="2*n_jobs")
-        tasks = (delayed(_run)(task) for task in self._tasks(codes, sources, test))
+        tasks = (delayed(_run)(task) for task in self._tasks(subject, sources, test))
         total = sum(2 if code.random else 1 for code in codes)
         disable = None if subject.progress else True
         pairs = cast("Iterator[tuple[tuple[str, str], Strongest]]", pool(tasks))
         bar = tqdm(pairs, "strongest probes", total=total, unit="code", disable=disable)
-        return dict(bar)
+        found = dict(bar)
+        order = [(code.name, values) for code in codes for values in ("samples", "means")]
+        return {key: found[key] for key in order if key in found}
 
     def _tasks(
-        self, codes: Sequence[Code], sources: dict[str, GroupedData], test: GroupedData
+        self, subject: Subject, sources: dict[str, GroupedData], test: GroupedData
     ) -> Iterator[_Task]:
         first = next(iter(sources.values()))
         held, rest = self._parts(first)
         labels = {key: common_labels(first, data)[1] for key, data in sources.items()}
         test_labels = common_labels(first, test)[1]
         number = len(first.group_names)
-        for code in codes:
-            posteriors = {key: encode(code.representation, data) for key, data in sources.items()}
-            tested = encode(code.representation, test)
+        for code in _longest_first(subject.codes()):
+            posteriors = {key: subject.encoded(code, data) for key, data in sources.items()}
+            tested = subject.encoded(code, test)
             for values in ("samples", "means") if code.random else ("means",):
                 drawn = {
                     key: Drawn(posterior if values == "samples" else posterior.mean, labels[key])
@@ -156,9 +160,28 @@ class _Task(NamedTuple):
     curve: bool
 
 
+def _longest_first(codes: Sequence[Code]) -> list[Code]:
+    """The raw observations first: their probes take longest, and should not be waited for last."""
+    return sorted(codes, key=lambda code: code.name != "raw")
+
+
 def _run(task: _Task) -> tuple[tuple[str, str], Strongest]:
     found = strongest(task.fits, task.test, task.probes, curve=task.curve)
     return (task.code, task.values), found
+
+
+def _limits(found: Mapping[tuple[str, str], Strongest]) -> str:
+    """A sentence on the kinds that were not trained on all codes of a part."""
+    kinds = dict.fromkeys(
+        kind
+        for result in found.values()
+        for (source, kind), number in result.trained.items()
+        if number < result.trained[source, "none"]
+    )
+    return "".join(
+        f"{PROBE_NAMES[kind].capitalize()}: at most {MOST_CODES[kind]:,} codes, drawn at random. "
+        for kind in kinds
+    )
 
 
 def _record(code: str, values: str, found: Strongest) -> dict[str, Any]:
@@ -178,7 +201,12 @@ def _record(code: str, values: str, found: Strongest) -> dict[str, Any]:
         "curve": [list(point) for point in found.curve],
         "rises": found.rises,
         "probes": [
-            {"trained_on": source, "probe": kind, **score._asdict()}
+            {
+                "trained_on": source,
+                "probe": kind,
+                "num_training_codes": found.trained[source, kind],
+                **score._asdict(),
+            }
             for (source, kind), score in found.scores.items()
         ],
     }
@@ -236,7 +264,7 @@ def _curves(found: dict[tuple[str, str], Strongest], labels: dict[str, str]) -> 
     }
     return curves(
         "leakage",
-        "Bits found by the network probe that was trained on n codes. A curve that still rises at "
+        "Bits found by the MLP that was trained on n codes. A curve that still rises at "
         "its end has not found all information.",
         {"bits found": series},
         x_label="n, number of training codes",

@@ -101,7 +101,8 @@ class Likelihood:
             row[record["num_content"]] = record["bound_per_observation"].text(2)
         return Table(
             "Importance-weighted bound in nats per observation of the test split, from K samples "
-            f"of the content (a VAE: of its latent) with {self.num_style} of each style.",
+            f"of the content (a VAE: of its latent) with {self.num_style} of each style; "
+            "± standard error over groups.",
             ["model", "group size", *[f"K = {number}" for number in self.num_content]],
             [[name, str(size), *row.values()] for (name, size), row in cells.items()],
         )

@@ -21,6 +21,7 @@ from mlvae.evaluation.measures.verification import verification
 from mlvae.evaluation.options import check_question
 from mlvae.evaluation.subject import Code, Subject
 from mlvae.groups import Groups
+from mlvae.models import traits
 from mlvae.posteriors import DiagonalGaussian
 
 __all__ = ["Unseen"]
@@ -103,7 +104,8 @@ class Unseen:
         """The codes to compare: the subject's, and as many principal components."""
         codes = subject.codes()
         dim = codes[0].representation(subject.splits.train.singles([0])).mean.shape[1]
-        components = principal_components(subject.splits.train, dim)
+        scale = traits(subject.model).standardise
+        components = principal_components(subject.splits.train, dim, scale=scale)
         name = f"{dim} principal components"
         return [*codes[:-1], Code("pca", name, components, random=False), codes[-1]]
 
@@ -116,7 +118,7 @@ class Unseen:
             "code": code,
             "shots": shots,
             "distance": distance,
-            "accuracy": Estimate(score.mean, score.standard_error),
+            "accuracy": Estimate(score.mean, score.standard_error, score.sampling_error),
             "chance": score.chance,
             "num_groups": score.num_groups,
         }
@@ -135,7 +137,8 @@ class Unseen:
             f"observations. With {shots} known of each group, the others are assigned to the "
             f"right group in percent ({self.distances[0]} distance of posterior means; chance is "
             f"{chance:.1f}): " + ", ".join(found) + ".",
-            f"Standard errors are over {self.galleries} random galleries, the same for all codes. "
+            f"The first ± is the standard error over groups, by bootstrap; the second is over "
+            f"{self.galleries} random galleries, the same for all codes. "
             "A task with n known observations uses the groups with more than n: "
             + ", ".join(f"{number} at n = {n}" for n, number in used.items())
             + ".",
@@ -166,7 +169,8 @@ class Unseen:
                 Table(
                     f"Identification from n observations a group, accuracy in percent, and "
                     f"verification of pairs: area under the ROC curve and equal error rate in "
-                    f"percent. Distance: {distance}.",
+                    "percent; ± standard error over groups ± over galleries. "
+                    f"Distance: {distance}.",
                     ["code", *[f"n = {n}" for n in shots], "AUC", "EER"],
                     rows,
                 )
@@ -188,7 +192,7 @@ def _figure(labels: dict[str, str], records: list[dict]) -> Figure:
     return curves(
         "unseen",
         "Identification of groups never seen in training, each known by n of its observations. "
-        "Bars: standard error over galleries.",
+        "Bars: standard error over groups and galleries.",
         panels,
         x_label="n, observations known of each group",
         lines=dict.fromkeys(panels, chance),

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from mlvae.batch import Batch
-from mlvae.data import GroupedData, GroupWarp, Plan, StoredImages
+from mlvae.data import GroupedData, GroupWarp, Plan
 from mlvae.data.batching import Block
 from mlvae.training.players import set_rates
 from mlvae.training.seeding import default_generator, seeded
@@ -70,7 +70,7 @@ class Stepper:
         self.warmup, self.scales = warmup, scales or {}
         self.augmentation = augmentation
         device, several = parts.device, parts.ranks.several
-        stored = isinstance(data.x, StoredImages)
+        stored = not isinstance(data.x, Tensor)
         self.gathers = not (several or stored or augmentation is not None)
         graphs = parts.speed.cuda_graphs and device.type == "cuda"
         capturable = all(player.fused for player in parts.players)
@@ -92,7 +92,7 @@ class Stepper:
         """Set the length of blocks to 1 if blocks are not possible, and log the reason."""
         obstacles = {
             "several ranks train together": self.parts.ranks.several,
-            "observations are read from the disk": isinstance(self.data.x, StoredImages),
+            "observations are read from the disk": not isinstance(self.data.x, Tensor),
             "batches are augmented": self.augmentation is not None,
             "CUDA graphs are switched off": self.parts.device.type == "cuda" and not graphs,
             f"an epoch, or the interval of reports, has only {room}": room < self.length,

@@ -11,20 +11,39 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from mlvae.evaluation.measures.leakage.drawn import Drawn
 from mlvae.evaluation.measures.leakage.neighbours import fit_neighbours
 from mlvae.evaluation.measures.leakage.networks import Fit, Schedule, fit_networks
 from mlvae.evaluation.measures.leakage.trees import fit_trees, trees_apply
+from mlvae.training.seeding import seeded
 
-__all__ = ["NETWORKS", "PROBES", "PROBE_NAMES", "Frequencies", "Trained", "applies", "fit_probes"]
+__all__ = [
+    "FIRST",
+    "MOST_CODES",
+    "NETWORKS",
+    "PROBES",
+    "PROBE_NAMES",
+    "Frequencies",
+    "Trained",
+    "applies",
+    "fit_probes",
+]
 
 #: Hidden layers and schedule of the probes that are networks.
 NETWORKS: dict[str, tuple[tuple[int, ...], Schedule]] = {
-    "logistic": ((), Schedule(rate=2e-2)),
+    "logistic": ((), Schedule(rate=2e-2, full=1)),
     "mlp": ((128, 128), Schedule()),
-    "large_mlp": ((256, 256), Schedule(rate=1e-3)),
+    "large_mlp": ((256, 256), Schedule(rate=4e-3)),
 }
 
 PROBES = (*NETWORKS, "knn", "trees")
+
+#: Kinds that are trained on every source of codes. The others are trained on the source that is
+#: best for these.
+FIRST = ("logistic", "mlp")
+
+#: Largest number of codes that a kind is trained on: their time grows faster than their result.
+MOST_CODES = {"knn": 10_000, "trees": 10_000}
 
 PROBE_NAMES = {
     "logistic": "logistic regression",
@@ -68,8 +87,20 @@ def applies(kind: str, fit: Fit) -> bool:
 
 
 def fit_probes(kind: str, fits: Sequence[Fit]) -> Sequence[Trained]:
-    """Train a probe of one kind for each of ``fits``, whose shapes are equal."""
+    """Train a probe of one kind for each of ``fits``; see :func:`.networks.fit_networks`.
+
+    Nearest neighbours and trees are trained on at most :data:`MOST_CODES` codes.
+    """
     if kind in NETWORKS:
         return fit_networks(fits, *NETWORKS[kind])
     fit_one = {"knn": fit_neighbours, "trees": fit_trees}[kind]
-    return [fit_one(fit.train, fit.held, fit.labels, fit.seed) for fit in fits]
+    return [fit_one(_some(fit, MOST_CODES[kind]), fit.held, fit.labels, fit.seed) for fit in fits]
+
+
+def _some(fit: Fit, most: int) -> Drawn:
+    """The training codes, or ``most`` of them that are drawn at random."""
+    if len(fit.train) <= most:
+        return fit.train
+    generator = seeded(torch.Generator(fit.train.labels.device), fit.seed, "some of the codes")
+    order = torch.randperm(len(fit.train), generator=generator, device=generator.device)
+    return fit.train.part(order[:most])

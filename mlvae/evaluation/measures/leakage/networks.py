@@ -1,7 +1,8 @@
 """Probes that are networks: logistic regression and MLPs, several trained as one.
 
-Networks of equal shapes are slices of the same tensors, so one batched product evaluates all.
-The codes are drawn anew in every epoch: a probe that sees one draw of a posterior fits its noise.
+Networks are slices of the same tensors, so one batched product evaluates all. Codes of fewer
+dimensions have columns of zeros, which change no network. The codes are drawn anew in every epoch:
+a probe that sees one draw of a posterior fits its noise.
 
 Shapes: S networks, M codes, D dimensions, L labels.
 """
@@ -32,20 +33,34 @@ class Schedule(NamedTuple):
         epochs: passes over the codes, each with new draws.
         least: smallest number of steps, for few codes.
         most: largest number of steps, for many codes.
-        checks: number of evaluations of the held-out codes, at equal distances. The weights of
-            the lowest held-out cross-entropy are kept.
+        checks: number of evaluations of the held-out codes, at equal distances, and at the powers
+            of two before the first of them. The weights of the lowest held-out cross-entropy are
+            kept.
         rate: learning rate of Adam at the first step; it falls to 0 as a cosine.
+        full: number of codes from which the rate is that; below, it is in proportion to the square
+            root of the number. Few codes are fitted too fast otherwise.
     """
 
-    epochs: int = 60
+    epochs: int = 25
     least: int = 400
-    most: int = 4000
-    checks: int = 40
-    rate: float = 2e-3
+    most: int = 2000
+    checks: int = 20
+    rate: float = 8e-3
+    full: int = 8000
 
     def steps(self, codes: int) -> int:
         """Number of steps for a number of training codes."""
         return min(max(self.epochs * codes // BATCH, self.least), self.most)
+
+    def first_rate(self, codes: int) -> float:
+        """Learning rate at the first step for a number of training codes."""
+        return self.rate * math.sqrt(min(1.0, codes / self.full))
+
+    def checked(self, step: int, last: int) -> bool:
+        """Whether the held-out codes are evaluated after a step, the first of which is 1."""
+        every = max(1, last // self.checks)
+        early = step < every and step & (step - 1) == 0
+        return early or step % every == 0 or step == last
 
 
 class Fit(NamedTuple):
@@ -80,51 +95,58 @@ def fit_networks(fits: Sequence[Fit], hidden: Sequence[int], schedule: Schedule)
     """Train a network for each of ``fits``, all at once.
 
     Args:
-        fits: codes of the probes; D, L and the numbers of codes are the same for all.
+        fits: codes of the probes; L and the numbers of codes are the same for all.
         hidden: units of the hidden layers; none is multinomial logistic regression.
         schedule: length of the training.
     """
     noise = [seeded(torch.Generator(fit.train.labels.device), fit.seed, "probe") for fit in fits]
-    sizes = (fits[0].train.dim, *hidden, fits[0].labels)
-    weights = _initial(fits, sizes)
+    dim = max(fit.train.dim for fit in fits)
+    weights = _initial(fits, (dim, *hidden, fits[0].labels))
     scales = [Scale.of(fit.train.draw(n)) for fit, n in zip(fits, noise, strict=True)]
-    held = [fit.held.draws(4, n) for fit, n in zip(fits, noise, strict=True)]
-    held_x = torch.stack([scale(x) for scale, (x, _) in zip(scales, held, strict=True)])
+    held = [fit.held.draws(1, n) for fit, n in zip(fits, noise, strict=True)]
+    held_x = _stacked([scale(x) for scale, (x, _) in zip(scales, held, strict=True)], dim)
     held_y = torch.stack([y for _, y in held])
     adam = torch.optim.Adam(weights, lr=schedule.rate, fused=True)
     best = torch.full((len(fits),), math.inf, device=held_x.device)
     kept = [weight.detach().clone() for weight in weights]
-    step, last = 0, schedule.steps(len(fits[0].train))
-    every = max(1, last // schedule.checks)
-    while step < last:
-        for x, y in _epoch(fits, scales, noise):
-            rate = schedule.rate * 0.5 * (1 + math.cos(math.pi * step / last))
-            adam.param_groups[0]["lr"] = rate
-            loss = functional.cross_entropy(_forward(weights, x).flatten(0, 1), y.flatten())
-            adam.zero_grad()
-            (len(fits) * loss).backward()  # each network has the gradient of its own mean
-            adam.step()
-            step += 1
-            if step % every == 0 or step == last:
-                best = _keep(weights, kept, best, held_x, held_y)
-            if step == last:
-                break
-    return [
-        Network(scales[i], [weight[i : i + 1] for weight in kept], float(best[i]))
-        for i in range(len(fits))
-    ]
+    last, rate = (f(len(fits[0].train)) for f in (schedule.steps, schedule.first_rate))
+    for step, (x, y) in zip(range(last), _batches(fits, scales, noise, dim), strict=False):
+        adam.param_groups[0]["lr"] = rate * 0.5 * (1 + math.cos(math.pi * step / last))
+        loss = functional.cross_entropy(_forward(weights, x).flatten(0, 1), y.flatten())
+        adam.zero_grad()
+        (len(fits) * loss).backward()  # each network has the gradient of its own mean
+        adam.step()
+        if schedule.checked(step + 1, last):
+            best = _keep(weights, kept, best, held_x, held_y)
+    networks = []
+    for i, (fit, scale, loss) in enumerate(zip(fits, scales, best.tolist(), strict=True)):
+        own = [weight[i : i + 1] for weight in kept]
+        networks.append(Network(scale, [own[0][:, : fit.train.dim], *own[1:]], loss))
+    return networks
 
 
 def _initial(fits: Sequence[Fit], sizes: Sequence[int]) -> list[Tensor]:
-    """Weights (S, in, out) and biases (S, 1, out) of the layers, with PyTorch's initial values."""
+    """Weights (S, in, out) and biases (S, 1, out) of the layers, with PyTorch's initial values.
+
+    The weights of columns that a code does not have are 0, and stay so.
+    """
     weights: list[Tensor] = []
     device = fits[0].train.labels.device
     draws = [seeded(torch.Generator(), fit.seed, "initial weights of a probe") for fit in fits]
-    for inputs, outputs in pairwise(sizes):
-        for shape in ((inputs, outputs), (1, outputs)):
-            values = torch.stack([torch.rand(shape, generator=draw) for draw in draws])
-            weights.append(((2 * values - 1) / math.sqrt(inputs)).to(device).requires_grad_())
+    for layer, (inputs, outputs) in enumerate(pairwise(sizes)):
+        own = [inputs if layer else fit.train.dim for fit in fits]
+        weight, bias = torch.zeros(len(fits), inputs, outputs), torch.zeros(len(fits), 1, outputs)
+        for i, (number, draw) in enumerate(zip(own, draws, strict=True)):
+            for values in (weight[i, :number], bias[i]):
+                values.copy_(torch.rand(values.shape, generator=draw).mul_(2).sub_(1))
+                values /= math.sqrt(number)
+        weights += [weight.to(device).requires_grad_(), bias.to(device).requires_grad_()]
     return weights
+
+
+def _stacked(codes: Sequence[Tensor], dim: int) -> Tensor:
+    """Codes (M, D) of every network as (S, M, dim), with zeros in columns that a code lacks."""
+    return torch.stack([functional.pad(x, (0, dim - x.shape[1])) for x in codes])
 
 
 def _forward(weights: Sequence[Tensor], x: Tensor) -> Tensor:
@@ -136,19 +158,25 @@ def _forward(weights: Sequence[Tensor], x: Tensor) -> Tensor:
     return x
 
 
-def _epoch(
-    fits: Sequence[Fit], scales: Sequence[Scale], noise: Sequence[torch.Generator]
+def _batches(
+    fits: Sequence[Fit], scales: Sequence[Scale], noise: Sequence[torch.Generator], dim: int
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """New draws of the codes in a random order, in batches (S, B, D) with their labels (S, B)."""
-    parts = list(zip(fits, scales, noise, strict=True))
-    orders = [torch.randperm(len(fit.train), generator=n, device=n.device) for fit, _, n in parts]
-    codes = [fit.train.draw(n) for fit, _, n in parts]
-    for start in range(0, len(orders[0]), BATCH):
-        rows = [order[start : start + BATCH] for order in orders]
-        yield (
-            torch.stack([scales[i](codes[i][row]) for i, row in enumerate(rows)]),
-            torch.stack([fits[i].train.y[row] for i, row in enumerate(rows)]),
-        )
+    """Batches (S, B, dim) with their labels (S, B) without end; new draws in every epoch."""
+    labels = [fit.train.y for fit in fits]
+    codes: list[Tensor] = []
+    while True:
+        # Fixed codes are scaled once.
+        codes = [
+            scale(fit.train.draw(n)) if fit.train.random or not codes else codes[i]
+            for i, (fit, scale, n) in enumerate(zip(fits, scales, noise, strict=True))
+        ]
+        orders = [torch.randperm(len(labels[0]), generator=n, device=n.device) for n in noise]
+        for start in range(0, len(orders[0]), BATCH):
+            rows = [order[start : start + BATCH] for order in orders]
+            yield (
+                _stacked([x[row] for x, row in zip(codes, rows, strict=True)], dim),
+                torch.stack([y[row] for y, row in zip(labels, rows, strict=True)]),
+            )
 
 
 @torch.no_grad()

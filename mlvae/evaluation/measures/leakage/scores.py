@@ -16,14 +16,44 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
-import numpy as np
 from torch import Tensor
 
-from mlvae.evaluation.measures.probes import ProbeScore
+from mlvae.arguments import integer_tensor
+from mlvae.errors import InputError, shown
+from mlvae.evaluation.measures.resampling import sampling_error
 
-__all__ = ["Rows"]
+__all__ = ["ProbeScore", "Rows", "entropy"]
 
-RESAMPLES = 200
+
+class ProbeScore(NamedTuple):
+    """Accuracy and cross-entropy of a probe.
+
+    Attributes:
+        accuracy: fraction of test codes whose label is predicted correctly.
+        conditional_entropy: cross-entropy on the test codes in bits, mean over codes: an upper
+            bound of H(Y | code).
+        num_codes: number of test codes.
+    """
+
+    accuracy: float
+    conditional_entropy: float
+    num_codes: int
+
+
+def entropy(labels: Tensor) -> float:
+    """Entropy H(Y) of the frequencies of ``labels``, (M,), in bits.
+
+    Example:
+        >>> entropy(torch.tensor([0, 0, 1, 1]))
+        1.0
+    """
+    expected = "numbers of shape (M,)"
+    floats = isinstance(labels, Tensor) and labels.is_floating_point()
+    numbers = labels if floats else integer_tensor("labels", labels, expected)
+    if numbers.ndim != 1 or len(numbers) == 0 or not numbers.isfinite().all():
+        raise InputError(f"labels must be {expected}, not {shown(labels)}")
+    frequency = numbers.unique(return_counts=True)[1].double() / len(numbers)
+    return float(-(frequency * frequency.log2()).sum())
 
 
 class Rows(NamedTuple):
@@ -49,20 +79,6 @@ class Rows(NamedTuple):
         return ProbeScore(float(self.correct.mean()), float(self.bits.mean()), len(self.bits))
 
     def errors(self, seed: int = 0) -> tuple[float, float]:
-        """Standard errors of both means over test codes, by bootstrap (Efron 1979)."""
-        from scipy.stats import bootstrap  # takes a second to import
-
-        correct, bits = (
-            float(
-                bootstrap(
-                    (values.cpu().numpy(),),
-                    np.mean,
-                    n_resamples=RESAMPLES,
-                    method="percentile",
-                    rng=np.random.default_rng(seed),
-                    batch=16,
-                ).standard_error
-            )
-            for values in self
-        )
+        """Standard errors of both means over test codes, by bootstrap."""
+        correct, bits = (sampling_error(values.cpu().numpy(), seed=seed) for values in self)
         return correct, bits

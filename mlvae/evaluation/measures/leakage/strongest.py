@@ -4,19 +4,25 @@ A probe is an estimate from below: a stronger one finds more. So several kinds o
 trained on every source of codes. The one with the lowest cross-entropy of the held-out codes is
 tested. The test codes decide nothing.
 
+Logistic regression and the MLP are trained on every source. The other kinds take longer; they are
+trained on the source that is best for these two, on held-out codes.
+
 Shapes: M codes, D dimensions, L labels.
 """
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from itertools import product
 
 import torch
 
 from mlvae.evaluation.measures.leakage.drawn import Drawn
 from mlvae.evaluation.measures.leakage.kinds import (
+    FIRST,
+    MOST_CODES,
     NETWORKS,
     Frequencies,
     Trained,
@@ -24,24 +30,17 @@ from mlvae.evaluation.measures.leakage.kinds import (
     fit_probes,
 )
 from mlvae.evaluation.measures.leakage.networks import Fit
-from mlvae.evaluation.measures.leakage.scores import Rows
-from mlvae.evaluation.measures.probes import ProbeScore, entropy
+from mlvae.evaluation.measures.leakage.scores import ProbeScore, entropy
+from mlvae.evaluation.measures.leakage.testing import tested
 from mlvae.training.seeding import seeded
 
 __all__ = ["Strongest", "strongest"]
 
-#: Draws of every test code; fractions of the codes of the learning curve.
-TEST_DRAWS, FRACTIONS = 4, (1 / 16, 1 / 8, 1 / 4, 1 / 2)
+#: Fractions of the codes of the learning curve.
+FRACTIONS = (1 / 16, 1 / 4, 1 / 2)
 
 #: The curve still rises if the last doubling of the codes adds more than this, in bits.
 RISE = 0.02
-
-
-class Found(NamedTuple):
-    """A trained probe and its test result."""
-
-    probe: Trained
-    rows: Rows
 
 
 @dataclass(frozen=True)
@@ -61,8 +60,10 @@ class Strongest:
         probe: kind of the probe that ``bits`` is of.
         accuracy_probe: kind of the probe that ``accuracy`` is of.
         source: codes that the probe was trained on.
-        curve: pairs of a number of training codes and the bits found with it.
-        scores: test score of every probe, by (source, kind).
+        curve: pairs of a number of training codes and the bits that the MLP finds with them. (Of
+            the best network, if the MLP is not among the probes.)
+        scores: test score of every probe by (source, kind), for one draw of the test codes.
+        trained: number of codes that every probe was trained on, by (source, kind).
     """
 
     bits: float
@@ -77,6 +78,7 @@ class Strongest:
     source: str
     curve: tuple[tuple[int, float], ...]
     scores: Mapping[tuple[str, str], ProbeScore]
+    trained: Mapping[tuple[str, str], int]
 
     @property
     def rises(self) -> bool:
@@ -97,42 +99,50 @@ def strongest(
         curve: whether to train on parts of the codes as well.
     """
     seed = next(iter(fits.values())).seed
-    generator = seeded(torch.Generator(test.labels.device), seed, "test draws")
-    x, y = test.draws(TEST_DRAWS, generator)
-    draws = len(y) // len(test)
-    found: dict[tuple[str, str], Found] = {}
-    for source, fit in fits.items():
-        probes = {kind: fit_probes(kind, [fit])[0] for kind in kinds if applies(kind, fit)}
-        for kind, probe in {"none": Frequencies(fit), **probes}.items():
-            found[source, kind] = Found(probe, Rows.of(probe.log_probabilities(x), y, draws))
-    best = min(found, key=lambda key: found[key].probe.held_out)
-    accuracies = {key: _held_accuracy(found[key].probe, fits[key[0]]) for key in found}
-    right = max(found, key=lambda key: (accuracies[key], key == best))
-    errors = found[best].rows.errors(seed)[1], found[right].rows.errors(seed)[0]
+    probes = _probes(fits, kinds)
+    best = min(probes, key=lambda key: probes[key].held_out)
+    accuracies = {key: _held_accuracy(probe, fits[key[0]]) for key, probe in probes.items()}
+    right = max(probes, key=lambda key: (accuracies[key], key == best))
+    of_bits = tested(probes[best], test, seed)
+    of_accuracy = of_bits if right == best else tested(probes[right], test, seed)
     label_entropy = entropy(test.y)
-    scores = {key: value.rows.score() for key, value in found.items()}
-    bits = max(0.0, label_entropy - scores[best].conditional_entropy)
-    points = []
-    if curve:
-        kind = best[1] if best[1] in NETWORKS else "mlp"
-        points = _curve(fits[best[0]], kind, x, y, label_entropy)
-        whole = scores.get((best[0], kind))
-        last = bits if whole is None else max(0.0, label_entropy - whole.conditional_entropy)
-        points.append((len(fits[best[0]].train), last))
+    bits = max(0.0, label_entropy - of_bits.score().conditional_entropy)
+    scores = {key: tested(probe, test, seed, draws=1).score() for key, probe in probes.items()}
     return Strongest(
         bits=bits,
-        bits_error=errors[0],
-        accuracy=scores[right].accuracy,
-        accuracy_error=errors[1],
+        bits_error=of_bits.errors(seed)[1],
+        accuracy=of_accuracy.score().accuracy,
+        accuracy_error=of_accuracy.errors(seed)[0],
         entropy=label_entropy,
         chance=float(torch.bincount(test.y).max()) / len(test),
         number=len(test),
         probe=best[1],
         accuracy_probe=right[1],
         source=best[0],
-        curve=tuple(points),
+        curve=tuple(_curve(probes, fits, best, test)) if curve else (),
         scores=scores,
+        trained={
+            (source, kind): min(len(fits[source].train), MOST_CODES.get(kind, sys.maxsize))
+            for source, kind in probes
+        },
     )
+
+
+def _probes(fits: Mapping[str, Fit], kinds: Sequence[str]) -> dict[tuple[str, str], Trained]:
+    """Trained probes by (source, kind)."""
+    first = [kind for kind in kinds if kind in FIRST]
+    probes: dict[tuple[str, str], Trained] = {}
+    for source, fit in fits.items():
+        probes[source, "none"] = Frequencies(fit)
+        for kind in first:
+            probes[source, kind] = fit_probes(kind, [fit])[0]
+    sources = list(fits)
+    if first:
+        sources = [min(probes, key=lambda key: probes[key].held_out)[0]]
+    for source, kind in product(sources, kinds):
+        if kind not in first and applies(kind, fits[source]):
+            probes[source, kind] = fit_probes(kind, [fits[source]])[0]
+    return probes
 
 
 def _held_accuracy(probe: Trained, fit: Fit) -> float:
@@ -143,18 +153,29 @@ def _held_accuracy(probe: Trained, fit: Fit) -> float:
 
 
 def _curve(
-    fit: Fit, kind: str, x: torch.Tensor, y: torch.Tensor, label_entropy: float
+    probes: Mapping[tuple[str, str], Trained],
+    fits: Mapping[str, Fit],
+    best: tuple[str, str],
+    test: Drawn,
 ) -> list[tuple[int, float]]:
-    """The bits that probes find which are trained on the first codes of a random order."""
-    generator = seeded(torch.Generator(x.device), fit.seed, "learning curve")
-    order = torch.randperm(len(fit.train), generator=generator, device=x.device)
+    """The bits that a network finds which is trained on the first codes of a random order.
+
+    The network is the MLP. Without one, it is the best probe if that is a network.
+    """
+    fit, kind = fits[best[0]], "mlp"
+    if (best[0], kind) not in probes and best[1] in NETWORKS:
+        kind = best[1]
+    generator = seeded(torch.Generator(test.labels.device), fit.seed, "learning curve")
+    order = torch.randperm(len(fit.train), generator=generator, device=generator.device)
+    numbers = [int(fraction * len(order)) for fraction in FRACTIONS]
     points = []
-    for fraction in FRACTIONS:
-        number = int(fraction * len(order))
-        if number < 2:
-            continue
-        part = fit._replace(train=fit.train.part(order[:number]))
-        probe = min(Frequencies(part), *fit_probes(kind, [part]), key=lambda each: each.held_out)
-        left = Rows.of(probe.log_probabilities(x), y, 1).score().conditional_entropy
-        points.append((number, max(0.0, label_entropy - left)))
+    for number in [*[number for number in numbers if number > 1], len(order)]:
+        if number == len(order) and (best[0], kind) in probes:
+            probe = probes[best[0], kind]
+        else:
+            part = fit._replace(train=fit.train.part(order[:number]))
+            probe = fit_probes(kind, [part])[0]
+        probe = min(Frequencies(fit), probe, key=lambda each: each.held_out)
+        left = tested(probe, test, fit.seed).score().conditional_entropy
+        points.append((number, max(0.0, entropy(test.y) - left)))
     return points

@@ -12,17 +12,18 @@ with the w and a of the least cross-entropy on held-out training rows.
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
 
 from mlvae.errors import InputError
+from mlvae.evaluation.measures.leakage.scores import entropy
 from mlvae.evaluation.measures.metrics.table import split_rows
-from mlvae.evaluation.measures.probes import entropy
+from mlvae.evaluation.measures.resampling import sampling_error
 
-__all__ = ["Classifier", "calibrated_bits"]
+__all__ = ["Bits", "Classifier", "calibrated_bits"]
 
 #: The values of w and a to choose from. With w = 1 and a = 1, q is the frequencies.
 WEIGHTS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.2, 0.4, 0.7, 1.0)
@@ -41,13 +42,28 @@ class Classifier(Protocol):
         ...
 
 
+class Bits(NamedTuple):
+    """Information about a factor.
+
+    Attributes:
+        bits: lower bound of the information, at least 0.
+        entropy: entropy of the test labels in bits.
+        error: standard error of the cross-entropy over test rows or groups, in bits.
+    """
+
+    bits: float
+    entropy: float
+    error: float
+
+
 def calibrated_bits(
     classifier: Classifier,
     train: tuple[np.ndarray, np.ndarray],
     test: tuple[np.ndarray, np.ndarray],
     *,
+    groups: np.ndarray | None = None,
     seed: int = 0,
-) -> tuple[float, float]:
+) -> Bits:
     r"""Information about a factor that a classifier finds, and the factor's entropy, in bits.
 
     .. math:: H(y) - \mathbb E[-\log_2 q(y \mid \text{code})] \le I(y; \text{code})
@@ -60,10 +76,9 @@ def calibrated_bits(
             on four fifths of the training rows.
         train: codes (N, D) and labels (N,), at least two rows.
         test: codes and labels. Rows whose label does not occur in training are left out.
+        groups: index of the group of each test row, for a standard error over groups; None: over
+            rows.
         seed: seed of the choice of the last fifth, which calibrates the classifier.
-
-    Returns:
-        Information and entropy of the test labels, both in bits and at least 0.
 
     Raises:
         InputError: if there are fewer than two training rows.
@@ -73,30 +88,33 @@ def calibrated_bits(
         >>> labels = np.arange(100) % 2
         >>> pair = labels[:, None] - 0.5, labels
         >>> [round(bits, 1) for bits in calibrated_bits(LogisticRegression(), pair, pair)]
-        [1.0, 1.0]
+        [1.0, 1.0, 0.0]
     """
     if len(train[0]) < 2:
         raise InputError(f"train must have at least two rows, not {len(train[0])}")
     rest, held = split_rows(len(train[0]), max(0.2, 1 / len(train[0])), seed)
     x, y = train
     labels, count = np.unique(y[rest], return_counts=True)
+    if groups is not None:
+        groups = groups[np.isin(test[1], labels)]
     test = _known(test, labels)
     if not len(test[0]):
-        return 0.0, 0.0
+        return Bits(0.0, 0.0, 0.0)
     label_entropy = entropy(torch.from_numpy(test[1]))
     held = _known((x[held], y[held]), labels)
     if len(labels) < 2 or not len(held[0]):
-        return 0.0, label_entropy
+        return Bits(0.0, label_entropy, 0.0)
     classifier = classifier.fit(x[rest], y[rest])
     frequency = count / count.sum()
     probabilities = np.asarray(classifier.predict_proba(held[0]))
     weight, exponent = min(
         ((w, a) for w in WEIGHTS for a in EXPONENTS),
-        key=lambda choice: _cross_entropy(probabilities, held[1], frequency, *choice),
+        key=lambda choice: _cross_entropy(probabilities, held[1], frequency, *choice).mean(),
     )
     probabilities = np.asarray(classifier.predict_proba(test[0]))
     remaining = _cross_entropy(probabilities, test[1], frequency, weight, exponent)
-    return max(0.0, label_entropy - remaining), label_entropy
+    bits = max(0.0, label_entropy - float(remaining.mean()))
+    return Bits(bits, label_entropy, sampling_error(remaining, groups=groups, seed=seed))
 
 
 def _known(
@@ -110,8 +128,8 @@ def _known(
 
 def _cross_entropy(
     probabilities: np.ndarray, y: np.ndarray, frequency: np.ndarray, weight: float, exponent: float
-) -> float:
-    """Cross-entropy of the calibrated probabilities in bits, mean over rows."""
+) -> np.ndarray:
+    """Minus the logarithm to base 2 of the calibrated probability of the right label, (N,)."""
     logits = exponent * np.log((1 - weight) * probabilities + weight * frequency)
     logits -= np.logaddexp.reduce(logits, axis=1, keepdims=True)
-    return float(-np.mean(logits[np.arange(len(y)), y]) / np.log(2))
+    return -logits[np.arange(len(y)), y] / np.log(2)

@@ -4,20 +4,20 @@ import pytest
 import torch
 
 from mlvae import DiagonalGaussian, GroupedData, InputError
-from mlvae.evaluation.measures.codes import pixels, representations
-from mlvae.evaluation.measures.probes import PROBES, entropy, probe, probe_sets
+from mlvae.evaluation import entropy, pixels, probe_sets, representations
+from mlvae.evaluation.measures.leakage.kinds import PROBES
 
 
 def two_normals(n, distance):
-    """Labels 0 and 1, codes N(-distance / 2, 1) and N(distance / 2, 1)."""
+    """Groups 0 and 1 of observations N(-distance / 2, 1) and N(distance / 2, 1)."""
     labels = torch.arange(n) % 2
-    return torch.randn(n, 1) + distance * (labels[:, None] - 0.5), labels
+    return GroupedData(torch.randn(n, 1) + distance * (labels[:, None] - 0.5), labels)
 
 
 def bayes(distance, n=400_000):
     """Accuracy and H(Y | code) in bits of the optimal probe, by Monte Carlo."""
-    codes, labels = two_normals(n, distance)
-    logit = (distance * codes[:, 0] * (2 * labels - 1)).double()
+    data = two_normals(n, distance)
+    logit = (distance * data.x[:, 0] * (2 * data.groups.index - 1)).double()
     entropy_left = torch.nn.functional.softplus(-logit).mean() / math.log(2)
     return float((logit > 0).double().mean()), float(entropy_left)
 
@@ -25,7 +25,7 @@ def bayes(distance, n=400_000):
 @pytest.mark.parametrize("kind", PROBES)
 def test_a_probe_approaches_the_optimum_and_its_cross_entropy_is_a_bound(kind):
     accuracy, conditional_entropy = bayes(2.0)
-    score = probe(two_normals(3000, 2.0), two_normals(5000, 2.0), kind=kind)
+    score = probe_sets(pixels, two_normals(3000, 2.0), two_normals(5000, 2.0), kind=kind)
     assert score.accuracy == pytest.approx(accuracy, abs=0.03)
     slack = score.conditional_entropy - conditional_entropy
     assert -0.03 < slack < 0.1
@@ -34,16 +34,16 @@ def test_a_probe_approaches_the_optimum_and_its_cross_entropy_is_a_bound(kind):
 
 @pytest.mark.parametrize("kind", PROBES)
 def test_codes_without_information_leave_the_whole_entropy(kind):
-    score = probe(two_normals(3000, 0.0), two_normals(3000, 0.0), kind=kind)
+    score = probe_sets(pixels, two_normals(3000, 0.0), two_normals(3000, 0.0), kind=kind)
     assert score.accuracy == pytest.approx(0.5, abs=0.05)
     assert 1 - 0.01 < score.conditional_entropy < 1.1
 
 
 @pytest.mark.parametrize("kind", PROBES)
-def test_codes_that_contain_the_label_leave_no_entropy(kind):
+def test_codes_that_contain_the_label_leave_no_entropy(kind, quick):
     labels = torch.arange(600) % 3
-    codes = torch.nn.functional.one_hot(labels).float()
-    score = probe((codes, labels), (codes, labels), kind=kind)
+    data = GroupedData(torch.nn.functional.one_hot(labels).float(), labels)
+    score = probe_sets(pixels, data, data, kind=kind)
     assert score.accuracy == 1 and score.conditional_entropy < 0.2
 
 
@@ -53,7 +53,9 @@ def test_entropy_is_in_bits():
     assert entropy(torch.zeros(5)) == 0
 
 
-def test_accumulation_by_label_raises_the_accuracy_of_an_untrained_encoder(small_model, digits):
+def test_accumulation_by_label_raises_the_accuracy_of_an_untrained_encoder(
+    small_model, digits, quick
+):
     # The encoder is untrained, so an accuracy of accumulated codes is no evidence of learning.
     untrained = representations(small_model(content_dim=10), digits.train)["content"]
     options = {"kind": "logistic", "sample": False}
@@ -76,7 +78,7 @@ def test_samples_have_less_information_than_means(small_model, digits):
     assert scores[True].conditional_entropy > scores[False].conditional_entropy + 0.1
 
 
-def test_sets_of_a_mixture_are_sampled(digits):
+def test_sets_of_a_mixture_are_sampled(digits, quick):
     def exact(batch):
         x = batch.x.flatten(1)
         return DiagonalGaussian(x, torch.full_like(x, -9.0))
@@ -86,7 +88,7 @@ def test_sets_of_a_mixture_are_sampled(digits):
     assert score.accuracy > 0.85  # a sample is one of the two members
 
 
-def test_the_seed_determines_the_score(digits):
+def test_the_seed_determines_the_score(digits, quick):
     scores = [
         probe_sets(pixels, digits.test, digits.validation, k_test=2, kind="mlp", seed=seed)
         for seed in (0, 0, 1)
@@ -94,39 +96,42 @@ def test_the_seed_determines_the_score(digits):
     assert scores[0] == scores[1] != scores[2]
 
 
-def test_groups_are_matched_by_name_not_by_number(digits):
+def test_groups_are_matched_by_name_not_by_number(digits, quick):
     # The test split lacks a group, so its group numbers are shifted against those of training.
     some = digits.test.subset(digits.test.groups.index != 0)
     score = probe_sets(pixels, digits.train, some, sample=False, kind="logistic")
     assert score.accuracy > 0.9
 
 
-def test_invalid_labels_and_kinds_are_refused(digits):
-    one = (torch.zeros(4, 1), torch.zeros(4))
+def test_invalid_groups_and_kinds_are_refused(digits):
+    one = GroupedData(torch.zeros(4, 1), [0] * 4)
     with pytest.raises(InputError, match=r"\b1$"):
-        probe(one, one)
-    with pytest.raises(InputError, match=r"label.* \[7\]"):
-        probe(two_normals(9, 1.0), (torch.zeros(2, 1), torch.tensor([0, 7])))
-    with pytest.raises(InputError, match=r"mlp, logistic, knn.*'svm'"):
-        probe(one, one, kind="svm")
+        probe_sets(pixels, one, one)
+    with pytest.raises(InputError, match=r"mlp, large_mlp, knn, trees.*'svm'"):
+        probe_sets(pixels, digits.train, digits.test, kind="svm")
+    with pytest.raises(InputError, match=r"k_train=3.*4"):
+        two = GroupedData(torch.rand(8, 1), [0, 1] * 4)
+        probe_sets(pixels, two, two, k_train=3)
+    many = GroupedData(torch.rand(100, 1), torch.arange(100) // 2)
+    with pytest.raises(InputError, match=r"kind=trees.* 50"):
+        probe_sets(pixels, many, many, kind="trees")
     other = GroupedData(digits.test.x, [10] * len(digits.test))
     with pytest.raises(InputError, match=r"group.* \[10\]"):
         probe_sets(pixels, digits.train, other)
 
 
-def test_codes_without_information_leave_the_whole_entropy_at_every_k(digits):
-    # If held-out sets overlapped with training sets, early stopping would miss overfitting.
-    def nothing(batch):
-        return DiagonalGaussian(torch.randn(len(batch), 16), torch.zeros(len(batch), 16))
-
+def test_codes_without_information_leave_the_whole_entropy_at_every_k():
+    # If held-out sets overlapped with training sets, the weights that are kept would overfit.
+    train, test = (GroupedData(torch.randn(3000, 16), torch.arange(3000) % 10) for _ in range(2))
     for k in (1, 5):
-        options = {"k_train": k, "k_test": k, "sample": False}
-        score = probe_sets(nothing, digits.train, digits.test, **options)
+        score = probe_sets(pixels, train, test, k_train=k, k_test=k)
         assert score.conditional_entropy < 3.322 + 0.1
 
 
-def test_a_probe_of_few_codes_and_many_labels_is_trained_long_enough(digits):
+def test_a_probe_of_few_codes_and_many_labels_is_trained_long_enough():
     labels = torch.arange(200).repeat(5)
-    codes = torch.randn(200, 16)[labels] + 0.3 * torch.randn(1000, 16)
-    again = codes + 0.3 * torch.randn(1000, 16)
-    assert probe((codes, labels), (again, labels)).accuracy > 0.7
+    centres = torch.randn(200, 16)
+    train, test = (
+        GroupedData(centres[labels] + 0.3 * torch.randn(1000, 16), labels) for _ in range(2)
+    )
+    assert probe_sets(pixels, train, test).accuracy > 0.7

@@ -1,0 +1,1 @@
+"""Sounds: reading of WAV files, and spectrograms."""

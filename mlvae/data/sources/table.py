@@ -1,0 +1,128 @@
+"""Your own table, from a file of comma-separated values or a Parquet file."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from mlvae.arguments import as_path
+from mlvae.data.collections.members import first_line
+from mlvae.data.collections.regular import open_regular
+from mlvae.data.splitting.group_splits import Held
+from mlvae.data.splitting.splits import SPLIT_BY, Splits, split_by
+from mlvae.data.tables.frames import opened, read_data
+from mlvae.errors import InputError, check_choice, check_text
+
+__all__ = ["table"]
+
+#: Ends of file names, and the kind of file.
+KINDS = {".csv": "csv", ".csv.gz": "csv", ".tsv": "csv", ".parquet": "parquet", ".pq": "parquet"}
+
+
+def table(
+    root: str | Path,
+    *,
+    group: str = "group",
+    features: Sequence[str] | None = None,
+    categories: Sequence[str] = (),
+    factors: Sequence[str] = (),
+    split: str | None = None,
+    validation: Held = 0.1,
+    test: Held = 0.1,
+    within: float = 0.0,
+    unseen_groups: Sequence[object] = (),
+    seed: int = 0,
+) -> Splits:
+    """Rows of a table as observations: a ``.csv``, ``.tsv``, ``.csv.gz`` or ``.parquet`` file.
+
+    Columns become features as in :meth:`mlvae.GroupedData.from_frame`. Train with
+    ``model.standardise=feature``, unless all columns have one scale.
+
+    Args:
+        root: the file. The first line of a CSV file has the names of the columns.
+        group: name of the column with the labels of the groups.
+        features: names of the columns that become features; None: all others.
+        categories: names of columns of text or integers whose values are categories.
+        factors: names of the columns of known factors.
+        split: what is divided, "observations", "members" or "groups", as ``by`` in
+            :func:`mlvae.data.split`. None: the column ``split`` with the words train, validation
+            and test; if there is none, observations.
+        validation: size of the validation part, if no column says, as in
+            :func:`mlvae.data.split`: a count, or a fraction of the observations (with
+            split="groups", of the groups).
+        test: size of the test, likewise.
+        within: with split="groups", fraction of the observations of each training group that
+            ``Splits.test`` has.
+        unseen_groups: labels of groups to keep out of training, validation and test.
+        seed: seed of the split.
+
+    Raises:
+        InputError: if the file cannot be read, or a column cannot be converted.
+    """
+    if split is not None:
+        check_choice("dataset.split", split, SPLIT_BY)
+    check_text("dataset.group", group)
+    path = as_path("dataset.root", root)
+    frame = _read(path)
+    names = list(opened(frame).columns)
+    words = "split" if "split" in names and split is None else None
+    if "split" in names and words is None:
+        frame = frame.drop_columns(["split"])  # the other splits divide the same features
+    data = read_data(
+        frame,
+        group,
+        features=features,
+        categories=categories,
+        factors=factors,
+        split=words,
+        like=None,
+        what=f"dataset.root={path}",
+        unseen_groups=unseen_groups,
+    )
+    if isinstance(data, Splits):
+        return data
+    return split_by(
+        data,
+        split or "observations",
+        validation=validation,
+        test=test,
+        within=within,
+        unseen_groups=unseen_groups,
+        seed=seed,
+    )
+
+
+def _read(path: Path) -> Any:
+    """The file as a Table of pyarrow.
+
+    Raises:
+        InputError: if pyarrow is missing, or the file is of another kind or damaged.
+    """
+    kind = next((kind for end, kind in KINDS.items() if path.name.lower().endswith(end)), None)
+    if kind is None:
+        raise InputError(
+            f"dataset.root={path} must be a file whose name ends with {', '.join(KINDS)}; for "
+            "others use mlvae.GroupedData.from_frame"
+        )
+    try:
+        from pyarrow import csv, parquet  # optional
+    except ImportError as error:
+        raise InputError("tables need pyarrow: pip install 'mlvae[tables]'") from error
+    tabs = path.name.lower().endswith(".tsv")
+    try:
+        with open_regular(path) as stream:
+            if kind == "parquet":
+                return parquet.read_table(stream)
+            content: Any = stream
+            if path.name.lower().endswith(".gz"):
+                import pyarrow
+
+                content = pyarrow.CompressedInputStream(stream, "gzip")
+            options = csv.ParseOptions(delimiter="\t" if tabs else ",")
+            return csv.read_csv(content, parse_options=options)
+    except Exception as error:  # pyarrow raises many types for a damaged file
+        raise InputError(
+            f"dataset.root={path} must be a table, the first line with the names of its columns: "
+            f"{first_line(error)}"
+        ) from error

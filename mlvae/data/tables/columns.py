@@ -1,0 +1,163 @@
+"""The record of a table's columns: how each becomes features, so that new rows become the same.
+
+Shapes: N rows of a table, D features.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from mlvae.errors import InputError, check_choice, check_text, check_texts, shown
+
+__all__ = ["KINDS", "Column", "Columns", "column_names", "few", "missing_name"]
+
+#: Kinds of columns: any real number; true or false, as 1 and 0; one of several values, with one
+#: feature of 1 and 0 for each value.
+KINDS = ("number", "flag", "category")
+
+#: Values of a category.
+Value = str | int | float | bool
+
+#: Largest number of names in one line.
+MOST = 6
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a table.
+
+    Args:
+        name: name of the column.
+        kind: one of :data:`KINDS`.
+        categories: the values of a category, in the order of its features; empty for other kinds.
+
+    Example:
+        >>> Column("colour", "category", ("blue", "red")).features
+        ('colour=blue', 'colour=red')
+    """
+
+    name: str
+    kind: str = "number"
+    categories: tuple[Value, ...] = ()
+
+    def __post_init__(self) -> None:
+        check_text("name of a column", self.name)
+        check_choice("kind of a column", self.kind, KINDS)
+        plain = isinstance(self.categories, list | tuple) and all(
+            isinstance(value, Value) for value in self.categories
+        )
+        if not plain or (self.kind == "category") != bool(self.categories):
+            raise InputError(
+                f"categories of column {self.name} must be values of a column of the kind "
+                f"'category', and empty for other kinds, not {shown(self.categories)}"
+            )
+        object.__setattr__(self, "categories", tuple(self.categories))
+
+    @property
+    def features(self) -> tuple[str, ...]:
+        """Names of the features of the column."""
+        if self.kind != "category":
+            return (self.name,)
+        return tuple(f"{self.name}={value}" for value in self.categories)
+
+
+@dataclass(frozen=True)
+class Columns:
+    """The columns of a table: features, group and factors.
+
+    :meth:`mlvae.GroupedData.from_frame` makes the record; ``data.columns`` and a trained model
+    have it, and a run saves it.
+
+    Args:
+        features: the columns that become features, in order.
+        group: the column of the groups' labels; None: labels that are in no column.
+        factors: the columns of known factors.
+
+    Example:
+        >>> columns = Columns((Column("age"), Column("colour", "category", ("blue", "red"))))
+        >>> columns.feature_names
+        ['age', 'colour=blue', 'colour=red']
+    """
+
+    features: tuple[Column, ...]
+    group: str | None = None
+    factors: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        columns = isinstance(self.features, list | tuple) and bool(self.features)
+        if not columns or not all(isinstance(column, Column) for column in self.features):
+            raise InputError(f"features must be a list of Column(...), not {shown(self.features)}")
+        if self.group is not None:
+            check_text("group", self.group)
+        check_texts("factors", self.factors)
+        object.__setattr__(self, "features", tuple(self.features))
+        object.__setattr__(self, "factors", tuple(self.factors))
+        names = self.feature_names
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise InputError(f"features must have different names, not two of {twice[0]!r}")
+
+    @property
+    def feature_names(self) -> list[str]:
+        """Names of all D features."""
+        return [name for column in self.features for name in column.features]
+
+    @property
+    def conversions(self) -> str:
+        """The columns that do not stay as they are, in one line; empty if all are numbers."""
+        found = []
+        if flags := [column.name for column in self.features if column.kind == "flag"]:
+            found.append(f"{few(flags)}: true is 1, false is 0")
+        for column in self.features:
+            if column.kind == "category":
+                found.append(f"{column.name} becomes {few(column.features)}")
+        return "; ".join(found)
+
+    def plain(self) -> dict[str, Any]:
+        """The record as plain values, for files."""
+        columns = [
+            {"name": column.name, "kind": column.kind, "categories": list(column.categories)}
+            for column in self.features
+        ]
+        return {"features": columns, "group": self.group, "factors": list(self.factors)}
+
+    @classmethod
+    def of_plain(cls, values: object) -> Columns:
+        """The record of the values of :meth:`plain`.
+
+        Raises:
+            InputError: if the values are of another structure.
+        """
+        try:
+            assert isinstance(values, Mapping)
+            features = tuple(Column(**column) for column in values["features"])
+            return cls(features, values["group"], tuple(values["factors"]))
+        except (AssertionError, LookupError, TypeError) as error:
+            raise InputError(
+                f"columns must be features, group and factors by name, not {shown(values)}"
+            ) from error
+
+
+def column_names(value: Any) -> list[str] | None:
+    """The names of the columns of a data frame; None for other values."""
+    if isinstance(value, type) or not hasattr(value, "__getitem__"):
+        return None
+    names = getattr(value, "column_names", getattr(value, "columns", None))  # pyarrow has both
+    return None if names is None or callable(names) else list(map(str, names))
+
+
+def few(names: Sequence[object]) -> str:
+    """The first names of a list, and how many there are if that is not all."""
+    text = ", ".join(str(name) for name in names[:MOST])
+    return text if len(names) <= MOST else f"{text}, ... ({len(names)})"
+
+
+def missing_name(option: str, name: object, names: Sequence[str], where: str) -> InputError:
+    """An error about a column that is not there, with the nearest name."""
+    close = difflib.get_close_matches(str(name), names, n=1)
+    hint = f" (did you mean {close[0]!r}?)" if close else ""
+    return InputError(
+        f"{option} must name columns of {where} ({few(names)}), not {shown(name)}{hint}"
+    )

@@ -1,0 +1,311 @@
+"""Data frames of pandas, polars and pyarrow as features, groups and factors.
+
+Shapes: N rows, D features.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from mlvae.arguments import as_path
+from mlvae.data.grouped import GroupedData
+from mlvae.data.splitting.splits import Splits, split_by
+from mlvae.data.tables.cells import column_of, encoded, factor
+from mlvae.data.tables.columns import Columns, column_names, few, missing_name
+from mlvae.errors import InputError, shown
+from mlvae.groups.labels import is_missing, words_for_missing
+
+__all__ = [
+    "Table",
+    "columns_like",
+    "encode_frame",
+    "opened",
+    "read_data",
+    "read_frame",
+    "row_names",
+]
+
+
+class Table(NamedTuple):
+    """The content of a frame.
+
+    Attributes:
+        x: features, float32 (N, D).
+        group: label of each row's group, length N.
+        factors: numbers by name, length N each, NaN where unknown.
+        names: label of each row in its frame, length N.
+        split: words of the split, length N, or None.
+        columns: the record of the columns.
+        numbered: factors that were words, with the words in the order of their numbers.
+    """
+
+    x: np.ndarray
+    group: Any
+    factors: dict[str, np.ndarray]
+    names: np.ndarray
+    split: np.ndarray | None
+    columns: Columns
+    numbered: dict[str, list]
+
+
+def opened(frame: Any, what: str = "frame") -> Any:
+    """A frame of any library as one of narwhals.
+
+    Raises:
+        InputError: if narwhals is missing, or the value is not a frame in memory with columns of
+            different names that are text.
+    """
+    try:
+        import narwhals  # optional
+    except ImportError as error:
+        raise InputError("data frames need narwhals: pip install 'mlvae[tables]'") from error
+    try:
+        table = narwhals.from_native(frame, eager_only=True)
+        names = list(table.columns)
+    except Exception as error:  # narwhals raises errors of its own and of each library
+        if hasattr(frame, "collect"):
+            reason = f", not a {type(frame).__name__}; call its collect()"
+        elif column_names(frame):
+            reason = f": {' '.join(str(error).split())[:150]}"
+        else:
+            reason = f", not {shown(frame)}"
+        raise InputError(
+            f"{what} must be a DataFrame of pandas or polars, or a Table of pyarrow{reason}"
+        ) from error
+    if wrong := [name for name in names if not isinstance(name, str) or not name]:
+        raise InputError(
+            f"{what} must have columns with names that are text, not {shown(wrong[0])}; rename "
+            "them, for example by df.columns = df.columns.astype(str)"
+        )
+    if len(table) == 0:
+        raise InputError(f"{what} must have at least one row, not none")
+    return table
+
+
+def read_frame(
+    frame: Any,
+    group: Any,
+    *,
+    features: Sequence[str] | None = None,
+    categories: Sequence[str] = (),
+    factors: Sequence[str] = (),
+    split: str | None = None,
+    like: Columns | None = None,
+    what: str = "frame",
+) -> Table:
+    """The content of a frame.
+
+    Args:
+        frame: a DataFrame of pandas or polars, or a Table of pyarrow.
+        group: name of the column of the groups' labels, or a label for each row; None with
+            ``like``: each row is a group of its own.
+        features: names of the columns that become features; None: all others.
+        categories: names of further columns whose values are categories: text or integers.
+        factors: names of the columns of known factors.
+        split: name of a column with the words of a split.
+        like: the record of another table's columns; features and categories are then its.
+        what: the frame in messages.
+
+    Raises:
+        InputError: if a column is missing or cannot be converted; see
+            :meth:`mlvae.GroupedData.from_frame`.
+    """
+    table = opened(frame, what)
+    names = list(table.columns)
+    categories, factors = _listed("categories", categories), _listed("factors", factors)
+    labelled = isinstance(group, str)
+    aside = [*([group] if labelled else []), *factors, *([] if split is None else [split])]
+    for option, some in (("group", aside[:1] if labelled else []), ("factors", factors)):
+        _check_there(option, some, names, what)
+    if split is not None:
+        _check_there("split", [split], names, what)
+    if like is None:
+        chosen = (
+            [n for n in names if n not in aside]
+            if features is None
+            else _listed("features", features)
+        )
+        _check_there("features", chosen, names, what)
+        _check_there("categories", categories, chosen, "the features")
+        if twice := [n for n in aside[:1] if labelled and n in chosen]:
+            raise InputError(f"features must not have the column of the group, {twice[0]!r}")
+        if not chosen:
+            raise InputError(f"{what} must have a column that is no group, factor or split")
+        columns = tuple(column_of(table[name], category=name in categories) for name in chosen)
+        record = Columns(columns, group if labelled else None, tuple(factors))
+    else:
+        record = like
+    x = encode_frame(table, record, what)
+    labels = _labels(table, group, len(table))
+    found = {name: factor(table[name]) for name in factors}
+    return Table(
+        x,
+        labels,
+        {name: values for name, (values, _) in found.items()},
+        row_names(frame, len(table)),
+        None if split is None else np.array(table[split].to_list(), dtype=object).astype(str),
+        record,
+        {name: words for name, (_, words) in found.items() if words},
+    )
+
+
+def read_data(
+    frame: Any,
+    group: Any,
+    *,
+    features: Sequence[str] | None,
+    categories: Sequence[str],
+    factors: Sequence[str],
+    split: str | None,
+    like: GroupedData | Columns | str | Path | None,
+    what: str = "frame",
+    unseen_groups: Sequence[object] = (),
+) -> GroupedData | Splits:
+    """The data of a frame; most arguments are those of :meth:`mlvae.GroupedData.from_frame`.
+
+    ``what`` is the frame in messages. ``unseen_groups`` has labels of groups to keep out of the
+    other parts; it needs ``split``.
+    """
+    record = None if like is None else columns_like(like)
+    if record is None and group is None:
+        raise InputError(
+            "group must be the name of the column of the groups, or a label for each row, not None"
+        )
+    if record is not None and (features is not None or categories):
+        raise InputError("features and categories must be left out with `like`, which has its own")
+    if record is not None and group is None and record.group in list(opened(frame, what).columns):
+        group = record.group
+    table = read_frame(
+        frame,
+        group,
+        features=features,
+        categories=categories,
+        factors=factors,
+        split=split,
+        like=record,
+        what=what,
+    )
+    if record is None:
+        announce(table, what)
+    data = GroupedData(
+        table.x,
+        table.group,
+        table.factors,
+        names=table.names,
+        feature_names=table.columns.feature_names,
+        kind="array",
+    )
+    data.columns = table.columns
+    for word in words_for_missing(data.group_names):
+        print(f"{what}: {word!r} is one group; leave it out if it stands for unknown", flush=True)
+    if table.split is None:
+        return data
+    words = f"the column {split}"
+    return split_by(data, table.split, unseen_groups=unseen_groups, words=words, prefix="")
+
+
+def announce(table: Table, what: str) -> None:
+    """Print a line about the columns that do not stay as they are."""
+    lines = [table.columns.conversions] if table.columns.conversions else []
+    for name, words in table.numbered.items():
+        lines.append(
+            f"factor {name} is numbered: {few([f'{w} is {i}' for i, w in enumerate(words)])}"
+        )
+    if len(lines):
+        print(f"{what}: {'; '.join(lines)}", flush=True)
+
+
+def columns_like(like: object) -> Columns:
+    """The record of data, of a run's folder, or the record itself.
+
+    Raises:
+        InputError: if there is none.
+    """
+    if isinstance(like, Columns):
+        return like
+    if isinstance(like, GroupedData):
+        if like.columns is None:
+            raise InputError("like must be data of GroupedData.from_frame, which have columns")
+        return like.columns
+    if isinstance(like, str | Path):
+        from mlvae.training.checkpoint import read_state  # a run is read above the data
+
+        path = as_path("like", like) / "checkpoint.pt"
+        if (values := read_state(path).get("columns")) is None:
+            raise InputError(
+                f"like={like} must be a run that was trained on a table, not on arrays"
+            )
+        return Columns.of_plain(values)
+    raise InputError(f"like must be data, their columns or the folder of a run, not {shown(like)}")
+
+
+def encode_frame(table: Any, columns: Columns, what: str = "frame") -> np.ndarray:
+    """The features of a table's rows, float32 (N, D).
+
+    Args:
+        table: of :func:`opened`.
+        columns: the record.
+        what: the frame in messages.
+
+    Raises:
+        InputError: if a column of the record is missing, has another kind, missing cells or an
+            unknown category.
+    """
+    names = list(table.columns)
+    if absent := [column.name for column in columns.features if column.name not in names]:
+        raise InputError(
+            f"{what} must have the columns of the training table, but {few(absent)} "
+            f"{'is' if len(absent) == 1 else 'are'} missing"
+        )
+    x = np.empty((len(table), len(columns.feature_names)), np.float32)
+    place = 0
+    for column in columns.features:
+        width = len(column.features)
+        x[:, place : place + width] = encoded(table[column.name], column)
+        place += width
+    return x
+
+
+def row_names(frame: Any, length: int) -> np.ndarray:
+    """The index of a frame of pandas, or numbers from 0."""
+    index = getattr(frame, "index", None)
+    if type(frame).__module__.split(".")[0] == "pandas" and index is not None:
+        return np.asarray(index)
+    return np.arange(length)
+
+
+def _listed(option: str, names: Any) -> list[str]:
+    """Names of columns as a list; one name may stand alone."""
+    if isinstance(names, str):
+        names = [names]
+    if not isinstance(names, Sequence) or not all(isinstance(name, str) for name in names):
+        raise InputError(f"{option} must be a list of columns' names, not {shown(names)}")
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if list(names).count(name) > 1)
+        raise InputError(f"{option} must name each column once, not {twice!r} twice")
+    return list(names)
+
+
+def _check_there(option: str, some: Sequence[str], names: Sequence[str], where: str) -> None:
+    for name in some:
+        if name not in names:
+            raise missing_name(option, name, names, where)
+
+
+def _labels(table: Any, group: Any, length: int) -> Any:
+    """The label of each row's group: a column, the labels themselves, or numbers of rows."""
+    if group is None:
+        return np.arange(length)
+    if not isinstance(group, str):
+        return group
+    series = table[group]
+    if missing := sum(map(is_missing, series.to_list())):
+        raise InputError(
+            f"column {group} of the group has {missing} of {length} cells missing; drop these "
+            f"rows, df.dropna(subset=[{group!r}]), or give them a label"
+        )
+    return series.to_list()
