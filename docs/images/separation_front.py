@@ -30,13 +30,12 @@ def main() -> None:
     pyplot.rcParams["svg.hashsalt"] = "separation"  # the same file at every call
     figure, axes = pyplot.subplots(figsize=(7, 4))
     for name, (bound, bits) in points().items():
-        axes.plot(bound, bits, "o", color="tab:blue")
-        axes.annotate(name, (bound, bits), (6, 4), textcoords="offset points", fontsize=8)
+        axes.plot(bound, bits, "o", label=name.replace("`", ""))
     axes.axhline(0.07, color="grey", linewidth=0.8, linestyle=":")
     axes.set_xlabel("bound in nats per test image (better to the right)")
     axes.set_ylabel("bits of the digit in a style sample")
     axes.set_ylim(bottom=0)
-    axes.margins(x=0.3)
+    axes.legend()
     figure.tight_layout()
     figure.savefig(TARGET, metadata={"Date": None})
 

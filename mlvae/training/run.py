@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from mlvae.arguments import as_device, as_path, check_type
-from mlvae.data.columns import Columns
+from mlvae.data.tables.columns import Columns
 from mlvae.errors import InputError, check_flag, shown
 from mlvae.models.building import check_classes
 from mlvae.system import lock, opened_for_lock

@@ -104,7 +104,7 @@ def test_colours_become_grey_by_their_luma():
 
 
 def test_many_files_are_decoded_in_several_processes(write, png, monkeypatch):
-    monkeypatch.setattr("mlvae.data.new_images.FEW", 3)
+    monkeypatch.setattr("mlvae.data.collections.new_images.FEW", 3)
     folder = write("many", {f"{i:02}.png": png(i) for i in range(7)})
     options = {"size": 16, "colour": False, "crop": 1.0}
     assert np.array_equal(

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from mlvae.data.grouped import GroupedData
 from mlvae.data.sources.fonts import EM, FONTS, draw_glyph, fonts_with
-from mlvae.data.splits import Splits, split_by
+from mlvae.data.splitting.splits import Splits, split_by
 from mlvae.errors import InputError, check_integer, check_number, shown
 
 __all__ = ["CHARACTERS", "Style", "glyphs", "render"]

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from mlvae.data.grouped import GroupedData
-from mlvae.data.splits import Splits, split_by
+from mlvae.data.splitting.splits import Splits, split_by
 from mlvae.errors import InputError, check_choice, check_integer, shown
 
 __all__ = ["COUNTS", "FACTORS", "SHAPES", "combinations", "render", "sprites", "values_of"]

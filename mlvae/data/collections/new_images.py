@@ -19,7 +19,7 @@ from mlvae.data.collections.members import MAX_FILE, is_system_part, printable
 from mlvae.data.collections.preparation import of_run, prepared_as
 from mlvae.data.collections.regular import read_regular
 from mlvae.data.collections.sources import Folder
-from mlvae.data.splits import Splits
+from mlvae.data.splitting.splits import Splits
 from mlvae.errors import InputError, check_flag, check_integer, check_number, shown
 
 if TYPE_CHECKING:
