@@ -16,9 +16,9 @@ from tqdm import tqdm
 
 from mlvae.batch import Batch
 from mlvae.data import GroupedData
-from mlvae.data.columns import column_names
-from mlvae.data.frames import columns_like, opened
-from mlvae.data.source import is_source
+from mlvae.data.rows.source import is_source
+from mlvae.data.tables.columns import column_names
+from mlvae.data.tables.frames import columns_like, opened
 from mlvae.errors import InputError, check_flag, check_integer, shown
 from mlvae.evidence.rules import ACCUMULATIONS
 from mlvae.groups import Groups

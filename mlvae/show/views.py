@@ -15,7 +15,7 @@ import torch
 from mlvae import grids
 from mlvae.batch import Batch
 from mlvae.data import GroupedData
-from mlvae.data.columns import column_names
+from mlvae.data.tables.columns import column_names
 from mlvae.encoding import rows_of_frame
 from mlvae.errors import InputError, check_integer, shown
 from mlvae.grids import Grid

@@ -56,7 +56,7 @@ def quick(monkeypatch):
     ("distance", "bits"), [(0.135, 0.05), (0.35, 0.3), (0.73, 1.0), (4.0, 3.0)]
 )
 def test_a_known_number_of_bits_is_found_to_five_percent(distance, bits):
-    codes, y = posteriors(200_000, distance, 3)
+    codes, y = posteriors(200_000 if bits < 0.1 else 40_000, distance, 3)
     known = information(distance, codes, y)
     assert known == pytest.approx(bits, rel=0.2)
     found = strongest({"a": fit_of(distance)}, Drawn(codes, y), ("logistic", "mlp"), curve=False)
@@ -134,7 +134,7 @@ def test_the_probe_is_chosen_among_the_sources_by_held_out_codes(quick):
 def test_the_curve_has_the_bits_by_number_of_codes(quick):
     found = leakage(*posteriors(6000, 0.73, 1), probes=("mlp",))
     numbers = [number for number, _ in found.curve]
-    assert numbers == sorted(numbers) and len(numbers) == 5
+    assert numbers == sorted(numbers) and len(numbers) == 4
     assert found.curve[-1][1] == pytest.approx(found.bits)
     assert found.curve[0][1] < found.curve[-1][1]
 
@@ -145,7 +145,8 @@ def test_a_network_does_not_depend_on_the_networks_trained_with_it(monkeypatch):
     alone = [fit_networks([fit], (16,), Schedule(least=200, most=200))[0] for fit in fits]
     x = torch.randn(50, DIM, generator=torch.Generator().manual_seed(0))
     for one, other in zip(together, alone, strict=True):
-        torch.testing.assert_close(one.log_probabilities(x), other.log_probabilities(x))
+        logs = one.log_probabilities(x), other.log_probabilities(x)
+        torch.testing.assert_close(*logs, rtol=0, atol=1e-4)
 
 
 def test_probabilities_sum_to_one(quick):

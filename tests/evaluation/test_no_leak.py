@@ -33,7 +33,7 @@ from mlvae.evaluation.measures.metrics import (
     sap,
 )
 from mlvae.evaluation.measures.metrics.table import split_rows
-from mlvae.evaluation.measures.probe_grid import Encoded, ProbeGrid
+from mlvae.evaluation.measures.probe_grid import GridCode, ProbeGrid
 from mlvae.evaluation.measures.probe_sets import probe_sets
 from mlvae.evaluation.questions import fidelity
 from mlvae.evaluation.subject import Code
@@ -121,7 +121,9 @@ def probe_grid(bench):
     splits = splits_of(bench)
     test = cast("GroupedData", splits.test)
     grid = ProbeGrid(splits.train, test, (1, 3), 3, ("logistic",), 1)
-    code = Encoded(Code("noisy", "noisy", noisy), encode(noisy, splits.train), encode(noisy, test))
+    code = GridCode(
+        Code("noisy", "noisy", noisy), encode(noisy, splits.train), encode(noisy, test)
+    )
     return [record["accuracy"].mean for record in grid.records([code])]
 
 

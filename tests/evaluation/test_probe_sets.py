@@ -120,15 +120,12 @@ def test_invalid_groups_and_kinds_are_refused(digits):
         probe_sets(pixels, digits.train, other)
 
 
-def test_codes_without_information_leave_the_whole_entropy_at_every_k(digits):
-    # If held-out sets overlapped with training sets, early stopping would miss overfitting.
-    def nothing(batch):
-        return DiagonalGaussian(torch.randn(len(batch), 16), torch.zeros(len(batch), 16))
-
+def test_codes_without_information_leave_the_whole_entropy_at_every_k():
+    # If held-out sets overlapped with training sets, the weights that are kept would overfit.
+    train, test = (GroupedData(torch.randn(3000, 16), torch.arange(3000) % 10) for _ in range(2))
     for k in (1, 5):
-        options = {"k_train": k, "k_test": k, "sample": False}
-        score = probe_sets(nothing, digits.train, digits.test, **options)
-        assert score.conditional_entropy < 3.322 + 0.25
+        score = probe_sets(pixels, train, test, k_train=k, k_test=k)
+        assert score.conditional_entropy < 3.322 + 0.1
 
 
 def test_a_probe_of_few_codes_and_many_labels_is_trained_long_enough():

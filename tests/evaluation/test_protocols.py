@@ -28,7 +28,7 @@ from mlvae.evaluation.measures.metrics import (
     dci,
     factor_vae_score,
 )
-from mlvae.evaluation.measures.probe_grid import Encoded, ProbeGrid
+from mlvae.evaluation.measures.probe_grid import GridCode, ProbeGrid
 from mlvae.evaluation.questions import fidelity, unseen
 from mlvae.evaluation.subject import Code
 from mlvae.evidence.rules import ACCUMULATIONS
@@ -160,7 +160,7 @@ def grid_of(known_data, **options):
 
 
 def encoded(code, grid):
-    return Encoded(code, *(encode(code.representation, part) for part in (grid.train, grid.test)))
+    return GridCode(code, *(encode(code.representation, part) for part in (grid.train, grid.test)))
 
 
 def test_samples_of_wide_posteriors_have_less_information_than_means(known_data, quick):

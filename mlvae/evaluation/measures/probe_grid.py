@@ -27,14 +27,14 @@ from mlvae.evaluation.subject import Code
 from mlvae.posteriors import DiagonalGaussian
 from mlvae.training.seeding import seeded
 
-__all__ = ["Encoded", "ProbeGrid"]
+__all__ = ["GridCode", "ProbeGrid"]
 
 #: Codes of at most this many dimensions are trained in one batch, with columns of zeros. It is the
 #: width of a probe's hidden layer, so the zeros cost little.
 MOST_PADDED = 128
 
 
-class Encoded(NamedTuple):
+class GridCode(NamedTuple):
     """A code of single observations.
 
     Attributes:
@@ -103,7 +103,7 @@ class ProbeGrid:
     seeds: int
 
     def records(
-        self, codes: Sequence[Encoded], *, workers: int = 1, progress: bool = False
+        self, codes: Sequence[GridCode], *, workers: int = 1, progress: bool = False
     ) -> list[dict[str, Any]]:
         """Accuracy and conditional entropy of every combination, mean over seeds.
 
@@ -142,7 +142,7 @@ class ProbeGrid:
         """Every k that probes are trained at."""
         return sorted({*self.ks, self.train_k})
 
-    def _ordered(self, scores: Mapping[tuple, Any], codes: Sequence[Encoded]) -> list[tuple]:
+    def _ordered(self, scores: Mapping[tuple, Any], codes: Sequence[GridCode]) -> list[tuple]:
         """Keys of the scores, in the order of the codes, k and kinds."""
         places = {code.code.name: place for place, code in enumerate(codes)}
 
@@ -152,7 +152,7 @@ class ProbeGrid:
 
         return sorted(scores, key=place)
 
-    def _tasks(self, codes: Sequence[Encoded]) -> Iterator[_Task]:
+    def _tasks(self, codes: Sequence[GridCode]) -> Iterator[_Task]:
         """The tasks. On a CPU, larger batches are not faster: each seed is a task there."""
         seeds = range(self.seeds)
         cuda = self.train.device.type == "cuda"
@@ -169,7 +169,7 @@ class ProbeGrid:
                             )
 
     def _built(
-        self, codes: Sequence[Encoded], k: int, seeds: Sequence[int]
+        self, codes: Sequence[GridCode], k: int, seeds: Sequence[int]
     ) -> Iterator[tuple[_Key, Fit, dict[int, Drawn]]]:
         """The codes to train and to test on, for all seeds and values of codes at one k."""
         labels, test_labels = common_labels(self.train, self.test)
@@ -230,9 +230,9 @@ class ProbeGrid:
         }
 
 
-def _batches(codes: Sequence[Encoded]) -> list[list[Encoded]]:
+def _batches(codes: Sequence[GridCode]) -> list[list[GridCode]]:
     """Codes whose networks are trained together: all of few dimensions, and equal others."""
-    batches: dict[int, list[Encoded]] = {}
+    batches: dict[int, list[GridCode]] = {}
     for code in codes:
         batches.setdefault(max(code.dim, MOST_PADDED), []).append(code)
     return list(batches.values())

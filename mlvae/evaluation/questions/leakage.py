@@ -264,7 +264,7 @@ def _curves(found: dict[tuple[str, str], Strongest], labels: dict[str, str]) -> 
     }
     return curves(
         "leakage",
-        "Bits found by the network probe that was trained on n codes. A curve that still rises at "
+        "Bits found by the MLP that was trained on n codes. A curve that still rises at "
         "its end has not found all information.",
         {"bits found": series},
         x_label="n, number of training codes",

@@ -18,7 +18,7 @@ from mlvae.evaluation.answer import Answer, not_evaluated
 from mlvae.evaluation.measures.leakage.kinds import PROBES
 from mlvae.evaluation.measures.leakage.scores import entropy
 from mlvae.evaluation.measures.leakage.testing import DRAWS
-from mlvae.evaluation.measures.probe_grid import Encoded, ProbeGrid
+from mlvae.evaluation.measures.probe_grid import GridCode, ProbeGrid
 from mlvae.evaluation.measures.probe_results import ProbeResults
 from mlvae.evaluation.options import check_question
 from mlvae.evaluation.subject import Code, Subject
@@ -131,9 +131,9 @@ class Separation:
         return ks, train_k
 
 
-def _encoded(subject: Subject, code: Code, train: GroupedData, test: GroupedData) -> Encoded:
+def _encoded(subject: Subject, code: Code, train: GroupedData, test: GroupedData) -> GridCode:
     """The code of both parts; that of a control without variances is fixed."""
     parts = [subject.encoded(code, data) for data in (train, test)]
     if code.random or code.accumulation is not None:
-        return Encoded(code, *parts)
-    return Encoded(code, *[part.mean for part in parts])
+        return GridCode(code, *parts)
+    return GridCode(code, *[part.mean for part in parts])

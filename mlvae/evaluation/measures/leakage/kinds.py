@@ -31,7 +31,7 @@ __all__ = [
 
 #: Hidden layers and schedule of the probes that are networks.
 NETWORKS: dict[str, tuple[tuple[int, ...], Schedule]] = {
-    "logistic": ((), Schedule(rate=2e-2)),
+    "logistic": ((), Schedule(rate=2e-2, full=1)),
     "mlp": ((128, 128), Schedule()),
     "large_mlp": ((256, 256), Schedule(rate=4e-3)),
 }

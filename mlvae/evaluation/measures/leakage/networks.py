@@ -33,9 +33,12 @@ class Schedule(NamedTuple):
         epochs: passes over the codes, each with new draws.
         least: smallest number of steps, for few codes.
         most: largest number of steps, for many codes.
-        checks: number of evaluations of the held-out codes, at equal distances. The weights of
-            the lowest held-out cross-entropy are kept.
+        checks: number of evaluations of the held-out codes, at equal distances, and at the powers
+            of two before the first of them. The weights of the lowest held-out cross-entropy are
+            kept.
         rate: learning rate of Adam at the first step; it falls to 0 as a cosine.
+        full: number of codes from which the rate is that; below, it is in proportion to the square
+            root of the number. Few codes are fitted too fast otherwise.
     """
 
     epochs: int = 25
@@ -43,10 +46,21 @@ class Schedule(NamedTuple):
     most: int = 2000
     checks: int = 20
     rate: float = 8e-3
+    full: int = 8000
 
     def steps(self, codes: int) -> int:
         """Number of steps for a number of training codes."""
         return min(max(self.epochs * codes // BATCH, self.least), self.most)
+
+    def first_rate(self, codes: int) -> float:
+        """Learning rate at the first step for a number of training codes."""
+        return self.rate * math.sqrt(min(1.0, codes / self.full))
+
+    def checked(self, step: int, last: int) -> bool:
+        """Whether the held-out codes are evaluated after a step, the first of which is 1."""
+        every = max(1, last // self.checks)
+        early = step < every and step & (step - 1) == 0
+        return early or step % every == 0 or step == last
 
 
 class Fit(NamedTuple):
@@ -95,15 +109,14 @@ def fit_networks(fits: Sequence[Fit], hidden: Sequence[int], schedule: Schedule)
     adam = torch.optim.Adam(weights, lr=schedule.rate, fused=True)
     best = torch.full((len(fits),), math.inf, device=held_x.device)
     kept = [weight.detach().clone() for weight in weights]
-    last = schedule.steps(len(fits[0].train))
-    every = max(1, last // schedule.checks)
+    last, rate = (f(len(fits[0].train)) for f in (schedule.steps, schedule.first_rate))
     for step, (x, y) in zip(range(last), _batches(fits, scales, noise, dim), strict=False):
-        adam.param_groups[0]["lr"] = schedule.rate * 0.5 * (1 + math.cos(math.pi * step / last))
+        adam.param_groups[0]["lr"] = rate * 0.5 * (1 + math.cos(math.pi * step / last))
         loss = functional.cross_entropy(_forward(weights, x).flatten(0, 1), y.flatten())
         adam.zero_grad()
         (len(fits) * loss).backward()  # each network has the gradient of its own mean
         adam.step()
-        if (step + 1) % every == 0 or step + 1 == last:
+        if schedule.checked(step + 1, last):
             best = _keep(weights, kept, best, held_x, held_y)
     networks = []
     for i, (fit, scale, loss) in enumerate(zip(fits, scales, best.tolist(), strict=True)):

@@ -60,7 +60,8 @@ class Strongest:
         probe: kind of the probe that ``bits`` is of.
         accuracy_probe: kind of the probe that ``accuracy`` is of.
         source: codes that the probe was trained on.
-        curve: pairs of a number of training codes and the bits found with it.
+        curve: pairs of a number of training codes and the bits that the MLP finds with them. (Of
+            the best network, if the MLP is not among the probes.)
         scores: test score of every probe by (source, kind), for one draw of the test codes.
         trained: number of codes that every probe was trained on, by (source, kind).
     """
@@ -102,7 +103,8 @@ def strongest(
     best = min(probes, key=lambda key: probes[key].held_out)
     accuracies = {key: _held_accuracy(probe, fits[key[0]]) for key, probe in probes.items()}
     right = max(probes, key=lambda key: (accuracies[key], key == best))
-    of_bits, of_accuracy = (tested(probes[key], test, seed) for key in (best, right))
+    of_bits = tested(probes[best], test, seed)
+    of_accuracy = of_bits if right == best else tested(probes[right], test, seed)
     label_entropy = entropy(test.y)
     bits = max(0.0, label_entropy - of_bits.score().conditional_entropy)
     scores = {key: tested(probe, test, seed, draws=1).score() for key, probe in probes.items()}
@@ -158,9 +160,11 @@ def _curve(
 ) -> list[tuple[int, float]]:
     """The bits that a network finds which is trained on the first codes of a random order.
 
-    The network is the best probe, or the MLP if that is none.
+    The network is the MLP. Without one, it is the best probe if that is a network.
     """
-    fit, kind = fits[best[0]], best[1] if best[1] in NETWORKS else "mlp"
+    fit, kind = fits[best[0]], "mlp"
+    if (best[0], kind) not in probes and best[1] in NETWORKS:
+        kind = best[1]
     generator = seeded(torch.Generator(test.labels.device), fit.seed, "learning curve")
     order = torch.randperm(len(fit.train), generator=generator, device=generator.device)
     numbers = [int(fraction * len(order)) for fraction in FRACTIONS]
