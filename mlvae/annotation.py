@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from mlvae.data import GroupedData
-from mlvae.data.annotated import check_anndata
+from mlvae.data.tables.annotated import check_anndata
 from mlvae.encoding import Encoded, encode
 from mlvae.models.protocol import traits
 

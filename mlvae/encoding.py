@@ -16,9 +16,9 @@ from tqdm import tqdm
 
 from mlvae.batch import Batch
 from mlvae.data import GroupedData
-from mlvae.data.columns import column_names
-from mlvae.data.frames import columns_like, opened
-from mlvae.data.source import is_source
+from mlvae.data.rows.source import is_source
+from mlvae.data.tables.columns import column_names
+from mlvae.data.tables.frames import columns_like, opened
 from mlvae.errors import InputError, check_flag, check_integer, shown
 from mlvae.evidence.rules import ACCUMULATIONS
 from mlvae.groups import Groups
@@ -27,7 +27,7 @@ from mlvae.observations import as_tensor
 from mlvae.posteriors import DiagonalGaussian, Family, GroupFamily
 from mlvae.training.checks import with_needs
 
-__all__ = ["Encoded", "encode"]
+__all__ = ["Encoded", "encode", "rows_of_frame"]
 
 #: Seconds before a bar shows the progress.
 PATIENCE = 3.0
@@ -167,7 +167,7 @@ def _data(model: Any, x: Any, groups: Any) -> GroupedData:
         if groups is not None:
             raise InputError("groups must be None: GroupedData has its groups already")
     elif column_names(x) is not None:
-        data = _of_frame(model, x, groups)
+        data = rows_of_frame(model, x, groups)
     else:
         data = _of_array(stated, x, groups)
     if stated.shape is not None and tuple(stated.shape) != data.shape:
@@ -192,7 +192,7 @@ def _of_array(stated: Traits, x: Any, groups: Any) -> GroupedData:
     return GroupedData(x, np.arange(len(x)) if groups is None else groups, kind=kind)
 
 
-def _of_frame(model: Any, x: Any, groups: Any) -> GroupedData:
+def rows_of_frame(model: Any, x: Any, groups: Any) -> GroupedData:
     """The rows of a frame, with the columns of the training table if there is a record of them."""
     record = getattr(model, "table_columns", None)
     if record is not None:

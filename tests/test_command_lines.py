@@ -15,7 +15,7 @@ from PIL import Image
 from mlvae.commands import cli, evaluate, train
 from mlvae.commands.configs import CONFIGS
 from mlvae.data import GroupedData
-from mlvae.data.splits import hold_out
+from mlvae.data.splitting.splits import hold_out
 from mlvae.errors import InputError
 from mlvae.training.checkpoint import read_state
 

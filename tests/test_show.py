@@ -7,6 +7,7 @@ import warnings
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from PIL import Image
@@ -187,3 +188,54 @@ mlvae.show.swaps(mlvae.models.MLVAE((1, 8, 8)), digits.test)
 assert "matplotlib" in sys.modules and "matplotlib.pyplot" not in sys.modules
 """
     subprocess.run([sys.executable, "-c", script], check=True, timeout=300)
+
+
+def table(features, named=True):
+    x = torch.randn(12, features) * 10 ** torch.linspace(-2, 3, features)
+    names = [f"gene{place}" for place in range(features)] if named else None
+    return GroupedData(x, ["ann", "bob", "eve"] * 4, feature_names=names)
+
+
+def bars(figure: Any) -> list[np.ndarray]:
+    """Heights of the bars, cell by cell."""
+    (shapes,) = figure.axes[0].collections
+    return [path.vertices[0, 1] - path.vertices[1, 1] for path in shapes.get_paths()]
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_rows_of_a_table_are_bars_with_the_names_of_features(view):
+    model = mlvae.models.MLVAE((5,), network=MLP((8,)), likelihood=Gaussian())
+    figure: Any = getattr(show, view)(model, table(5))
+    assert [texts(figure).count(f"gene{place}") for place in range(5)] == [1] * 5
+    assert png(figure).std() > 10
+
+
+def test_every_feature_has_a_scale_of_its_own():
+    model = mlvae.models.MLVAE((5,), network=MLP((8,)), likelihood=Gaussian())
+    data = table(5)
+    heights = np.reshape(bars(show.reconstructions(model, data)), (-1, 5))
+    cells = heights[:3] / np.abs(heights).max(0)  # the observations
+    x = data.x[data.one_of_each()].double()
+    order = x.argsort(0)
+    np.testing.assert_array_equal(np.argsort(cells, 0), order)
+    assert np.abs(heights).max() <= 25 and np.abs(heights).max(0).min() > 24
+
+
+@pytest.mark.parametrize("features", [30, 60])
+def test_the_note_lists_the_names_of_many_features(features):
+    model = mlvae.models.MLVAE((features,), network=MLP((8,)), likelihood=Gaussian())
+    note = " ".join(texts(show.swaps(model, table(features)))[-1].split())
+    assert "gene0, gene1" in note and "gene29" in note and ("(60)" in note) == (features == 60)
+
+
+def test_a_table_without_names_is_drawn_as_lines():
+    model = mlvae.models.MLVAE((5,), network=MLP((8,)), likelihood=Gaussian())
+    figure = show.swaps(model, table(5, named=False))
+    assert len(segments(figure)) > 0 and "Vertical range" in texts(figure)[-1]
+
+
+def test_a_data_frame_is_shown():
+    frame = pd.DataFrame(np.random.default_rng(0).normal(size=(6, 2)), columns=["age", "dose"])
+    model = mlvae.models.MLVAE((2,), network=MLP((8,)), likelihood=Gaussian())
+    frame = frame.assign(donor=["a", "b", "c"] * 2)
+    assert {"age", "dose", "a", "b", "c"} <= set(texts(show.swaps(model, frame, "donor")))

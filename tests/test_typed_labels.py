@@ -12,7 +12,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from mlvae import GroupedData
 from mlvae.commands import cli, prepare, reproduce, tables, train
 from mlvae.commands.labels import LISTS, with_quoted_labels
-from mlvae.data.splits import hold_out
+from mlvae.data.splitting.splits import hold_out
 from mlvae.training.checkpoint import read_state
 
 LABELS = (

@@ -34,6 +34,7 @@ DETAILS: dict[str, tuple[str, dict[str, str], tuple[str, ...]]] = {
             "trainer.epochs=20": "passes through the data",
             "run=runs/first": "folder of the run; it must be new",
             "resume=runs/first": "continue the run in this folder",
+            "parts=[my_networks.Waves]": "classes of your own that the options name",
             "device=cuda": "auto, cpu or cuda",
             "seed=0": "seed of all random numbers",
         },
@@ -53,6 +54,7 @@ DETAILS: dict[str, tuple[str, dict[str, str], tuple[str, ...]]] = {
             "vae=null": "no control; or the run of a plain VAE as control",
             "best=true": "the state with the lowest validation loss",
             "root=people": "folder of the data, if it has moved since training",
+            "parts=[my_networks.Waves]": "classes of your own that the run has",
             "device=cuda": "auto, cpu or cuda",
         },
         (

@@ -86,7 +86,8 @@ class Separation:
             (:class:`~mlvae.costs.critics.ContentCritic`).
         information: weight of the information about the content that a critic finds in the style
             (:class:`~mlvae.costs.information.InformationCritic`). It needs a fast critic and a
-            slow encoder; see the guide on separation.
+            slow encoder; see the guide on separation. With it the model cannot be compiled,
+            because the critic computes gradients of its own.
         memory: number of codes of past batches that the information critic learns from
             (:class:`~mlvae.costs.information.CodeMemory`). The encoder changes at every step, so
             codes older than about twenty batches mislead the critic.

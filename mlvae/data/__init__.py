@@ -6,17 +6,17 @@ from collections.abc import Callable
 from inspect import signature
 from typing import get_args, get_type_hints
 
-from mlvae.data.array_file import ArrayFile
 from mlvae.data.augmentation import GroupWarp
 from mlvae.data.batching import Grouped, Plan, Shuffled
+from mlvae.data.collections.new_images import read_images
 from mlvae.data.collections.stored import StoredImages
-from mlvae.data.columns import Column, Columns
 from mlvae.data.grouped import GroupedData
-from mlvae.data.new_images import read_images
-from mlvae.data.source import Source, SourceRows
-from mlvae.data.sources.anndata import anndata
+from mlvae.data.rows.array_file import ArrayFile
+from mlvae.data.rows.source import Source, SourceRows
+from mlvae.data.rows.sparse import SparseRows
 from mlvae.data.sources.arrays import arrays
 from mlvae.data.sources.cars3d import cars3d
+from mlvae.data.sources.cells import anndata
 from mlvae.data.sources.digits import digits
 from mlvae.data.sources.dsprites import dsprites
 from mlvae.data.sources.faces import celeba, faces, lfw, omniglot, yale_b
@@ -29,8 +29,8 @@ from mlvae.data.sources.smallnorb import smallnorb
 from mlvae.data.sources.sprite_pairs import sprite_pairs
 from mlvae.data.sources.sprites import sprites
 from mlvae.data.sources.table import table
-from mlvae.data.sparse import SparseRows
-from mlvae.data.splits import Splits, split
+from mlvae.data.splitting.splits import Splits, split
+from mlvae.data.tables.columns import Column, Columns
 from mlvae.errors import check_choice
 
 __all__ = [

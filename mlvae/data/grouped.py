@@ -18,10 +18,10 @@ from torch import Tensor
 
 from mlvae.arguments import as_device
 from mlvae.batch import Batch
-from mlvae.data.annotated import is_anndata, read_cells
-from mlvae.data.columns import Columns, column_names
-from mlvae.data.source import Source, SourceRows, is_source
-from mlvae.data.sparse import SparseRows, is_sparse
+from mlvae.data.rows.source import Source, SourceRows, is_source
+from mlvae.data.rows.sparse import SparseRows, is_sparse
+from mlvae.data.tables.annotated import is_anndata, read_cells
+from mlvae.data.tables.columns import Columns, column_names
 from mlvae.data.values import as_factor, as_features, as_given, as_names, by_name
 from mlvae.errors import InputError, check_choice, check_integer, shown
 from mlvae.groups import Groups, Origin, label_index
@@ -228,12 +228,10 @@ class GroupedData:
     ) -> Any:
         """Observations from the rows of a table: pandas, polars or pyarrow.
 
-        | column | features |
-        |---|---|
-        | integers, floats, decimals, nullable types | one, the number in float32 |
-        | booleans | one, 1 or 0 |
-        | categories | one for each value that occurs, 1 or 0, such as ``colour=red`` |
-        | text, dates, other types | refused, with the name of the column |
+        - Integers, floats, decimals and nullable types are one feature, the number in float32.
+        - Booleans are one feature, 1 or 0.
+        - Categories are one feature for each value that occurs, 1 or 0, such as ``colour=red``.
+        - Text, dates and other types are refused, with the name of the column.
 
         A line lists the columns that do not stay as they are. Missing cells are refused, with the
         name of the column and their number. ``data.columns`` is the record of the columns, and
@@ -266,7 +264,7 @@ class GroupedData:
             >>> data, data.feature_names
             (GroupedData(3 observations of shape (1,) in 2 groups), ['age'])
         """
-        from mlvae.data.frames import read_data  # which makes these records
+        from mlvae.data.tables.frames import read_data  # which makes these records
 
         return read_data(
             frame,

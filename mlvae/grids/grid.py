@@ -43,6 +43,7 @@ class Grid:
         filled: cells that have an observation, (rows, columns).
         marked: cells with a frame, (rows, columns).
         note: one sentence that explains the cells.
+        features: names of the D features, if the observations are rows of a table.
     """
 
     tiles: Tensor
@@ -54,6 +55,7 @@ class Grid:
     marked: Tensor
     note: str
     below: Sequence[int] = ()
+    features: Sequence[str] = ()
 
     @property
     def images(self) -> bool:

@@ -5,6 +5,8 @@ Shapes: n observations (...); D dimensions of a code.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 
 from mlvae.arguments import check_type
@@ -204,4 +206,5 @@ def pictures(model: object, data: GroupedData) -> dict[str, Grid]:
         if separates(model.codes(batch)):
             grids["swaps"] = swap_grid(model, batch)
     model.train(training)
-    return grids
+    names = tuple(data.feature_names or ())
+    return {name: replace(grid, features=names) for name, grid in grids.items()}

@@ -16,7 +16,7 @@ from mlvae.models.vae import VAE
 from mlvae.networks import NETWORKS, Network
 from mlvae.parts import chosen, from_config
 
-__all__ = ["MODELS", "build", "plain_vae", "rebuilt"]
+__all__ = ["MODELS", "build", "check_classes", "plain_vae", "rebuilt"]
 
 #: The models of this library by name.
 MODELS: dict[str, Any] = {model.__name__: model for model in (MLVAE, VAE, AdaVAE, ConditionalVAE)}
@@ -49,7 +49,7 @@ def build(
         )
     values = dict(config)
     name = values.pop("name", None)
-    _check_classes(parts)
+    check_classes(parts)
     own = [part for part in parts if not is_dataclass(part)]
     model: Any = chosen(name, [*MODELS.values(), *own], "model.name")
     known = model.Options.__dataclass_fields__
@@ -111,7 +111,7 @@ def plain_vae(model: Any) -> VAE:
     return VAE(model.shape, latent_dim=sum(dims), **kept)
 
 
-def _check_classes(parts: object) -> None:
+def check_classes(parts: object) -> None:
     """Raise :class:`InputError` unless ``parts`` are dataclasses, or models with options."""
     if not isinstance(parts, list | tuple):
         raise InputError(f"parts must be a list of classes, as [MyNetwork], not {shown(parts)}")

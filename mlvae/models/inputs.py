@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from mlvae.data.grouped import GroupedData
-from mlvae.data.source import Source, is_source
+from mlvae.data.rows.source import Source, is_source
 from mlvae.errors import InputError
 from mlvae.observations import as_observations
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mlvae.arguments import check_type
 from mlvae.errors import InputError, check_choice, shown
 from mlvae.show.text import STYLE, fonts, legible
 
@@ -56,7 +57,11 @@ def group_distances(
     """
     check_choice("linkage", linkage, LINKAGES)
     matrix = _checked(distances)
-    names = list(map(str, range(1, len(matrix) + 1))) if labels is None else list(labels)
+    check_type("title", title, str, "text")
+    if labels is None:
+        labels = range(1, len(matrix) + 1)
+    check_type("labels", labels, (Sequence, np.ndarray), "a list of texts")
+    names = list(labels)
     if len(names) != len(matrix):
         raise InputError(
             f"labels must be a text for each of {len(matrix)} groups, not {len(names)}"
@@ -69,6 +74,8 @@ def _checked(distances: Any) -> np.ndarray:
     found = getattr(distances, "distance", distances)
     try:
         found = found.detach().cpu() if hasattr(found, "detach") else found
+        if np.asarray(found).dtype.kind not in "biuf":
+            raise TypeError("not real numbers")
         matrix = np.asarray(found, dtype=np.float64)
     except (TypeError, ValueError) as error:
         raise InputError(f"distances must be numbers (G, G), not {shown(distances)}") from error

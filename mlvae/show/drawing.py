@@ -8,7 +8,7 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 from textwrap import wrap
-from typing import Any, NamedTuple
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -18,6 +18,8 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from mlvae.grids import Grid
+from mlvae.show.bars import BAR, draw_bars, name_bars, named
+from mlvae.show.cells import GAP, Cells
 from mlvae.show.heat import heat_maps
 from mlvae.show.text import STYLE, fonts, legible
 
@@ -25,7 +27,7 @@ __all__ = ["Picture", "draw", "pixels"]
 
 #: Lengths in pixels, at 100 pixels per inch.
 TILE, SERIES = 56, (56, 84)  # smallest longer side of an image; height and width of a series
-GAP, BREAK, MARGIN = 6, 14, 10  # between cells, between blocks of cells, around the figure
+BREAK, MARGIN = 14, 10  # between blocks of cells, around the figure
 FRAME, MARK = 1, 3  # width of frames
 NAME = 20  # largest number of characters of a label
 POINTS = 400  # most points of a line; longer series are thinned
@@ -46,32 +48,13 @@ class Picture(Figure):
     _repr_png_ = png
 
 
-class Cells(NamedTuple):
-    """The places of the cells, in pixels from the top left.
-
-    Attributes:
-        tops: upper edges of the rows.
-        lefts: left edges of the columns.
-        height: of a cell.
-        width: of a cell.
-    """
-
-    tops: list[int]
-    lefts: list[int]
-    height: int
-    width: int
-
-    @property
-    def size(self) -> tuple[int, int]:
-        """Height and width of all cells together."""
-        return self.tops[-1] + self.height + GAP, self.lefts[-1] + self.width + GAP
-
-
 def draw(grid: Grid) -> Picture:
     """The figure of a grid. It belongs to no window and to no state of pyplot."""
     grid = heat_maps(grid)
     scale = max(1, -(-TILE // max(grid.tiles.shape[-2:]))) if grid.images else 1
     tall, wide = (scale * n for n in grid.tiles.shape[-2:]) if grid.images else SERIES
+    if named(grid):
+        wide = max(wide, BAR * len(grid.features) + 6)
     cells = Cells(
         _starts(len(grid.rows), tall, grid.below),
         _starts(len(grid.columns), wide, [first for first in grid.across if first]),
@@ -85,10 +68,14 @@ def draw(grid: Grid) -> Picture:
         ax: Any = picture.add_axes((0, 0, 1, 1))
         ax.set_axis_off()
         ax.imshow(_raster(grid, cells, scale), extent=(0, width, height, 0), aspect="auto")
-        note = grid.note if grid.images else f"{grid.note} {_draw_series(ax, grid, cells)}"
+        draw_cells = draw_bars if grid.features else _draw_series
+        note = grid.note if grid.images else f"{grid.note} {draw_cells(ax, grid, cells)}"
         ax.set(xlim=(0, width), ylim=(height, 0))
         size = 9 * max(1, width / 900)  # a page shows a wide figure reduced
-        _enclose(picture, ax, _labels(ax, grid, cells, size), note, size)
+        texts = _labels(ax, grid, cells, size)
+        if named(grid):
+            texts += name_bars(ax, grid, cells, size)
+        _enclose(picture, ax, texts, note, size)
     return picture
 
 
@@ -199,10 +186,10 @@ def _extent(ax: Any, texts: Sequence[Any]) -> tuple[float, float, float, float]:
 def _enclose(picture: Picture, ax: Any, texts: list[Any], note: str, size: float) -> None:
     """Write the note below the cells, and make the figure as large as all texts need."""
     width, height = picture.get_size_inches() * 100
-    left, _, right, _ = _extent(ax, texts)
+    left, _, right, bottom = _extent(ax, texts)
     lines = "\n".join(wrap(note, max(24, int((right - left) / (0.54 * size * 100 / 72)))))
     style = {"family": fonts(), "fontsize": size, "clip_on": False, "color": "0.3"}
-    texts = [*texts, ax.text(left, height + 4, lines, ha="left", va="top", **style)]
+    texts = [*texts, ax.text(left, bottom + 4, lines, ha="left", va="top", **style)]
     left, top, right, bottom = _extent(ax, texts)
     left, top, right, bottom = left - MARGIN, top - MARGIN, right + MARGIN, bottom + MARGIN
     whole, tall = right - left, bottom - top

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -14,6 +15,8 @@ import torch
 from mlvae import grids
 from mlvae.batch import Batch
 from mlvae.data import GroupedData
+from mlvae.data.tables.columns import column_names
+from mlvae.encoding import rows_of_frame
 from mlvae.errors import InputError, check_integer, shown
 from mlvae.grids import Grid
 from mlvae.models.protocol import has_codes, traits
@@ -41,7 +44,7 @@ def swaps(
     Args:
         model: a trained model with the codes "content" and "style".
         x: observations (N, ...) as the model takes them: uint8 images, floats in the scale of the
-            training, or :class:`mlvae.GroupedData`, which has groups and labels.
+            training, a data frame, or :class:`mlvae.GroupedData`, which has groups and labels.
         groups: label of the group of each observation, length N; None: each is a group of its own.
         labels: text for each group in sorted order; None: the labels of the groups, or numbers
             from 1.
@@ -68,7 +71,7 @@ def swaps(
             f"model must have the codes content and style, not {', '.join(names)}; "
             "show.reconstructions takes any model"
         )
-    return _drawn(grids.swap_grid, model, data.batch())
+    return _drawn(grids.swap_grid, model, data, data.batch())
 
 
 def reconstructions(
@@ -98,7 +101,7 @@ def reconstructions(
         batch = data.singles(data.one_of_each(most))
     elif len(data) > most:
         batch = data.batch(range(most))
-    return _drawn(grids.reconstruction_grid, model, batch)
+    return _drawn(grids.reconstruction_grid, model, data, batch)
 
 
 def samples(
@@ -133,7 +136,7 @@ def samples(
     check_integer("seed", seed, minimum=0)
     generator = seeded(torch.Generator(data.device), seed, "samples")
     options = {"columns": columns, "generator": generator}
-    return _drawn(grids.generation_grid, model, data.batch(), **options)
+    return _drawn(grids.generation_grid, model, data, data.batch(), **options)
 
 
 def interpolations(
@@ -160,7 +163,7 @@ def interpolations(
     data = _data(model, x, None, labels, most)
     rows = data.one_of_each(data.groups.num_groups)
     batch = data.singles(rows[[0, -1]] if len(rows) > 1 else rows)
-    return _drawn(grids.interpolation_grid, model, batch, steps=steps)
+    return _drawn(grids.interpolation_grid, model, data, batch, steps=steps)
 
 
 def evidence(
@@ -191,7 +194,7 @@ def evidence(
         >>> figure = evidence(mlvae.models.MLVAE(digits.shape), digits, counts=[1, 5, 10])
     """
     data = _data(model, x, groups, labels, most)
-    return _drawn(grids.evidence_grid, model, data.batch(), counts=counts)
+    return _drawn(grids.evidence_grid, model, data, data.batch(), counts=counts)
 
 
 def traversals(
@@ -213,7 +216,7 @@ def traversals(
     """
     data = _data(model, x, None, None, 1)
     options = {"steps": steps, "span": span, "most": most}
-    return _drawn(grids.traversal_grid, model, data.singles([0]), **options)
+    return _drawn(grids.traversal_grid, model, data, data.singles([0]), **options)
 
 
 def _data(
@@ -248,6 +251,8 @@ def _data(
 
 def _grouped(model: Any, x: Any, groups: Any) -> GroupedData:
     """Arrays as data, with numbers from 1 as labels if there are no groups."""
+    if column_names(x) is not None:
+        return rows_of_frame(model, x, groups)
     stated = traits(model)
     if stated.shape is None or stated.likelihood is None:
         x = as_floats(as_tensor(x))
@@ -278,13 +283,16 @@ def _some(data: GroupedData, most: int) -> torch.Tensor:
     return order[(rank < MEMBERS) & (group < most)].sort()[0]
 
 
-def _drawn(grid: Callable[..., Grid], model: Any, batch: Batch, **options: Any) -> Picture:
+def _drawn(
+    grid: Callable[..., Grid], model: Any, data: GroupedData, batch: Batch, **options: Any
+) -> Picture:
     """The figure of a grid of the model in evaluation mode."""
     from mlvae.show.drawing import draw  # imports matplotlib, which `import mlvae` does not need
 
     training = model.training
     model.eval()
     try:
-        return draw(grid(model, batch, **options))
+        names = tuple(data.feature_names or ())
+        return draw(replace(grid(model, batch, **options), features=names))
     finally:
         model.train(training)

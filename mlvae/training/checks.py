@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from mlvae.arguments import as_path
 from mlvae.data import GroupedData
 from mlvae.data.collections.regular import open_regular
-from mlvae.data.sparse import SparseRows
+from mlvae.data.rows.sparse import SparseRows
 from mlvae.errors import InputError, check_choice, check_integer
 from mlvae.likelihoods import Likelihood
 from mlvae.likelihoods.counts import check_sizes

@@ -15,8 +15,9 @@ import torch
 from torch import nn
 
 from mlvae.arguments import as_device, as_path, check_type
-from mlvae.data.columns import Columns
+from mlvae.data.tables.columns import Columns
 from mlvae.errors import InputError, check_flag, shown
+from mlvae.models.building import check_classes
 from mlvae.system import lock, opened_for_lock
 from mlvae.training.checkpoint import read_state
 from mlvae.training.checks import HEADER, check_folder, resolve_device
@@ -62,8 +63,11 @@ def load(
     if (kind := str(device).split(":")[0]) in ("cuda", "mps"):
         resolve_device(kind)  # raises if there is none
     device = as_device(device)
+    check_classes(parts)
     if model is not None:
         check_type("model", model, nn.Module, "a model that is built, as MLVAE(shape)")
+        if parts:
+            raise InputError("parts must be empty where a model that is built is given")
     path = as_path("run", run) / ("best.pt" if best else "checkpoint.pt")
     checkpoint = read_state(path)
     if model is None:

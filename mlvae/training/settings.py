@@ -94,24 +94,27 @@ class Warmup:
             none. Style information is expensive at first, so shared information is encoded in the
             content before the style can take its place.
         content_first_weight: the factor of the style KL at the first step.
-        information_after: steps in which the factor of the cost ``separation.information`` is 0;
-            it is 1 from then on. Its critic learns from the first step. A model that is almost
-            trained loses less of its bound to the cost than an untrained one.
+        information_after: fraction of all steps in which the factor of the cost
+            ``separation.information`` is 0; it is 1 from then on. Its critic learns from the first
+            step. A model that is almost trained loses less of its bound to the cost than an
+            untrained one.
     """
 
     kl_steps: int = 0
     content_first_steps: int = 0
     content_first_weight: float = 8.0
-    information_after: int = 0
+    information_after: float = 0.0
 
     def __post_init__(self) -> None:
         check_integer("trainer.warmup.kl_steps", self.kl_steps, minimum=0)
         check_integer("trainer.warmup.content_first_steps", self.content_first_steps, minimum=0)
         check_number("trainer.warmup.content_first_weight", self.content_first_weight, minimum=0)
-        check_integer("trainer.warmup.information_after", self.information_after, minimum=0)
+        check_number(
+            "trainer.warmup.information_after", self.information_after, minimum=0, maximum=1
+        )
 
-    def at(self, step: int) -> dict[str, float]:
-        """The factors that change, at step number ``step`` from 0, by name."""
+    def at(self, step: int, total_steps: int) -> dict[str, float]:
+        """The factors that change, at step number ``step`` from 0 of ``total_steps``, by name."""
         scales = {}
         if self.kl_steps:
             scales["kl_scale"] = min(1.0, (step + 1) / self.kl_steps)
@@ -119,7 +122,7 @@ class Warmup:
             left = max(0.0, 1 - step / self.content_first_steps)
             scales["style_scale"] = 1 + (self.content_first_weight - 1) * left
         if self.information_after:
-            scales["information_scale"] = float(step >= self.information_after)
+            scales["information_scale"] = float(step >= self.information_after * total_steps)
         return scales
 
     def check(self, model: object, scales: Mapping[str, object]) -> None:
@@ -129,7 +132,7 @@ class Warmup:
             "style_scale": "content_first_steps",
             "information_scale": "information_after",
         }
-        for name in self.at(0):
+        for name in self.at(0, 1):
             if name not in scales:
                 raise InputError(
                     f"trainer.warmup.{options[name]} needs a model with the factor {name} in "

@@ -11,7 +11,7 @@ import torch
 import mlvae
 from mlvae import GroupedData, InputError
 from mlvae.data import SourceRows, open_dataset
-from mlvae.data.annotated import is_anndata
+from mlvae.data.tables.annotated import is_anndata
 
 anndata = pytest.importorskip("anndata")
 

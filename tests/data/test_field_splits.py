@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from mlvae.data import GroupedData
-from mlvae.data.field_splits import split_by_fields
+from mlvae.data.splitting.field_splits import split_by_fields
 from mlvae.errors import InputError
 
 TAKE = np.array([str(i % 5) for i in range(40)])

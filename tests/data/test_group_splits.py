@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from mlvae.data import GroupedData, split
-from mlvae.data.group_splits import large_groups
-from mlvae.data.splits import split_by
+from mlvae.data.splitting.group_splits import large_groups
+from mlvae.data.splitting.splits import split_by
 from mlvae.errors import InputError
 
 # Twenty people with one to twenty images. Image i has the single feature i.

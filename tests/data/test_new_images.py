@@ -104,7 +104,7 @@ def test_colours_become_grey_by_their_luma():
 
 
 def test_many_files_are_decoded_in_several_processes(write, png, monkeypatch):
-    monkeypatch.setattr("mlvae.data.new_images.FEW", 3)
+    monkeypatch.setattr("mlvae.data.collections.new_images.FEW", 3)
     folder = write("many", {f"{i:02}.png": png(i) for i in range(7)})
     options = {"size": 16, "colour": False, "crop": 1.0}
     assert np.array_equal(
@@ -145,7 +145,7 @@ def test_what_is_no_image_gives_one_line(write, png, tmp_path, images, words):
     ("options", "words"),
     [
         ({}, r"like .*None; or give size=64, colour=True, crop=1\.0"),
-        ({"like": 3}, r"like .*not 3; or give size"),
+        ({"like": 3}, r"like .*not 3; or None with size"),
         ({"like": "nowhere"}, r"like='nowhere' must be .*run"),
         ({"size": 8, "colour": True, "crop": 0}, r"crop .*0"),
         ({"size": 0, "colour": True, "crop": 1}, r"size .*0"),

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from mlvae.data import GroupedData, Splits, split
-from mlvae.data.splits import hold_out
+from mlvae.data.splitting.splits import hold_out
 from mlvae.errors import InputError
 
 SIZES = {"ann": 9, "bob": 1, "eve": 20, "joe": 10}

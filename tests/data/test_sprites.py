@@ -192,7 +192,7 @@ def test_the_config_has_the_defaults_and_the_name_opens_the_dataset():
     [
         ({"images": 0}, r"dataset\.images .* 1, not 0"),
         ({"images": 737_281}, r"dataset\.images .* 737280, .* not 737281"),
-        ({"images": 10}, "validation=5000 and test=5000 .* 10 "),
+        ({"images": 10}, "validation=5000 and dataset.test=5000 .* 10 "),
         ({"size": 4}, r"dataset\.size .* 8, not 4"),
         ({"seed": -1}, r"dataset\.seed .* 0, not -1"),
         ({"group_by": "colour"}, r"dataset\.group_by .*shape, .* not 'colour'"),

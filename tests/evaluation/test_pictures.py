@@ -6,7 +6,7 @@ import torch
 
 from mlvae import GroupedData, InputError
 from mlvae.data import Splits
-from mlvae.data.splits import hold_out
+from mlvae.data.splitting.splits import hold_out
 from mlvae.evaluation import Embedding, Manipulation, Subject
 from mlvae.models import MLVAE, VAE
 from mlvae.networks import MLP

@@ -8,7 +8,7 @@ import torch
 import mlvae
 from mlvae import InputError
 from mlvae.data import Splits
-from mlvae.data.splits import hold_out
+from mlvae.data.splitting.splits import hold_out
 from mlvae.evaluation import (
     Disentanglement,
     Embedding,

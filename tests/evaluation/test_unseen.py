@@ -3,7 +3,7 @@ import torch
 
 from mlvae import Batch, GroupedData, InputError
 from mlvae.data import Splits
-from mlvae.data.splits import hold_out
+from mlvae.data.splitting.splits import hold_out
 from mlvae.evaluation import Subject, Unseen, principal_components
 
 QUICK = {"shots": (1, 5), "galleries": 4, "pairs": 500}

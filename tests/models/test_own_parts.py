@@ -124,6 +124,14 @@ def test_parts_are_classes_that_a_config_may_name(parts):
         build(SHAPE, VAE(SHAPE).config, parts=parts)
 
 
+def test_parts_and_a_model_exclude_each_other(tmp_path):
+    model = MLVAE(SHAPE, network=Linear(), likelihood=Laplace())
+    trained(tmp_path / "run", model)
+    assert mlvae.load(tmp_path / "run", model=model) is model
+    with pytest.raises(InputError, match="parts must be empty"):
+        mlvae.load(tmp_path / "run", model=model, parts=[Linear])
+
+
 def test_a_model_is_built_again_with_the_same_parts_and_other_weights():
     model = MLVAE(SHAPE, content_dim=2, network=Linear(5), likelihood=Laplace())
     again = rebuilt(model)

@@ -41,7 +41,13 @@ def test_a_value_out_of_range_is_refused_with_the_name_of_the_option(group, name
 
 def test_intervals_may_be_none():
     names = ("log_every", "validate_every", "pictures_every", "checkpoint_seconds")
-    assert set(vars(Reports(**dict.fromkeys(names)))) == {*names, "progress"}
+    assert set(vars(Reports(**dict.fromkeys(names)))) == {
+        *names,
+        "progress",
+        "advice",
+        "tensorboard",
+        "figures",
+    }
 
 
 def test_every_renamed_option_is_an_option_now():
@@ -94,12 +100,12 @@ def test_present_options_stay_and_some_of_both_versions_are_joined():
 
 
 def test_the_factors_of_a_warm_up_have_a_closed_form():
-    assert Warmup().at(0) == {}
+    assert Warmup().at(0, 5) == {}
     warmup = Warmup(kl_steps=4, content_first_steps=2, content_first_weight=5.0)
-    values = [warmup.at(step) for step in range(5)]
+    values = [warmup.at(step, 5) for step in range(5)]
     assert [value["kl_scale"] for value in values] == [0.25, 0.5, 0.75, 1.0, 1.0]
     assert [value["style_scale"] for value in values] == [5.0, 3.0, 1.0, 1.0, 1.0]
-    late = [Warmup(information_after=2).at(step) for step in range(4)]
+    late = [Warmup(information_after=0.5).at(step, 4) for step in range(4)]
     assert late == [{"information_scale": value} for value in (0.0, 0.0, 1.0, 1.0)]
 
 
@@ -109,4 +115,4 @@ def test_a_model_without_the_factor_is_refused_by_the_name_of_the_option():
     with pytest.raises(InputError, match=r"trainer\.warmup\.content_first_steps .*style_scale"):
         Warmup(kl_steps=3, content_first_steps=3).check(mlvae.models.VAE((3,)), scales)
     with pytest.raises(InputError, match=r"trainer\.warmup\.information_after .*information_sc"):
-        Warmup(information_after=3).check(mlvae.models.MLVAE((3,)), scales)
+        Warmup(information_after=0.3).check(mlvae.models.MLVAE((3,)), scales)

@@ -8,7 +8,7 @@ from typing import Any
 
 from mlvae.data.collections.regular import read_regular
 from mlvae.data.collections.stored import StoredImages
-from mlvae.data.source import SourceRows
+from mlvae.data.rows.source import SourceRows
 from mlvae.errors import InputError, shown
 
 __all__ = ["of_run", "prepared_as"]

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from mlvae.arguments import as_path
 from mlvae.data.collections.regular import FLAGS
-from mlvae.data.source import on_device
+from mlvae.data.rows.source import on_device
 from mlvae.errors import InputError
 from mlvae.observations import check_shape
 from mlvae.system import read_at
@@ -78,7 +78,7 @@ class StoredImages:
         self._announce(indices)
 
     def to(self, device: torch.device | str) -> StoredImages | Tensor:
-        """All images on ``device`` if they fit; see :func:`~mlvae.data.source.on_device`."""
+        """All images on ``device`` if they fit; see :func:`~mlvae.data.rows.source.on_device`."""
         return on_device(self, device)
 
     def _announce(self, rows: Tensor) -> list[int]:

@@ -11,9 +11,9 @@ import numpy as np
 from mlvae.arguments import as_path
 from mlvae.data.collections.members import first_line
 from mlvae.data.collections.regular import open_regular
-from mlvae.data.group_splits import Held
 from mlvae.data.grouped import GroupedData
-from mlvae.data.splits import SPLIT_BY, Splits, split_by
+from mlvae.data.splitting.group_splits import Held
+from mlvae.data.splitting.splits import SPLIT_BY, Splits, split_by
 from mlvae.errors import InputError, check_choice
 from mlvae.groups.labels import words_for_missing
 

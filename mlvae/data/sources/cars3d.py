@@ -13,10 +13,10 @@ from torch.nn import functional
 from mlvae.arguments import as_path
 from mlvae.data.collections.members import Member, first_line
 from mlvae.data.collections.sources import open_source
-from mlvae.data.factor_grid import split_grid
-from mlvae.data.group_splits import Held
+from mlvae.data.factors.factor_grid import split_grid
 from mlvae.data.published import file_of
-from mlvae.data.splits import Splits
+from mlvae.data.splitting.group_splits import Held
+from mlvae.data.splitting.splits import Splits
 from mlvae.errors import InputError, check_integer
 
 __all__ = ["cars3d"]

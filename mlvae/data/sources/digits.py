@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from mlvae.data.grouped import GroupedData
-from mlvae.data.splits import Splits, split
+from mlvae.data.splitting.splits import Splits, split
 from mlvae.errors import check_integer
 
 __all__ = ["digits"]

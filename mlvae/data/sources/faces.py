@@ -15,9 +15,9 @@ import torch
 
 from mlvae.arguments import as_path
 from mlvae.data.collections.members import printable
-from mlvae.data.group_splits import Held, large_groups
 from mlvae.data.grouped import GroupedData
-from mlvae.data.splits import Splits, split_by
+from mlvae.data.splitting.group_splits import Held, large_groups
+from mlvae.data.splitting.splits import Splits, split_by
 from mlvae.errors import (
     InputError,
     check_choice,

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from mlvae.data.grouped import GroupedData
 from mlvae.data.sources.fonts import EM, FONTS, draw_glyph, fonts_with
-from mlvae.data.splits import Splits, split
+from mlvae.data.splitting.splits import Splits, split_by
 from mlvae.errors import InputError, check_integer, check_number, shown
 
 __all__ = ["CHARACTERS", "Style", "glyphs", "render"]
@@ -60,8 +60,8 @@ def glyphs(
     weight: Range = (0.0, 0.05),
     x: Range = (0.46, 0.54),
     y: Range = (0.46, 0.54),
-    validation: int = 2000,
-    test: int = 2000,
+    validation: float = 2000,
+    test: float = 2000,
     unseen_groups: Sequence[str] = (),
     size: int = 32,
     seed: int = 0,
@@ -86,8 +86,8 @@ def glyphs(
         weight: increase of the thickness of strokes, in ems, in steps of 1/64 em.
         x: centre of the character's box, from the left, in sides of the image.
         y: centre of the character's box, from the top, in sides of the image.
-        validation: number of images drawn for validation.
-        test: number of images drawn for the test.
+        validation: number of images drawn for validation (an integer), or fraction (a float).
+        test: number or fraction of the images drawn for the test.
         unseen_groups: characters to keep out of training, validation and test.
         size: height and width of an image, in pixels.
         seed: seed of the styles and of the split.
@@ -116,7 +116,8 @@ def glyphs(
     text = [character for character in characters for _ in range(images)]
     factors = _styles(choices, images, ranges, np.random.default_rng(seed))
     data = GroupedData(render(text, factors, size=size), text, factors)
-    return split(data, validation=validation, test=test, unseen_groups=unseen_groups, seed=seed)
+    held = {"validation": validation, "test": test, "unseen_groups": unseen_groups}
+    return split_by(data, "observations", **held, seed=seed)
 
 
 def render(text: Sequence[str], factors: Mapping[str, Tensor], *, size: int) -> Tensor:

@@ -17,7 +17,7 @@ from torch import Tensor
 from mlvae.arguments import as_path
 from mlvae.data.collections.members import first_line
 from mlvae.data.grouped import GroupedData
-from mlvae.data.splits import Splits, hold_out, split
+from mlvae.data.splitting.splits import Splits, hold_out, split
 from mlvae.errors import InputError, check_integer
 
 __all__ = ["fashion_mnist", "mnist"]

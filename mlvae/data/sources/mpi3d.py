@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mlvae.arguments import as_path
-from mlvae.data.factor_grid import grid_levels, split_grid
-from mlvae.data.group_splits import Held
-from mlvae.data.npz import npz_rows
+from mlvae.data.factors.factor_grid import grid_levels, split_grid
 from mlvae.data.published import file_of
-from mlvae.data.splits import Splits
+from mlvae.data.rows.npz import npz_rows
+from mlvae.data.splitting.group_splits import Held
+from mlvae.data.splitting.splits import Splits
 from mlvae.errors import InputError
 
 __all__ = ["mpi3d"]

@@ -14,12 +14,12 @@ import numpy as np
 
 from mlvae.arguments import as_path
 from mlvae.data.collections.members import printable
-from mlvae.data.field_splits import split_by_fields
 from mlvae.data.grouped import GroupedData
 from mlvae.data.signals.path_pattern import PathPattern
 from mlvae.data.signals.reader import Form, Recordings, read_recordings
 from mlvae.data.signals.spectrogram import LogMel
-from mlvae.data.splits import Splits
+from mlvae.data.splitting.field_splits import split_by_fields
+from mlvae.data.splitting.splits import Splits
 from mlvae.errors import (
     InputError,
     check_choice,
@@ -106,7 +106,7 @@ def recordings(
             :func:`mlvae.data.split`.
         validation: size of the validation part as in :func:`mlvae.data.split`, or values of
             fields, such as ``{"take": [0, 1]}``; see
-            :func:`~mlvae.data.field_splits.split_by_fields`.
+            :func:`~mlvae.data.splitting.field_splits.split_by_fields`.
         test: as ``validation``.
         within: with split="groups", fraction of each training group's recordings for the test.
         unseen_groups: labels of groups to keep out of training, validation and test.
@@ -174,6 +174,7 @@ def fsdd(
         InputError: if the recordings are not found, or a speaker is unknown.
     """
     check_choice("dataset.group", group, ("speaker", "digit"))
+    check_integer("dataset.frames", frames, minimum=1)
     check_texts("dataset.unseen_speakers", unseen_speakers)
     by_speaker = group == "speaker"
     test: dict[str, list] = {"take": list(TEST_TAKES)}

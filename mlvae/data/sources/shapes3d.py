@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 
 from mlvae.arguments import as_path
-from mlvae.data.array_file import ArrayFile
-from mlvae.data.factor_grid import split_grid
-from mlvae.data.group_splits import Held
+from mlvae.data.factors.factor_grid import split_grid
 from mlvae.data.published import file_of
-from mlvae.data.splits import Splits
+from mlvae.data.rows.array_file import ArrayFile
+from mlvae.data.splitting.group_splits import Held
+from mlvae.data.splitting.splits import Splits
 from mlvae.errors import InputError
 
 __all__ = ["shapes3d"]

@@ -13,11 +13,11 @@ import torch
 from torch.nn import functional
 
 from mlvae.arguments import as_path
-from mlvae.data.factor_grid import labels_by
+from mlvae.data.factors.factor_grid import labels_by
 from mlvae.data.grouped import GroupedData
 from mlvae.data.published import file_of
-from mlvae.data.shares import check_share, count_of
-from mlvae.data.splits import Splits, held_rows, split_by
+from mlvae.data.splitting.shares import check_share, count_of
+from mlvae.data.splitting.splits import Splits, held_rows, split_by
 from mlvae.errors import InputError, check_integer
 
 __all__ = ["smallnorb"]

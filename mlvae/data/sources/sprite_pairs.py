@@ -10,7 +10,7 @@ import torch
 
 from mlvae.data.grouped import GroupedData
 from mlvae.data.sources.sprites import COUNTS, SHAPES, combinations, render, values_of
-from mlvae.data.splits import Splits
+from mlvae.data.splitting.splits import Splits
 from mlvae.errors import InputError, check_integer
 
 __all__ = ["sprite_pairs"]

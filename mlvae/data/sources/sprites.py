@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from mlvae.data.grouped import GroupedData
-from mlvae.data.splits import Splits, split
+from mlvae.data.splitting.splits import Splits, split_by
 from mlvae.errors import InputError, check_choice, check_integer, shown
 
 __all__ = ["COUNTS", "FACTORS", "SHAPES", "combinations", "render", "sprites", "values_of"]
@@ -48,8 +48,8 @@ def sprites(
     *,
     images: int | None = 50_000,
     group_by: str | Sequence[str] = "shape",
-    validation: int = 5000,
-    test: int = 5000,
+    validation: float = 5000,
+    test: float = 5000,
     unseen_groups: Sequence[object] = (),
     size: int = 64,
     seed: int = 0,
@@ -69,8 +69,8 @@ def sprites(
         group_by: the factor that a group shares; or a list of factors, whose combinations are the
             groups. The label of a shape is its name, the label of another value its number from
             0, as in heart, 5, or heart-5 for a list.
-        validation: number of images drawn for validation.
-        test: number of images drawn for the test.
+        validation: number of images drawn for validation (an integer), or fraction (a float).
+        test: number or fraction of the images drawn for the test.
         unseen_groups: labels of groups to keep out of training, validation and test.
         size: height and width of an image, in pixels.
         seed: seed of the combinations and of the split.
@@ -92,7 +92,8 @@ def sprites(
     levels = combinations(images, np.random.default_rng(seed), "dataset.images")
     factors = values_of(levels)
     data = GroupedData(render(factors, size=size), _labels(levels, by), factors)
-    return split(data, validation=validation, test=test, unseen_groups=unseen_groups, seed=seed)
+    held = {"validation": validation, "test": test, "unseen_groups": unseen_groups}
+    return split_by(data, "observations", **held, seed=seed)
 
 
 def combinations(number: int | None, generator: np.random.Generator, option: str) -> np.ndarray:

@@ -9,9 +9,9 @@ from typing import Any
 from mlvae.arguments import as_path
 from mlvae.data.collections.members import first_line
 from mlvae.data.collections.regular import open_regular
-from mlvae.data.frames import opened, read_data
-from mlvae.data.group_splits import Held
-from mlvae.data.splits import SPLIT_BY, Splits, split_by
+from mlvae.data.splitting.group_splits import Held
+from mlvae.data.splitting.splits import SPLIT_BY, Splits, split_by
+from mlvae.data.tables.frames import opened, read_data
 from mlvae.errors import InputError, check_choice, check_text
 
 __all__ = ["table"]

@@ -118,7 +118,10 @@ def _values(content: Any) -> np.ndarray:
     mean = getattr(content, "mean", None)
     values = content if mean is None or callable(mean) else mean
     try:
-        x = np.asarray(values.detach().cpu() if hasattr(values, "detach") else values, np.float64)
+        x = np.asarray(values.detach().cpu() if hasattr(values, "detach") else values)
+        if x.dtype.kind not in "biuf":
+            raise TypeError(f"not {x.dtype}")
+        x = x.astype(np.float64)
     except (TypeError, ValueError) as error:
         raise InputError(f"content must be numbers (M, D), not {shown(content)}") from error
     if x.ndim != 2 or 0 in x.shape or not np.isfinite(x).all():

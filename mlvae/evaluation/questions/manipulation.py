@@ -6,7 +6,7 @@ Pictures of observations outside the training data: images, or line plots of ser
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import torch
@@ -72,8 +72,9 @@ class Manipulation:
                 self.title, "only images with 1 or 3 channels and series can be drawn"
             )
         kind = "images" if len(shape) == 3 else "observations"
+        names = tuple(subject.splits.train.feature_names or ())
         figures = [
-            grid_figure(f"{name}_{split}", caption, grid)
+            grid_figure(f"{name}_{split}", caption, replace(grid, features=names))
             for split, data in subject.splits
             if split in PICTURED
             for name, caption, grid in self._grids(

@@ -163,7 +163,7 @@ class Stepper:
             for player in self.moving
             for rate in player.recipe.rates(number, self.total_steps)
         ]
-        return [*rates, *self.warmup.at(number).values()]
+        return [*rates, *self.warmup.at(number, self.total_steps).values()]
 
     def _run_block(self, block: Block, generators: Sequence[torch.Generator]) -> None:
         batches = (block.batch(i, self.data) for i in range(len(block)))
@@ -171,7 +171,7 @@ class Stepper:
 
     def _run(self, batches: Iterable[Batch], generators: Sequence[torch.Generator]) -> None:
         """Take the steps on ``batches``, with the values that :meth:`_prepare` wrote."""
-        names = list(self.warmup.at(0))
+        names = list(self.warmup.at(0, self.total_steps))
         for i, (batch, generator) in enumerate(zip(batches, generators, strict=True)):
             if i and self.default.device.type == "cpu":  # a CUDA graph seeds nothing
                 purpose = self.parts.ranks.own("dropout")

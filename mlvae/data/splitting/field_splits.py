@@ -9,8 +9,8 @@ import numpy as np
 import torch
 
 from mlvae.data.grouped import GroupedData
-from mlvae.data.shares import check_share, count_of
-from mlvae.data.splits import SPLIT_BY, Splits, held_rows, split_by
+from mlvae.data.splitting.shares import check_share, count_of
+from mlvae.data.splitting.splits import SPLIT_BY, Splits, held_rows, split_by
 from mlvae.errors import InputError, check_choice, check_integer, check_number, shown
 
 __all__ = ["split_by_fields"]

@@ -6,8 +6,8 @@ import shutil
 import zipfile
 from pathlib import Path
 
-from mlvae.data.array_file import ArrayFile
 from mlvae.data.collections.members import first_line, printable
+from mlvae.data.rows.array_file import ArrayFile
 from mlvae.errors import InputError
 
 __all__ = ["npz_rows"]

@@ -12,13 +12,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from torch import Tensor
 
 from mlvae.arguments import as_path
 from mlvae.data.collections.members import MAX_FILE, is_system_part, printable
 from mlvae.data.collections.preparation import of_run, prepared_as
 from mlvae.data.collections.regular import read_regular
 from mlvae.data.collections.sources import Folder
-from mlvae.data.splits import Splits
+from mlvae.data.splitting.splits import Splits
 from mlvae.errors import InputError, check_flag, check_integer, check_number, shown
 
 if TYPE_CHECKING:
@@ -91,7 +92,7 @@ def read_images(
     return np.stack([attempt.pixels for attempt in attempts])
 
 
-def _options(like: Any, size: object, colour: object, crop: object) -> Options:
+def _options(like: Any, size: Any, colour: Any, crop: Any) -> Options:
     """Size, channels and crop: those that are given, otherwise those of ``like``."""
     known = _known(like)
     if size is not None:
@@ -123,7 +124,14 @@ def _known(like: Any) -> dict[str, Any]:
     if (prepared := prepared_as(getattr(like, "x", like))) is not None:
         return prepared
     shape = getattr(like, "shape", None)
-    if not isinstance(shape, list | tuple) or len(shape) != 3:
+    if isinstance(like, type | Tensor | np.ndarray | np.generic) or not isinstance(
+        shape, list | tuple
+    ):
+        raise InputError(
+            f"like must be the folder of a run, data or a model, not {shown(like)}; or None with "
+            "size, colour and crop"
+        )
+    if len(shape) != 3:
         return {}
     if shape[1] != shape[2] or shape[0] not in (1, 3):
         raise InputError(

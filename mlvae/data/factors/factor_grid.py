@@ -9,10 +9,10 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from mlvae.data.group_splits import Held
 from mlvae.data.grouped import GroupedData
-from mlvae.data.source import Source
-from mlvae.data.splits import Splits, split_by
+from mlvae.data.rows.source import Source
+from mlvae.data.splitting.group_splits import Held
+from mlvae.data.splitting.splits import Splits, split_by
 from mlvae.errors import InputError, check_choice, check_integer, check_number, shown
 
 __all__ = ["grid_levels", "labels_by", "split_grid"]

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mlvae.data.sparse import BackedRows, is_sparse
+from mlvae.data.rows.sparse import BackedRows, is_sparse
 from mlvae.errors import InputError, check_text, shown
 from mlvae.groups.labels import is_missing
 

@@ -12,10 +12,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mlvae.arguments import as_path
-from mlvae.data.cells import column_of, encoded, factor
-from mlvae.data.columns import Columns, column_names, few, missing_name
 from mlvae.data.grouped import GroupedData
-from mlvae.data.splits import Splits, split_by
+from mlvae.data.splitting.splits import Splits, split_by
+from mlvae.data.tables.cells import column_of, encoded, factor
+from mlvae.data.tables.columns import Columns, column_names, few, missing_name
 from mlvae.errors import InputError, shown
 from mlvae.groups.labels import is_missing, words_for_missing
 

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mlvae.data.source import on_device
+from mlvae.data.rows.source import on_device
 from mlvae.errors import InputError, shown
 from mlvae.likelihoods.counts import is_count, not_a_count
 from mlvae.observations import as_tensor

@@ -17,8 +17,8 @@ import torch
 from torch import Tensor
 
 from mlvae.data.grouped import GroupedData
-from mlvae.data.held_groups import held_groups, label_text, listed_labels
-from mlvae.data.shares import check_share, count_of, is_share
+from mlvae.data.splitting.held_groups import held_groups, label_text, listed_labels
+from mlvae.data.splitting.shares import check_share, count_of, is_share
 from mlvae.errors import InputError, check_number, shown
 from mlvae.groups import Groups
 

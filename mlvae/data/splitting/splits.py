@@ -10,10 +10,17 @@ import torch
 from torch import Tensor
 
 from mlvae.arguments import check_type
-from mlvae.data.group_splits import Held, Rows, by_groups, by_members, by_words, numbers_of_words
 from mlvae.data.grouped import GroupedData
-from mlvae.data.held_groups import held_groups
-from mlvae.data.shares import check_share, count_of
+from mlvae.data.splitting.group_splits import (
+    Held,
+    Rows,
+    by_groups,
+    by_members,
+    by_words,
+    numbers_of_words,
+)
+from mlvae.data.splitting.held_groups import held_groups
+from mlvae.data.splitting.shares import check_share, count_of
 from mlvae.errors import InputError, check_choice, check_integer, check_number, shown
 from mlvae.groups import Groups
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from mlvae.data.columns import Column, few
+from mlvae.data.tables.columns import Column, few
 from mlvae.errors import InputError, shown
 from mlvae.groups.labels import is_missing
 

@@ -17,7 +17,7 @@ from torch import Tensor
 from mlvae.arguments import as_path
 from mlvae.data.collections.members import first_line
 from mlvae.data.collections.regular import open_regular
-from mlvae.data.source import on_device
+from mlvae.data.rows.source import on_device
 from mlvae.errors import InputError, check_flag, check_integer, check_text, shown
 
 __all__ = ["ArrayFile"]
@@ -164,7 +164,7 @@ class ArrayFile:
         """Nothing: these formats have no reads in the background."""
 
     def to(self, device: torch.device | str) -> ArrayFile | Tensor:
-        """All rows on ``device`` if they fit; see :func:`~mlvae.data.source.on_device`."""
+        """All rows on ``device`` if they fit; see :func:`~mlvae.data.rows.source.on_device`."""
         return on_device(self, device)
 
 

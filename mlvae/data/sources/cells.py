@@ -5,12 +5,13 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from mlvae.arguments import as_path
 from mlvae.data.collections.members import first_line
-from mlvae.data.group_splits import Held
 from mlvae.data.grouped import GroupedData
-from mlvae.data.splits import SPLIT_BY, Splits, split_by
+from mlvae.data.splitting.group_splits import Held
+from mlvae.data.splitting.splits import SPLIT_BY, Splits, split_by
 from mlvae.errors import InputError, check_flag, check_text
 
 __all__ = ["anndata"]
@@ -63,7 +64,7 @@ def anndata(
         check_text(f"dataset.{name}", value)
     check_flag("dataset.backed", backed)
     path = as_path("dataset.root", root)
-    adata = _read(path, backed)
+    adata: Any = _read(path, backed)
     data = GroupedData.from_anndata(
         adata, group, layer=layer, obsm=obsm, factors=factors, size=size
     )

@@ -1,0 +1,1 @@
+"""Parts of data for training, validation and test, and groups that training never sees."""

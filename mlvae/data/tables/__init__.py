@@ -1,0 +1,1 @@
+"""Tables as grouped data: columns of data frames, and annotated matrices."""
