@@ -38,7 +38,7 @@ def opened(tmp_path, monkeypatch):
 
 
 def folder_of(splits):
-    return splits.train.x.path.parent
+    return splits.train.x.source.path.parent
 
 
 def pixels(splits):

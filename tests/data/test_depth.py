@@ -121,7 +121,7 @@ def test_the_report_names_dark_images(write, tmp_path, monkeypatch, capsys, png,
     }
     splits = faces(write("people", files), workers=workers, **SMALL)
     assert len(splits.train) == 4
-    folder = splits.train.x.path.parent
+    folder = splits.train.x.source.path.parent
     report = (folder / "skipped.txt").read_text().splitlines()
     assert report[1:] == ["used: a/dark.png is dark: its largest level is 1,008 of 65,535"]
     assert json.loads((folder / "manifest.json").read_text())["remark"] == 1

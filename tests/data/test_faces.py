@@ -33,7 +33,7 @@ def work_in_a_folder_of_its_own(tmp_path, monkeypatch):
 
 def report(splits):
     """The reason for each file that was skipped."""
-    text = splits.train.x.path.with_name("skipped.txt").read_text().splitlines()
+    text = splits.train.x.source.path.with_name("skipped.txt").read_text().splitlines()
     skipped = [line.removeprefix("skipped: ") for line in text if line.startswith("skipped: ")]
     return dict(line.split(" ", 1) for line in skipped)
 
@@ -285,7 +285,7 @@ def test_files_of_operating_systems_are_left_out_by_name(write, png, packed):
     }
     splits = faces(write(packed, people | system), strict=True, **SMALL, **ALL)
     assert splits.train.group_names == ["a", "b"] and len(splits.train) == 6
-    text = splits.train.x.path.with_name("skipped.txt").read_text()
+    text = splits.train.x.source.path.with_name("skipped.txt").read_text()
     for name in system:
         assert f"left out: {name} " in text
 

@@ -324,7 +324,7 @@ def test_beyond_a_thousand_files_of_one_reason_are_counted(
     root = write(packed, files)
     splits = faces(root, **SMALL)
     assert splits.train.group_names == ["b", "d"]
-    folder = splits.train.x.path.parent
+    folder = splits.train.x.source.path.parent
     lines = [json.loads(line) for line in (folder / "files.jsonl").read_text().splitlines()[1:]]
     assert len(lines) < 1020 and sum(map(journal.num_files, lines)) == len(files)
     report = (folder / "skipped.txt").read_text().splitlines()
@@ -344,7 +344,7 @@ def test_counted_files_are_not_counted_again_when_preparation_continues(
     files = {f"a/{i:04}.png": b"" for i in range(200)} | {f"b/{i}.png": png(i) for i in range(50)}
     files |= {f"c/{i:04}.png": b"" for i in range(100)}
     root = write("people", files)
-    whole = faces(root, **SMALL).train.x.path.parent
+    whole = faces(root, **SMALL).train.x.source.path.parent
     expected = (whole / "skipped.txt").read_text()
     lines = (whole / "files.jsonl").read_bytes().splitlines(keepends=True)
     assert "290 more files" in expected.splitlines()[-1]
@@ -384,7 +384,7 @@ def test_special_files_and_links_to_them_are_named_and_never_opened(
     with time_limit(20):
         splits = faces(root, **SMALL)
     assert len(splits.train) == 2
-    report = splits.train.x.path.with_name("skipped.txt").read_text()
+    report = splits.train.x.source.path.with_name("skipped.txt").read_text()
     for name in names:
         assert f"skipped: a/{name} is not a regular file" in report
 
@@ -436,7 +436,7 @@ def test_arrays_from_no_regular_file_give_one_line(tmp_path, time_limit, kind):
 )
 def test_a_pipe_in_the_cache_blocks_nothing(write, tmp_path, png, time_limit, name):
     options = {"root": write("people", {"a/1.png": png(1)}), "cache": tmp_path / "cache"} | SMALL
-    folder = faces(**options).train.x.path.parent
+    folder = faces(**options).train.x.source.path.parent
     (folder / name).unlink()
     os.mkfifo(folder / name)
     if name == "lock":
@@ -466,7 +466,7 @@ def test_harmful_names_are_never_written_raw(write, tmp_path, monkeypatch, png, 
     if packed != "p.zip":  # a zip has UTF-8 or the letters of DOS
         files |= {os.fsdecode(b"\xff\xfeeve/3.png"): png(3), os.fsdecode(b"bob/\xff.png"): b"no"}
     splits = faces(write(packed, files), **SMALL)
-    folder = splits.train.x.path.parent
+    folder = splits.train.x.source.path.parent
     for text in [
         *splits.train.group_names,
         (folder / "skipped.txt").read_text(),
