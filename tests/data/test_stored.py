@@ -10,7 +10,7 @@ import torch
 
 import mlvae
 from mlvae.data import Grouped, GroupedData, Shuffled, SourceRows, StoredImages
-from mlvae.data import source as source_module
+from mlvae.data.rows import source as source_module
 from mlvae.errors import InputError
 
 QUIET = mlvae.Reports(progress=False)
