@@ -66,7 +66,7 @@ def test_dataset_digits_is_the_published_objective_as_before():
 @pytest.mark.parametrize("group", ["model", "network", "likelihood", "batching"])
 def test_another_file_replaces_any_part_of_a_default_experiment(experiment, group):
     arguments = {"first": [], "faces": ["dataset=faces", "dataset.root=people"]}[experiment]
-    for choice in choices(group):
+    for choice in set(choices(group)) - {"conv1d"}:  # of signals
         config = composed(*arguments, f"{group}={choice}")
         model = build(SHAPES[experiment], config["model"], group_names=range(3))
         assert isinstance(model, torch.nn.Module)

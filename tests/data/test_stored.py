@@ -187,9 +187,3 @@ def test_a_model_and_numpy_take_images_on_the_disk(path, images):
     model = mlvae.models.MLVAE(tuple(images.shape[1:]))
     found, expected = model.infer_content(stored[:4]), model.infer_content(images[:4])
     assert torch.equal(found.mean, expected.mean)
-
-
-def test_a_model_refuses_data_in_place_of_observations(path, images):
-    data = GroupedData(images, LABELS)
-    with pytest.raises(InputError, match=r"data\.x"):
-        mlvae.models.MLVAE(data.shape).infer_content(data)

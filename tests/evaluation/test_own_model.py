@@ -15,6 +15,7 @@ from mlvae.evaluation import (
     Embedding,
     Factors,
     Fidelity,
+    Groups,
     Leakage,
     Likelihood,
     Manipulation,
@@ -37,6 +38,7 @@ ALL = [
     Fidelity(epochs=1, swaps=10, seeds=1),
     Manipulation(groups=2, members=2, steps=2),
     Embedding(method="pca", points=10),
+    Groups(samples=2, permutations=9),
     Likelihood(sizes=(1,), groups=2, num_content=(1,), num_style=1),
 ]
 

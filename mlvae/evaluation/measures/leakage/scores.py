@@ -44,6 +44,7 @@ def entropy(labels: Tensor) -> float:
     """Entropy H(Y) of the frequencies of ``labels``, (M,), in bits.
 
     Example:
+        >>> import torch
         >>> entropy(torch.tensor([0, 0, 1, 1]))
         1.0
     """
