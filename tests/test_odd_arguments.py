@@ -427,6 +427,9 @@ CALLS = {
         pictures_every=optional(count()),
         checkpoint_seconds=optional(at_least_0()),
         progress=flag(),
+        advice=flag(),
+        tensorboard=flag(),
+        figures=flag(),
     ),
     "Speed": dict(
         precision=arg("float32"), cuda_graphs=flag(), steps_per_graph=count(), compile=flag()
@@ -435,7 +438,10 @@ CALLS = {
         optimizer=arg("SGD"), options=optional(arg({"momentum": 0.5}, "{}")), **SCHEDULED
     ),
     "Warmup": dict(
-        kl_steps=whole(), content_first_steps=whole(), content_first_weight=at_least_0()
+        kl_steps=whole(),
+        content_first_steps=whole(),
+        content_first_weight=at_least_0(),
+        information_after=fraction(),
     ),
     "build": dict(
         shape=arg((1, 8, 8)),
@@ -485,6 +491,7 @@ CALLS = {
         style_capacity=optional(at_least_0()),
         batch_groups=arg("whole"),
         style_given_content=flag(),
+        style_dropout=flag(True),
         separation=arg(Separation()),
     ),
     "models.VAE": dict(shape=arg((3,)), latent_dim=count(), **PARTS, kl_weight=at_least_0()),
@@ -861,7 +868,7 @@ CALLS = {
         representation=arg(lambda: evaluation.pixels),
         train=arg(lambda: data()),
         test=arg(lambda: data()),
-        k_train=count(1),
+        k_train=arg(1),
         k_test=count(1),
         sample=flag(),
         kind=arg("knn"),
