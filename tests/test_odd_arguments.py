@@ -1081,6 +1081,7 @@ LEFT_OUT = {
     **dict.fromkeys(("Strongest", "Table"), "an answer"),
     **dict.fromkeys(("Result", "Plan", "Traits"), "an answer of the library"),
     "annotate": "of an AnnData: tests/test_annotation.py",
+    "read_images": "of files: tests/data/test_new_images.py",
     "anndata": "of a file of an AnnData: tests/data/test_anndata.py",
     "Subject": "made by evaluate",
     "mpi3d": "its files have at least 460,800 images",
