@@ -182,11 +182,12 @@ def _data(model: Any, x: Any, groups: Any) -> GroupedData:
 
 def _of_array(stated: Traits, x: Any, groups: Any) -> GroupedData:
     """The observations of an array or a source; those of a grey image may have no channel."""
-    shape: tuple[int, ...] = stated.shape or ()
-    image = len(shape) == 3 and shape[0] in (1, 3)
+    shape = list(stated.shape or ())
+    channels = shape[0] if len(shape) == 3 else 0
+    image = channels in (1, 3)
     if not is_source(x):
         x = as_tensor(x).detach()
-        if image and x.ndim == 3 and shape[0] == 1:
+        if x.ndim == 3 and channels == 1:
             x = x.unsqueeze(1)
     kind = "auto" if image and x.dtype == torch.uint8 else "array"
     return GroupedData(x, np.arange(len(x)) if groups is None else groups, kind=kind)

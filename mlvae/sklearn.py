@@ -348,7 +348,7 @@ class ContentStyle(TransformerMixin, BaseEstimator):
 
     def _validated(self, X: Any) -> np.ndarray:
         check_is_fitted(self)
-        return validate_data(self, X, dtype=[np.float64, np.float32], reset=False)
+        return np.asarray(validate_data(self, X, dtype=[np.float64, np.float32], reset=False))
 
     def _data(self, X: np.ndarray, labels: Any) -> GroupedData:
         """The samples as observations of ``shape``."""

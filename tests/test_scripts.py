@@ -255,7 +255,10 @@ BAD = [
     (["trainer.epoch=3"], r"trainer\.epoch\b.* trainer\.epochs"),
     (["datset=mnist"], r"datset\b.* dataset"),
     (["network.hiden=3"], r"network\.hiden\b"),
-    (["dataset=mnits"], r"dataset .*arrays, cars3d, celeba, digits, dsprites, faces, fashion_mnist.*'mnits'"),
+    (
+        ["dataset=mnits"],
+        r"dataset .*arrays, cars3d, celeba, digits, dsprites, faces, fashion_mnist.*'mnits'",
+    ),
     (["trainer.epochs=["], r"'trainer\.epochs=\['"),
     (["dataset=arrays"], r"dataset\.root\b.* dataset\.root="),
     (["dataset=faces"], r"dataset\.root\b.* dataset\.root="),

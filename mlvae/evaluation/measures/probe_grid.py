@@ -187,7 +187,7 @@ class ProbeGrid:
                         for i, rows in test_sets.items()
                     }
                     key = _Key(code.name, values, "", k, seed)
-                    yield key, Fit(*parts, number, seed), tests
+                    yield key, Fit(parts[0], parts[1], number, seed), tests
 
     def train_sets(self, k: int, seed: int) -> tuple[Tensor, Tensor]:
         """Sets to train on, and held-out sets: the training sets if none can be held out."""

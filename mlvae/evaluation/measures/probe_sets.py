@@ -115,7 +115,7 @@ def probe_sets(
         random = representation(train.singles([0])).random
     options = {"sample": sample and random, "accumulation": accumulation}
     parts = [drawn_sets(posterior, labels, sets, **options) for sets in (own, held)]
-    fit = Fit(*parts, number, int(seed))
+    fit = Fit(parts[0], parts[1], number, int(seed))
     if not applies(kind, fit):
         raise InputError(
             f"kind={kind} is too slow for {number} groups and {fit.train.dim} columns"

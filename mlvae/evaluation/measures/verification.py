@@ -86,9 +86,9 @@ def verification(
     curves = []
     for _ in range(galleries):
         same, different = _pairs(groups, pairs, generator)
-        ends = (groups.index[same[0]].numpy(), groups.index[different].numpy())
-        nearness = [-pair_distances(q, pair, distance) for pair in (same, different)]
-        curves.append(_Curve.of(*nearness, *ends))
+        near, far = (-pair_distances(q, pair, distance) for pair in (same, different))
+        ends = groups.index[same[0]].numpy(), groups.index[different].numpy()
+        curves.append(_Curve.of(near, far, ends[0], ends[1]))
     # The groups are the same in all repetitions, so one has their sampling error.
     auc, eer = (
         estimate(

@@ -15,7 +15,7 @@ import torch
 
 from mlvae.data import GroupedData
 from mlvae.evaluation.answer import Answer, Estimate, Figure, Table, not_evaluated
-from mlvae.evaluation.charts import curves
+from mlvae.evaluation.charts import Curve, curves
 from mlvae.evaluation.measures.codes import common_labels
 from mlvae.evaluation.measures.leakage.drawn import Drawn
 from mlvae.evaluation.measures.leakage.kinds import MOST_CODES, PROBE_NAMES, PROBES
@@ -257,7 +257,7 @@ def _table(found: dict[tuple[str, str], Strongest], labels: dict[str, str]) -> T
 
 
 def _curves(found: dict[tuple[str, str], Strongest], labels: dict[str, str]) -> Figure:
-    series: dict[str, Mapping[float, tuple[float, float]]] = {
+    series: dict[str, Curve] = {
         _label(*key, labels, found): {float(n): Estimate(bits, 0.0) for n, bits in result.curve}
         for key, result in found.items()
         if result.curve

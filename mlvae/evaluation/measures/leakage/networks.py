@@ -109,7 +109,8 @@ def fit_networks(fits: Sequence[Fit], hidden: Sequence[int], schedule: Schedule)
     adam = torch.optim.Adam(weights, lr=schedule.rate, fused=True)
     best = torch.full((len(fits),), math.inf, device=held_x.device)
     kept = [weight.detach().clone() for weight in weights]
-    last, rate = (f(len(fits[0].train)) for f in (schedule.steps, schedule.first_rate))
+    number = len(fits[0].train)
+    last, rate = schedule.steps(number), schedule.first_rate(number)
     for step, (x, y) in zip(range(last), _batches(fits, scales, noise, dim), strict=False):
         adam.param_groups[0]["lr"] = rate * 0.5 * (1 + math.cos(math.pi * step / last))
         loss = functional.cross_entropy(_forward(weights, x).flatten(0, 1), y.flatten())
