@@ -31,7 +31,11 @@ exclude_patterns = ["_build", "jupyter_execute"]
 templates_path = ["_templates"]
 nitpicky = True
 maximum_signature_line_length = 88
-suppress_warnings = ["config.cache"]  # functions of _ext/references.py cannot be stored
+suppress_warnings = [
+    "config.cache",  # functions of _ext/references.py cannot be stored
+    "ref.python",  # a class has one name in its package and one in its file
+]
+nitpick_ignore = [("py:class", "Indices")]  # a union
 
 html_theme = "furo"
 html_title = f"mlvae {release}"
@@ -60,8 +64,8 @@ def unbroken(_app, _page, text):  # noqa: ANN001, ANN201
 
 
 def left_out(_app, _what, name, _value, skip, _options):  # noqa: ANN001, ANN201
-    """Leave out ``set``, which Matplotlib adds to figures with roles of its own documentation."""
-    return skip or name == "set"
+    """Leave out members that other packages add, with roles of their own documentation."""
+    return skip or name == "set" or (name.startswith("set_") and name.endswith("_request"))
 
 
 def setup(app):  # noqa: ANN001, ANN201, D103

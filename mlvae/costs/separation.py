@@ -62,7 +62,7 @@ class Separation:
         r_\text{content critic} &= 2 \log 2 - \operatorname{softplus}(-T(s_i, c_i))
             - \operatorname{softplus}(T(s_i, c_l)) \\
         r_\text{information} &= T(s'_i, \bar c_i)
-            - \log \tfrac1N \textstyle\sum_l e^{T(s'_i, \bar c_l)} \\
+            - \log \tfrac1N \sum_l e^{T(s'_i, \bar c_l)} \\
         r_\text{swap} &= -\log q(c_i \mid \hat x(c_i, s_l))
 
     where :math:`m_G` and :math:`v_G` are the mean and the variances of the styles of a group, j is
