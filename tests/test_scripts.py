@@ -344,7 +344,7 @@ def test_a_run_with_the_options_of_an_earlier_version_is_resumed_and_evaluated(
     code, _, err = call("evaluate", "run=old", "evaluation=[likelihood]", *EVALUATE[5:])
     assert code == 0, err
     control = read_checkpoint(tmp_path / "old" / "controls" / "vae" / "checkpoint.pt")
-    warmup = {"kl_steps": 3, "content_first_steps": 0}
+    warmup = {"kl_steps": 3, "content_first_steps": 0, "information_after": 0}
     assert control["config"]["trainer"]["warmup"] == warmup
     code, _, err = call("train", "resume=old", "trainer.checkpoint_seconds=1")
     assert code == 1 and err.endswith("trainer.reports.checkpoint_seconds\n")
