@@ -153,7 +153,7 @@ class Standardise(nn.Module):
         self.measured.fill_(1)
 
     def _columns(self, part: Tensor) -> Tensor:
-        """Values that share a mean in columns: (n, E), (n * E / channels, channels), (n * E, 1)."""
+        """Columns of values with one scale: (n, E), (n * E / channels, channels), (n * E, 1)."""
         part = part.cpu().double()
         if self.kind == "range":
             return part.reshape(-1, 1)

@@ -224,7 +224,7 @@ class SVQVAE(nn.Module):
         return distance if limit is None else distance.clamp_max(limit)
 
     def _latent(self, x: Tensor) -> Tensor:
-        """z of raw observations, (N, D)."""
+        """The latents z of raw observations, (N, D)."""
         (q,) = self.encoder(self.standardise.inputs(self.likelihood, x))
         return full_precision(q.mean).tanh()
 
@@ -249,7 +249,7 @@ class SVQVAE(nn.Module):
         return {"content": Point(content), "latent": Point(self._latent(x))}
 
     def infer(self, x: Observations) -> Point:
-        """z of each observation x (N, ...): shape (N, D). No label is needed.
+        """The latent z of each observation x (N, ...): (N, D). No label is needed.
 
         Args:
             x: uint8 images or floats, in memory or on the disk, or :class:`~mlvae.GroupedData`.

@@ -25,9 +25,9 @@ __all__ = ["PlainConv"]
 class PlainConv:
     """Convolutions with chosen kernels and strides, and a decoder of transposed ones.
 
-    The defaults are the published networks of the S-VQ-VAE for MNIST: two convolutions from 1x28x28
-    to 50x8x8, whose 3,200 features are the code, and two transposed convolutions back. There is no
-    padding, no normalisation and, with ``head=False``, no linear layer.
+    The defaults are the published networks of the S-VQ-VAE for MNIST: two convolutions from
+    1x28x28 to 50x8x8, whose 3,200 features are the code, and two transposed convolutions back.
+    There is no padding, no normalisation and, with ``head=False``, no linear layer.
 
     Args:
         widths: channels of each convolution of the encoder.

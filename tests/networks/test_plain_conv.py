@@ -70,9 +70,9 @@ def test_a_code_of_another_size_than_the_features_is_refused():
 
 
 def test_images_that_do_not_fit_are_refused():
-    with pytest.raises(InputError, match="decoder_kernels.*20x20"):
+    with pytest.raises(InputError, match=r"decoder_kernels.*20x20"):
         PlainConv().decoder(4, (1, 20, 20), 1)
-    with pytest.raises(InputError, match="network.kernels"):
+    with pytest.raises(InputError, match=r"network.kernels"):
         PlainConv().encoder((1, 8, 8), [4])
-    with pytest.raises(InputError, match="PlainConv.*MLP"):
+    with pytest.raises(InputError, match=r"PlainConv.*MLP"):
         PlainConv().encoder((12,), [4])
