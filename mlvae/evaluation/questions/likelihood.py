@@ -83,7 +83,7 @@ class Likelihood:
             order = torch.randperm(len(cut), generator=generator, device=test.device)
             sets = cut[order[: self.groups]]
             index = torch.arange(len(sets), device=sets.device).repeat_interleave(size)
-            data = GroupedData(test.x[sets.flatten()], index, kind="array")
+            data = test.subset(sets.flatten()).regrouped(index)
             for (name, model), number in product(models.items(), self.num_content):
                 samples = {"num_content": number, "num_style": self.num_style}
                 values = importance_weighted_bound(model, data, **samples)
