@@ -131,9 +131,19 @@ def _bound_words(bounds: dict[str, dict[str, float]]) -> str:
             f"The model has no bound on log p(x). Its loss on the {split} split is "
             f"{bounds[split]['loss']:.2f}."
         )
+    approximate = bounds[split].get("approximate_objective_per_observation")
+    samples = note = ""
+    if approximate is not None:
+        samples = ", from exact samples,"
+        note = (
+            f"The training maximised another number, {approximate:.2f}, which has samples of the "
+            "approximate sampler with the KL of the exact posterior: it is no bound, and does not "
+            "compare with bounds. "
+        )
     return (
-        f"On the {split} split the bound is {bounds[split]['elbo_per_observation']:.2f} nats per "
-        "observation. Log-probabilities and divergences are sums over elements and dimensions. "
+        f"On the {split} split the bound{samples} is "
+        f"{bounds[split]['elbo_per_observation']:.2f} nats per observation. {note}"
+        "Log-probabilities and divergences are sums over elements and dimensions. "
         "The bound depends on the sizes of groups, so compare only runs with equal batches."
     )
 
