@@ -4,6 +4,8 @@ The questions are :class:`Separation`, :class:`Leakage`, :class:`Unseen`, :class
 :class:`Disentanglement`, :class:`Fidelity`, :class:`Manipulation`, :class:`Embedding`,
 :class:`Codebook`, :class:`Groups` and :class:`Likelihood`; :func:`evaluate` asks them and writes a
 report. What they measure with can be used by itself.
+:class:`Groups`, :class:`Likelihood` and :class:`Collapse`;
+:func:`evaluate` asks them and writes a report. What they measure with can be used by itself.
 """
 
 from mlvae.evaluation.answer import Answer, Estimate, Figure, Table
@@ -33,6 +35,7 @@ from mlvae.evaluation.measures.nearest import n_shot_accuracy
 from mlvae.evaluation.measures.probe_sets import probe_sets
 from mlvae.evaluation.measures.verification import verification
 from mlvae.evaluation.questions.codebook import Codebook
+from mlvae.evaluation.questions.collapse import Collapse
 from mlvae.evaluation.questions.disentanglement import Disentanglement
 from mlvae.evaluation.questions.embedding import Embedding
 from mlvae.evaluation.questions.factors import Factors
@@ -50,6 +53,7 @@ __all__ = [
     "Answer",
     "Association",
     "Codebook",
+    "Collapse",
     "Disentanglement",
     "Embedding",
     "Estimate",

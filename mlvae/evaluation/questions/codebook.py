@@ -1,8 +1,8 @@
 """Question: does the nearest code find the group, and which codes are alike?
 
 For models with a code for each known group, as :class:`~mlvae.models.SVQVAE`. The accuracy of the
-nearest code has a meaning only beside simple classifiers of the same observations: the nearest mean
-of a group, the nearest neighbours, linear discriminants.
+nearest code has a meaning only beside simple classifiers of the same observations: the nearest
+mean of a group, the nearest neighbours, linear discriminants.
 
 Shapes: N observations, K codes, D dimensions, E elements of an observation.
 """
@@ -69,11 +69,8 @@ class Codebook:
         codes = getattr(subject.model, "codebook", None)
         if not isinstance(codes, Tensor) or codes.ndim != 2 or len(codes) < 2:
             return not_evaluated(self.title, "the model has no codes of groups, as SVQVAE has")
-        parts = {
-            name: data
-            for name, data in subject.splits
-            if name != "unseen" and "label" in data.given
-        }
+        known = [(name, data) for name, data in subject.splits if "label" in data.given]
+        parts = {name: data for name, data in known if name != "unseen"}
         codes = codes.detach()
         own = next(code for code in subject.codes() if code.name not in CONTROLS)
         records = self._records(subject, own, codes, parts)
@@ -199,10 +196,10 @@ def _words(records: list[dict[str, Any]]) -> str:
         for record in shown
     ]
     return (
-        f"Accuracy on the {last} split in percent: {', '.join(parts)}. The nearest code classifies "
-        "by the smallest distance between z and a code. Labels of tested observations are not "
-        "used. If the nearest mean of the raw observations is as good, the codes add nothing to "
-        "the classification."
+        f"Accuracy on the {last} split in percent: {', '.join(parts)}. The nearest code is that "
+        "of the smallest distance from z. Labels of tested observations are not used. If the "
+        "nearest mean of the raw observations is as good, the codes add nothing to the "
+        "classification."
     )
 
 
@@ -214,7 +211,8 @@ def _accuracies(records: list[dict[str, Any]]) -> Table:
         row[record["split"]] = record["accuracy"].text(1, scale=100)
     return Table(
         "Accuracy of the group of single observations in percent, ± standard error over "
-        "observations. Neighbours and discriminants are not tested on their training observations.",
+        "observations. Only the nearest code and the nearest mean are tested on training "
+        "observations too.",
         ["classifier", *splits],
         [[name, *[row.get(split, "") for split in splits]] for name, row in cells.items()],
     )
