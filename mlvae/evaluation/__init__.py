@@ -2,10 +2,8 @@
 
 The questions are :class:`Separation`, :class:`Leakage`, :class:`Unseen`, :class:`Factors`,
 :class:`Disentanglement`, :class:`Fidelity`, :class:`Manipulation`, :class:`Embedding`,
-:class:`Codebook`, :class:`Groups` and :class:`Likelihood`; :func:`evaluate` asks them and writes a
-report. What they measure with can be used by itself.
-:class:`Groups`, :class:`Likelihood` and :class:`Collapse`;
-:func:`evaluate` asks them and writes a report. What they measure with can be used by itself.
+:class:`Codebook`, :class:`Groups`, :class:`Likelihood` and :class:`Collapse`; :func:`evaluate`
+asks them and writes a report. What they measure with can be used by itself.
 """
 
 from mlvae.evaluation.answer import Answer, Estimate, Figure, Table
