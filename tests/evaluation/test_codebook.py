@@ -120,7 +120,7 @@ def test_distances_of_codes_are_correlations_and_mutual_neighbours_are_marked():
         "ann": "bob", "bob": "ann", "eve": "joe", "joe": "eve",
     }  # fmt: skip
     assert all(record["mutual"] for record in nearest.values())
-    assert [row[:2] for row in answer.tables[1].rows] in (
+    assert [row[:2] for row in answer.tables[2].rows] in (
         [["ann", "bob"], ["eve", "joe"]],
         [["eve", "joe"], ["ann", "bob"]],
     )
@@ -129,6 +129,24 @@ def test_distances_of_codes_are_correlations_and_mutual_neighbours_are_marked():
     pairs = np.triu_indices(4, 1)
     expected = np.corrcoef((1 - np.corrcoef(codes))[pairs], (1 - np.corrcoef(means))[pairs])[0, 1]
     assert answer.metrics["agreement"] == pytest.approx(expected)
+
+
+def test_errors_are_those_of_the_decoded_code_and_of_the_means():
+    found = subject()
+    errors = {
+        (record["value"], record["split"]): record["error"]
+        for record in Codebook().ask(found).metrics["errors"]
+    }
+    train, test = found.splits.train, found.splits.test
+    objective = found.model(test.batch())
+    own = objective.per_observation["reconstruction"].mean().item()
+    assert errors["decoded code", "test"] == pytest.approx(own, rel=1e-5)
+    means = train.groups.sum(train.x) / train.groups.sizes[:, None]
+    for split, part in (("train", train), ("test", test)):
+        floor = (part.x - means[part.given["label"]]).square().mean().item()
+        assert errors["mean of the group", split] == pytest.approx(floor, rel=1e-5)
+    whole = train.x.var(0, correction=0).mean().item()
+    assert errors["mean of all", "train"] == pytest.approx(whole, rel=1e-5)
 
 
 def test_without_a_test_split_the_training_split_is_classified():

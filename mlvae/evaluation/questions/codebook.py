@@ -24,12 +24,16 @@ from mlvae.evaluation.measures.classes import CLASSIFIERS
 from mlvae.evaluation.measures.resampling import sampling_error
 from mlvae.evaluation.options import check_question
 from mlvae.evaluation.subject import CONTROLS, Code, Subject
+from mlvae.models import traits
 from mlvae.parts import take_lists
 
 __all__ = ["Codebook"]
 
 #: Pairs of codes in the table, the nearest ones.
 PAIRS = 12
+
+#: Observations whose errors are computed at once.
+CHUNK = 4096
 
 #: Fewest dimensions of codes whose correlation has a meaning.
 LEAST = 3
@@ -75,8 +79,9 @@ class Codebook:
         own = next(code for code in subject.codes() if code.name not in CONTROLS)
         records = self._records(subject, own, codes, parts)
         names = [str(name) for name in subject.model.group_names]
-        metrics: dict[str, Any] = {"groups": names, "records": records}
-        tables, figures, text = [_accuracies(records)], [], [_words(records)]
+        errors = _errors(subject, codes, parts)
+        metrics: dict[str, Any] = {"groups": names, "records": records, "errors": errors}
+        tables, figures, text = [_accuracies(records), _error_table(errors)], [], [_words(records)]
         if codes.shape[1] >= LEAST:
             means = _means(subject, parts["train"], len(codes))
             found = _nearest(codes, means, names)
@@ -153,6 +158,34 @@ def _means(subject: Subject, data: GroupedData, number: int) -> Tensor:
     return total / sizes.clamp_min(1)[:, None]
 
 
+@torch.no_grad()
+def _errors(
+    subject: Subject, codes: Tensor, parts: dict[str, GroupedData]
+) -> list[dict[str, Any]]:
+    """Mean squared errors of one value for all observations of a group, in units of the model."""
+    raw = next(code for code in subject.codes() if code.name == "raw")
+    decoded = subject.model.decode(codes)
+    scale = traits(subject.model).standardise
+    means = _means(subject, parts["train"], len(codes))
+    train = subject.encoded(raw, parts["train"]).mean.double()
+    values = {
+        "decoded code": (decoded if scale is None else scale(decoded)).flatten(1).double(),
+        "mean of the group": means,
+        "mean of all": train.mean(0).expand_as(means),
+    }
+    errors = []
+    for split, data in parts.items():
+        x, label = subject.encoded(raw, data).mean.double(), data.given["label"]
+        for name, of_groups in values.items():
+            pieces = [
+                (part - of_groups[rows]).square().sum()
+                for part, rows in zip(x.split(CHUNK), label.split(CHUNK), strict=True)
+            ]
+            error = float(torch.stack(pieces).sum()) / x.numel()
+            errors.append({"value": name, "split": split, "error": error})
+    return errors
+
+
 def _distances(values: Tensor) -> Tensor:
     """1 minus the correlation of all pairs of rows (K, D), float64 (K, K), 0 on the diagonal."""
     centred = values.double() - values.double().mean(1, keepdim=True)
@@ -215,6 +248,20 @@ def _accuracies(records: list[dict[str, Any]]) -> Table:
         "observations too.",
         ["classifier", *splits],
         [[name, *[row.get(split, "") for split in splits]] for name, row in cells.items()],
+    )
+
+
+def _error_table(errors: list[dict[str, Any]]) -> Table:
+    cells: dict[str, dict[str, str]] = {}
+    for record in errors:
+        cells.setdefault(record["value"], {})[record["split"]] = f"{record['error']:.4f}"
+    splits = list(next(iter(cells.values())))
+    return Table(
+        "Mean squared error per element of one value for all observations of a group, in the units "
+        "inside of the model: the decoded code of the label, the mean of the group's training "
+        "observations, which is the best such value there, and the mean of all.",
+        ["value", *splits],
+        [[name, *row.values()] for name, row in cells.items()],
     )
 
 
