@@ -100,7 +100,7 @@ class DirVAE(VAE):
         options = self.options
         self.standardise = Standardise(options.standardise, self.shape)
         self.encoder = build_encoder(
-            options.network, self.shape, (options.latent_dim,), families=(Dirichlet,)
+            options.network, self.shape, (options.latent_dim,), family=(Dirichlet,)
         )
         self.decoder = build_decoder(
             options.network, options.latent_dim, self.shape, options.likelihood
