@@ -21,6 +21,7 @@ from mlvae.data import BATCHINGS, Grouped, GroupedData, Shuffled, Splits
 from mlvae.errors import InputError, check_flag, check_integer, check_part, shown
 from mlvae.evaluation import report
 from mlvae.evaluation.measures.codes import representations
+from mlvae.evaluation.questions.codebook import Codebook
 from mlvae.evaluation.questions.collapse import Collapse
 from mlvae.evaluation.questions.disentanglement import Disentanglement
 from mlvae.evaluation.questions.embedding import Embedding
@@ -48,6 +49,7 @@ QUESTIONS = (
     Fidelity,
     Manipulation,
     Embedding,
+    Codebook,
     Groups,
     Likelihood,
     Collapse,
