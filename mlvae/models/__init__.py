@@ -10,11 +10,13 @@ from mlvae.models.mlvae import MLVAE
 from mlvae.models.protocol import Model, Traits, traits
 from mlvae.models.standardise import Standardise
 from mlvae.models.vae import VAE
+from mlvae.models.vsae import VSAE
 
 __all__ = [
     "MLVAE",
     "MODELS",
     "VAE",
+    "VSAE",
     "AdaVAE",
     "ConditionalVAE",
     "Model",

@@ -76,8 +76,8 @@ def column_of(
     if kind in LEVELLED:
         if kind == "ordinal" and found == "text":
             raise InputError(
-                f"column {name} is text ({few(sorted(set(values)))}), whose order is unknown; give "
-                f"the values in order, kinds={{{name!r}: ['first', 'second', ...]}}"
+                f"column {name} is text ({few(sorted(set(values)))}), whose order is unknown; "
+                f"give the values in order, kinds={{{name!r}: ['first', 'second', ...]}}"
             )
         order = _category_order(series) if kind == "ordinal" and found == "category" else None
         return Column(name, kind, tuple(order or _sorted(name, set(values))))
