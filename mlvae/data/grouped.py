@@ -327,6 +327,25 @@ class GroupedData:
         given = {**self.given, "label": table[self.groups.index]}
         return self._with(given=given)
 
+    def regrouped(self, group: object) -> GroupedData:
+        """The same observations in other groups.
+
+        Args:
+            group: label of each observation's group, length N.
+
+        Example:
+            >>> data = GroupedData(np.zeros((3, 5)), ["ann", "bob", "ann"])
+            >>> data.regrouped(["left", "left", "right"]).group_names
+            ['left', 'right']
+        """
+        index, group_names = label_index(group)
+        if len(index) != len(self):
+            raise InputError(
+                f"group must have one label for each of the {len(self)} observations, "
+                f"not {len(index)}"
+            )
+        return self._with(groups=Groups(index).to(self.device), group_names=group_names)
+
     def subset(self, indices: Indices) -> GroupedData:
         """The observations at ``indices``; groups without observations are dropped.
 

@@ -2,7 +2,7 @@
 
 The questions are :class:`Separation`, :class:`Leakage`, :class:`Unseen`, :class:`Factors`,
 :class:`Disentanglement`, :class:`Fidelity`, :class:`Manipulation`, :class:`Embedding`,
-:class:`Groups` and :class:`Likelihood`;
+:class:`Groups`, :class:`Likelihood` and :class:`Collapse`;
 :func:`evaluate` asks them and writes a report. What they measure with can be used by itself.
 """
 
@@ -32,6 +32,7 @@ from mlvae.evaluation.measures.metrics import (
 from mlvae.evaluation.measures.nearest import n_shot_accuracy
 from mlvae.evaluation.measures.probe_sets import probe_sets
 from mlvae.evaluation.measures.verification import verification
+from mlvae.evaluation.questions.collapse import Collapse
 from mlvae.evaluation.questions.disentanglement import Disentanglement
 from mlvae.evaluation.questions.embedding import Embedding
 from mlvae.evaluation.questions.factors import Factors
@@ -48,6 +49,7 @@ __all__ = [
     "QUESTIONS",
     "Answer",
     "Association",
+    "Collapse",
     "Disentanglement",
     "Embedding",
     "Estimate",

@@ -191,8 +191,8 @@ def _check_complete(model: object, data: GroupedData, what: str) -> None:
     if number := int(absent.sum()):
         rows = int(absent.any(1).sum())
         raise InputError(
-            f"a {type(model).__name__} takes no missing cells, but the {what} data miss {number:,} "
-            f"cells in {rows:,} of {len(data):,} rows; impute them, or use a VSAE"
+            f"a {type(model).__name__} takes no missing cells, but the {what} data miss "
+            f"{number:,} cells in {rows:,} of {len(data):,} rows; impute them, or use a VSAE"
         )
 
 

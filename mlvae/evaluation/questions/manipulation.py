@@ -32,7 +32,7 @@ from mlvae.grids import (
     traversal_grid,
 )
 from mlvae.groups import Groups
-from mlvae.models import Model
+from mlvae.models import Model, traits
 
 __all__ = ["Manipulation"]
 
@@ -103,12 +103,15 @@ class Manipulation:
                 "and style are separated, a column keeps its group and a row keeps its style.",
                 swap_grid(model, batch),
             )
+        source, given = "itself alone", ", ".join(sorted(traits(model).given_codes))
+        if given:
+            source = f"its own codes ({given}: that of its label)"
         yield (
             "reconstructions",
-            f"Above, {these}; below each its reconstruction from itself alone.",
+            f"Above, {these}; below each its reconstruction from {source}.",
             reconstruction_grid(model, batch),
         )
-        path = "The latent changes from left to right"
+        path = f"The {'latent changes' if len(codes) == 1 else 'codes change'} from left to right"
         if split:
             path = "The content changes from left to right, the style from top to bottom"
         ends = batch.singles(torch.tensor([0, len(batch) - 1], device=batch.x.device))
@@ -138,11 +141,16 @@ class Manipulation:
                 )
             members = self._members(data, generator)
             yield "generation", caption, generation_grid(model, members, generator=generator)
+        if not any(q.random for q in codes.values()):
+            return  # codes without a prior have no scale for a traversal
+        shares = [name for name, q in codes.items() if q.simplex]
+        ends = f"from -{self.span:g} to {self.span:g} prior standard deviations"
+        if shares:
+            ends += f"; a share of the {' and the '.join(shares)} goes from 0 to 1"
         yield (
             "traversal",
             f"The effect of each latent dimension on one of the {these}: a row for each "
-            f"dimension, in the order {', '.join(codes)}, from -{self.span:g} to {self.span:g} "
-            "prior standard deviations. The other dimensions are fixed.",
+            f"dimension, in the order {', '.join(codes)}, {ends}. The other dimensions are fixed.",
             traversal_grid(
                 model,
                 batch.singles(torch.zeros(1, dtype=torch.int64, device=batch.x.device)),

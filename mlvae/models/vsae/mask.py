@@ -40,8 +40,8 @@ class MaskOfValues(nn.Module):
 
     .. math:: \mathrm{logit}\, p(m_j = 1 \mid x_j) = b_j + \sum_{f \in j} w_f x_f
 
-    with the standardised features f of column j. A cell is then missing because of its value ("self
-    masking"; N. B. Ipsen, P.-A. Mattei, J. Frellsen: not-MIWAE: Deep Generative Modelling with
+    with the standardised features f of column j. A cell is then missing because of its value
+    ("self masking"; N. B. Ipsen, P.-A. Mattei, J. Frellsen: not-MIWAE: Deep Generative Modelling with
     Missing not at Random Data. ICLR 2021, arXiv:2006.12871, section 4).
 
     Args:
