@@ -3,7 +3,6 @@
 from decimal import Decimal
 
 import numpy as np
-import pandas
 import pandas as pd
 import polars as pl
 import pyarrow as pa

@@ -41,8 +41,8 @@ class MaskOfValues(nn.Module):
     .. math:: \mathrm{logit}\, p(m_j = 1 \mid x_j) = b_j + \sum_{f \in j} w_f x_f
 
     with the standardised features f of column j. A cell is then missing because of its value
-    ("self masking"; N. B. Ipsen, P.-A. Mattei, J. Frellsen: not-MIWAE: Deep Generative Modelling with
-    Missing not at Random Data. ICLR 2021, arXiv:2006.12871, section 4).
+    ("self masking"; N. B. Ipsen, P.-A. Mattei, J. Frellsen: not-MIWAE: Deep Generative Modelling
+    with Missing not at Random Data. ICLR 2021, arXiv:2006.12871, section 4).
 
     Args:
         likelihood: the columns.
@@ -50,11 +50,11 @@ class MaskOfValues(nn.Module):
 
     def __init__(self, likelihood: MixedColumns) -> None:
         super().__init__()
-        widths = torch.tensor([column.levels for column in likelihood.columns])
-        self.weight = nn.Parameter(torch.zeros(int(widths.sum())))
-        self.bias = nn.Parameter(torch.zeros(len(widths)))
-        column = torch.arange(len(widths)).repeat_interleave(widths)
-        self.register_buffer("column", column, False)
+        columns = likelihood.columns
+        self.weight = nn.Parameter(torch.zeros(likelihood.num_features))
+        self.bias = nn.Parameter(torch.zeros(len(columns)))
+        place = [number for number, column in enumerate(columns) for _ in range(column.levels)]
+        self.register_buffer("column", torch.tensor(place), False)
 
     column: Tensor
 
