@@ -126,7 +126,7 @@ def _framed(table: Any, columns: Sequence[Column], x: np.ndarray, observed: np.n
     """The frame with values of features x (N, D) where cells are missing."""
     import narwhals as nw  # the frame came through it
 
-    frame, place = opened(table, "table"), 0
+    frame, place, changed = opened(table, "table"), 0, False
     for number, column in enumerate(columns):
         width = len(column.features)
         cells = x[:, place : place + width]
@@ -141,7 +141,7 @@ def _framed(table: Any, columns: Sequence[Column], x: np.ndarray, observed: np.n
         kind = series.dtype
         numbers = [value for value in values if isinstance(value, float)]
         if kind.is_integer() and not all(map(float.is_integer, numbers)):
-            kind, values = nw.Float64(), [float(value) for value in values]
+            kind, values, changed = nw.Float64(), [float(value) for value in values], True
         filled = nw.new_series(
             column.name,
             values,
@@ -149,7 +149,10 @@ def _framed(table: Any, columns: Sequence[Column], x: np.ndarray, observed: np.n
             backend=nw.get_native_namespace(frame),
         )
         frame = frame.with_columns(filled)
-    return frame.to_native()
+    native = frame.to_native()
+    if changed and hasattr(native, "replace_schema_metadata"):  # pyarrow keeps types for pandas
+        native = native.replace_schema_metadata(None)
+    return native
 
 
 def _value(column: Column, features: np.ndarray, kind: Any) -> Any:
