@@ -19,7 +19,7 @@ from torch.nn import functional
 from mlvae.likelihoods.columns.layout import Levels, Numbers
 from mlvae.likelihoods.parameters import between
 
-__all__ = ["LOG_VARIANCES", "cell_log_prob", "draws", "expected", "standardised"]
+__all__ = ["LOG_VARIANCES", "cell_log_prob", "draws", "expected", "raw", "standardised"]
 
 LOG_TWO_PI = math.log(2 * math.pi)
 
@@ -113,6 +113,14 @@ def standardised(kind: str, x: Tensor, place: Numbers | Levels) -> Tensor:
     elif kind == "count":
         x = x.log1p()
     return (x - place.mean) / place.deviation
+
+
+def raw(kind: str, inputs: Tensor, place: Numbers) -> Tensor:
+    """Numbers in their own units, of standardised ones."""
+    if kind == "binary":
+        return inputs
+    x = place.mean + place.deviation * inputs
+    return {"positive": torch.exp, "count": torch.expm1}.get(kind, lambda value: value)(x)
 
 
 def _log_variance(r: Tensor) -> Tensor:

@@ -144,7 +144,16 @@ class MixedColumns:
         for kind, place in self._layout(x).items():
             if isinstance(place, Numbers):
                 values = formulas.standardised(kind, x[:, place.features], place)
-                found = found.index_copy(1, place.features, values)
+                found = found.index_copy(1, place.features, values.to(found.dtype))
+        return found
+
+    def restored(self, inputs: Tensor) -> Tensor:
+        """Features (N, D) whose :meth:`inputs` are ``inputs``."""
+        found = inputs
+        for kind, place in self._layout(inputs).items():
+            if isinstance(place, Numbers):
+                values = formulas.raw(kind, inputs[:, place.features], place)
+                found = found.index_copy(1, place.features, values.to(found.dtype))
         return found
 
     def spread(self, cells: Tensor) -> Tensor:
