@@ -13,12 +13,14 @@ import torch
 from torch import Tensor, nn
 
 from mlvae.batch import Batch
+from mlvae.data.grouped import GroupedData
 from mlvae.errors import InputError, check_choice, check_integer, check_number, shown
 from mlvae.likelihoods import Likelihood
 from mlvae.likelihoods.columns import MixedColumns
 from mlvae.models.checks import build_checked, check_batch
 from mlvae.models.decoder import build_decoder
 from mlvae.models.encoder import build_encoder
+from mlvae.models.inputs import Observations, observations
 from mlvae.models.latents import Latents, values_of
 from mlvae.models.part_checks import check_parts
 from mlvae.models.protocol import config_of, takes_options
@@ -226,6 +228,23 @@ class VSAE(nn.Module):
             source = self.decoder(prior.sample(generator=generator))
         drawn = self.likelihood.sample(source, generator=generator)
         return self.likelihood.log_prob(parameters, drawn, ~observed)
+
+    def infer(self, x: Observations, observed: Any = None) -> DiagonalGaussian:
+        """The posterior of each row, q(z | x_O, m): shape (N, L).
+
+        Args:
+            x: features (N, D), or :class:`~mlvae.GroupedData`, whose mask is used.
+            observed: whether each cell is there, booleans (N, C); None: the mask of the data, or
+                all cells.
+        """
+        if observed is None and isinstance(x, GroupedData):
+            observed = x.given.get("observed")
+        features = observations(x, self.shape, self)
+        shape = (len(features), len(self.likelihood.columns))
+        mask = torch.ones(shape) if observed is None else torch.as_tensor(observed)
+        if mask.shape != shape:
+            raise InputError(f"observed must be booleans of shape {shape}, not {shown(observed)}")
+        return self.posterior(features, mask.to(features.device).bool())
 
     def codes(self, batch: Batch) -> dict[str, DiagonalGaussian]:
         """The posterior "latent" of each row of a batch, (N, L)."""
