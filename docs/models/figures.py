@@ -215,6 +215,26 @@ def dirvae() -> None:
     drawing.save("dirvae.svg")
 
 
+def vsae() -> None:
+    """Blocks of latents of two columns, of which the second misses its cell."""
+    drawing = Drawing("Graphical model and posterior of the VSAE", 600, 300)
+    for left, title in ((0, "generative model"), (300, "posterior, cell 2 missing")):
+        drawing.text((left + 150, 28), title, size=16)
+        key = str(left)
+        drawing.node("a" + key, (left + 80, 90), "z_1")
+        drawing.node("b" + key, (left + 210, 90), "z_2")
+        drawing.node("x" + key, (left + 80, 220), "x_1", observed=True)
+        drawing.node("y" + key, (left + 150, 220), "m", observed=True)
+        drawing.node("w" + key, (left + 220, 220), "x_2", observed=not left)
+    for latent in "ab":
+        for cell in "xyw":
+            drawing.arrow(latent + "0", cell + "0")
+    drawing.arrow("x300", "a300", dashed=True)
+    drawing.arrow("x300", "b300", dashed=True)
+    drawing.arrow("y300", "b300", dashed=True)
+    drawing.save("vsae.svg")
+
+
 if __name__ == "__main__":
-    for draw in (mlvae, evidence, ada, conditional, vae, dirvae):
+    for draw in (mlvae, evidence, ada, conditional, vae, dirvae, vsae):
         draw()
