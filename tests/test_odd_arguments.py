@@ -39,6 +39,7 @@ from mlvae import (
 from mlvae import data as data_module
 from mlvae.costs import Separation
 from mlvae.data import Splits
+from mlvae.likelihoods import ColumnScale, MixedColumns
 from mlvae.networks import MLP
 
 #: Modules whose public names the table must have.
@@ -185,6 +186,22 @@ def model():
 @cache
 def vae():
     return models.VAE((1, 8, 8), latent_dim=2, network=MLP((4,)))
+
+
+def columns():
+    return MixedColumns((ColumnScale("age"), ColumnScale("smokes", "binary")))
+
+
+@cache
+def vsae():
+    return models.VSAE((2,), likelihood=columns(), network=MLP((4,)))
+
+
+@cache
+def cells():
+    observed = np.array([[True, False], [True, True], [False, True]])
+    x = np.ones((3, 2), np.float32)
+    return GroupedData(x, range(3), given={"observed": observed}, kind="array")
 
 
 @cache
@@ -406,7 +423,15 @@ CALLS = {
         frame=optional(flag()),
         progress=flag(),
     ),
-    "data.Column": dict(name=arg("a", "'a'"), kind=arg("category"), categories=arg(("x", "y"))),
+    "impute": dict(
+        model=arg(lambda: vsae()),
+        table=arg(lambda: cells()),
+        draws=optional(count()),
+        samples=count(),
+        batch_size=count(),
+        seed=whole(),
+    ),
+    "data.Column": dict(name=arg("a", "'a'"), kind=arg("categorical"), categories=arg(("x", "y"))),
     "data.Columns": dict(
         features=arg(lambda: (data_module.Column("a"),)),
         group=optional(arg("b", "'a'")),
@@ -450,6 +475,7 @@ CALLS = {
         config=arg(lambda: vae().config),
         group_names=optional(arg(["a"], *ODD)),  # a VAE has no names
         parts=arg([], "[]"),
+        data=optional(arg(lambda: cells())),
     ),
     "load": dict(
         run=arg(lambda: place("run")),
@@ -507,6 +533,17 @@ CALLS = {
         prior_update=arg("fixed"),
         sampler=arg("implicit"),
         kl=arg("gamma"),
+    ),
+    "models.VSAE": dict(
+        shape=arg((2,)),
+        block_dim=count(),
+        cell_hidden=count(),
+        network=arg(MLP((4,))),
+        likelihood=arg(lambda: columns()),
+        kl_weight=at_least_0(),
+        mask=arg("values"),
+        pseudo=arg("prior"),
+        pseudo_weight=at_least_0(),
     ),
     "models.VAE": dict(shape=arg((3,)), latent_dim=count(), **PARTS, kl_weight=at_least_0()),
     "models.AdaVAE": dict(
@@ -689,6 +726,14 @@ CALLS = {
         log_scale_max=arg(2.0, "-1", "0", "1.5", "int64", "float64"),
         scope=arg("element"),
     ),
+    "likelihoods.ColumnScale": dict(
+        column=arg("age", "'a'"),
+        kind=arg("real"),
+        levels=arg(1),
+        mean=arg(0.5, "0", "-1", "1.5", "10^30", "int64", "float64"),
+        deviation=positive(),
+    ),
+    "likelihoods.MixedColumns": dict(columns=arg(lambda: columns().columns, "[]")),
     "likelihoods.Poisson": dict(total=positive(), link=arg("softmax")),
     "likelihoods.NegativeBinomial": dict(
         total=positive(),
@@ -750,6 +795,15 @@ CALLS = {
     ),
     # mlvae.evaluation
     "evaluation.Collapse": dict(neighbours=arg([3]), most=count()),
+    "evaluation.Imputation": dict(
+        fractions=arg([0.3]),
+        mechanism=arg("mar"),
+        controls=arg(["mean"], "[]"),
+        neighbours=count(),
+        most=count(),
+        samples=count(),
+        seeds=count(),
+    ),
     "evaluation.Disentanglement": dict(
         categories=arg(["a"], "[]"),
         metrics=arg(["mig"]),

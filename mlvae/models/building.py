@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import is_dataclass
 from typing import Any
 
+from mlvae.arguments import check_type
+from mlvae.data.grouped import GroupedData
 from mlvae.errors import InputError, check_choice, shown
 from mlvae.likelihoods import LIKELIHOODS, TABLE_LIKELIHOODS, Likelihood
 from mlvae.models.ada import AdaVAE
@@ -32,7 +34,7 @@ def build(
     config: Mapping[str, object],
     *,
     group_names: Sequence[object] | None = None,
-    data: Any = None,
+    data: GroupedData | None = None,
     parts: Sequence[type] = (),
 ) -> Any:
     """Build the model that a plain dictionary describes, as configs and checkpoints hold it.
@@ -69,12 +71,13 @@ def build(
     likelihoods = [*LIKELIHOODS, *TABLE_LIKELIHOODS, *mine]
     kinds = {Network: [*NETWORKS, *mine], Likelihood: likelihoods}
     if data is not None:
+        check_type("data", data, GroupedData, "GroupedData")
         values = _with_columns(values, data)
     options = from_config(values, (model.Options,), "model", kinds)
     return model(shape, **vars(options))
 
 
-def _with_columns(values: dict[str, Any], data: Any) -> dict[str, Any]:
+def _with_columns(values: dict[str, Any], data: GroupedData) -> dict[str, Any]:
     """The options of a model whose likelihood of a table has the columns of ``data``."""
     likelihood = values.get("likelihood")
     if not isinstance(likelihood, Mapping) or likelihood.get("columns"):

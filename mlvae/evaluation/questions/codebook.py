@@ -257,9 +257,9 @@ def _error_table(errors: list[dict[str, Any]]) -> Table:
         cells.setdefault(record["value"], {})[record["split"]] = f"{record['error']:.4f}"
     splits = list(next(iter(cells.values())))
     return Table(
-        "Mean squared error per element of one value for all observations of a group, in the units "
-        "inside of the model: the decoded code of the label, the mean of the group's training "
-        "observations, which is the best such value there, and the mean of all.",
+        "Mean squared error per element of one value for all observations of a group, in the "
+        "units inside of the model: the decoded code of the label, the mean of the group's "
+        "training observations, which is the best such value there, and the mean of all.",
         ["value", *splits],
         [[name, *row.values()] for name, row in cells.items()],
     )

@@ -65,6 +65,8 @@ class Imputation:
 
     def __post_init__(self) -> None:
         take_lists(self, "evaluation.imputation", "fractions", "controls")
+        if not self.fractions:
+            raise InputError("evaluation.imputation.fractions must have a fraction, not none")
         for fraction in self.fractions:
             check_number("evaluation.imputation.fractions", fraction, minimum=0, maximum=1)
             if not 0 < fraction < 1:
