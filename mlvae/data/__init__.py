@@ -25,6 +25,7 @@ from mlvae.data.sources.glyphs import glyphs
 from mlvae.data.sources.mnist import fashion_mnist, mnist
 from mlvae.data.sources.mpi3d import mpi3d
 from mlvae.data.sources.recordings import fsdd, recordings
+from mlvae.data.sources.scm import scm
 from mlvae.data.sources.shapes3d import shapes3d
 from mlvae.data.sources.smallnorb import smallnorb
 from mlvae.data.sources.sprite_pairs import sprite_pairs
@@ -72,6 +73,7 @@ __all__ = [
     "read_gct",
     "read_images",
     "recordings",
+    "scm",
     "shapes3d",
     "smallnorb",
     "split",
@@ -101,6 +103,7 @@ DATASETS: dict[str, Callable[..., Splits]] = {
     "mpi3d": mpi3d,
     "omniglot": omniglot,
     "recordings": recordings,
+    "scm": scm,
     "shapes3d": shapes3d,
     "smallnorb": smallnorb,
     "sprite_pairs": sprite_pairs,
