@@ -38,12 +38,14 @@ def composed(*overrides):
 
 def table():
     """Rows of a table, for models and likelihoods of tables."""
-    frame = pandas.DataFrame({"age": [31.0, 40.0, 52.0], "smokes": [True, False, True]})
+    frame = pandas.DataFrame(
+        {"a": [True, False, True], **dict.fromkeys(("y", "d1", "d2", "r"), 1.0)}
+    )
     return GroupedData.from_frame(frame, range(3))
 
 
 def built(config):
-    if config["model"]["name"] == "VSAE":
+    if config["model"]["name"] in ("VSAE", "DCEVAE"):
         config["model"]["likelihood"] = {"name": "MixedColumns"}
     data = table() if config["model"]["likelihood"]["name"] == "MixedColumns" else None
     shape = (3, 128) if config["model"]["network"]["name"] == "Conv1d" else (1, 28, 28)

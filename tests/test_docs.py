@@ -21,6 +21,7 @@ PAGES = {
     "DirVAE": "dirvae",
     "VAE": "vae",
     "VSAE": "vsae",
+    "DCEVAE": "dcevae",
 }
 TEXTS = {name: (DOCS / "models" / f"{page}.md").read_text() for name, page in PAGES.items()}
 ROW = re.compile(r"^\| `(\w+)` \| `([^`|]+)` \| \S.*\|$", flags=re.MULTILINE)
@@ -40,7 +41,7 @@ def defaults(record):
 def written(record):
     """The defaults as a page writes them: a part of the model by its name alone."""
     return {
-        name: re.sub(r"^(MLP|Bernoulli|Separation|MixedColumns)\(.*\)$", r"\1()", value)
+        name: re.sub(r"^(MLP|Bernoulli|Separation|MixedColumns|Roles)\(.*\)$", r"\1()", value)
         for name, value in defaults(record).items()
     }
 
@@ -97,7 +98,7 @@ def test_the_figures_are_those_of_the_script(tmp_path):
     script = DOCS / "models" / "figures.py"
     scope = {"__name__": "figures", "__file__": str(tmp_path / "figures.py")}
     exec(compile(script.read_text(), str(script), "exec"), scope)
-    names = ["ada", "conditional", "dirvae", "evidence", "mlvae", "vae", "vsae"]
+    names = ["ada", "conditional", "dcevae", "dirvae", "evidence", "mlvae", "vae", "vsae"]
     for name in names:
         scope[name]()
     assert [path.stem for path in sorted(tmp_path.iterdir())] == names

@@ -263,6 +263,13 @@ class DCEVAE(nn.Module):
         """Expected features (N, D) in standardised units."""
         return self.likelihood.inputs(self.likelihood.mean(self._decoded(a, caused, rest)))
 
+    def infer(self, x: Observations) -> DiagonalGaussian:
+        """The posteriors of u_d and u_r of rows x (N, D), side by side: (N, 2 U)."""
+        found = self.posteriors(observations(x, self.shape, self)).values()
+        return DiagonalGaussian(
+            torch.cat([q.mean for q in found], 1), torch.cat([q.log_variance for q in found], 1)
+        )
+
     def codes(self, batch: Batch) -> dict[str, DiagonalGaussian]:
         """The posteriors "caused" (N, U) and "rest" (N, U) of each row of a batch."""
         check_batch(batch, self.shape)
