@@ -212,6 +212,11 @@ def conditional():
 
 
 @cache
+def coded():
+    return models.SVQVAE((1, 8, 8), group_names=[0, 1], latent_dim=2, network=MLP((4,)))
+
+
+@cache
 def table():
     return np.array([[a, b] for a in range(3) for b in range(2)] * 10, float)
 
@@ -227,6 +232,18 @@ def write_signals(root):
             path = root / f"{name}{take}.wav"
             path.parent.mkdir(parents=True, exist_ok=True)
             wavfile.write(path, 8000, sound)
+
+
+def write_plate(path):
+    wells = [("DMSO", "ctl_vehicle", "-666")] * 3
+    wells += [(drug, "trt_cp", dose) for drug in "abc" for dose in ("1", "2.2", "3", "4", "10")]
+    fields = zip(("pert_iname", "pert_type", "pert_dose"), zip(*wells, strict=True), strict=True)
+    header = ["id", "pr_gene_symbol", *(f"well{number}" for number in range(len(wells)))]
+    rows = [[f"g{i}", f"G{i}", *((i + 2) * n % 11 for n in range(len(wells)))] for i in range(3)]
+    about = [[name, "na", *texts] for name, texts in fields]
+    lines = ["#1.3", f"3\t{len(wells)}\t1\t3"]
+    lines += ["\t".join(map(str, line)) for line in (header, *about, *rows)]
+    path.write_text("\n".join(lines) + "\n")
 
 
 def write_published(folder):
@@ -300,6 +317,7 @@ def files(tmp_path_factory):
     np.save(root / "array.npy", np.zeros((6, 2, 2, 1), np.float32))
     write_signals(root)
     write_published(root / "published")
+    write_plate(root / "plate.gct")
     quiet = mlvae.Reports(progress=False)
     options = {"run": root / "run", "epochs": 1, "reports": quiet, "device": "cpu"}
     mlvae.train(mlvae_model(), data(), validation=data(), **options)
@@ -557,6 +575,17 @@ CALLS = {
         **PARTS,
         style_kl_weight=at_least_0(),
     ),
+    "models.SVQVAE": dict(
+        shape=arg((3,)),
+        group_names=arg(["a", "b"]),
+        latent_dim=count(),
+        **PARTS,
+        output_range=optional(arg(None)),
+        commitment_weight=at_least_0(),
+        push=flag(),
+        push_weight=at_least_0(),
+        push_limit=optional(positive()),
+    ),
     "models.Standardise": dict(kind=optional(arg("feature")), shape=arg((3,))),
     "models.plain_vae": dict(model=arg(lambda: mlvae_model())),
     "models.rebuilt": dict(model=arg(lambda: mlvae_model())),
@@ -688,6 +717,29 @@ CALLS = {
         validation=SHARE,
         **SEED,
     ),
+    "data.gct": dict(
+        root=arg(lambda: place("plate.gct")),
+        group=arg("pert_iname"),
+        factors=arg([], "[]"),
+        features=optional(arg("pr_gene_symbol")),
+        control=optional(arg(lambda: {"pert_type": "ctl_vehicle"})),
+        floor=at_least_0(),
+        clip=optional(positive()),
+        split=optional(arg("members")),
+        validation=SHARE,
+        test=SHARE,
+        within=arg(0.0, "0"),
+        unseen_groups=arg([], "[]"),
+        **SEED,
+    ),
+    "data.l1000": dict(
+        root=arg(lambda: place("plate.gct")),
+        test_dose=optional(arg(10)),
+        validation=SHARE,
+        unseen_groups=arg([], "[]"),
+        **SEED,
+    ),
+    "data.read_gct": dict(path=arg(lambda: place("plate.gct"))),
     "data.dsprites": dict(**PUBLISHED, cache=arg(lambda: place("cache"), "'a'")),
     "data.shapes3d": dict(**PUBLISHED),
     "data.cars3d": dict(
@@ -772,6 +824,15 @@ CALLS = {
         shared=flag(),
         dropout=fraction(),
     ),
+    "networks.PlainConv": dict(
+        widths=arg((8,)),
+        kernels=arg((3,)),
+        strides=arg((1,)),
+        decoder_kernels=arg((3,)),
+        decoder_strides=arg((1,)),
+        activation=arg("relu"),
+        head=flag(),
+    ),
     "networks.Encoder": dict(
         trunk=arg(lambda: torch.nn.Flatten()),
         width=count(),
@@ -794,6 +855,13 @@ CALLS = {
         split=arg((1, 2)),
     ),
     # mlvae.evaluation
+    "evaluation.Codebook": dict(
+        controls=arg(["lda"], "[]"),
+        neighbours=count(),
+        most=count(),
+        groups=count(),
+        seed=whole(),
+    ),
     "evaluation.Collapse": dict(neighbours=arg([3]), most=count()),
     "evaluation.Imputation": dict(
         fractions=arg([0.3]),
@@ -1064,6 +1132,14 @@ CALLS = {
         content_of=arg(lambda: labelled()), style_of=arg(lambda: labelled())
     ),
     "ConditionalVAE.reconstruct": dict(batch=arg(lambda: labelled())),
+    "SVQVAE.forward": dict(batch=arg(lambda: labelled()), **DRAW),
+    "SVQVAE.codes": dict(batch=arg(lambda: labelled())),
+    "SVQVAE.infer": dict(x=IMAGES),
+    "SVQVAE.code_of": dict(label=arg(1, "True", "0", "[]")),
+    "SVQVAE.nearest_code": dict(x=IMAGES),
+    "SVQVAE.classify": dict(x=IMAGES),
+    "SVQVAE.decode": dict(content=LATENTS, latent=anything()),
+    "SVQVAE.reconstruct": dict(x=IMAGES),
     "Bernoulli.log_prob": dict(
         parameters=arg(lambda: torch.zeros(6, 1, 3)),
         x=arg(lambda: torch.zeros(6, 3), "nan tensor"),
@@ -1134,6 +1210,7 @@ OWNERS = {
     "MLVAE": lambda: model(),
     "VAE": lambda: vae(),
     "ConditionalVAE": lambda: conditional(),
+    "SVQVAE": lambda: coded(),
     "Bernoulli": likelihoods.Bernoulli,
     "Gaussian": likelihoods.Gaussian,
     "LearnedGaussian": likelihoods.LearnedGaussian,
@@ -1155,7 +1232,7 @@ LEFT_OUT = {
     **dict.fromkeys(
         ("Answer", "Association", "Estimate", "Figure", "Grid", "GroupDistances"), "an answer"
     ),
-    **dict.fromkeys(("Strongest", "Table"), "an answer"),
+    **dict.fromkeys(("Gct", "Strongest", "Table"), "an answer"),
     **dict.fromkeys(("Result", "Plan", "Traits"), "an answer of the library"),
     "annotate": "of an AnnData: tests/test_annotation.py",
     "read_images": "of files: tests/data/test_new_images.py",
