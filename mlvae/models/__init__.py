@@ -8,6 +8,7 @@ from mlvae.models.building import MODELS, build, plain_vae, rebuilt
 from mlvae.models.conditional import ConditionalVAE
 from mlvae.models.mlvae import MLVAE
 from mlvae.models.protocol import Model, Traits, traits
+from mlvae.models.rotations import Rotations
 from mlvae.models.standardise import Standardise
 from mlvae.models.vae import VAE
 
@@ -18,6 +19,7 @@ __all__ = [
     "AdaVAE",
     "ConditionalVAE",
     "Model",
+    "Rotations",
     "Standardise",
     "Traits",
     "build",
