@@ -275,7 +275,7 @@ def vae_config(trained: dict[str, Any], folder: Path) -> dict[str, Any]:
     warmup = trainer.get("warmup", {})
     if not isinstance(warmup, dict):
         raise InputError(f"trainer.warmup must be options by name, not {warmup!r}")
-    warmup = {**warmup, "content_first_steps": 0, "information_after": 0}
+    warmup = {**warmup, "content_first_steps": 0, "information_after": 0, "entanglement_steps": 0}
     optimizer = trained["optimizer"]
     if "name" not in optimizer:  # a recipe for each player, of which a VAE has one
         optimizer = optimizer.get("model")

@@ -275,8 +275,7 @@ class Rotations(nn.Module):
             tolerance: distance of the reached state from the state of the goal that is enough.
         """
         start, end = (
-            self.encode(as_observations(frames, self.frame, self)).detach()
-            for frames in (x, goal)
+            self.encode(as_observations(frames, self.frame, self)).detach() for frames in (x, goal)
         )
         return plan(self.matrices(), start, end, most_steps=most_steps, tolerance=tolerance)
 
@@ -296,8 +295,8 @@ class Rotations(nn.Module):
             low, high = (int(end) for end in actions.aminmax())
             if low < 0 or high >= self.options.actions:
                 raise InputError(
-                    f"actions must lie in [0, {self.options.actions}), not in [{low}, {high}]; set "
-                    "the number of actions of the model, model.actions"
+                    f"actions must lie in [0, {self.options.actions}), not in [{low}, {high}]; "
+                    "set model.actions, the number of actions"
                 )
         device = next(self.parameters()).device
         return actions.to(device, torch.float32 if self.options.continuous else torch.int64)

@@ -83,6 +83,7 @@ class Turns(Transition):
         super().__init__(dim, len(planes(dim)), actions, hidden)
 
     def initial(self, empty: Tensor) -> Tensor:
+        """Random initial parameters with the shape of ``empty``, (A, K)."""
         return empty.uniform_(-math.pi / self.dim, math.pi / self.dim)
 
     def matrices(self, actions: Tensor) -> Tensor:
@@ -92,9 +93,11 @@ class Turns(Transition):
         return rotation_matrices(self.network(actions), self.dim)
 
     def maps(self, actions: Tensor) -> Tensor:
+        """The matrices (..., n, n) of actions."""
         return self.matrices(actions)
 
     def step(self, states: Tensor, maps: Tensor) -> Tensor:
+        """The states (N, n) after one action each."""
         return (maps @ states[:, :, None])[:, :, 0]
 
     def path(self, states: Tensor, actions: Tensor) -> Tensor:
@@ -109,6 +112,7 @@ class Free(Transition):
         super().__init__(dim, dim * dim, actions, hidden)
 
     def initial(self, empty: Tensor) -> Tensor:
+        """Random initial parameters with the shape of ``empty``, (A, K)."""
         noise = empty.normal_(std=0.1)
         return noise + torch.eye(self.dim, dtype=empty.dtype, device=empty.device).flatten()
 
@@ -117,9 +121,11 @@ class Free(Transition):
         return self.parameters_of(actions).unflatten(-1, (self.dim, self.dim))
 
     def maps(self, actions: Tensor) -> Tensor:
+        """The matrices (..., n, n) of actions."""
         return self.matrices(actions)
 
     def step(self, states: Tensor, maps: Tensor) -> Tensor:
+        """The states (N, n) after one action each."""
         return (maps @ states[:, :, None])[:, :, 0]
 
 
@@ -131,6 +137,7 @@ class Networks(Transition):
         super().__init__(dim, width * (2 * dim + 1) + dim, actions, hidden)
 
     def initial(self, empty: Tensor) -> Tensor:
+        """Random initial parameters with the shape of ``empty``, (A, K)."""
         into, bias, out, last = self._parts(empty)
         into.normal_(std=self.dim**-0.5)
         out.normal_(std=self.width**-0.5)
@@ -144,6 +151,7 @@ class Networks(Transition):
         return into.unflatten(-1, (h, n)), bias, out.unflatten(-1, (n, h)), last
 
     def step(self, states: Tensor, maps: Tensor) -> Tensor:
+        """The states (N, n) after one action each."""
         into, bias, out, last = self._parts(maps)
         units = (into @ states[:, :, None])[:, :, 0] + bias
         return functional.normalize((out @ units.tanh()[:, :, None])[:, :, 0] + last, dim=-1)
