@@ -2,12 +2,13 @@
 
 The questions are :class:`Separation`, :class:`Leakage`, :class:`Unseen`, :class:`Factors`,
 :class:`Disentanglement`, :class:`Fidelity`, :class:`Manipulation`, :class:`Embedding`,
-:class:`Groups` and :class:`Likelihood`;
-:func:`evaluate` asks them and writes a report. What they measure with can be used by itself.
+:class:`Groups`, :class:`Likelihood` and :class:`Rollout`; :func:`evaluate` asks them and writes a
+report. What they measure with can be used by itself.
 """
 
 from mlvae.evaluation.answer import Answer, Estimate, Figure, Table
 from mlvae.evaluation.evaluate import QUESTIONS, evaluate
+from mlvae.evaluation.films import save_film
 from mlvae.evaluation.measures.association import Association, association
 from mlvae.evaluation.measures.codes import (
     accumulate_sets,
@@ -40,6 +41,7 @@ from mlvae.evaluation.questions.groups import Groups
 from mlvae.evaluation.questions.leakage import Leakage
 from mlvae.evaluation.questions.likelihood import Likelihood
 from mlvae.evaluation.questions.manipulation import Manipulation
+from mlvae.evaluation.questions.rollout import Rollout
 from mlvae.evaluation.questions.separation import Separation
 from mlvae.evaluation.questions.unseen import Unseen
 from mlvae.evaluation.subject import Subject
@@ -59,6 +61,7 @@ __all__ = [
     "Leakage",
     "Likelihood",
     "Manipulation",
+    "Rollout",
     "Separation",
     "Strongest",
     "Subject",
@@ -84,5 +87,6 @@ __all__ = [
     "probe_sets",
     "representations",
     "sap",
+    "save_film",
     "verification",
 ]

@@ -10,7 +10,7 @@ A actions, or A numbers of a continuous action; P = n (n - 1) / 2 planes.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,6 +30,7 @@ from mlvae.models.part_checks import check_parts
 from mlvae.models.protocol import config_of, takes_options
 from mlvae.models.rotations.planes import entanglement
 from mlvae.models.rotations.planning import Plan, plan
+from mlvae.models.rotations.structure import Structure, structure
 from mlvae.models.rotations.transitions import TRANSITIONS, Turns
 from mlvae.models.summary import summary
 from mlvae.networks import MLP, Network
@@ -170,9 +171,7 @@ class Rotations(nn.Module):
         """
         x, actions = self._checked(batch)
         number, frames = x.shape[:2]
-        states = self.path(self.encode(x[:, 0]), actions)
-        parameters = self.decoder(states.flatten(0, 1))
-        log_prob = self.likelihood.log_prob(parameters, x.flatten(0, 1)).view(number, frames)
+        log_prob = self.log_prob(x, self.path(self.encode(x[:, 0]), actions))
         loss = -log_prob.sum() / (number * (frames - 1) * math.prod(self.frame))
         scalars = {}
         if isinstance(self.transition, Turns):
@@ -226,6 +225,11 @@ class Rotations(nn.Module):
         means = self.likelihood.mean(self.decoder(states.flatten(0, 1)))
         return means.unflatten(0, states.shape[:2])
 
+    def log_prob(self, x: Tensor, states: Tensor) -> Tensor:
+        """Return log p(x_t | z_t) in nats, (N, T), of frames x (N, T, ...) at states (N, T, n)."""
+        parameters = self.decoder(states.flatten(0, 1))
+        return self.likelihood.log_prob(parameters, x.flatten(0, 1)).view(x.shape[:2])
+
     @torch.no_grad()
     def rollout(self, x: Any, actions: Any) -> Tensor:
         """The expected frames of sequences of actions of any length.
@@ -262,6 +266,10 @@ class Rotations(nn.Module):
         if self.options.transition == "network":
             raise InputError("transition=network has no matrices; use transition=rotation")
         return self.transition.matrices(self._listed(actions))  # pyright: ignore
+
+    def structure(self, actions: Any = None) -> Structure:
+        """The planes, angles and periods of the actions; ``actions`` as in :meth:`angles`."""
+        return structure(self.angles(actions), self.matrices(actions))
 
     def plan(self, x: Any, goal: Any, *, most_steps: int = 10, tolerance: float = 0.1) -> Plan:
         """The shortest sequences of discrete actions from frames to goals.
@@ -314,8 +322,8 @@ class Rotations(nn.Module):
         actions = actions.to(batch.x.dtype) if self.options.continuous else actions.long()
         return batch.x, actions
 
-    def check_data(self, given: Any) -> None:
-        """Raise :class:`InputError` unless all actions of the training data are known."""
+    def check_given(self, given: Mapping[str, Tensor]) -> None:
+        """Raise :class:`InputError` unless the model knows all actions of the training data."""
         self.actions_of(given["action"], len(given["action"]))
 
     def _turns(self) -> Turns:
