@@ -258,7 +258,7 @@ class Rotations(nn.Module):
             InputError: if the transitions are no rotations, or continuous actions are left out.
         """
         self._turns()
-        return self._angles(self._listed(actions))
+        return self._angles(self._listed(actions)).detach().clone()
 
     @torch.no_grad()
     def matrices(self, actions: Any = None) -> Tensor:
