@@ -13,32 +13,14 @@ from torch import nn
 
 from mlvae.errors import InputError, shown
 from mlvae.models.part_checks import check_encoder
-from mlvae.networks import NETWORKS, ConditionalEncoder, Network
-from mlvae.posteriors import DiagonalGaussian
-from mlvae.posteriors.family import Head
+from mlvae.networks import ConditionalEncoder, Network
 
 __all__ = ["build_conditional_encoder", "build_encoder"]
 
 
-def build_encoder(
-    network: Network,
-    shape: Sequence[int],
-    dims: Sequence[int],
-    family: Head = DiagonalGaussian,
-) -> nn.Module:
-    """Build the map from observations (N, ...) to a posterior (N, D) for each of ``dims``.
-
-    Args:
-        network: the record that builds it. The networks of this library have heads of any family;
-            a network of a user's own builds its own posteriors.
-        shape: shape of one observation.
-        dims: dimensions of each posterior.
-        family: family of the posteriors.
-    """
-    if family is not DiagonalGaussian and isinstance(network, NETWORKS):
-        encoder = network.encoder(shape, dims, family)
-    else:
-        encoder = network.encoder(shape, dims)
+def build_encoder(network: Network, shape: Sequence[int], dims: Sequence[int]) -> nn.Module:
+    """Build the map from observations (N, ...) to a posterior (N, D) for each of ``dims``."""
+    encoder = network.encoder(shape, dims)
     check_encoder(encoder, network, shape, dims)
     return encoder
 
