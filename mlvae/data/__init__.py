@@ -21,6 +21,7 @@ from mlvae.data.sources.digits import digits
 from mlvae.data.sources.dsprites import dsprites
 from mlvae.data.sources.faces import celeba, faces, lfw, omniglot, yale_b
 from mlvae.data.sources.flatland import flatland
+from mlvae.data.sources.gct import gct, l1000
 from mlvae.data.sources.glyphs import glyphs
 from mlvae.data.sources.mnist import fashion_mnist, mnist
 from mlvae.data.sources.moving_sprites import moving_sprites
@@ -36,6 +37,7 @@ from mlvae.data.sources.table import table
 from mlvae.data.sources.torus import torus
 from mlvae.data.splitting.splits import Splits, split
 from mlvae.data.tables.columns import Column, Columns
+from mlvae.data.tables.gct import Gct, read_gct
 from mlvae.data.trajectories.episodes import Episodes, Truth
 from mlvae.errors import check_choice
 
@@ -46,6 +48,7 @@ __all__ = [
     "Column",
     "Columns",
     "Episodes",
+    "Gct",
     "GroupWarp",
     "Grouped",
     "GroupedData",
@@ -67,13 +70,16 @@ __all__ = [
     "fashion_mnist",
     "flatland",
     "fsdd",
+    "gct",
     "glyphs",
+    "l1000",
     "lfw",
     "mnist",
     "moving_sprites",
     "mpi3d",
     "omniglot",
     "open_dataset",
+    "read_gct",
     "read_images",
     "recordings",
     "rollouts",
@@ -101,7 +107,9 @@ DATASETS: dict[str, Callable[..., Splits]] = {
     "fashion_mnist": fashion_mnist,
     "flatland": flatland,
     "fsdd": fsdd,
+    "gct": gct,
     "glyphs": glyphs,
+    "l1000": l1000,
     "lfw": lfw,
     "mnist": mnist,
     "moving_sprites": moving_sprites,

@@ -6,6 +6,7 @@ numbers.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,14 +14,35 @@ from torch import nn
 
 from mlvae.errors import InputError, shown
 from mlvae.models.part_checks import check_encoder
-from mlvae.networks import ConditionalEncoder, Network
+from mlvae.networks import ConditionalEncoder
+from mlvae.posteriors.family import Head
 
 __all__ = ["build_conditional_encoder", "build_encoder"]
 
 
-def build_encoder(network: Network, shape: Sequence[int], dims: Sequence[int]) -> nn.Module:
-    """Build the map from observations (N, ...) to a posterior (N, D) for each of ``dims``."""
-    encoder = network.encoder(shape, dims)
+def build_encoder(
+    network: Any, shape: Sequence[int], dims: Sequence[int], family: Head | None = None
+) -> nn.Module:
+    """Build the map from observations (N, ...) to a posterior (N, D) for each of ``dims``.
+
+    Args:
+        network: the record that builds it.
+        shape: shape of one observation.
+        dims: dimensions of each posterior.
+        family: family of the posteriors; None: the network's own, which is Gaussian.
+
+    Raises:
+        InputError: if the network has no argument for the family.
+    """
+    if family is None:
+        encoder = network.encoder(shape, dims)
+    elif "family" in inspect.signature(network.encoder).parameters:
+        encoder = network.encoder(shape, dims, family=family)
+    else:
+        raise InputError(
+            f"network must have encoder(shape, dims, family) for codes of the family {family}, as "
+            f"MLP(...) has it, but {type(network).__name__} has no argument family"
+        )
     check_encoder(encoder, network, shape, dims)
     return encoder
 

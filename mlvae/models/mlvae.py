@@ -159,8 +159,9 @@ class MLVAE(nn.Module):
             differences that it hides, and a probe of the trained model does.
         separation: further costs in training mode of a style with information about its group.
         standardise: "feature" or "channel": the model takes and returns raw units, and works with
-            observations of mean 0 and deviation 1; see :class:`mlvae.models.Standardise`. None:
-            no change. The options of the likelihood, such as ``std``, are in standardised units.
+            observations of mean 0 and deviation 1; "range": with values in [-1, 1]; see
+            :class:`mlvae.models.Standardise`. None: no change. The options of the likelihood, such
+            as ``std``, are in standardised units.
 
     Warning:
         With ``evidence_from`` "others", "other_part" or "fellow", the training objective is not a
