@@ -98,15 +98,15 @@ def draw_splits(
         if number:
             generator = np.random.default_rng([seed, part])
             parts[name] = _data(environment, number, steps, generator)
-    train, unseen = hold_out(parts.pop("trajectories"), list(unseen_groups))
-    splits = {"train": train, "unseen": unseen}
+    splits: dict[str, GroupedData | None] = {}
     for name, data in parts.items():
-        absent = [label for label in unseen_groups if label in data.group_names]
-        splits[name] = hold_out(data, absent)[0]
+        held = [label for label in unseen_groups if label in data.group_names]
+        kept, unseen = hold_out(data, held)
+        splits |= {"train": kept, "unseen": unseen} if name == "trajectories" else {name: kept}
     if test and episodes:
         long = _episodes(environment, episodes, length, np.random.default_rng([seed, 3]))
-        splits["test"] = splits["test"].with_episodes(long)
-    return Splits(**splits)
+        splits["test"] = splits["test"].with_episodes(long)  # pyright: ignore
+    return Splits(**splits)  # pyright: ignore
 
 
 def _data(
