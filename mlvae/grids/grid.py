@@ -131,8 +131,8 @@ def drawable_batch(model: object, batch: object, *, least: int = 1) -> Batch:
     assert isinstance(batch, Batch)
     if not drawable(batch.x.shape[1:]) or len(batch) < least:
         raise InputError(
-            f"batch must have at least {least} images of 1 or 3 channels, trajectories of them, or "
-            f"series (length,) or (channels, length), not the shape {tuple(batch.x.shape)}"
+            f"batch must have at least {least} images of 1 or 3 channels, trajectories of them, "
+            f"or series (length,) or (channels, length), not the shape {tuple(batch.x.shape)}"
         )
     return replace(batch, x=as_floats(batch.x))
 

@@ -33,8 +33,16 @@ from mlvae.models.rotations import planes, rotation_matrices
 
 __all__ = ["Rollout"]
 
-#: Kinds of transitions that a model of rotations can be compared with, and their labels.
-CONTROLS = {"matrix": "any matrix for each action", "network": "a network for each action"}
+#: Kinds of transitions that a model of rotations can be compared with.
+CONTROLS = ("matrix", "network")
+
+#: Labels of predictions in tables and figures.
+LABELS = {
+    "model": "the model",
+    "matrix": "any matrix for each action",
+    "network": "a network for each action",
+    "copy": "a copy of the first frame",
+}
 
 #: Methods that the question needs of a model.
 METHODS = ("encode", "path", "log_prob", "frames")
@@ -84,11 +92,15 @@ class Rollout:
             return not_evaluated(self.title, "there is no test split with actions")
         episodes = _episodes(test).first(self.episodes)
         steps = horizons_of(episodes, self.horizons)
-        errors = {"the model": rollout_errors(model, episodes, steps)}
+        errors = {"model": rollout_errors(model, episodes, steps)}
         for name, control in subject.others.items():
-            errors[CONTROLS.get(name, name)] = rollout_errors(control, episodes, steps)
-        errors["a copy of the first frame"] = rollout_errors(model, episodes, steps, copy=True)
-        metrics: dict[str, Any] = {"episodes": len(episodes), "errors": errors}
+            errors[name] = rollout_errors(control, episodes, steps)
+        errors["copy"] = rollout_errors(model, episodes, steps, copy=True)
+        records = [
+            {"prediction": name, **record} for name, found in errors.items() for record in found
+        ]
+        metrics: dict[str, Any] = {"episodes": len(episodes), "errors": records}
+        errors = {LABELS.get(name, name): found for name, found in errors.items()}
         tables, figures, words = [_error_table(errors)], [], [_error_words(errors, len(episodes))]
         if len(steps) > 1:
             figures.append(_error_figure(errors))
@@ -170,9 +182,19 @@ def _group(model: Any, truth: Truth | None, actions: Tensor | None) -> dict[str,
         names, periods = list(truth.names), list(truth.periods)
         errors = group_errors(model.matrices(actions), truth)
     rows = zip(names, found.plane, found.turns, found.periods, periods, strict=True)
+    sizes = [abs(turns) for turns in found.turns]
+    known = [pair for pair in zip(found.periods, periods, strict=True) if pair[1] is not None]
+    share = sum(one == other for one, other in known) / len(known) if known else None
     return {
         "entanglement": found.entanglement,
         "planes": found.planes,
+        "number_of_planes": len(found.planes),
+        "periods_found": share,
+        "smallest_turn": min(sizes),
+        "largest_turn": max(sizes),
+        **{
+            f"largest_of_{name}": max(values.values()) for name, values in errors.items() if values
+        },
         "actions": {
             name: {"plane": plane, "turns": turns, "period": period, "true_period": true}
             for name, plane, turns, period, true in rows

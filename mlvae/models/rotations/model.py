@@ -53,6 +53,7 @@ class RotationsOptions:
     network: Network = MLP(hidden=(64,))
     likelihood: Likelihood = Bernoulli()
     entanglement_weight: float = 1e-2
+    consistency_weight: float = 0.0
 
     def __post_init__(self) -> None:
         check_parts(self.network, self.likelihood)
@@ -62,6 +63,7 @@ class RotationsOptions:
         check_choice("transition", self.transition, TRANSITIONS)
         check_integer("width", self.width, minimum=1)
         check_number("entanglement_weight", self.entanglement_weight, minimum=0)
+        check_number("consistency_weight", self.consistency_weight, minimum=0)
 
 
 @takes_options(RotationsOptions)
@@ -101,6 +103,13 @@ class Rotations(nn.Module):
         network: builds the encoder and the decoder of a frame.
         likelihood: the observation model of a frame, p(x_t | z_t).
         entanglement_weight: :math:`\lambda`.
+        consistency_weight: weight of a further term of the loss, the mean over steps of the
+            squared distance of a predicted state from the encoded one,
+            :math:`\frac1T \sum_{t=1}^T \lVert z_t - f(x_t) / \lVert f(x_t) \rVert \rVert^2` (H.
+            Keurti et al.: Homomorphism Autoencoder. ICML 2023, arXiv:2207.12067). Each frame then
+            has one state, whatever actions led to it. With more dimensions than the group needs,
+            actions can otherwise lead to other states of the same frame. 0: the published loss,
+            which encodes the first frame alone.
 
     Attributes:
         entanglement_scale: a further factor of :math:`\lambda` in training mode, shape (). A
@@ -171,8 +180,17 @@ class Rotations(nn.Module):
         """
         x, actions = self._checked(batch)
         number, frames = x.shape[:2]
-        log_prob = self.log_prob(x, self.path(self.encode(x[:, 0]), actions))
+        states = self.path(self.encode(x[:, 0]), actions)
+        log_prob = self.log_prob(x, states)
         loss = -log_prob.sum() / (number * (frames - 1) * math.prod(self.frame))
+        terms = {
+            "reconstruction_log_likelihood": log_prob[:, 0],
+            "prediction_log_likelihood": log_prob[:, 1:].sum(1),
+        }
+        if self.options.consistency_weight:
+            encoded = self.encode(x[:, 1:].flatten(0, 1)).unflatten(0, (number, frames - 1))
+            terms["inconsistency"] = (states[:, 1:] - encoded).square().sum(2).mean(1)
+            loss = loss + self.options.consistency_weight * terms["inconsistency"].mean()
         scalars = {}
         if isinstance(self.transition, Turns):
             mixed = entanglement(self._angles(actions))
@@ -181,10 +199,7 @@ class Rotations(nn.Module):
             scalars = {"entanglement": mixed}
         return Objective(
             losses={"model": loss},
-            per_observation={
-                "reconstruction_log_likelihood": log_prob[:, 0],
-                "prediction_log_likelihood": log_prob[:, 1:].sum(1),
-            },
+            per_observation=terms,
             scalars=scalars,
             num_observations=number,
         )
