@@ -13,6 +13,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
+from mlvae.arguments import as_path
 from mlvae.errors import InputError, shown
 from mlvae.evaluation.answer import Figure
 
@@ -37,7 +38,7 @@ def film(rows: Tensor) -> list[Image.Image]:
     Raises:
         InputError: if the rows have another shape.
     """
-    if rows.ndim != 5 or rows.shape[2] not in (1, 3):
+    if not isinstance(rows, Tensor) or rows.ndim != 5 or rows.shape[2] not in (1, 3):
         raise InputError(
             "a film needs images (R, L, channels, height, width) of 1 or 3 channels, not "
             f"{shown(rows)}"
@@ -68,7 +69,7 @@ def save_film(path: str | Path, rows: Tensor) -> None:
     Raises:
         InputError: if the name has another end, or the rows another shape.
     """
-    path = Path(path)
+    path = as_path("path", path)
     if path.suffix.lower() not in (".gif", ".png", ".apng"):
         raise InputError(f"path must end in .gif, .png or .apng, not {path.name!r}")
     frames = film(rows)

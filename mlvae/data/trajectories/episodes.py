@@ -10,6 +10,7 @@ from typing import Any
 
 from torch import Tensor
 
+from mlvae.arguments import check_type
 from mlvae.errors import InputError, shown
 from mlvae.observations import as_floats
 
@@ -55,6 +56,8 @@ class Episodes:
     truth: Truth | None = None
 
     def __post_init__(self) -> None:
+        for name in ("x", "action"):
+            check_type(name, getattr(self, name), Tensor, "a tensor")
         if self.action.ndim < 2 or self.x.shape[:2] != (
             self.action.shape[0],
             self.action.shape[1] + 1,

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from mlvae.data import Episodes, GroupedData, Truth
-from mlvae.errors import InputError, check_choice
+from mlvae.errors import InputError, check_choice, shown
 from mlvae.evaluation.answer import Answer, Estimate, Figure, Table, not_evaluated
 from mlvae.evaluation.charts import curves, grid_figure, signed_heatmap
 from mlvae.evaluation.films import film_figure
@@ -77,7 +77,10 @@ class Rollout:
         least = {"horizons": 1, "episodes": 1, "turns": 2, "planes": 1, "frames": 1}
         check_question(self, "horizons", minimum=least)
         if not isinstance(self.controls, list | tuple):
-            raise InputError(f"evaluation.rollout.controls must be a list, not {self.controls!r}")
+            raise InputError(
+                f"evaluation.rollout.controls must be a list of transitions, not "
+                f"{shown(self.controls)}"
+            )
         object.__setattr__(self, "controls", tuple(self.controls))
         for kind in self.controls:
             check_choice("evaluation.rollout.controls", kind, CONTROLS)
