@@ -676,7 +676,7 @@ CALLS = {
     ),
     "data.sphere": dict(size=arg(6), turn=positive(), **TRAJECTORIES),
     "data.moving_sprites": dict(
-        identities=count(3), unseen=whole(), period=count(), size=arg(8), **TRAJECTORIES
+        identities=count(30), unseen=whole(), period=count(), size=arg(8), **TRAJECTORIES
     ),
     "data.rollouts": dict(
         root=arg(lambda: place("walks.npz")),
