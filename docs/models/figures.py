@@ -175,6 +175,33 @@ def conditional() -> None:
     drawing.save("conditional.svg")
 
 
+def svqvae() -> None:
+    """Training and use of the S-VQ-VAE."""
+    drawing = Drawing("Training and use of the S-VQ-VAE", 700, 330)
+    drawing.text((185, 28), "training: the label selects the code", size=16)
+    drawing.text((560, 28), "use: the nearest code", size=16)
+    drawing.node("x", (50, 110), "x_i", observed=True)
+    drawing.node("z", (170, 110), "z_i")
+    drawing.node("y", (50, 220), "y", observed=True)
+    drawing.node("e", (170, 220), "e_y")
+    drawing.box("decoder", (310, 220), "decoder\ng(e)")
+    drawing.text((310, 290), "one reconstruction for the group", size=14)
+    drawing.arrow("x", "z", dashed=True)
+    drawing.arrow("y", "e")
+    drawing.line((195, 220), (245, 220))
+    drawing.line((170, 136), (170, 194))
+    drawing.line((170, 194), (170, 136))
+    drawing.text((232, 160), "pull", size=14)
+    drawing.node("x2", (470, 110), "x_i", observed=True)
+    drawing.node("z2", (580, 110), "z_i")
+    drawing.arrow("x2", "z2", dashed=True)
+    for k, place in enumerate((490, 560, 630), start=1):
+        drawing.node(f"e{k}", (place, 230), f"e_{k}")
+    drawing.arrow("z2", "e2")
+    drawing.text((560, 290), "the class of the observation", size=14)
+    drawing.save("svqvae.svg")
+
+
 def vae() -> None:
     """Generative model and posterior of the plain VAE."""
     drawing = Drawing("Graphical model and posterior of the VAE", 440, 280)
@@ -190,5 +217,5 @@ def vae() -> None:
 
 
 if __name__ == "__main__":
-    for draw in (mlvae, evidence, ada, conditional, vae):
+    for draw in (mlvae, evidence, ada, conditional, svqvae, vae):
         draw()

@@ -20,6 +20,7 @@ Measurements of speed, which ``all`` makes one after the other, on a GPU in a fe
 - growth: cost of an image against batch, groups, content dimensions and images;
 - kernels: time of a step by kernel or operation;
 - encoding: ``mlvae.encode`` beside a plain loop over the same batches;
+- codebook: the S-VQ-VAE beside plain loops of its published objective;
 - rotations: a step of the model Rotations beside loops over episodes, steps and planes.
 
 Measurements of data:
@@ -44,6 +45,7 @@ import torch
 
 import mlvae
 from mlvae.commands.benchmarks import (
+    codebook,
     encoding,
     growth,
     growth_figure,
@@ -97,6 +99,16 @@ SPEED: dict[str, tuple[Callable[..., Result], Callable[[Result], str]]] = {
             device, rounds=args.rounds, seconds=args.seconds, quick=args.quick
         ),
         encoding.report,
+    ),
+    "codebook": (
+        lambda args, device: codebook.measure(
+            device,
+            root=args.root,
+            rounds=args.rounds,
+            seconds=args.seconds,
+            quick=args.quick,
+        ),
+        training.report,
     ),
     "rotations": (
         lambda args, device: rotations.measure(

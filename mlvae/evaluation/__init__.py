@@ -2,8 +2,8 @@
 
 The questions are :class:`Separation`, :class:`Leakage`, :class:`Unseen`, :class:`Factors`,
 :class:`Disentanglement`, :class:`Fidelity`, :class:`Manipulation`, :class:`Embedding`,
-:class:`Groups`, :class:`Likelihood` and :class:`Rollout`; :func:`evaluate` asks them and writes a
-report. What they measure with can be used by itself.
+:class:`Codebook`, :class:`Groups`, :class:`Likelihood`, :class:`Collapse` and :class:`Rollout`;
+:func:`evaluate` asks them and writes a report. What they measure with can be used by itself.
 """
 
 from mlvae.evaluation.answer import Answer, Estimate, Figure, Table
@@ -33,6 +33,8 @@ from mlvae.evaluation.measures.metrics import (
 from mlvae.evaluation.measures.nearest import n_shot_accuracy
 from mlvae.evaluation.measures.probe_sets import probe_sets
 from mlvae.evaluation.measures.verification import verification
+from mlvae.evaluation.questions.codebook import Codebook
+from mlvae.evaluation.questions.collapse import Collapse
 from mlvae.evaluation.questions.disentanglement import Disentanglement
 from mlvae.evaluation.questions.embedding import Embedding
 from mlvae.evaluation.questions.factors import Factors
@@ -50,6 +52,8 @@ __all__ = [
     "QUESTIONS",
     "Answer",
     "Association",
+    "Codebook",
+    "Collapse",
     "Disentanglement",
     "Embedding",
     "Estimate",

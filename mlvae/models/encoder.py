@@ -15,13 +15,13 @@ from torch import nn
 from mlvae.errors import InputError, shown
 from mlvae.models.part_checks import check_encoder
 from mlvae.networks import ConditionalEncoder
-from mlvae.posteriors.family import Head
+from mlvae.networks.coders import Heads
 
 __all__ = ["build_conditional_encoder", "build_encoder"]
 
 
 def build_encoder(
-    network: Any, shape: Sequence[int], dims: Sequence[int], family: Head | None = None
+    network: Any, shape: Sequence[int], dims: Sequence[int], family: Heads | None = None
 ) -> nn.Module:
     """Build the map from observations (N, ...) to a posterior (N, D) for each of ``dims``.
 
@@ -29,7 +29,8 @@ def build_encoder(
         network: the record that builds it.
         shape: shape of one observation.
         dims: dimensions of each posterior.
-        family: family of the posteriors; None: the network's own, which is Gaussian.
+        family: family of the posteriors, or a list with the family of each; None: the network's
+            own, which is Gaussian.
 
     Raises:
         InputError: if the network has no argument for the family.
@@ -40,7 +41,7 @@ def build_encoder(
         encoder = network.encoder(shape, dims, family=family)
     else:
         raise InputError(
-            f"network must have encoder(shape, dims, family) for codes of the family {family}, as "
+            f"network must have encoder(shape, dims, family) for codes that are not Gaussian, as "
             f"MLP(...) has it, but {type(network).__name__} has no argument family"
         )
     check_encoder(encoder, network, shape, dims)

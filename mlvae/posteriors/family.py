@@ -20,6 +20,7 @@ class GroupFamily(Protocol):
     """The posterior of each of G groups: what an accumulation rule returns."""
 
     random: ClassVar[bool]
+    simplex: ClassVar[bool]
 
     @property
     def mean(self) -> Tensor:
@@ -52,13 +53,16 @@ class GroupFamily(Protocol):
 
 
 class Family(GroupFamily, Protocol):
-    """A kind of posterior with one distribution a row."""
+    """A kind of posterior with one distribution a row.
+
+    ``random`` says whether two samples differ. ``simplex`` says whether the dimensions of a value
+    are shares with the sum 1; otherwise they are any real numbers.
+    """
 
     parameters_per_dim: ClassVar[int]
 
-    @classmethod
-    def prior(cls, *shape: int, like: Tensor) -> Family:
-        """The prior of ``shape``; a family without a prior raises :class:`InputError`."""
+    def prior_rows(self, number: int) -> Family:
+        """The prior, ``number`` times; a family without a prior raises :class:`InputError`."""
         ...
 
     @classmethod
@@ -76,13 +80,17 @@ class Family(GroupFamily, Protocol):
         """Differentiable samples, ``shape`` + (N, D)."""
         ...
 
+    def weighted_sample(self, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
+        """One sample z (N, D), and log p(z) - log q(z) in nats (N,) with the prior p."""
+        ...
+
     def log_prob(self, value: Tensor) -> Tensor:
         """Log-density of ``value`` (N, D) in nats, summed over dimensions: (N,)."""
         ...
 
 
 class Head(Protocol):
-    """A family as the class that a network's head builds."""
+    """What a network's head builds: the class of a family, or an object with these members."""
 
     parameters_per_dim: int
 

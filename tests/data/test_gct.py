@@ -197,7 +197,7 @@ def test_the_nearest_mean_of_the_plate_has_the_measured_accuracy(data_root):
     """Each dose is left out once: the control of the table of results."""
     data, right = l1000(data_root).train, []
     for dose in (0.04, 0.12, 0.37, 1.11, 3.33, 10):
-        held = torch.isclose(data.factors["pert_dose"], torch.tensor(dose))
+        held = torch.isclose(data.factors["pert_dose"], torch.tensor(float(dose)))
         train, test = data.subset(~held), data.subset(held).labelled(data.group_names)
         means = train.groups.sum(train.x) / train.groups.sizes[:, None]
         right.append(torch.cdist(test.x, means).argmin(1) == test.given["label"])
