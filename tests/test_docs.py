@@ -91,7 +91,7 @@ def test_the_figures_are_those_of_the_script(tmp_path):
     script = DOCS / "models" / "figures.py"
     scope = {"__name__": "figures", "__file__": str(tmp_path / "figures.py")}
     exec(compile(script.read_text(), str(script), "exec"), scope)
-    names = ["ada", "conditional", "evidence", "mlvae", "vae"]
+    names = ["ada", "conditional", "evidence", "mlvae", "rotations", "svqvae", "vae"]
     for name in names:
         scope[name]()
     assert [path.stem for path in sorted(tmp_path.iterdir())] == names
