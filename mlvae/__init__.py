@@ -8,6 +8,7 @@ from mlvae.encoding import Encoded, encode
 from mlvae.errors import Diverged, InputError, RankLost
 from mlvae.evidence import Evidence
 from mlvae.groups import Groups
+from mlvae.imputation import impute
 from mlvae.models import build
 from mlvae.objectives import Objective
 from mlvae.posteriors import DiagonalGaussian, Dirichlet, Point
@@ -40,6 +41,7 @@ __all__ = [
     "evaluation",
     "grids",
     "history",
+    "impute",
     "likelihoods",
     "load",
     "models",

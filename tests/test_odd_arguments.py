@@ -24,6 +24,7 @@ import mlvae
 from mlvae import (
     Batch,
     DiagonalGaussian,
+    Dirichlet,
     Evidence,
     GroupedData,
     Groups,
@@ -38,6 +39,7 @@ from mlvae import (
 from mlvae import data as data_module
 from mlvae.costs import Separation
 from mlvae.data import Splits
+from mlvae.likelihoods import ColumnScale, MixedColumns
 from mlvae.networks import MLP
 
 #: Modules whose public names the table must have.
@@ -184,6 +186,22 @@ def model():
 @cache
 def vae():
     return models.VAE((1, 8, 8), latent_dim=2, network=MLP((4,)))
+
+
+def columns():
+    return MixedColumns((ColumnScale("age"), ColumnScale("smokes", "binary")))
+
+
+@cache
+def vsae():
+    return models.VSAE((2,), likelihood=columns(), network=MLP((4,)))
+
+
+@cache
+def cells():
+    observed = np.array([[True, False], [True, True], [False, True]])
+    x = np.ones((3, 2), np.float32)
+    return GroupedData(x, range(3), given={"observed": observed}, kind="array")
 
 
 @cache
@@ -396,6 +414,7 @@ CALLS = {
     ),
     "Batch": dict(x=ROWS, groups=GROUPS, given=arg(lambda: {"a": torch.zeros(6)}, "{}")),
     "DiagonalGaussian": dict(mean=ROWS, log_variance=ROWS),
+    "Dirichlet": dict(concentration=arg(lambda: torch.ones(6, 3)), prior=positive()),
     "Evidence": dict(log_precision=ROWS, mean=ROWS),
     "GroupedData": dict(
         x=arg(lambda: np.zeros((6, 3))),
@@ -415,7 +434,15 @@ CALLS = {
         frame=optional(flag()),
         progress=flag(),
     ),
-    "data.Column": dict(name=arg("a", "'a'"), kind=arg("category"), categories=arg(("x", "y"))),
+    "impute": dict(
+        model=arg(lambda: vsae()),
+        table=arg(lambda: cells()),
+        draws=optional(count()),
+        samples=count(),
+        batch_size=count(),
+        seed=whole(),
+    ),
+    "data.Column": dict(name=arg("a", "'a'"), kind=arg("categorical"), categories=arg(("x", "y"))),
     "data.Columns": dict(
         features=arg(lambda: (data_module.Column("a"),)),
         group=optional(arg("b", "'a'")),
@@ -460,6 +487,7 @@ CALLS = {
         config=arg(lambda: vae().config),
         group_names=optional(arg(["a"], *ODD)),  # a VAE has no names
         parts=arg([], "[]"),
+        data=optional(arg(lambda: cells())),
     ),
     "load": dict(
         run=arg(lambda: place("run")),
@@ -505,6 +533,29 @@ CALLS = {
         style_given_content=flag(),
         style_dropout=flag(True),
         separation=arg(Separation()),
+        content_family=arg("gaussian"),
+        content_alpha=arg(1.0),
+    ),
+    "models.DirVAE": dict(
+        shape=arg((3,)),
+        latent_dim=count(),
+        **PARTS,
+        kl_weight=at_least_0(),
+        prior_alpha=arg(0.98, "1.5", "int64", "float64"),
+        prior_update=arg("fixed"),
+        sampler=arg("implicit"),
+        kl=arg("gamma"),
+    ),
+    "models.VSAE": dict(
+        shape=arg((2,)),
+        block_dim=count(),
+        cell_hidden=count(),
+        network=arg(MLP((4,))),
+        likelihood=arg(lambda: columns()),
+        kl_weight=at_least_0(),
+        mask=arg("values"),
+        pseudo=arg("prior"),
+        pseudo_weight=at_least_0(),
     ),
     "models.VAE": dict(shape=arg((3,)), latent_dim=count(), **PARTS, kl_weight=at_least_0()),
     "models.AdaVAE": dict(
@@ -724,6 +775,14 @@ CALLS = {
         log_scale_max=arg(2.0, "-1", "0", "1.5", "int64", "float64"),
         scope=arg("element"),
     ),
+    "likelihoods.ColumnScale": dict(
+        column=arg("age", "'a'"),
+        kind=arg("real"),
+        levels=arg(1),
+        mean=arg(0.5, "0", "-1", "1.5", "10^30", "int64", "float64"),
+        deviation=positive(),
+    ),
+    "likelihoods.MixedColumns": dict(columns=arg(lambda: columns().columns, "[]")),
     "likelihoods.Poisson": dict(total=positive(), link=arg("softmax")),
     "likelihoods.NegativeBinomial": dict(
         total=positive(),
@@ -734,7 +793,11 @@ CALLS = {
     ),
     # mlvae.networks
     "networks.MLP": dict(
-        hidden=arg((4,), "[]"), activation=arg("relu"), shared=flag(), init=arg("torch")
+        hidden=arg((4,), "[]"),
+        activation=arg("relu"),
+        shared=flag(),
+        init=arg("torch"),
+        batch_norm=flag(),
     ),
     "networks.Conv": dict(
         widths=arg((8,)),
@@ -780,6 +843,16 @@ CALLS = {
         split=arg((1, 2)),
     ),
     # mlvae.evaluation
+    "evaluation.Collapse": dict(neighbours=arg([3]), most=count()),
+    "evaluation.Imputation": dict(
+        fractions=arg([0.3]),
+        mechanism=arg("mar"),
+        controls=arg(["mean"], "[]"),
+        neighbours=count(),
+        most=count(),
+        samples=count(),
+        seeds=count(),
+    ),
     "evaluation.Disentanglement": dict(
         categories=arg(["a"], "[]"),
         metrics=arg(["mig"]),
@@ -1003,6 +1076,9 @@ CALLS = {
     "PairOfGaussians.sample_members": dict(groups=GROUPS, **DRAW),
     "DiagonalGaussian.log_prob": dict(value=ROWS),
     "DiagonalGaussian.kl": dict(other=optional(arg(lambda: gaussian()))),
+    "DirichletRows.sample": dict(shape=arg((2,), "[]"), **DRAW, sampler=arg("implicit")),
+    "DirichletRows.log_prob": dict(value=arg(lambda: torch.full((6, 3), 1 / 3), "nan tensor")),
+    "DirichletRows.kl": dict(divergence=arg("gamma")),
     "Evidence.of": dict(posterior=arg(lambda: gaussian())),
     "Evidence.only": dict(mask=arg(lambda: torch.ones(6, dtype=torch.bool))),
     "Evidence.accumulate": dict(groups=GROUPS),
@@ -1109,6 +1185,7 @@ CALLS = {
 OWNERS = {
     "Batch": lambda: batch(),
     "DiagonalGaussian": lambda: gaussian(),
+    "DirichletRows": lambda: Dirichlet(torch.ones(6, 3)),
     "Evidence": lambda: Evidence.of(gaussian()),
     "GroupedData": lambda: data(),
     "Groups": lambda: groups(),

@@ -6,7 +6,7 @@ Shapes: N observations, G groups, ... one observation.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from numbers import Number
 from pathlib import Path
 from typing import Any
@@ -229,6 +229,8 @@ class GroupedData:
         categories: Sequence[str] = (),
         factors: Sequence[str] = (),
         split: str | None = None,
+        kinds: Mapping[str, Any] | str | None = None,
+        missing: str = "refuse",
         like: GroupedData | Columns | str | Path | None = None,
     ) -> Any:
         """Observations from the rows of a table: pandas, polars or pyarrow.
@@ -239,7 +241,9 @@ class GroupedData:
         - Text, dates and other types are refused, with the name of the column.
 
         A line lists the columns that do not stay as they are. Missing cells are refused, with the
-        name of the column and their number. ``data.columns`` is the record of the columns, and
+        name of the column and their number, or kept: their features are 0, and
+        ``given["observed"]``, booleans (N, C) for C columns, states which cells are there.
+        ``data.columns`` is the record of the columns, and
         ``like`` encodes a new table in the same way.
 
         Args:
@@ -252,6 +256,13 @@ class GroupedData:
             categories: names of columns of text or integers whose values are categories.
             factors: names of the columns of known factors. Words are numbered in sorted order.
             split: name of a column with the words train, validation and test (or 0, 1, 2).
+            kinds: kind of each column by its name, for models and likelihoods of tables: "real",
+                "positive", "count", "binary", "ordinal" or "categorical", or the values of an
+                ordinal column in order. "inferred" for one or for all columns: booleans and
+                numbers of 0 and 1 alone are binary, whole numbers of at least 0 are counts, other
+                numbers are real, text is categorical. None, and columns that are not named: by
+                type, as above.
+            missing: "refuse" or "keep" missing cells: NaN, None, pandas.NA.
             like: data of another table, their ``columns``, or the folder of a run that was trained
                 on them. The features are then those of that table.
 
@@ -278,6 +289,8 @@ class GroupedData:
             categories=categories,
             factors=factors,
             split=split,
+            kinds=kinds,
+            missing=missing,
             like=like,
         )
 

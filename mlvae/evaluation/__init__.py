@@ -2,7 +2,8 @@
 
 The questions are :class:`Separation`, :class:`Leakage`, :class:`Unseen`, :class:`Factors`,
 :class:`Disentanglement`, :class:`Fidelity`, :class:`Manipulation`, :class:`Embedding`,
-:class:`Codebook`, :class:`Groups`, :class:`Likelihood`, :class:`Collapse` and :class:`Rollout`;
+:class:`Codebook`, :class:`Groups`, :class:`Likelihood`, :class:`Collapse`, :class:`Imputation` and
+:class:`Rollout`;
 :func:`evaluate` asks them and writes a report. What they measure with can be used by itself.
 """
 
@@ -40,6 +41,7 @@ from mlvae.evaluation.questions.embedding import Embedding
 from mlvae.evaluation.questions.factors import Factors
 from mlvae.evaluation.questions.fidelity import Fidelity
 from mlvae.evaluation.questions.groups import Groups
+from mlvae.evaluation.questions.imputation import Imputation
 from mlvae.evaluation.questions.leakage import Leakage
 from mlvae.evaluation.questions.likelihood import Likelihood
 from mlvae.evaluation.questions.manipulation import Manipulation
@@ -62,6 +64,7 @@ __all__ = [
     "Figure",
     "GroupDistances",
     "Groups",
+    "Imputation",
     "Leakage",
     "Likelihood",
     "Manipulation",

@@ -28,6 +28,7 @@ from mlvae.evaluation.questions.embedding import Embedding
 from mlvae.evaluation.questions.factors import Factors
 from mlvae.evaluation.questions.fidelity import Fidelity
 from mlvae.evaluation.questions.groups import Groups
+from mlvae.evaluation.questions.imputation import Imputation
 from mlvae.evaluation.questions.leakage import Leakage
 from mlvae.evaluation.questions.likelihood import Likelihood
 from mlvae.evaluation.questions.manipulation import Manipulation
@@ -52,6 +53,7 @@ QUESTIONS = (
     Embedding,
     Codebook,
     Groups,
+    Imputation,
     Likelihood,
     Collapse,
     Rollout,

@@ -13,12 +13,14 @@ from mlvae.models.rotations import Rotations
 from mlvae.models.standardise import Standardise
 from mlvae.models.svqvae import SVQVAE
 from mlvae.models.vae import VAE
+from mlvae.models.vsae import VSAE
 
 __all__ = [
     "MLVAE",
     "MODELS",
     "SVQVAE",
     "VAE",
+    "VSAE",
     "AdaVAE",
     "ConditionalVAE",
     "DirVAE",

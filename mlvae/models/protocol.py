@@ -96,6 +96,8 @@ class Traits:
         importance_weighted: whether ``posteriors(x)`` and ``pooled(each, groups)`` give the
             densities for :func:`mlvae.evaluation.importance_weighted_bound`.
         style_given_content: whether the style posterior depends on the content.
+        missing_cells: whether the model takes observations with missing cells, which
+            ``given["observed"]`` states.
         standardise: the scale of the observations, which training measures before its first step;
             None: the model works with raw units.
     """
@@ -116,6 +118,7 @@ class Traits:
     spans_ranks: bool = False
     importance_weighted: bool = False
     style_given_content: bool = False
+    missing_cells: bool = False
     standardise: Standardise | None = None
 
 

@@ -28,8 +28,14 @@ from mlvae.data import Grouped, Shuffled, Splits
 from mlvae.evaluation import Embedding, Fidelity, Likelihood, Manipulation, evaluate
 from mlvae.evidence import ACCUMULATIONS, EVIDENCE_FROM
 from mlvae.grids import pictures
-from mlvae.likelihoods import Bernoulli, Gaussian, NegativeBinomial
-from mlvae.models import MODELS, SVQVAE, Rotations, Traits, build, traits
+from mlvae.likelihoods import (
+    Bernoulli,
+    ColumnScale,
+    Gaussian,
+    MixedColumns,
+    NegativeBinomial,
+)
+from mlvae.models import MODELS, SVQVAE, VAE, VSAE, Rotations, Traits, build, traits
 from mlvae.models.protocol import has_codes
 from mlvae.networks import MLP
 
@@ -39,11 +45,22 @@ BLOCKS = re.findall(r"```{code-cell}\n(.*?)```", PART, flags=re.DOTALL)
 OWN: dict[str, Any] = {"__name__": "own"}
 exec(BLOCKS[0], OWN)
 
+COLUMNS = MixedColumns(
+    (
+        ColumnScale("income", mean=3.0, deviation=2.0),
+        ColumnScale("colour", "categorical", levels=3),
+        ColumnScale("visits", "count", mean=1.0, deviation=0.7),
+        ColumnScale("smokes", "binary"),
+    )
+)
+
 #: Kinds of data: the shape of an observation, and a likelihood of its values.
 KINDS = {
     "images": ((1, 8, 8), Bernoulli()),
     "vectors": ((12,), Gaussian(0.5)),
     "counts": ((12,), NegativeBinomial()),
+    "tables": ((6,), COLUMNS),
+    "tables with missing cells": ((6,), COLUMNS),
 }
 COSTS = Separation(moments=1.0, mmd=1.0, pair_critic=1.0, content_critic=1.0, swap=1.0, width=8)
 SIMPLEX = {"content_family": "dirichlet", "accumulation": "prior_product"}
@@ -72,8 +89,11 @@ class Case:
 
     @property
     def kinds(self):
-        """The kinds of data that the model takes: squared errors do not fit counts."""
-        return [kind for kind in KINDS if (self.model, kind) != (SVQVAE, "counts")]
+        """The kinds of data that the model is tested with."""
+        if self.model is VSAE:
+            return ["tables with missing cells"]
+        kinds = ["images", "vectors", "counts", *(["tables"] if self.model is VAE else [])]
+        return [kind for kind in kinds if (self.model, kind) != (SVQVAE, "counts")]
 
     @property
     def has_bound(self):
@@ -145,6 +165,11 @@ CASES = {
         {"transition": "network", "width": 5},
         {"transition": "network", "width": 5, "continuous": True, "actions": 2},
     ],
+    "VSAE": [
+        {"block_dim": 1},
+        {"mask": "values", "pseudo": "posterior"},
+        {"mask": "none", "pseudo": "prior", "kl_weight": 2.0},
+    ],
     "Statistician": [{"content_dim": 3, "style_dim": 2, "width": 16}],
 }
 MODEL_CLASSES = {**MODELS, "Statistician": OWN["Statistician"]}
@@ -168,15 +193,20 @@ trained_case = with_kinds(TRAINED)
 
 def observations(model, kind, labels, seed=1):
     """Data for a model, with the groups ``labels``."""
-    generator = torch.Generator().manual_seed(seed)
-    draw = torch.randn if kind == "vectors" else torch.rand
-    x = draw(len(labels), *shape_of(type(model), kind), generator=generator)
+    shape, generator = shape_of(type(model), kind), torch.Generator().manual_seed(seed)
     given = {}
     if "action" in traits(model).needs:
         size, options = (len(labels), FRAMES - 1), model.options
         given["action"] = torch.randint(options.actions, size, generator=generator)
         if options.continuous:
             given["action"] = torch.randn(*size, options.actions, generator=generator)
+    if kind.startswith("tables"):
+        x = COLUMNS.sample(torch.zeros(len(labels), 2, *shape), generator=generator)
+        cells = torch.arange(4 * len(labels)).reshape(-1, 4)
+        given = {"observed": cells % 3 > 0} if "missing" in kind else None
+        return GroupedData(x, labels, given=given, kind="array")
+    draw = torch.randn if kind == "vectors" else torch.rand
+    x = draw(len(labels), *shape, generator=generator)
     x = (9 * x).floor() if kind == "counts" else x
     return GroupedData(x, labels, given=given, kind="array" if given else "auto")
 
@@ -394,7 +424,7 @@ def test_an_observation_changes_the_codes_of_its_own_group_alone(case, kind):
     model = case.build(kind).eval()
     batch = batch_for(model, kind)
     x = batch.x.clone()
-    x[0] = x[0].flip(-1)
+    x[0] = x[-1]
     codes, changed = model.codes(batch), model.codes(replace(batch, x=x))
     others = batch.groups.index != batch.groups.index[0]
     assert_same_codes(
@@ -427,7 +457,8 @@ def test_a_saved_model_has_the_same_codes_and_the_same_loss(case, kind, tmp_path
 
 @library_case
 def test_the_options_are_the_keyword_arguments_and_the_config(case):
-    model = case.build("images")
+    kind = case.kinds[0]
+    shape, model = KINDS[kind][0], case.build(kind)
     names = option_names(case.model)
     assert isinstance(model.options, case.model.Options)
     assert set(model.config) == {"name", *names}
@@ -435,9 +466,9 @@ def test_the_options_are_the_keyword_arguments_and_the_config(case):
     for name, value in case.options.items():
         assert getattr(model.options, name) == value
     with pytest.raises(TypeError, match="contnt_dim"):
-        case.model((1, 8, 8), contnt_dim=3)
+        case.model(shape, contnt_dim=3)
     with pytest.raises(InputError, match="contnt_dim"):
-        build((1, 8, 8), {**model.config, "contnt_dim": 3})
+        build(shape, {**model.config, "contnt_dim": 3})
 
 
 def conforms(value, annotation):

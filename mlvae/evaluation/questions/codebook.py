@@ -258,8 +258,8 @@ def _error_table(errors: list[dict[str, Any]]) -> Table:
     splits = list(next(iter(cells.values())))
     return Table(
         "Mean squared error per element of one value for all observations of a group, in the "
-        "units inside of the model: the decoded code of the label; the mean of the group's "
-        "training observations, which is the best such value there; and the mean of all.",
+        "units inside of the model: the decoded code of the label, the mean of the group's "
+        "training observations, which is the best such value there, and the mean of all.",
         ["value", *splits],
         [[name, *row.values()] for name, row in cells.items()],
     )
