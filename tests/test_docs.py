@@ -19,6 +19,8 @@ PAGES = {
     "AdaVAE": "ada",
     "ConditionalVAE": "conditional",
     "DirVAE": "dirvae",
+    "SVQVAE": "svqvae",
+    "Rotations": "rotations",
     "VAE": "vae",
     "VSAE": "vsae",
 }

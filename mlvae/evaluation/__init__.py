@@ -3,8 +3,8 @@
 The questions are :class:`Separation`, :class:`Leakage`, :class:`Unseen`, :class:`Factors`,
 :class:`Disentanglement`, :class:`Fidelity`, :class:`Manipulation`, :class:`Embedding`,
 :class:`Codebook`, :class:`Groups`, :class:`Likelihood`, :class:`Collapse`, :class:`Imputation` and
-:class:`Rollout`;
-:func:`evaluate` asks them and writes a report. What they measure with can be used by itself.
+:class:`Rollout`; :func:`evaluate` asks them and writes a report. What they measure with can be
+used by itself.
 """
 
 from mlvae.evaluation.answer import Answer, Estimate, Figure, Table
