@@ -19,6 +19,8 @@ PAGES = {
     "AdaVAE": "ada",
     "ConditionalVAE": "conditional",
     "DirVAE": "dirvae",
+    "SVQVAE": "svqvae",
+    "Rotations": "rotations",
     "VAE": "vae",
     "VSAE": "vsae",
     "DCEVAE": "dcevae",
@@ -98,7 +100,18 @@ def test_the_figures_are_those_of_the_script(tmp_path):
     script = DOCS / "models" / "figures.py"
     scope = {"__name__": "figures", "__file__": str(tmp_path / "figures.py")}
     exec(compile(script.read_text(), str(script), "exec"), scope)
-    names = ["ada", "conditional", "dcevae", "dirvae", "evidence", "mlvae", "vae", "vsae"]
+    names = [
+        "ada",
+        "conditional",
+        "dcevae",
+        "dirvae",
+        "evidence",
+        "mlvae",
+        "rotations",
+        "svqvae",
+        "vae",
+        "vsae",
+    ]
     for name in names:
         scope[name]()
     assert [path.stem for path in sorted(tmp_path.iterdir())] == names

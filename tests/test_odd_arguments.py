@@ -197,6 +197,20 @@ def vsae():
     return models.VSAE((2,), likelihood=columns(), network=MLP((4,)))
 
 
+def roles():
+    return models.Roles("smokes", "age")
+
+
+@cache
+def dcevae():
+    return models.DCEVAE((2,), roles=roles(), likelihood=columns(), network=MLP((4,)))
+
+
+def complete():
+    x = np.array([[0.1, 1.0], [0.5, 0.0], [1.0, 1.0]], np.float32)
+    return GroupedData(x, range(3), kind="array")
+
+
 @cache
 def cells():
     observed = np.array([[True, False], [True, True], [False, True]])
@@ -311,6 +325,8 @@ def files(tmp_path_factory):
     identities = "".join(f"{number:06}.jpg {number // 2}\n" for number in range(6))
     (root / "celeba" / "identity_CelebA.txt").write_text(identities)
     np.savez(root / "data.npz", x=np.zeros((6, 3)), group=LABELS)
+    walk = np.arange(60, dtype=np.float32).reshape(30, 2)
+    np.savez(root / "walks.npz", x=walk, action=np.zeros(30, np.int64))
     rows = [f"{'ab'[label]},{number}\n" for number, label in enumerate(LABELS)]
     (root / "table.csv").write_text("donor,age\n" + "".join(rows))
     np.zeros((6, 1, 2, 2), np.uint8).tofile(root / "images.raw")
@@ -362,6 +378,15 @@ HELD = {"validation": whole(1), "test": whole(1), "unseen_groups": arg([], "[]")
 #: A count or a fraction.
 SHARE = arg(1, "0", "int64", "float64")
 SHARED = {**HELD, "validation": SHARE, "test": SHARE}
+TRAJECTORIES = {
+    "trajectories": count(),
+    "steps": count(),
+    "validation": whole(1),
+    "test": whole(1),
+    "episodes": whole(1),
+    "length": count(),
+    **SEED,
+}
 PUBLISHED = {
     "root": arg(lambda: place("published")),
     "group_by": arg("shape"),
@@ -441,6 +466,30 @@ CALLS = {
         frame=optional(flag()),
         progress=flag(),
     ),
+    "counterfactual": dict(
+        model=arg(lambda: dcevae()),
+        table=arg(lambda: complete()),
+        intervention=arg({"smokes": 1}),
+        keep_noise=flag(),
+        draws=optional(count()),
+        seed=whole(),
+    ),
+    "models.Roles": dict(
+        intervention=arg("a", "'a'"), outcome=arg("y", "'a'"), caused=arg(("d",), "[]")
+    ),
+    "models.DCEVAE": dict(
+        shape=arg((2,)),
+        roles=arg(lambda: roles()),
+        caused_dim=count(),
+        rest_dim=count(),
+        network=arg(MLP((4,))),
+        likelihood=arg(lambda: columns()),
+        kl_weight=at_least_0(),
+        independence_weight=at_least_0(),
+        fairness_weight=at_least_0(),
+        critic_width=count(),
+    ),
+    "data.scm": dict(rows=count(20), validation=SHARE, test=SHARE, seed=whole()),
     "impute": dict(
         model=arg(lambda: vsae()),
         table=arg(lambda: cells()),
@@ -487,6 +536,7 @@ CALLS = {
         content_first_steps=whole(),
         content_first_weight=at_least_0(),
         information_after=fraction(),
+        entanglement_steps=whole(),
     ),
     "build": dict(
         shape=arg((1, 8, 8)),
@@ -574,6 +624,18 @@ CALLS = {
         style_dim=count(),
         **PARTS,
         style_kl_weight=at_least_0(),
+    ),
+    "models.Rotations": dict(
+        shape=arg((3, 4)),
+        latent_dim=count(),
+        actions=count(),
+        continuous=flag(),
+        transition=arg("rotation"),
+        width=count(),
+        network=PARTS["network"],
+        likelihood=PARTS["likelihood"],
+        entanglement_weight=at_least_0(),
+        consistency_weight=at_least_0(),
     ),
     "models.SVQVAE": dict(
         shape=arg((3,)),
@@ -716,6 +778,31 @@ CALLS = {
         level=arg("rms"),
         validation=SHARE,
         **SEED,
+    ),
+    "data.Episodes": dict(
+        x=arg(lambda: torch.zeros(2, 4, 3)),
+        action=arg(lambda: torch.zeros(2, 3, dtype=torch.int64)),
+        truth=anything(),
+    ),
+    "data.torus": dict(size=arg([3, 4]), image=flag(), cell=count(), **TRAJECTORIES),
+    "data.flatland": dict(
+        period=count(),
+        colours=whole(0),
+        size=arg(8),
+        radius=arg(0.2, "float64"),
+        **TRAJECTORIES,
+    ),
+    "data.sphere": dict(size=arg(6), turn=positive(), **TRAJECTORIES),
+    "data.moving_sprites": dict(
+        identities=count(30), unseen=whole(), period=count(), size=arg(8), **TRAJECTORIES
+    ),
+    "data.rollouts": dict(
+        root=arg(lambda: place("walks.npz")),
+        steps=count(),
+        validation=SHARE,
+        test=SHARE,
+        length=count(),
+        seed=whole(),
     ),
     "data.gct": dict(
         root=arg(lambda: place("plate.gct")),
@@ -893,6 +980,14 @@ CALLS = {
     "evaluation.Manipulation": dict(
         groups=count(), members=count(), steps=count(), span=positive(), seed=whole()
     ),
+    "evaluation.Rollout": dict(
+        horizons=arg([1]),
+        controls=arg([], "[]"),
+        episodes=count(),
+        turns=count(),
+        planes=count(),
+        frames=count(),
+    ),
     "evaluation.Separation": dict(
         k=optional(arg([1])), train_k=optional(count()), probes=arg(["knn"]), seeds=count()
     ),
@@ -935,6 +1030,7 @@ CALLS = {
         folder=arg("evaluation", "'a'"),
         questions=optional(arg(lambda: [quick_question()])),
         vae=optional(arg(lambda: vae())),
+        controls=optional(arg({}, "{}")),
         batching=arg(lambda: data_module.Shuffled(4)),
         seed=whole(),
         workers=optional(arg(1, "int64")),
@@ -1017,6 +1113,9 @@ CALLS = {
         **SEED,
     ),
     "evaluation.representations": dict(model=arg(lambda: model()), data=arg(lambda: data())),
+    "evaluation.save_film": dict(
+        path=arg(lambda: "film.gif"), rows=arg(lambda: torch.zeros(1, 2, 1, 3, 3))
+    ),
     "evaluation.sap": dict(**CODES, continuous=flag(), test_fraction=arg(0.3, "float64"), **SEED),
     "evaluation.verification": dict(
         codes=arg(lambda: np.random.default_rng(0).normal(size=(6, 3))),
@@ -1233,7 +1332,7 @@ LEFT_OUT = {
         ("Answer", "Association", "Estimate", "Figure", "Grid", "GroupDistances"), "an answer"
     ),
     **dict.fromkeys(("Gct", "Strongest", "Table"), "an answer"),
-    **dict.fromkeys(("Result", "Plan", "Traits"), "an answer of the library"),
+    **dict.fromkeys(("Result", "Plan", "Traits", "Truth"), "an answer of the library"),
     "annotate": "of an AnnData: tests/test_annotation.py",
     "read_images": "of files: tests/data/test_new_images.py",
     "anndata": "of a file of an AnnData: tests/data/test_anndata.py",

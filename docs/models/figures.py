@@ -216,6 +216,25 @@ def vae() -> None:
     drawing.save("vae.svg")
 
 
+def rotations() -> None:
+    """States that actions turn, and the frames that they are decoded to."""
+    drawing = Drawing("A trajectory of the model Rotations", 700, 280)
+    for t, x in enumerate((90, 260, 430, 600)):
+        drawing.node(f"z{t}", (x, 150), f"z_{t}")
+        drawing.node(f"x{t}", (x, 240), f"x_{t}", observed=True)
+        if t:
+            drawing.node(f"a{t}", (x - 85, 55), f"a_{t - 1}", observed=True)
+            drawing.arrow(f"z{t - 1}", f"z{t}")
+            drawing.line((x - 85, 79), (x - 85, 146))
+            drawing.arrow(f"z{t}", f"x{t}")
+    drawing.line((84, 216), (84, 174), dashed=True)
+    drawing.line((98, 174), (98, 216))
+    drawing.text((45, 200), "encoded", size=13)
+    drawing.text((640, 200), "decoded", size=13)
+    drawing.text((90, 110), "unit vectors", size=13)
+    drawing.save("rotations.svg")
+
+
 def dirvae() -> None:
     """Shares on a triangle generate an observation; the posterior is a density on it."""
     drawing = Drawing("Graphical model and posterior of the DirVAE", 560, 280)
@@ -279,5 +298,5 @@ def dcevae() -> None:
 
 
 if __name__ == "__main__":
-    for draw in (mlvae, evidence, ada, conditional, svqvae, vae, dirvae, vsae, dcevae):
+    for draw in (mlvae, evidence, ada, conditional, svqvae, rotations, vae, dirvae, vsae, dcevae):
         draw()

@@ -10,6 +10,7 @@ from mlvae.models.dcevae import DCEVAE, Roles
 from mlvae.models.dirvae import DirVAE
 from mlvae.models.mlvae import MLVAE
 from mlvae.models.protocol import Model, Traits, traits
+from mlvae.models.rotations import Rotations
 from mlvae.models.standardise import Standardise
 from mlvae.models.svqvae import SVQVAE
 from mlvae.models.vae import VAE
@@ -27,6 +28,7 @@ __all__ = [
     "DirVAE",
     "Model",
     "Roles",
+    "Rotations",
     "Standardise",
     "Traits",
     "build",

@@ -16,6 +16,7 @@ from mlvae.models.dcevae import DCEVAE
 from mlvae.models.dirvae import DirVAE
 from mlvae.models.mlvae import MLVAE
 from mlvae.models.protocol import traits
+from mlvae.models.rotations import Rotations
 from mlvae.models.svqvae import SVQVAE
 from mlvae.models.vae import VAE
 from mlvae.models.vsae import VSAE
@@ -27,7 +28,7 @@ __all__ = ["MODELS", "build", "check_classes", "plain_vae", "rebuilt"]
 #: The models of this library by name.
 MODELS: dict[str, Any] = {
     model.__name__: model
-    for model in (MLVAE, VAE, AdaVAE, ConditionalVAE, DirVAE, SVQVAE, VSAE, DCEVAE)
+    for model in (MLVAE, VAE, AdaVAE, ConditionalVAE, DirVAE, SVQVAE, VSAE, DCEVAE, Rotations)
 }
 
 

@@ -78,6 +78,8 @@ class Traits:
         likelihood: the observation model, whose ``check`` accepts the training data; None: any
             data.
         needs: keys of ``batch.given`` that training needs.
+        check_given: raises :class:`mlvae.InputError` unless the given values of all observations
+            fit the model; None: any values.
         group_names: labels of the groups that the model knows; None: the model takes any group.
         largest_group: largest number of observations of a group in a training batch; None: any.
         players: disjoint lists of parameters by the name of the player that minimises a loss of
@@ -104,6 +106,7 @@ class Traits:
     config: Mapping[str, Any] | None = None
     likelihood: Likelihood | None = None
     needs: frozenset[str] = frozenset()
+    check_given: Callable[[Mapping[str, Tensor]], None] | None = None
     group_names: Sequence[object] | None = None
     largest_group: int | None = None
     players: Mapping[str, Sequence[nn.Parameter]] | None = None

@@ -213,7 +213,7 @@ def with_needs(model: object, data: GroupedData, what: str) -> GroupedData:
     """The ``data`` with the given values that ``model`` needs in training.
 
     Raises:
-        InputError: if a value is missing, or a group is unknown to the model.
+        InputError: if a value is missing or does not fit, or a group is unknown to the model.
     """
     stated = traits(model)
     if "label" in stated.needs and stated.group_names is not None:
@@ -225,4 +225,6 @@ def with_needs(model: object, data: GroupedData, what: str) -> GroupedData:
             f"a {type(model).__name__} needs the given values {', '.join(missing)}, which the "
             f"{what} data lack; pass them as GroupedData(..., given={{{missing[0]!r}: ...}})"
         )
+    if stated.check_given is not None:
+        stated.check_given(data.given)
     return data

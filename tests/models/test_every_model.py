@@ -11,7 +11,7 @@ import inspect
 import json
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from types import UnionType
@@ -35,7 +35,7 @@ from mlvae.likelihoods import (
     MixedColumns,
     NegativeBinomial,
 )
-from mlvae.models import DCEVAE, MODELS, SVQVAE, VAE, VSAE, Roles, Traits, build, traits
+from mlvae.models import DCEVAE, MODELS, SVQVAE, VAE, VSAE, Roles, Rotations, Traits, build, traits
 from mlvae.models.protocol import has_codes
 from mlvae.networks import MLP
 
@@ -67,6 +67,7 @@ KINDS = {
 COSTS = Separation(moments=1.0, mmd=1.0, pair_critic=1.0, content_critic=1.0, swap=1.0, width=8)
 SIMPLEX = {"content_family": "dirichlet", "accumulation": "prior_product"}
 GROUPS = range(5)
+FRAMES = 4  # of a trajectory
 
 
 @dataclass(frozen=True)
@@ -101,16 +102,16 @@ class Case:
     @property
     def has_bound(self):
         """Whether the objective of the model has a bound."""
-        return self.model is not SVQVAE
+        return self.model not in (SVQVAE, Rotations)
 
     @property
     def random(self):
         """Whether the model draws latents."""
-        return self.model is not SVQVAE
+        return self.model not in (SVQVAE, Rotations)
 
     def build(self, kind, seed=0):
         """The model with initial weights by ``seed``."""
-        shape, likelihood = KINDS[kind]
+        shape, likelihood = shape_of(self.model, kind), KINDS[kind][1]
         options = {"likelihood": likelihood, **self.options}
         if self.known:
             options = {"network": MLP(hidden=(16,)), **options}
@@ -118,6 +119,12 @@ class Case:
                 options["group_names"] = GROUPS
         torch.manual_seed(seed)
         return self.model(shape, **options)
+
+
+def shape_of(model, kind):
+    """The shape of an observation for a class of models: that of a kind, or a trajectory of it."""
+    shape = KINDS[kind][0]
+    return (FRAMES, *shape) if model is Rotations else shape
 
 
 def option_names(model):
@@ -155,6 +162,13 @@ CASES = {
         {"push": False},
         {"commitment_weight": 1.0, "push_weight": 0.5, "push_limit": 0.01},
     ],
+    "Rotations": [
+        {"entanglement_weight": 0.1, "latent_dim": 3},
+        {"continuous": True, "actions": 2},
+        {"transition": "matrix"},
+        {"transition": "network", "width": 5},
+        {"transition": "network", "width": 5, "continuous": True, "actions": 2},
+    ],
     "VSAE": [
         {"block_dim": 1},
         {"mask": "values", "pseudo": "posterior"},
@@ -185,10 +199,15 @@ library_case = pytest.mark.parametrize("case", [case for case in ALL if case.kno
 trained_case = with_kinds(TRAINED)
 
 
-def observations(kind, labels, seed=1):
-    """Data with the groups ``labels``."""
-    shape, _ = KINDS[kind]
-    generator = torch.Generator().manual_seed(seed)
+def observations(model, kind, labels, seed=1):
+    """Data for a model, with the groups ``labels``."""
+    shape, generator = shape_of(type(model), kind), torch.Generator().manual_seed(seed)
+    given = {}
+    if "action" in traits(model).needs:
+        size, options = (len(labels), FRAMES - 1), model.options
+        given["action"] = torch.randint(options.actions, size, generator=generator)
+        if options.continuous:
+            given["action"] = torch.randn(*size, options.actions, generator=generator)
     if kind.startswith("tables"):
         x = COLUMNS.sample(torch.zeros(len(labels), 2, *shape), generator=generator)
         cells = torch.arange(4 * len(labels)).reshape(-1, 4)
@@ -196,11 +215,12 @@ def observations(kind, labels, seed=1):
         return GroupedData(x, labels, given=given, kind="array")
     draw = torch.randn if kind == "vectors" else torch.rand
     x = draw(len(labels), *shape, generator=generator)
-    return GroupedData((9 * x).floor() if kind == "counts" else x, labels)
+    x = (9 * x).floor() if kind == "counts" else x
+    return GroupedData(x, labels, given=given, kind="array" if given else "auto")
 
 
 def labelled(model, data):
-    """The data with the values that the model needs."""
+    """The data with the labels that the model needs."""
     stated = traits(model)
     return data if stated.group_names is None else data.labelled(stated.group_names)
 
@@ -209,7 +229,7 @@ def batch_for(model, kind, dtype=torch.float32):
     """Groups of several sizes in a mixed order, as large as training allows."""
     pairs = traits(model).largest_group is not None
     labels = [2, 0, 1, 0, 2, 3, 1] if pairs else [2, 0, 1, 0, 2, 4, 2, 2, 1]
-    batch = labelled(model, observations(kind, labels)).batch()
+    batch = labelled(model, observations(model, kind, labels)).batch()
     return replace(batch, x=batch.x.to(dtype))
 
 
@@ -470,6 +490,8 @@ def conforms(value, annotation):
         return type(value) is annotation
     if not isinstance(value, origin or annotation):
         return False
+    if origin is Callable:
+        return True
     if isinstance(value, Mapping):
         keys, values = arguments
         return all(conforms(k, keys) and conforms(v, values) for k, v in value.items())
@@ -482,7 +504,8 @@ def test_stated_traits_have_the_types_of_traits(case, kind):
     stated = traits(model)
     for name, annotation in get_type_hints(Traits).items():
         assert conforms(getattr(stated, name), annotation), name
-    assert stated.shape == KINDS[kind][0] and stated.likelihood == KINDS[kind][1]
+    assert stated.shape == shape_of(case.model, kind)
+    assert stated.likelihood == KINDS[kind][1]
     looked_up = stated.given_codes | stated.unconditional_codes
     assert stated.pooling.keys() | looked_up <= model.codes(batch_for(model, kind)).keys()
     assert set(stated.pooling.values()) <= ACCUMULATIONS.keys()
@@ -512,6 +535,7 @@ def test_a_value_of_another_type_does_not_conform():
     assert not conforms(1, bool) and not conforms({"a": 1}, Mapping[str, str])
     assert not conforms([1], frozenset[int]) and not conforms("a", int | None)
     assert not conforms(["a"], Sequence[int])
+    assert conforms(len, Callable[[str], int]) and not conforms("a", Callable[[str], int] | None)
 
 
 # A run: training, resuming, loading, evaluation, pictures
@@ -523,10 +547,10 @@ def splits_for(model, kind):
     labels = torch.arange(30) % 5
     return (
         Splits(
-            train=observations(kind, labels, 2),
-            validation=observations(kind, labels[:10], 3),
-            test=observations(kind, labels[:20], 4),
-            unseen=observations(kind, labels[:12] % 2 + 10, 5),
+            train=observations(model, kind, labels, 2),
+            validation=observations(model, kind, labels[:10], 3),
+            test=observations(model, kind, labels[:20], 4),
+            unseen=observations(model, kind, labels[:12] % 2 + 10, 5),
         ),
         Grouped(groups=4, members=2) if pairs else Shuffled(8),
     )
