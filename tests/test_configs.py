@@ -50,6 +50,8 @@ def built(config):
     data = table() if config["model"]["likelihood"]["name"] == "MixedColumns" else None
     shape = (3, 128) if config["model"]["network"]["name"] == "Conv1d" else (1, 28, 28)
     shape = shape if data is None else data.shape
+    if config["model"]["name"] == "Rotations":
+        shape = (4, *shape)  # frames
     model = build(shape, config["model"], group_names=range(10), data=data)
     batching = from_config(config["batching"], BATCHINGS, "batching")
     return model, batching, from_config(config["optimizer"], OPTIMIZERS, "optimizer")

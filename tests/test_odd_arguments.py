@@ -489,7 +489,7 @@ CALLS = {
         fairness_weight=at_least_0(),
         critic_width=count(),
     ),
-    "data.scm": dict(rows=count(20), validation=SHARE, test=SHARE, seed=whole()),
+    "data.scm": dict(rows=arg(20), validation=SHARE, test=SHARE, seed=whole()),
     "impute": dict(
         model=arg(lambda: vsae()),
         table=arg(lambda: cells()),
@@ -691,6 +691,9 @@ CALLS = {
         features=optional(arg(["age"])),
         categories=arg([], "[]"),
         factors=arg([], "[]"),
+        kinds=optional(arg("inferred", "{}")),
+        missing=arg("refuse"),
+        markers=arg(["?"], "[]"),
         split=optional(arg("observations")),
         validation=arg(0.2, "0", "int64", "float64"),
         test=arg(0.2, "0", "int64", "float64"),
