@@ -12,7 +12,10 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import mlvae
 from mlvae.commands.benchmark import command
-from mlvae.commands.benchmarks import codebook
+from mlvae.commands.benchmarks import codebook, rotations
+from mlvae.data import torus
+from mlvae.models import Rotations
+from mlvae.networks import MLP
 from mlvae.training import Adam
 from mlvae.training.loop import training_step
 from mlvae.training.step import StepParts
@@ -187,7 +190,8 @@ def test_all_measurements_of_speed_print_tables_and_write_json_and_a_figure(benc
     # One call instead of six.
     out, result = benchmark("all", "--quick", "--threads", 1, "--figure", "growth.png")
     assert (tmp_path / "growth.png").read_bytes().startswith(b"\x89PNG")
-    assert list(result) == ["training", "limit", "growth", "kernels", "encoding", "codebook"]
+    names = ["training", "limit", "growth", "kernels", "encoding", "codebook", "rotations"]
+    assert list(result) == names
     for measurement in result.values():
         facts = {"device", "bf16_instructions", "threads", "torch", "python", "date"}
         assert facts < measurement.keys()
@@ -197,6 +201,7 @@ def test_all_measurements_of_speed_print_tables_and_write_json_and_a_figure(benc
         "times the first",
         "calls a step",
         "plain loop",
+        "times the loops",
     ):
         assert words in out
     assert min(map(min, result["training"]["images_per_second"].values())) > 0
@@ -326,3 +331,12 @@ def test_bad_input_is_reported_in_one_line(monkeypatch, tmp_path, arguments, mes
     with pytest.raises(SystemExit, match=r"^error: ") as end:
         command()
     assert re.search(message, end.value.code) and "\n" not in end.value.code
+
+
+def test_the_loops_of_rotations_have_the_loss_of_the_library():
+    data = torus(size=(3, 4), trajectories=5, steps=3, validation=0, test=0).train
+    torch.manual_seed(0)
+    model = Rotations(data.shape, network=MLP((8,)))
+    torch.testing.assert_close(
+        rotations.looped_loss(model, data.batch()), model(data.batch()).loss
+    )

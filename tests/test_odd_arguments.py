@@ -24,6 +24,7 @@ import mlvae
 from mlvae import (
     Batch,
     DiagonalGaussian,
+    Dirichlet,
     Evidence,
     GroupedData,
     Groups,
@@ -38,6 +39,7 @@ from mlvae import (
 from mlvae import data as data_module
 from mlvae.costs import Separation
 from mlvae.data import Splits
+from mlvae.likelihoods import ColumnScale, MixedColumns
 from mlvae.networks import MLP
 
 #: Modules whose public names the table must have.
@@ -186,6 +188,36 @@ def vae():
     return models.VAE((1, 8, 8), latent_dim=2, network=MLP((4,)))
 
 
+def columns():
+    return MixedColumns((ColumnScale("age"), ColumnScale("smokes", "binary")))
+
+
+@cache
+def vsae():
+    return models.VSAE((2,), likelihood=columns(), network=MLP((4,)))
+
+
+def roles():
+    return models.Roles("smokes", "age")
+
+
+@cache
+def dcevae():
+    return models.DCEVAE((2,), roles=roles(), likelihood=columns(), network=MLP((4,)))
+
+
+def complete():
+    x = np.array([[0.1, 1.0], [0.5, 0.0], [1.0, 1.0]], np.float32)
+    return GroupedData(x, range(3), kind="array")
+
+
+@cache
+def cells():
+    observed = np.array([[True, False], [True, True], [False, True]])
+    x = np.ones((3, 2), np.float32)
+    return GroupedData(x, range(3), given={"observed": observed}, kind="array")
+
+
 @cache
 def conditional():
     return models.ConditionalVAE(
@@ -293,6 +325,8 @@ def files(tmp_path_factory):
     identities = "".join(f"{number:06}.jpg {number // 2}\n" for number in range(6))
     (root / "celeba" / "identity_CelebA.txt").write_text(identities)
     np.savez(root / "data.npz", x=np.zeros((6, 3)), group=LABELS)
+    walk = np.arange(60, dtype=np.float32).reshape(30, 2)
+    np.savez(root / "walks.npz", x=walk, action=np.zeros(30, np.int64))
     rows = [f"{'ab'[label]},{number}\n" for number, label in enumerate(LABELS)]
     (root / "table.csv").write_text("donor,age\n" + "".join(rows))
     np.zeros((6, 1, 2, 2), np.uint8).tofile(root / "images.raw")
@@ -344,6 +378,15 @@ HELD = {"validation": whole(1), "test": whole(1), "unseen_groups": arg([], "[]")
 #: A count or a fraction.
 SHARE = arg(1, "0", "int64", "float64")
 SHARED = {**HELD, "validation": SHARE, "test": SHARE}
+TRAJECTORIES = {
+    "trajectories": count(),
+    "steps": count(),
+    "validation": whole(1),
+    "test": whole(1),
+    "episodes": whole(1),
+    "length": count(),
+    **SEED,
+}
 PUBLISHED = {
     "root": arg(lambda: place("published")),
     "group_by": arg("shape"),
@@ -403,6 +446,7 @@ CALLS = {
     ),
     "Batch": dict(x=ROWS, groups=GROUPS, given=arg(lambda: {"a": torch.zeros(6)}, "{}")),
     "DiagonalGaussian": dict(mean=ROWS, log_variance=ROWS),
+    "Dirichlet": dict(concentration=arg(lambda: torch.ones(6, 3)), prior=positive()),
     "Evidence": dict(log_precision=ROWS, mean=ROWS),
     "GroupedData": dict(
         x=arg(lambda: np.zeros((6, 3))),
@@ -422,7 +466,39 @@ CALLS = {
         frame=optional(flag()),
         progress=flag(),
     ),
-    "data.Column": dict(name=arg("a", "'a'"), kind=arg("category"), categories=arg(("x", "y"))),
+    "counterfactual": dict(
+        model=arg(lambda: dcevae()),
+        table=arg(lambda: complete()),
+        intervention=arg({"smokes": 1}),
+        keep_noise=flag(),
+        draws=optional(count()),
+        seed=whole(),
+    ),
+    "models.Roles": dict(
+        intervention=arg("a", "'a'"), outcome=arg("y", "'a'"), caused=arg(("d",), "[]")
+    ),
+    "models.DCEVAE": dict(
+        shape=arg((2,)),
+        roles=arg(lambda: roles()),
+        caused_dim=count(),
+        rest_dim=count(),
+        network=arg(MLP((4,))),
+        likelihood=arg(lambda: columns()),
+        kl_weight=at_least_0(),
+        independence_weight=at_least_0(),
+        fairness_weight=at_least_0(),
+        critic_width=count(),
+    ),
+    "data.scm": dict(rows=arg(20), validation=SHARE, test=SHARE, seed=whole()),
+    "impute": dict(
+        model=arg(lambda: vsae()),
+        table=arg(lambda: cells()),
+        draws=optional(count()),
+        samples=count(),
+        batch_size=count(),
+        seed=whole(),
+    ),
+    "data.Column": dict(name=arg("a", "'a'"), kind=arg("categorical"), categories=arg(("x", "y"))),
     "data.Columns": dict(
         features=arg(lambda: (data_module.Column("a"),)),
         group=optional(arg("b", "'a'")),
@@ -460,12 +536,14 @@ CALLS = {
         content_first_steps=whole(),
         content_first_weight=at_least_0(),
         information_after=fraction(),
+        entanglement_steps=whole(),
     ),
     "build": dict(
         shape=arg((1, 8, 8)),
         config=arg(lambda: vae().config),
         group_names=optional(arg(["a"], *ODD)),  # a VAE has no names
         parts=arg([], "[]"),
+        data=optional(arg(lambda: cells())),
     ),
     "load": dict(
         run=arg(lambda: place("run")),
@@ -511,6 +589,29 @@ CALLS = {
         style_given_content=flag(),
         style_dropout=flag(True),
         separation=arg(Separation()),
+        content_family=arg("gaussian"),
+        content_alpha=arg(1.0),
+    ),
+    "models.DirVAE": dict(
+        shape=arg((3,)),
+        latent_dim=count(),
+        **PARTS,
+        kl_weight=at_least_0(),
+        prior_alpha=arg(0.98, "1.5", "int64", "float64"),
+        prior_update=arg("fixed"),
+        sampler=arg("implicit"),
+        kl=arg("gamma"),
+    ),
+    "models.VSAE": dict(
+        shape=arg((2,)),
+        block_dim=count(),
+        cell_hidden=count(),
+        network=arg(MLP((4,))),
+        likelihood=arg(lambda: columns()),
+        kl_weight=at_least_0(),
+        mask=arg("values"),
+        pseudo=arg("prior"),
+        pseudo_weight=at_least_0(),
     ),
     "models.VAE": dict(shape=arg((3,)), latent_dim=count(), **PARTS, kl_weight=at_least_0()),
     "models.AdaVAE": dict(
@@ -523,6 +624,18 @@ CALLS = {
         style_dim=count(),
         **PARTS,
         style_kl_weight=at_least_0(),
+    ),
+    "models.Rotations": dict(
+        shape=arg((3, 4)),
+        latent_dim=count(),
+        actions=count(),
+        continuous=flag(),
+        transition=arg("rotation"),
+        width=count(),
+        network=PARTS["network"],
+        likelihood=PARTS["likelihood"],
+        entanglement_weight=at_least_0(),
+        consistency_weight=at_least_0(),
     ),
     "models.SVQVAE": dict(
         shape=arg((3,)),
@@ -578,6 +691,9 @@ CALLS = {
         features=optional(arg(["age"])),
         categories=arg([], "[]"),
         factors=arg([], "[]"),
+        kinds=optional(arg("inferred", "{}")),
+        missing=arg("refuse"),
+        markers=arg(["?"], "[]"),
         split=optional(arg("observations")),
         validation=arg(0.2, "0", "int64", "float64"),
         test=arg(0.2, "0", "int64", "float64"),
@@ -666,6 +782,31 @@ CALLS = {
         validation=SHARE,
         **SEED,
     ),
+    "data.Episodes": dict(
+        x=arg(lambda: torch.zeros(2, 4, 3)),
+        action=arg(lambda: torch.zeros(2, 3, dtype=torch.int64)),
+        truth=anything(),
+    ),
+    "data.torus": dict(size=arg([3, 4]), image=flag(), cell=count(), **TRAJECTORIES),
+    "data.flatland": dict(
+        period=count(),
+        colours=whole(0),
+        size=arg(8),
+        radius=arg(0.2, "float64"),
+        **TRAJECTORIES,
+    ),
+    "data.sphere": dict(size=arg(6), turn=positive(), **TRAJECTORIES),
+    "data.moving_sprites": dict(
+        identities=count(30), unseen=whole(), period=count(), size=arg(8), **TRAJECTORIES
+    ),
+    "data.rollouts": dict(
+        root=arg(lambda: place("walks.npz")),
+        steps=count(),
+        validation=SHARE,
+        test=SHARE,
+        length=count(),
+        seed=whole(),
+    ),
     "data.gct": dict(
         root=arg(lambda: place("plate.gct")),
         group=arg("pert_iname"),
@@ -727,6 +868,14 @@ CALLS = {
         log_scale_max=arg(2.0, "-1", "0", "1.5", "int64", "float64"),
         scope=arg("element"),
     ),
+    "likelihoods.ColumnScale": dict(
+        column=arg("age", "'a'"),
+        kind=arg("real"),
+        levels=arg(1),
+        mean=arg(0.5, "0", "-1", "1.5", "10^30", "int64", "float64"),
+        deviation=positive(),
+    ),
+    "likelihoods.MixedColumns": dict(columns=arg(lambda: columns().columns, "[]")),
     "likelihoods.Poisson": dict(total=positive(), link=arg("softmax")),
     "likelihoods.NegativeBinomial": dict(
         total=positive(),
@@ -737,7 +886,11 @@ CALLS = {
     ),
     # mlvae.networks
     "networks.MLP": dict(
-        hidden=arg((4,), "[]"), activation=arg("relu"), shared=flag(), init=arg("torch")
+        hidden=arg((4,), "[]"),
+        activation=arg("relu"),
+        shared=flag(),
+        init=arg("torch"),
+        batch_norm=flag(),
     ),
     "networks.Conv": dict(
         widths=arg((8,)),
@@ -799,6 +952,16 @@ CALLS = {
         groups=count(),
         seed=whole(),
     ),
+    "evaluation.Collapse": dict(neighbours=arg([3]), most=count()),
+    "evaluation.Imputation": dict(
+        fractions=arg([0.3]),
+        mechanism=arg("mar"),
+        controls=arg(["mean"], "[]"),
+        neighbours=count(),
+        most=count(),
+        samples=count(),
+        seeds=count(),
+    ),
     "evaluation.Disentanglement": dict(
         categories=arg(["a"], "[]"),
         metrics=arg(["mig"]),
@@ -819,6 +982,14 @@ CALLS = {
     ),
     "evaluation.Manipulation": dict(
         groups=count(), members=count(), steps=count(), span=positive(), seed=whole()
+    ),
+    "evaluation.Rollout": dict(
+        horizons=arg([1]),
+        controls=arg([], "[]"),
+        episodes=count(),
+        turns=count(),
+        planes=count(),
+        frames=count(),
     ),
     "evaluation.Separation": dict(
         k=optional(arg([1])), train_k=optional(count()), probes=arg(["knn"]), seeds=count()
@@ -862,6 +1033,7 @@ CALLS = {
         folder=arg("evaluation", "'a'"),
         questions=optional(arg(lambda: [quick_question()])),
         vae=optional(arg(lambda: vae())),
+        controls=optional(arg({}, "{}")),
         batching=arg(lambda: data_module.Shuffled(4)),
         seed=whole(),
         workers=optional(arg(1, "int64")),
@@ -944,6 +1116,9 @@ CALLS = {
         **SEED,
     ),
     "evaluation.representations": dict(model=arg(lambda: model()), data=arg(lambda: data())),
+    "evaluation.save_film": dict(
+        path=arg(lambda: "film.gif"), rows=arg(lambda: torch.zeros(1, 2, 1, 3, 3))
+    ),
     "evaluation.sap": dict(**CODES, continuous=flag(), test_fraction=arg(0.3, "float64"), **SEED),
     "evaluation.verification": dict(
         codes=arg(lambda: np.random.default_rng(0).normal(size=(6, 3))),
@@ -1010,6 +1185,9 @@ CALLS = {
     "PairOfGaussians.sample_members": dict(groups=GROUPS, **DRAW),
     "DiagonalGaussian.log_prob": dict(value=ROWS),
     "DiagonalGaussian.kl": dict(other=optional(arg(lambda: gaussian()))),
+    "DirichletRows.sample": dict(shape=arg((2,), "[]"), **DRAW, sampler=arg("implicit")),
+    "DirichletRows.log_prob": dict(value=arg(lambda: torch.full((6, 3), 1 / 3), "nan tensor")),
+    "DirichletRows.kl": dict(divergence=arg("gamma")),
     "Evidence.of": dict(posterior=arg(lambda: gaussian())),
     "Evidence.only": dict(mask=arg(lambda: torch.ones(6, dtype=torch.bool))),
     "Evidence.accumulate": dict(groups=GROUPS),
@@ -1124,6 +1302,7 @@ CALLS = {
 OWNERS = {
     "Batch": lambda: batch(),
     "DiagonalGaussian": lambda: gaussian(),
+    "DirichletRows": lambda: Dirichlet(torch.ones(6, 3)),
     "Evidence": lambda: Evidence.of(gaussian()),
     "GroupedData": lambda: data(),
     "Groups": lambda: groups(),
@@ -1156,7 +1335,7 @@ LEFT_OUT = {
         ("Answer", "Association", "Estimate", "Figure", "Grid", "GroupDistances"), "an answer"
     ),
     **dict.fromkeys(("Gct", "Strongest", "Table"), "an answer"),
-    **dict.fromkeys(("Result", "Plan", "Traits"), "an answer of the library"),
+    **dict.fromkeys(("Result", "Plan", "Traits", "Truth"), "an answer of the library"),
     "annotate": "of an AnnData: tests/test_annotation.py",
     "read_images": "of files: tests/data/test_new_images.py",
     "anndata": "of a file of an AnnData: tests/data/test_anndata.py",

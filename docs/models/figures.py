@@ -216,6 +216,87 @@ def vae() -> None:
     drawing.save("vae.svg")
 
 
+def rotations() -> None:
+    """States that actions turn, and the frames that they are decoded to."""
+    drawing = Drawing("A trajectory of the model Rotations", 700, 280)
+    for t, x in enumerate((90, 260, 430, 600)):
+        drawing.node(f"z{t}", (x, 150), f"z_{t}")
+        drawing.node(f"x{t}", (x, 240), f"x_{t}", observed=True)
+        if t:
+            drawing.node(f"a{t}", (x - 85, 55), f"a_{t - 1}", observed=True)
+            drawing.arrow(f"z{t - 1}", f"z{t}")
+            drawing.line((x - 85, 79), (x - 85, 146))
+            drawing.arrow(f"z{t}", f"x{t}")
+    drawing.line((84, 216), (84, 174), dashed=True)
+    drawing.line((98, 174), (98, 216))
+    drawing.text((45, 200), "encoded", size=13)
+    drawing.text((640, 200), "decoded", size=13)
+    drawing.text((90, 110), "unit vectors", size=13)
+    drawing.save("rotations.svg")
+
+
+def dirvae() -> None:
+    """Shares on a triangle generate an observation; the posterior is a density on it."""
+    drawing = Drawing("Graphical model and posterior of the DirVAE", 560, 280)
+    corners = [(140.0, 50.0), (40.0, 220.0), (240.0, 220.0)]
+    for left, title in ((0, "generative model"), (280, "posterior")):
+        drawing.text((left + 140, 28), title, size=16)
+        path = "L".join(f"{x + left:g} {y:g}" for x, y in corners)
+        drawing.parts.append(f'<path d="M{path}Z" fill="#eef3fb" stroke="black"/>\n')
+        for number, ((x, y), below) in enumerate(zip(corners, (-8, 22, 22), strict=True), start=1):
+            place = (x + left + (24 if number == 1 else 0), y + below + (8 if number == 1 else 0))
+            drawing.text(place, f"z_{number}", size=15, italic=True)
+    drawing.parts.append('<circle cx="120" cy="150" r="5" fill="black"/>\n')
+    for radius in (34, 22, 10):
+        drawing.parts.append(
+            f'<ellipse cx="400" cy="150" rx="{radius}" ry="{0.7 * radius:g}" fill="#3b6ea5" '
+            'fill-opacity="0.25"/>\n'
+        )
+    drawing.node("x0", (235, 120), "x", observed=True)
+    drawing.node("x1", (515, 120), "x", observed=True)
+    drawing.line((127, 148), (211, 126))
+    drawing.line((491, 126), (436, 144), dashed=True)
+    drawing.text((235, 170), "p(x | z)", size=14)
+    drawing.text((515, 170), "Dir(a(x))", size=14)
+    drawing.save("dirvae.svg")
+
+
+def vsae() -> None:
+    """Blocks of latents of two columns, of which the second misses its cell."""
+    drawing = Drawing("Graphical model and posterior of the VSAE", 600, 300)
+    for left, title in ((0, "generative model"), (300, "posterior, cell 2 missing")):
+        drawing.text((left + 150, 28), title, size=16)
+        key = str(left)
+        drawing.node("a" + key, (left + 80, 90), "z_1")
+        drawing.node("b" + key, (left + 210, 90), "z_2")
+        drawing.node("x" + key, (left + 80, 220), "x_1", observed=True)
+        drawing.node("y" + key, (left + 150, 220), "m", observed=True)
+        drawing.node("w" + key, (left + 220, 220), "x_2", observed=not left)
+    for latent in "ab":
+        for cell in "xyw":
+            drawing.arrow(latent + "0", cell + "0")
+    drawing.arrow("x300", "a300", dashed=True)
+    drawing.arrow("x300", "b300", dashed=True)
+    drawing.arrow("y300", "b300", dashed=True)
+    drawing.save("vsae.svg")
+
+
+def dcevae() -> None:
+    """The intervention and two latents generate the columns by their roles."""
+    drawing = Drawing("Graphical model of the DCEVAE", 440, 320)
+    drawing.node("a", (70, 70), "a", observed=True)
+    drawing.node("d", (190, 70), "u_d")
+    drawing.node("r", (350, 70), "u_r")
+    drawing.node("x", (110, 230), "x_d", observed=True)
+    drawing.node("y", (230, 230), "y", observed=True)
+    drawing.node("w", (350, 230), "x_r", observed=True)
+    for start, end in ("ax", "ay", "dx", "dy", "ry", "rw"):
+        drawing.arrow(start, end)
+    drawing.line((92, 56), (328, 56), dashed=True, bend=-26)
+    drawing.text((210, 24), "may correlate", size=14)
+    drawing.save("dcevae.svg")
+
+
 if __name__ == "__main__":
-    for draw in (mlvae, evidence, ada, conditional, svqvae, vae):
+    for draw in (mlvae, evidence, ada, conditional, svqvae, rotations, vae, dirvae, vsae, dcevae):
         draw()

@@ -20,7 +20,8 @@ Measurements of speed, which ``all`` makes one after the other, on a GPU in a fe
 - growth: cost of an image against batch, groups, content dimensions and images;
 - kernels: time of a step by kernel or operation;
 - encoding: ``mlvae.encode`` beside a plain loop over the same batches;
-- codebook: the S-VQ-VAE beside plain loops of its published objective.
+- codebook: the S-VQ-VAE beside plain loops of its published objective;
+- rotations: a step of the model Rotations beside loops over episodes, steps and planes.
 
 Measurements of data:
 
@@ -50,6 +51,7 @@ from mlvae.commands.benchmarks import (
     growth_figure,
     kernels,
     limit,
+    rotations,
     training,
 )
 from mlvae.commands.benchmarks.data import MEASUREMENTS, run
@@ -107,6 +109,12 @@ SPEED: dict[str, tuple[Callable[..., Result], Callable[[Result], str]]] = {
             quick=args.quick,
         ),
         training.report,
+    ),
+    "rotations": (
+        lambda args, device: rotations.measure(
+            device, rounds=args.rounds, seconds=args.seconds, quick=args.quick
+        ),
+        rotations.report,
     ),
 }
 

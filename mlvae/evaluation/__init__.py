@@ -2,12 +2,14 @@
 
 The questions are :class:`Separation`, :class:`Leakage`, :class:`Unseen`, :class:`Factors`,
 :class:`Disentanglement`, :class:`Fidelity`, :class:`Manipulation`, :class:`Embedding`,
-:class:`Codebook`, :class:`Groups`, :class:`Likelihood` and :class:`Collapse`; :func:`evaluate`
-asks them and writes a report. What they measure with can be used by itself.
+:class:`Codebook`, :class:`Groups`, :class:`Likelihood`, :class:`Collapse`, :class:`Imputation` and
+:class:`Rollout`; :func:`evaluate` asks them and writes a report. What they measure with can be
+used by itself.
 """
 
 from mlvae.evaluation.answer import Answer, Estimate, Figure, Table
 from mlvae.evaluation.evaluate import QUESTIONS, evaluate
+from mlvae.evaluation.films import save_film
 from mlvae.evaluation.measures.association import Association, association
 from mlvae.evaluation.measures.codes import (
     accumulate_sets,
@@ -39,9 +41,11 @@ from mlvae.evaluation.questions.embedding import Embedding
 from mlvae.evaluation.questions.factors import Factors
 from mlvae.evaluation.questions.fidelity import Fidelity
 from mlvae.evaluation.questions.groups import Groups
+from mlvae.evaluation.questions.imputation import Imputation
 from mlvae.evaluation.questions.leakage import Leakage
 from mlvae.evaluation.questions.likelihood import Likelihood
 from mlvae.evaluation.questions.manipulation import Manipulation
+from mlvae.evaluation.questions.rollout import Rollout
 from mlvae.evaluation.questions.separation import Separation
 from mlvae.evaluation.questions.unseen import Unseen
 from mlvae.evaluation.subject import Subject
@@ -60,9 +64,11 @@ __all__ = [
     "Figure",
     "GroupDistances",
     "Groups",
+    "Imputation",
     "Leakage",
     "Likelihood",
     "Manipulation",
+    "Rollout",
     "Separation",
     "Strongest",
     "Subject",
@@ -88,5 +94,6 @@ __all__ = [
     "probe_sets",
     "representations",
     "sap",
+    "save_film",
     "verification",
 ]

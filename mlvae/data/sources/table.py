@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from mlvae.data.collections.regular import open_regular
 from mlvae.data.splitting.group_splits import Held
 from mlvae.data.splitting.splits import SPLIT_BY, Splits, split_by
 from mlvae.data.tables.frames import opened, read_data
-from mlvae.errors import InputError, check_choice, check_text
+from mlvae.errors import InputError, check_choice, check_text, check_texts
 
 __all__ = ["table"]
 
@@ -27,6 +27,9 @@ def table(
     features: Sequence[str] | None = None,
     categories: Sequence[str] = (),
     factors: Sequence[str] = (),
+    kinds: Mapping[str, Any] | str | None = None,
+    missing: str = "refuse",
+    markers: Sequence[str] = (),
     split: str | None = None,
     validation: Held = 0.1,
     test: Held = 0.1,
@@ -45,6 +48,9 @@ def table(
         features: names of the columns that become features; None: all others.
         categories: names of columns of text or integers whose values are categories.
         factors: names of the columns of known factors.
+        kinds: kinds of columns, as in :meth:`mlvae.GroupedData.from_frame`.
+        missing: "refuse" or "keep" missing cells. An empty cell of a CSV file is missing.
+        markers: further words in a CSV file that stand for a missing cell, such as "?".
         split: what is divided, "observations", "members" or "groups", as ``by`` in
             :func:`mlvae.data.split`. None: the column ``split`` with the words train, validation
             and test; if there is none, observations.
@@ -64,7 +70,8 @@ def table(
         check_choice("dataset.split", split, SPLIT_BY)
     check_text("dataset.group", group)
     path = as_path("dataset.root", root)
-    frame = _read(path)
+    check_texts("dataset.markers", markers)
+    frame = _read(path, markers)
     names = list(opened(frame).columns)
     words = "split" if "split" in names and split is None else None
     if "split" in names and words is None:
@@ -75,6 +82,8 @@ def table(
         features=features,
         categories=categories,
         factors=factors,
+        kinds=kinds,
+        missing=missing,
         split=words,
         like=None,
         what=f"dataset.root={path}",
@@ -93,7 +102,7 @@ def table(
     )
 
 
-def _read(path: Path) -> Any:
+def _read(path: Path, markers: Sequence[str]) -> Any:
     """The file as a Table of pyarrow.
 
     Raises:
@@ -120,7 +129,9 @@ def _read(path: Path) -> Any:
 
                 content = pyarrow.CompressedInputStream(stream, "gzip")
             options = csv.ParseOptions(delimiter="\t" if tabs else ",")
-            return csv.read_csv(content, parse_options=options)
+            convert = csv.ConvertOptions(strings_can_be_null=True)
+            convert.null_values = [*convert.null_values, *markers]
+            return csv.read_csv(content, parse_options=options, convert_options=convert)
     except Exception as error:  # pyarrow raises many types for a damaged file
         raise InputError(
             f"dataset.root={path} must be a table, the first line with the names of its columns: "
