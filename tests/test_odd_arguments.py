@@ -683,6 +683,7 @@ CALLS = {
         log_inverse_dispersion_max=arg(6.0, "-1", "0", "1.5", "int64", "float64"),
         scope=arg("channel"),
     ),
+    "likelihoods.Multinomial": dict(total=positive(), coefficient=flag()),
     # mlvae.networks
     "networks.MLP": dict(
         hidden=arg((4,), "[]"), activation=arg("relu"), shared=flag(), init=arg("torch")
@@ -1037,6 +1038,17 @@ CALLS = {
     "NegativeBinomial.check": dict(
         x=arg(lambda: torch.zeros(6, 3)), size=optional(arg(lambda: torch.ones(6)))
     ),
+    "Multinomial.log_prob": dict(
+        parameters=arg(lambda: torch.zeros(6, 1, 3)),
+        x=arg(lambda: torch.zeros(6, 3), "nan tensor"),
+    ),
+    "Multinomial.log_coefficient": dict(x=arg(lambda: torch.zeros(6, 3), "nan tensor", "tensor")),
+    "Multinomial.inputs": dict(x=arg(lambda: torch.zeros(6, 3), "nan tensor", "tensor")),
+    "Multinomial.mean": dict(
+        parameters=arg(lambda: torch.zeros(6, 1, 3)),
+        size=optional(arg(lambda: torch.ones(6))),
+    ),
+    "Multinomial.check": dict(x=arg(lambda: torch.zeros(6, 3))),
     "GroupWarp.__call__": dict(batch=BATCH, **DRAW),
     "Shuffled.plan": dict(data=arg(lambda: data()), **DRAW),
     "Shuffled.num_batches": dict(data=arg(lambda: data())),
@@ -1062,6 +1074,7 @@ OWNERS = {
     "LearnedGaussian": likelihoods.LearnedGaussian,
     "DiscretisedLogistic": likelihoods.DiscretisedLogistic,
     "NegativeBinomial": likelihoods.NegativeBinomial,
+    "Multinomial": likelihoods.Multinomial,
     "Poisson": likelihoods.Poisson,
     "GroupWarp": data_module.GroupWarp,
     "Shuffled": data_module.Shuffled,

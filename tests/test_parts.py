@@ -11,7 +11,13 @@ import mlvae
 from mlvae import Adam, GroupedData, InputError, Reports
 from mlvae.costs import Separation
 from mlvae.data import BATCHINGS, Grouped, GroupWarp, Shuffled
-from mlvae.likelihoods import LIKELIHOODS, DiscretisedLogistic, LearnedGaussian, NegativeBinomial
+from mlvae.likelihoods import (
+    LIKELIHOODS,
+    DiscretisedLogistic,
+    LearnedGaussian,
+    Multinomial,
+    NegativeBinomial,
+)
 from mlvae.models import MLVAE, MODELS, build
 from mlvae.models.protocol import config_of, takes_options
 from mlvae.networks import MLP, Conv, Conv1d, ConvMLP
@@ -26,6 +32,7 @@ from mlvae.parts import from_config, plain, to_config
         LearnedGaussian(-3.0, 0.0, scope="channel"),
         DiscretisedLogistic(scope="scalar"),
         NegativeBinomial(link="exp", scope="scalar"),
+        Multinomial(coefficient=True),
         Grouped(groups=3),
         Adam(),
     ],

@@ -15,6 +15,7 @@ from mlvae.data.rows.array_file import ArrayFile
 from mlvae.data.rows.source import Source, SourceRows
 from mlvae.data.rows.sparse import SparseRows
 from mlvae.data.sources.arrays import arrays
+from mlvae.data.sources.bag_of_words import bag_of_words
 from mlvae.data.sources.cars3d import cars3d
 from mlvae.data.sources.cells import anndata
 from mlvae.data.sources.digits import digits
@@ -51,6 +52,7 @@ __all__ = [
     "StoredImages",
     "anndata",
     "arrays",
+    "bag_of_words",
     "cars3d",
     "celeba",
     "digits",
@@ -80,6 +82,7 @@ BATCHINGS = (Shuffled, Grouped)
 DATASETS: dict[str, Callable[..., Splits]] = {
     "anndata": anndata,
     "arrays": arrays,
+    "bag_of_words": bag_of_words,
     "cars3d": cars3d,
     "celeba": celeba,
     "digits": digits,

@@ -4,20 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from mlvae.arguments import as_path
-from mlvae.data.collections.members import first_line
-from mlvae.data.collections.regular import open_regular
 from mlvae.data.splitting.group_splits import Held
 from mlvae.data.splitting.splits import SPLIT_BY, Splits, split_by
+from mlvae.data.tables.files import read_table
 from mlvae.data.tables.frames import opened, read_data
-from mlvae.errors import InputError, check_choice, check_text
+from mlvae.errors import check_choice, check_text
 
 __all__ = ["table"]
-
-#: Ends of file names, and the kind of file.
-KINDS = {".csv": "csv", ".csv.gz": "csv", ".tsv": "csv", ".parquet": "parquet", ".pq": "parquet"}
 
 
 def table(
@@ -34,7 +29,7 @@ def table(
     unseen_groups: Sequence[object] = (),
     seed: int = 0,
 ) -> Splits:
-    """Rows of a table as observations: a ``.csv``, ``.tsv``, ``.csv.gz`` or ``.parquet`` file.
+    """Rows of a table as observations: a ``.csv``, ``.tsv`` or ``.parquet`` file.
 
     Columns become features as in :meth:`mlvae.GroupedData.from_frame`. Train with
     ``model.standardise=feature``, unless all columns have one scale.
@@ -64,7 +59,7 @@ def table(
         check_choice("dataset.split", split, SPLIT_BY)
     check_text("dataset.group", group)
     path = as_path("dataset.root", root)
-    frame = _read(path)
+    frame = read_table(path)
     names = list(opened(frame).columns)
     words = "split" if "split" in names and split is None else None
     if "split" in names and words is None:
@@ -91,38 +86,3 @@ def table(
         unseen_groups=unseen_groups,
         seed=seed,
     )
-
-
-def _read(path: Path) -> Any:
-    """The file as a Table of pyarrow.
-
-    Raises:
-        InputError: if pyarrow is missing, or the file is of another kind or damaged.
-    """
-    kind = next((kind for end, kind in KINDS.items() if path.name.lower().endswith(end)), None)
-    if kind is None:
-        raise InputError(
-            f"dataset.root={path} must be a file whose name ends with {', '.join(KINDS)}; for "
-            "others use mlvae.GroupedData.from_frame"
-        )
-    try:
-        from pyarrow import csv, parquet  # optional
-    except ImportError as error:
-        raise InputError("tables need pyarrow: pip install 'mlvae[tables]'") from error
-    tabs = path.name.lower().endswith(".tsv")
-    try:
-        with open_regular(path) as stream:
-            if kind == "parquet":
-                return parquet.read_table(stream)
-            content: Any = stream
-            if path.name.lower().endswith(".gz"):
-                import pyarrow
-
-                content = pyarrow.CompressedInputStream(stream, "gzip")
-            options = csv.ParseOptions(delimiter="\t" if tabs else ",")
-            return csv.read_csv(content, parse_options=options)
-    except Exception as error:  # pyarrow raises many types for a damaged file
-        raise InputError(
-            f"dataset.root={path} must be a table, the first line with the names of its columns: "
-            f"{first_line(error)}"
-        ) from error
