@@ -10,7 +10,7 @@ from mlvae.evidence import Evidence
 from mlvae.groups import Groups
 from mlvae.models import build
 from mlvae.objectives import Objective
-from mlvae.posteriors import DiagonalGaussian, Point
+from mlvae.posteriors import DiagonalGaussian, Dirichlet, Point
 from mlvae.training import Adam, Reports, Speed, Torch, Warmup, history, load, train
 from mlvae.version import __version__
 
@@ -18,6 +18,7 @@ __all__ = [
     "Adam",
     "Batch",
     "DiagonalGaussian",
+    "Dirichlet",
     "Diverged",
     "Encoded",
     "Evidence",

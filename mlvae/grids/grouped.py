@@ -177,4 +177,4 @@ def _equal_size(groups: Groups) -> int:
 
 def _prior(q: Family, number: int, generator: torch.Generator | None) -> Tensor:
     """Samples (number, D) of the prior of the code with the posterior ``q``."""
-    return q.prior(number, q.mean.shape[1], like=q.mean).sample(generator=generator)
+    return q.prior_rows(number).sample(generator=generator)

@@ -5,9 +5,11 @@ Shapes: n observations (...); D dimensions of a code.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
+from torch import Tensor
 
 from mlvae.arguments import check_type
 from mlvae.batch import Batch
@@ -25,6 +27,7 @@ from mlvae.grids.grid import (
     separates,
 )
 from mlvae.models.protocol import Model, has_codes
+from mlvae.posteriors import Family
 
 __all__ = [
     "interpolation_grid",
@@ -153,7 +156,8 @@ def traversal_grid(
     """The effect of each latent dimension on one observation.
 
     A row for each dimension, in the order of the codes: the dimension goes from -``span`` to
-    ``span``, and all others keep the observation's posterior mean.
+    ``span``, and all others keep the observation's posterior mean. A share of a code on the
+    simplex goes from 0 to 1, and the others keep their proportions.
 
     Args:
         model: the model.
@@ -166,28 +170,59 @@ def traversal_grid(
     check_integer("most", most, minimum=1)
     check_number("span", span, minimum=0, exclusive=True)
     batch = drawable_batch(model, batch).singles(torch.tensor([0]))
-    means = means_of(model.codes(batch))
-    latent = torch.cat(list(means.values()), 1)
-    number = min(most, latent.shape[1])
-    moved = latent.expand(number, steps, -1).clone()
-    way = torch.linspace(-float(span), float(span), steps, device=batch.x.device)
-    for i in range(number):
-        moved[i, :, i] = way
+    codes = model.codes(batch)
+    means = means_of(codes)
     sizes = [values.shape[1] for values in means.values()]
+    number, starts = min(most, sum(sizes)), torch.tensor([0, *sizes]).cumsum(0).tolist()
+    moved = torch.cat(list(means.values()), 1).expand(number, steps, -1).clone()
+    for q, start, size in zip(codes.values(), starts, sizes, strict=False):
+        for i in range(start, min(start + size, number)):
+            moved[i, :, start : start + size] = _path(q, i - start, steps, float(span))
     parts = dict(zip(means, moved.flatten(0, 1).split(sizes, 1), strict=True))
     decoded = in_range(model.decode(**parts), batch.x).unflatten(0, (number, steps))
     rows = [
         f"{name} {i + 1}" for name, size in zip(means, sizes, strict=True) for i in range(size)
     ]
-    starts = torch.tensor([0, *sizes]).cumsum(0).tolist()
+    columns, title = _ends([q.simplex for q in codes.values()], steps, float(span))
     return labelled_grid(
         decoded,
         rows=rows[:number],
-        columns=[f"{value:g}" for value in way.round(decimals=2).tolist()],
-        across={0: "value of the dimension, in prior standard deviations"},
+        columns=columns,
+        across={0: title},
         below=[start for start in starts[1:-1] if start < number],
         note="In a row one dimension changes; the others keep the values of one observation.",
     )
+
+
+def _path(q: Family, dimension: int, steps: int, span: float) -> Tensor:
+    """The mean of one posterior with one dimension that changes, (steps, D)."""
+    mean = q.mean[0]
+    path = mean.expand(steps, -1).clone()
+    if not q.simplex:
+        path[:, dimension] = torch.linspace(-span, span, steps, device=mean.device)
+        return path
+    share = torch.linspace(0, 1, steps, device=mean.device)
+    others = mean.index_fill(0, torch.tensor(dimension, device=mean.device), 0)
+    # A share of 1 leaves no proportions of the others.
+    others = torch.where(others.sum() > 0, others / others.sum(), 1 / max(1, len(mean) - 1))
+    path = (1 - share)[:, None] * others
+    path[:, dimension] = share
+    return path
+
+
+def _ends(simplex: Sequence[bool], steps: int, span: float) -> tuple[list[str], str]:
+    """The labels of the columns of a traversal and their title."""
+    if any(simplex) and not all(simplex):
+        return (
+            ["least", *[""] * (steps - 2), "most"],
+            f"share of the component, 0 to 1; other dimensions, -{span:g} to {span:g} prior "
+            "standard deviations",
+        )
+    low, high, title = -span, span, "value of the dimension, in prior standard deviations"
+    if all(simplex):
+        low, high, title = 0.0, 1.0, "share of the component"
+    way = torch.linspace(low, high, steps).round(decimals=2)
+    return [f"{value:g}" for value in way.tolist()], title
 
 
 def pictures(model: object, data: GroupedData) -> dict[str, Grid]:

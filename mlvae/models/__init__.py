@@ -6,6 +6,7 @@
 from mlvae.models.ada import AdaVAE
 from mlvae.models.building import MODELS, build, plain_vae, rebuilt
 from mlvae.models.conditional import ConditionalVAE
+from mlvae.models.dirvae import DirVAE
 from mlvae.models.mlvae import MLVAE
 from mlvae.models.protocol import Model, Traits, traits
 from mlvae.models.standardise import Standardise
@@ -17,6 +18,7 @@ __all__ = [
     "VAE",
     "AdaVAE",
     "ConditionalVAE",
+    "DirVAE",
     "Model",
     "Standardise",
     "Traits",

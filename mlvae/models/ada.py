@@ -104,7 +104,7 @@ class AdaVAE(VAE):
         """
         check_batch(batch, self.shape)
         x, groups = batch.x, batch.groups
-        (latent,) = self.encoder(self.standardise.inputs(self.likelihood, x))
+        latent = self._latent(x)
         if self.training:
             _check_pairs(groups)
             latent = self._adapted(latent, groups)

@@ -10,6 +10,7 @@ from mlvae.errors import InputError, check_choice, shown
 from mlvae.likelihoods import LIKELIHOODS, Likelihood
 from mlvae.models.ada import AdaVAE
 from mlvae.models.conditional import ConditionalVAE
+from mlvae.models.dirvae import DirVAE
 from mlvae.models.mlvae import MLVAE
 from mlvae.models.protocol import traits
 from mlvae.models.vae import VAE
@@ -19,7 +20,9 @@ from mlvae.parts import chosen, from_config
 __all__ = ["MODELS", "build", "check_classes", "plain_vae", "rebuilt"]
 
 #: The models of this library by name.
-MODELS: dict[str, Any] = {model.__name__: model for model in (MLVAE, VAE, AdaVAE, ConditionalVAE)}
+MODELS: dict[str, Any] = {
+    model.__name__: model for model in (MLVAE, VAE, AdaVAE, ConditionalVAE, DirVAE)
+}
 
 
 def build(

@@ -6,6 +6,7 @@ numbers.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,13 +15,39 @@ from torch import nn
 from mlvae.errors import InputError, shown
 from mlvae.models.part_checks import check_encoder
 from mlvae.networks import ConditionalEncoder, Network
+from mlvae.posteriors.family import Head
 
 __all__ = ["build_conditional_encoder", "build_encoder"]
 
 
-def build_encoder(network: Network, shape: Sequence[int], dims: Sequence[int]) -> nn.Module:
-    """Build the map from observations (N, ...) to a posterior (N, D) for each of ``dims``."""
-    encoder = network.encoder(shape, dims)
+def build_encoder(
+    network: Network,
+    shape: Sequence[int],
+    dims: Sequence[int],
+    *,
+    families: Sequence[Head] | None = None,
+) -> nn.Module:
+    """Build the map from observations (N, ...) to a posterior (N, D) for each of ``dims``.
+
+    Args:
+        network: the network.
+        shape: shape of one observation.
+        dims: dimensions D of each posterior.
+        families: family of each posterior; None: those of the network, which are Gaussians.
+
+    Raises:
+        InputError: if a family is given, and ``encoder`` of a user's own network takes none.
+    """
+    options: dict[str, Any] = {}
+    if families is not None:
+        if "family" not in inspect.signature(network.encoder).parameters:
+            raise InputError(
+                f"encoder of {type(network).__name__} must take family, as "
+                "encoder(shape, dims, family), and build its heads with it, for posteriors that "
+                "are not Gaussians"
+            )
+        options["family"] = list(families)
+    encoder = network.encoder(shape, dims, **options)
     check_encoder(encoder, network, shape, dims)
     return encoder
 

@@ -11,7 +11,10 @@ from torch import Tensor, nn
 from mlvae.errors import InputError, shown
 from mlvae.posteriors import Family, GroupFamily
 
-__all__ = ["Latents", "side_by_side", "values_of"]
+__all__ = ["Latents", "check_simplex", "side_by_side", "values_of"]
+
+#: Largest difference of the sum of shares from 1: half-precision shares have this error.
+TOLERANCE = 1e-2
 
 #: Values (N, D), or a posterior whose mean (N, D) is used.
 Latents = Tensor | np.ndarray | Family | GroupFamily
@@ -45,6 +48,19 @@ def values_of(name: str, latents: Latents, width: int, model: nn.Module) -> Tens
     if not torch.compiler.is_compiling() and not values.isfinite().all():
         raise InputError(f"{name} must be finite, but has NaN or an infinity")
     return values
+
+
+def check_simplex(name: str, values: Tensor) -> None:
+    """Raise :class:`InputError` unless rows of ``values`` (N, K) are shares with the sum 1."""
+    if torch.compiler.is_compiling():
+        return
+    error = (values.sum(1) - 1).abs()
+    if not bool(((values >= -TOLERANCE).all(1) & (error < TOLERANCE)).all()):
+        raise InputError(
+            f"{name} must be points on the simplex: shares of at least 0 with the sum 1 in each "
+            f"row, not values in [{float(values.min()):g}, {float(values.max()):g}] with a sum of "
+            f"{float(values[error.argmax()].sum()):g}"
+        )
 
 
 def _numbers(name: str, latents: Any, width: int) -> Tensor:

@@ -29,7 +29,7 @@ from mlvae.models.summary import summary
 from mlvae.networks import MLP, Network
 from mlvae.objectives import ELBO, Objective
 from mlvae.observations import check_shape
-from mlvae.posteriors import DiagonalGaussian
+from mlvae.posteriors import DiagonalGaussian, Family
 
 __all__ = ["VAE", "VAEOptions"]
 
@@ -116,22 +116,25 @@ class VAE(nn.Module):
             generator: source of the noise, on the model's device; None is torch's own.
         """
         check_batch(batch, self.shape)
-        x = batch.x
-        (latent,) = self.encoder(self.standardise.inputs(self.likelihood, x))
-        parameters = self.decoder(latent.sample(generator=generator))
-        return self.objective(
-            log_likelihood=self.standardise.log_prob(self.likelihood, parameters, x, batch.given),
-            kl=latent.kl(),
-        )
+        latent = self._latent(batch.x)
+        z = latent.sample(generator=generator)
+        return self.objective(log_likelihood=self._log_likelihood(batch, z), kl=latent.kl())
 
-    def codes(self, batch: Batch) -> dict[str, DiagonalGaussian]:
+    def _latent(self, x: Tensor) -> Any:
+        """The posterior (N, L) of each of the floats x (N, ...)."""
+        return self.encoder(self.standardise.inputs(self.likelihood, x))[0]
+
+    def _log_likelihood(self, batch: Batch, z: Tensor) -> Tensor:
+        """The log p(x_i | z_i) (N,) of the observations of a batch, for latents z (N, L)."""
+        parameters = self.decoder(z)
+        return self.standardise.log_prob(self.likelihood, parameters, batch.x, batch.given)
+
+    def codes(self, batch: Batch) -> dict[str, Family]:
         """The posterior "latent" of each observation of a batch, q(z | x_i): (N, L)."""
         check_codes_batch(batch)
         return {"latent": self.infer(batch.x)}
 
-    def posteriors(
-        self, x: Tensor
-    ) -> tuple[DiagonalGaussian, Callable[[Tensor], DiagonalGaussian]]:
+    def posteriors(self, x: Tensor) -> tuple[Family, Callable[[Tensor], DiagonalGaussian]]:
         """The latent posterior of each observation, and an empty style: S = 0.
 
         Args:
@@ -140,21 +143,20 @@ class VAE(nn.Module):
         Returns:
             q(z | x_i) (N, L), and the style posterior (N, 0) as a function of the latent.
         """
-        (latent,) = self.encoder(self.standardise.inputs(self.likelihood, x))
+        latent = self._latent(x)
         return latent, lambda z: DiagonalGaussian.prior(len(x), 0, like=latent.mean)
 
-    def pooled(self, latent: DiagonalGaussian, groups: Groups) -> tuple[DiagonalGaussian, Groups]:
+    def pooled(self, latent: Family, groups: Groups) -> tuple[Family, Groups]:
         """The posteriors ``latent`` (N, L), and the groups that share one: every observation."""
         return latent, Groups.singletons(len(latent), latent.mean.device)
 
-    def infer(self, x: Observations) -> DiagonalGaussian:
+    def infer(self, x: Observations) -> Any:
         """The posterior of each observation x (N, ...), q(z | x_i): shape (N, L).
 
         Args:
             x: uint8 images or floats, in memory or on the disk, or :class:`~mlvae.GroupedData`.
         """
-        x = observations(x, self.shape, self)
-        return self.encoder(self.standardise.inputs(self.likelihood, x))[0]
+        return self._latent(observations(x, self.shape, self))
 
     def decode(self, latent: Latents, *, size: Any = None) -> Tensor:
         """The expected observation E[x | z] (N, ...) of latents (N, L), or of posterior means.

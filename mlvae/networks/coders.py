@@ -15,7 +15,18 @@ from mlvae.errors import InputError, check_integer, shown
 from mlvae.posteriors import DiagonalGaussian
 from mlvae.posteriors.family import Family, Head
 
-__all__ = ["ACTIVATIONS", "ConditionalEncoder", "Decoder", "Encoder", "SeparateEncoders"]
+__all__ = [
+    "ACTIVATIONS",
+    "ConditionalEncoder",
+    "Decoder",
+    "Encoder",
+    "Heads",
+    "SeparateEncoders",
+    "heads_for",
+]
+
+#: The family of all posteriors of an encoder, or a list with the family of each.
+Heads = Head | Sequence[Head]
 
 #: Units of the layer that joins features and context.
 JOIN = 256
@@ -39,7 +50,7 @@ class Encoder(nn.Module):
         trunk: from observations (N, ...) to features (N, width).
         width: number of features.
         dims: dimensions D of each posterior.
-        family: family of the posteriors.
+        family: family of the posteriors, or a list with the family of each.
     """
 
     def __init__(
@@ -47,22 +58,24 @@ class Encoder(nn.Module):
         trunk: nn.Sequential,
         width: int,
         dims: Sequence[int],
-        family: Head = DiagonalGaussian,
+        family: Heads = DiagonalGaussian,
     ) -> None:
         super().__init__()
         _check_modules(trunk=trunk)
         check_integer("width", width, minimum=1)
         check_lengths("dims", dims)
-        _check_family(family)
         self.trunk = trunk
-        self.family = family
-        self.widths = [family.parameters_per_dim * dim for dim in dims]
+        self.families = heads_for(dims, family)
+        self.widths = [
+            each.parameters_per_dim * dim for each, dim in zip(self.families, dims, strict=True)
+        ]
         self.heads = nn.Linear(width, sum(self.widths))
 
     def forward(self, x: Tensor) -> tuple[Family, ...]:
         """One posterior of shape (N, D) for each of ``dims``, from x (N, ...)."""
         parameters = self.heads(self.trunk(x)).split(self.widths, 1)
-        return tuple(map(self.family.from_raw, parameters))
+        pairs = zip(self.families, parameters, strict=True)
+        return tuple(family.from_raw(raw) for family, raw in pairs)
 
 
 class SeparateEncoders(nn.Module):
@@ -141,6 +154,22 @@ class Decoder(nn.Module):
     def forward(self, latent: Tensor) -> Tensor:
         """Parameters (N, P, ...) from latents (N, L)."""
         return self.head(self.trunk(latent)).unflatten(1, self.split)
+
+
+def heads_for(dims: Sequence[int], family: Heads) -> list[Head]:
+    """The family of each of ``dims``.
+
+    Raises:
+        InputError: if a list of families has another length than ``dims``.
+    """
+    families = list(family) if isinstance(family, list | tuple) else [family] * len(dims)
+    if len(families) != len(dims):
+        raise InputError(
+            f"family must be one family, or a list of {len(dims)}, not of {len(families)}"
+        )
+    for each in families:
+        _check_family(each)
+    return families  # type: ignore[return-value]
 
 
 def check_lengths(name: str, lengths: object) -> None:

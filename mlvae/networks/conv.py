@@ -21,7 +21,9 @@ from mlvae.networks.coders import (
     ConditionalEncoder,
     Decoder,
     Encoder,
+    Heads,
     SeparateEncoders,
+    heads_for,
 )
 from mlvae.parts import take_lists
 from mlvae.posteriors import DiagonalGaussian
@@ -126,11 +128,12 @@ class Conv:
         check_number("network.dropout", self.dropout, minimum=0, maximum=0.999)
 
     def encoder(
-        self, shape: Sequence[int], dims: Sequence[int], family: Head = DiagonalGaussian
+        self, shape: Sequence[int], dims: Sequence[int], family: Heads = DiagonalGaussian
     ) -> Encoder | SeparateEncoders:
         """From images of ``shape`` to one posterior of ``family`` for each of ``dims``."""
         if not self.shared:
-            return SeparateEncoders([self._encoder(shape, [dim], family) for dim in dims])
+            pairs = zip(dims, heads_for(dims, family), strict=True)
+            return SeparateEncoders([self._encoder(shape, [dim], head) for dim, head in pairs])
         return self._encoder(shape, dims, family)
 
     def conditional_encoder(
@@ -143,7 +146,7 @@ class Conv:
         shrink(encoder.heads)
         return _channels_last(encoder)
 
-    def _encoder(self, shape: Sequence[int], dims: Sequence[int], family: Head) -> Encoder:
+    def _encoder(self, shape: Sequence[int], dims: Sequence[int], family: Heads) -> Encoder:
         trunk, features = self._trunk(shape)
         encoder = Encoder(trunk, features, dims, family)
         shrink(encoder.heads)

@@ -5,7 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from mlvae.networks.coders import ConditionalEncoder, Decoder, Encoder, SeparateEncoders
+from mlvae.networks.coders import (
+    ConditionalEncoder,
+    Decoder,
+    Encoder,
+    Heads,
+    SeparateEncoders,
+)
 from mlvae.networks.conv import Conv
 from mlvae.networks.mlp import MLP
 from mlvae.parts import take_lists
@@ -51,7 +57,7 @@ class ConvMLP:
         return MLP(self.hidden, self.activation)
 
     def encoder(
-        self, shape: Sequence[int], dims: Sequence[int], family: Head = DiagonalGaussian
+        self, shape: Sequence[int], dims: Sequence[int], family: Heads = DiagonalGaussian
     ) -> Encoder | SeparateEncoders:
         """From images of ``shape`` to one posterior of ``family`` for each of ``dims``."""
         return self._conv().encoder(shape, dims, family)

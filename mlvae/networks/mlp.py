@@ -17,8 +17,11 @@ from mlvae.networks.coders import (
     ConditionalEncoder,
     Decoder,
     Encoder,
+    Heads,
     SeparateEncoders,
+    heads_for,
 )
+from mlvae.networks.normalisation import BatchNorm
 from mlvae.parts import take_lists
 from mlvae.posteriors import DiagonalGaussian
 from mlvae.posteriors.family import Head
@@ -41,12 +44,15 @@ class MLP:
         init: initial weights. "torch" is PyTorch's default. "lecun" is that of the first author's
             MNIST code: normal with standard deviation 1/sqrt(fan-in) for weights, and
             1/sqrt(length) for biases.
+        batch_norm: whether each hidden layer has a batch normalisation
+            (:class:`~mlvae.networks.normalisation.BatchNorm`) before its activation.
     """
 
     hidden: tuple[int, ...] = (500,)
     activation: str = "tanh"
     shared: bool = True
     init: str = "torch"
+    batch_norm: bool = False
 
     def __post_init__(self) -> None:
         take_lists(self, "network", "hidden")
@@ -55,21 +61,27 @@ class MLP:
         check_choice("network.activation", self.activation, ACTIVATIONS)
         check_flag("network.shared", self.shared)
         check_choice("network.init", self.init, INITS)
+        check_flag("network.batch_norm", self.batch_norm)
 
     def encoder(
-        self, shape: Sequence[int], dims: Sequence[int], family: Head = DiagonalGaussian
+        self, shape: Sequence[int], dims: Sequence[int], family: Heads = DiagonalGaussian
     ) -> Encoder | SeparateEncoders:
-        """From observations of ``shape`` to one posterior of ``family`` for each of ``dims``."""
+        """From observations of ``shape`` to one posterior of ``family`` for each of ``dims``.
+
+        ``family`` is one for all, or a list with the family of each.
+        """
         if not self.shared:
-            return SeparateEncoders([self._encoder(shape, [dim], family) for dim in dims])
+            pairs = zip(dims, heads_for(dims, family), strict=True)
+            return SeparateEncoders([self._encoder(shape, [dim], head) for dim, head in pairs])
         return self._encoder(shape, dims, family)
 
-    def _encoder(self, shape: Sequence[int], dims: Sequence[int], family: Head) -> Encoder:
+    def _encoder(self, shape: Sequence[int], dims: Sequence[int], family: Heads) -> Encoder:
         widths = (math.prod(shape), *self.hidden)
         trunk = nn.Sequential(nn.Flatten(), *self._layers(widths))
         encoder = Encoder(trunk, widths[-1], dims, family)
-        parameters = range(family.parameters_per_dim)
-        self._initialise(encoder.heads, [dim for dim in dims for _ in parameters])
+        pairs = zip(dims, encoder.families, strict=True)
+        rows = [dim for dim, head in pairs for _ in range(head.parameters_per_dim)]
+        self._initialise(encoder.heads, rows)
         return encoder
 
     def conditional_encoder(
@@ -94,9 +106,11 @@ class MLP:
     def _layers(self, widths: Sequence[int]) -> list[nn.Module]:
         layers: list[nn.Module] = []
         for inputs, outputs in itertools.pairwise(widths):
-            linear = nn.Linear(inputs, outputs)
+            # The normalisation subtracts the mean, and with it a bias.
+            linear = nn.Linear(inputs, outputs, bias=not self.batch_norm)
             self._initialise(linear, [outputs])
-            layers += [linear, ACTIVATIONS[self.activation]()]
+            norm = [BatchNorm(outputs)] if self.batch_norm else []
+            layers += [linear, *norm, ACTIVATIONS[self.activation]()]
         return layers
 
     def _initialise(self, linear: nn.Linear, lengths: Sequence[int]) -> None:
@@ -104,5 +118,6 @@ class MLP:
         if self.init == "lecun":
             nn.init.normal_(linear.weight, std=linear.in_features**-0.5)
             with torch.no_grad():
-                for bias in linear.bias.split(list(lengths)):
+                biases = () if linear.bias is None else linear.bias.split(list(lengths))
+                for bias in biases:
                     bias.normal_(std=len(bias) ** -0.5)

@@ -20,6 +20,7 @@ class GroupFamily(Protocol):
     """The posterior of each of G groups: what an accumulation rule returns."""
 
     random: ClassVar[bool]
+    simplex: ClassVar[bool]
 
     @property
     def mean(self) -> Tensor:
@@ -52,13 +53,16 @@ class GroupFamily(Protocol):
 
 
 class Family(GroupFamily, Protocol):
-    """A kind of posterior with one distribution a row."""
+    """A kind of posterior with one distribution a row.
+
+    ``random`` says whether two samples differ. ``simplex`` says whether the dimensions of a value
+    are shares with the sum 1; otherwise they are any real numbers.
+    """
 
     parameters_per_dim: ClassVar[int]
 
-    @classmethod
-    def prior(cls, *shape: int, like: Tensor) -> Family:
-        """The prior of ``shape``; a family without a prior raises :class:`InputError`."""
+    def prior_rows(self, number: int) -> Family:
+        """The prior, ``number`` times; a family without a prior raises :class:`InputError`."""
         ...
 
     @classmethod
@@ -74,6 +78,10 @@ class Family(GroupFamily, Protocol):
         self, shape: tuple[int, ...] = (), *, generator: torch.Generator | None = None
     ) -> Tensor:
         """Differentiable samples, ``shape`` + (N, D)."""
+        ...
+
+    def weighted_sample(self, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
+        """One sample z (N, D), and log p(z) - log q(z) in nats (N,) with the prior p."""
         ...
 
     def log_prob(self, value: Tensor) -> Tensor:

@@ -18,7 +18,7 @@ from mlvae.errors import InputError, check_integer, check_number, shown
 from mlvae.groups import Groups
 from mlvae.noise import normal, per_group
 
-__all__ = ["DiagonalGaussian", "Rows", "check_parts_of", "sample_shape"]
+__all__ = ["DiagonalGaussian", "Rows", "check_parts_of", "expands", "sample_shape"]
 
 #: Indices into the leading shape, as a tensor takes them.
 Rows = Tensor | slice | int | list[int] | tuple[slice | None, ...] | None
@@ -40,6 +40,7 @@ class DiagonalGaussian:
     Attributes:
         parameters_per_dim: 2; a network's head gives the mean and the log-variance.
         random: True; two samples differ.
+        simplex: False; the dimensions of a value are independent.
 
     Raises:
         InputError: if the parameters are not tensors of floats of one shape.
@@ -52,6 +53,7 @@ class DiagonalGaussian:
 
     parameters_per_dim: ClassVar[int] = 2
     random: ClassVar[bool] = True
+    simplex: ClassVar[bool] = False
 
     def __init__(self, mean: Tensor, log_variance: Tensor) -> None:
         check_floats("mean", mean, "(..., D)")
@@ -86,6 +88,10 @@ class DiagonalGaussian:
     def prior(cls, *shape: int, like: Tensor) -> DiagonalGaussian:
         """Standard normal distributions of ``shape``; dtype and device are those of ``like``."""
         return cls(like.new_zeros(shape), like.new_zeros(shape))
+
+    def prior_rows(self, number: int) -> DiagonalGaussian:
+        """The prior, ``number`` times: standard normal distributions (number, D)."""
+        return DiagonalGaussian.prior(number, self.mean.shape[-1], like=self.mean)
 
     def __repr__(self) -> str:
         return f"DiagonalGaussian(shape={tuple(self.mean.shape)}, dtype={self.mean.dtype})"
@@ -173,7 +179,7 @@ class DiagonalGaussian:
             InputError: if the shape of the mean does not expand to that of the value.
         """
         check_floats("value", value, "(..., D)")
-        if not _expands(self.mean.shape, value.shape):
+        if not expands(self.mean.shape, value.shape):
             raise InputError(
                 f"value must have the shape of the mean, {tuple(self.mean.shape)}, not "
                 f"{tuple(value.shape)}"
@@ -230,7 +236,7 @@ class DiagonalGaussian:
         return kl.reshape(-1, kl.shape[-1]).mean(0) > least
 
 
-def _expands(shape: Sequence[int], target: Sequence[int]) -> bool:
+def expands(shape: Sequence[int], target: Sequence[int]) -> bool:
     """Whether an array of ``shape`` expands to ``target`` without a change of its last axis."""
     leading = target[len(target) - len(shape) :]
     return (

@@ -42,6 +42,7 @@ class GroupMixture:
     """
 
     random: ClassVar[bool] = True
+    simplex: ClassVar[bool] = False
 
     def __init__(self, components: DiagonalGaussian, groups: Groups) -> None:
         if components.mean.ndim != 2 or len(components) != groups.num_observations:

@@ -31,6 +31,7 @@ class Point:
     Attributes:
         parameters_per_dim: 1; a network's head gives the value.
         random: False; every sample is the value itself.
+        simplex: False; the dimensions of a value are independent.
 
     Example:
         >>> Point(torch.ones(2, 3)).sample().shape
@@ -39,6 +40,7 @@ class Point:
 
     parameters_per_dim: ClassVar[int] = 1
     random: ClassVar[bool] = False
+    simplex: ClassVar[bool] = False
 
     def __init__(self, mean: Tensor) -> None:
         check_floats("mean", mean, "(N, D)")
@@ -55,8 +57,7 @@ class Point:
         check_parts_of(cls, parts)
         return cls(torch.cat([part.mean for part in parts]))
 
-    @classmethod
-    def prior(cls, *shape: int, like: Tensor) -> Point:
+    def prior_rows(self, number: int) -> Point:
         """Raise :class:`InputError`: points have no prior."""
         raise InputError("a code of points has no prior, so no sample of it can be drawn")
 
@@ -99,6 +100,10 @@ class Point:
         check_type("groups", groups, Groups, "Groups")
         check_generator(generator)
         return groups.spread(self.mean)
+
+    def weighted_sample(self, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
+        """Raise :class:`InputError`: a point has no density."""
+        raise InputError("a point has no density, so no sample of it has a weight")
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Raise :class:`InputError`: a point has no density."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import pytest
 import torch
 
-from mlvae import DiagonalGaussian, Groups, InputError, Point
+from mlvae import DiagonalGaussian, Dirichlet, Groups, InputError, Point
 from mlvae.posteriors import GroupMixture
 
 N, D = 5, 3
@@ -42,9 +42,12 @@ class Mixtures:
         return torch.randn(len(LABELS), 2 * dim, dtype=torch.float64)
 
 
-HEADS = [Head(DiagonalGaussian), Head(Point)]
+HEADS = [Head(DiagonalGaussian), Head(Point), Head(Dirichlet)]
 CASES = [*HEADS, Mixtures()]
 RANDOM = [case for case in CASES if case.family.random]
+#: Families whose dimensions are independent real numbers. The others have tests of their own.
+LINES = [case for case in CASES if not case.family.simplex]
+RANDOM_LINES = [case for case in LINES if case.family.random]
 
 
 def each(cases):
@@ -75,7 +78,9 @@ def one_dimension(case):
 def test_a_family_has_one_distribution_for_each_row(case):
     q = case(case.raw())
     assert len(q) == N and q.mean.shape == (N, D) and q.mean.dtype == torch.float64
-    assert isinstance(case.family.random, bool)
+    assert isinstance(case.family.random, bool) and isinstance(case.family.simplex, bool)
+    if case.family.simplex:
+        torch.testing.assert_close(q.mean.sum(1), torch.ones(N).double())
     assert f"{case.family.__name__}(shape=({N}, {D})" in repr(q)
 
 
@@ -163,7 +168,7 @@ def test_the_samples_of_members_have_the_distribution_of_their_group(case):
     torch.testing.assert_close(draws.var(0), q.moments().variance[LABELS], rtol=0.2, atol=0)
 
 
-@each(RANDOM)
+@each(RANDOM_LINES)
 def test_the_moments_agree_with_quadrature(case):
     q, grid, log_q = one_dimension(case)
     mean = torch.trapezoid(log_q.exp() * grid, grid)
@@ -172,7 +177,7 @@ def test_the_moments_agree_with_quadrature(case):
     torch.testing.assert_close(q.moments().variance[:, 0], variance)
 
 
-@each(RANDOM)
+@each(RANDOM_LINES)
 def test_the_kl_is_at_least_that_of_quadrature_and_not_negative(case):
     q, grid, log_q = one_dimension(case)
     log_p = DiagonalGaussian.prior(1, 1, like=grid).log_prob(grid[:, None])
@@ -188,6 +193,15 @@ def test_the_kl_is_at_least_that_of_quadrature_and_not_negative(case):
 
 
 @each(RANDOM)
+def test_the_kl_has_a_gradient_and_is_not_negative(case):
+    raw = case.raw().requires_grad_()
+    kl = case(raw).kl()
+    assert (kl >= 0).all()
+    kl.sum().backward()
+    assert raw.grad.isfinite().all() and raw.grad.all()
+
+
+@each(RANDOM_LINES)
 def test_the_kl_is_zero_at_the_prior_and_has_a_gradient_elsewhere(case):
     assert torch.equal(case(torch.zeros_like(case.raw())).kl(), torch.zeros(N).double())
     raw = case.raw().requires_grad_()
@@ -200,7 +214,7 @@ def test_the_kl_is_zero_at_the_prior_and_has_a_gradient_elsewhere(case):
 
 @each(HEADS)
 def test_the_head_has_the_stated_number_of_outputs(case):
-    """A column of outputs changes the one dimension that it belongs to."""
+    """A column of outputs changes the one dimension that it belongs to; of shares, all."""
     raw = case.raw()
     q = case(raw)
     assert raw.shape[1] == case.family.parameters_per_dim * D
@@ -209,7 +223,8 @@ def test_the_head_has_the_stated_number_of_outputs(case):
         changed[:, column] += 1
         other = case(changed)
         differs = (other.mean != q.mean) | (other.moments().variance != q.moments().variance)
-        assert differs.all(0).tolist() == [d == column % D for d in range(D)]
+        own = [case.family.simplex or d == column % D for d in range(D)]
+        assert differs.all(0).tolist() == own
 
 
 @each(HEADS)
@@ -226,7 +241,8 @@ def test_the_dtype_and_the_device_change_and_the_numbers_stay(case):
     q = case(case.raw())
     single = q.to(torch.float32)
     assert type(single) is case.family and single.mean.dtype == torch.float32
-    torch.testing.assert_close(single.mean, q.mean.float(), rtol=0, atol=0)
+    rounding = 1e-6 if case.family.simplex else 0  # the mean is computed in another precision
+    torch.testing.assert_close(single.mean, q.mean.float(), rtol=rounding, atol=0)
     assert single.moments().variance.dtype == torch.float32
     assert q.to("meta").mean.device.type == "meta" and q.mean.device.type == "cpu"
 
@@ -239,15 +255,16 @@ def test_samples_have_leading_axes_of_repetitions(case, shape):
 
 
 RANDOM_HEADS = [case for case in HEADS if case.family.random]
+RANDOM_LINE_HEADS = [case for case in RANDOM_HEADS if not case.family.simplex]
 
 
-@each(RANDOM_HEADS)
+@each(RANDOM_LINE_HEADS)
 def test_the_density_integrates_to_one(case):
     _, grid, log_q = one_dimension(case)
     torch.testing.assert_close(torch.trapezoid(log_q.exp(), grid), torch.ones(N).double())
 
 
-@each(RANDOM_HEADS)
+@each(RANDOM_LINE_HEADS)
 def test_the_density_of_several_dimensions_is_the_product_of_their_densities(case):
     raw = case.raw()
     value = torch.randn(N, D, dtype=torch.float64)
@@ -259,17 +276,17 @@ def test_the_density_of_several_dimensions_is_the_product_of_their_densities(cas
 
 @each(RANDOM_HEADS)
 def test_the_prior_has_a_kl_of_zero_and_the_type_of_its_argument(case):
-    prior = case.family.prior(4, 2, like=torch.zeros(1, dtype=torch.float64))
+    prior = case(case.raw(dim=2)).prior_rows(4)
     assert type(prior) is case.family and prior.mean.shape == (4, 2)
     assert prior.mean.dtype == torch.float64
     assert torch.equal(prior.kl(), torch.zeros(4).double())
-    assert case.family.prior(0, 2, like=torch.zeros(1)).sample().shape == (0, 2)
+    assert case(case.raw(dim=2)).prior_rows(0).sample().shape == (0, 2)
 
 
 @each(RANDOM_HEADS)
 def test_the_kl_is_the_mean_log_ratio_of_samples(case):
     q = case(case.raw())
-    prior = case.family.prior(N, D, like=q.mean)
+    prior = q.prior_rows(N)
     z = q.sample((20_000,), generator=seeded())
     ratio = q.log_prob(z) - prior.log_prob(z)
     error = ratio.std(0) / math.sqrt(len(z))
@@ -280,7 +297,7 @@ def test_the_kl_is_the_mean_log_ratio_of_samples(case):
 def test_a_weighted_sample_has_the_ratio_of_the_densities(case):
     q = case(case.raw())
     z, log_weight = q.weighted_sample(seeded())
-    prior = case.family.prior(N, D, like=q.mean)
+    prior = q.prior_rows(N)
     assert z.shape == (N, D) and log_weight.shape == (N,)
     torch.testing.assert_close(log_weight, prior.log_prob(z) - q.log_prob(z))
 
@@ -300,7 +317,8 @@ def test_a_point_has_no_density():
     for call in (
         q.kl,
         lambda: q.log_prob(q.mean),
-        lambda: Point.prior(N, D, like=q.mean),
+        lambda: q.prior_rows(N),
+        q.weighted_sample,
     ):
         with pytest.raises(InputError, match="point"):
             call()

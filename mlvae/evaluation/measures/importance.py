@@ -18,7 +18,7 @@ from mlvae.errors import InputError, check_integer
 from mlvae.groups import Groups
 from mlvae.models import Standardise, traits
 from mlvae.observations import as_observations
-from mlvae.posteriors import DiagonalGaussian
+from mlvae.posteriors import Family
 
 __all__ = ["importance_weighted_bound"]
 
@@ -123,7 +123,7 @@ def importance_weighted_bound(
 
 def _posteriors(
     model: Any, data: GroupedData, chunks: Sequence[Tensor], c: Tensor | None = None
-) -> tuple[DiagonalGaussian, DiagonalGaussian, Groups]:
+) -> tuple[Family, Family, Groups]:
     """q(c | x_G) (G, C), q(s | x_i) (N, S), both float64, and the groups that share a content.
 
     A style that is inferred given the content is given ``c`` (G, C).
@@ -136,10 +136,11 @@ def _posteriors(
         given = member_q.mean if c is None else c[data.groups.index[rows]].to(x.dtype)
         encoded.append((member_q, style_given(given)))
     member_q, style = (
-        DiagonalGaussian.cat(pieces).to(torch.float64) for pieces in zip(*encoded, strict=True)
+        type(pieces[0]).cat(pieces).to(torch.float64) for pieces in zip(*encoded, strict=True)
     )
     content, groups = model.pooled(member_q, data.groups)
-    return content.moments(), style, groups
+    # A mixture has no density that is a sum over dimensions; other families have their own.
+    return content if hasattr(content, "weighted_sample") else content.moments(), style, groups
 
 
 def _log_likelihood(

@@ -138,11 +138,14 @@ class Manipulation:
                 )
             members = self._members(data, generator)
             yield "generation", caption, generation_grid(model, members, generator=generator)
+        shares = [name for name, q in codes.items() if q.simplex]
+        ends = f"from -{self.span:g} to {self.span:g} prior standard deviations"
+        if shares:
+            ends += f"; a share of the {' and the '.join(shares)} goes from 0 to 1"
         yield (
             "traversal",
             f"The effect of each latent dimension on one of the {these}: a row for each "
-            f"dimension, in the order {', '.join(codes)}, from -{self.span:g} to {self.span:g} "
-            "prior standard deviations. The other dimensions are fixed.",
+            f"dimension, in the order {', '.join(codes)}, {ends}. The other dimensions are fixed.",
             traversal_grid(
                 model,
                 batch.singles(torch.zeros(1, dtype=torch.int64, device=batch.x.device)),
