@@ -30,6 +30,7 @@ from mlvae.evaluation.questions.leakage import Leakage
 from mlvae.evaluation.questions.likelihood import Likelihood
 from mlvae.evaluation.questions.manipulation import Manipulation
 from mlvae.evaluation.questions.separation import Separation
+from mlvae.evaluation.questions.topics import Topics
 from mlvae.evaluation.questions.unseen import Unseen
 from mlvae.evaluation.subject import Subject, known_splits
 from mlvae.evaluation.verdict import verdict
@@ -49,6 +50,7 @@ QUESTIONS = (
     Embedding,
     Groups,
     Likelihood,
+    Topics,
 )
 
 
