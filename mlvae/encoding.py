@@ -20,11 +20,11 @@ from mlvae.data.rows.source import is_source
 from mlvae.data.tables.columns import column_names
 from mlvae.data.tables.frames import columns_like, opened
 from mlvae.errors import InputError, check_flag, check_integer, shown
-from mlvae.evidence.rules import ACCUMULATIONS
+from mlvae.evidence.rules import accumulated
 from mlvae.groups import Groups
 from mlvae.models.protocol import Traits, has_codes, traits
 from mlvae.observations import as_tensor
-from mlvae.posteriors import DiagonalGaussian, Family, GroupFamily
+from mlvae.posteriors import DiagonalGaussian, Dirichlet, Family, GroupFamily
 from mlvae.training.checks import with_needs
 
 __all__ = ["Encoded", "encode", "rows_of_frame"]
@@ -226,7 +226,8 @@ def _codes(
         found: dict[str, list[Family]] = {}
         for rows in parts:
             for name, q in model.codes(data.singles(rows).to(device)).items():
-                found.setdefault(name, []).append(q if name in stated.given_codes else q.moments())
+                kept = name in stated.given_codes or isinstance(q, Dirichlet)
+                found.setdefault(name, []).append(q if kept else q.moments())
             bar.update(len(rows))
         single = {name: type(some[0]).cat(some) for name, some in found.items()}
         codes = {
@@ -247,7 +248,7 @@ def _pooled(name: str, q: Family, groups: Groups, stated: Traits) -> GroupFamily
     if name in stated.given_codes:  # the same for all members
         order = groups.index.argsort(stable=True)
         return q[order[groups.sizes.cumsum(0) - groups.sizes]]
-    return ACCUMULATIONS[stated.pooling.get(name, "product")](q.moments(), groups)
+    return accumulated(q, groups, stated.pooling.get(name))
 
 
 def _check_pooling(

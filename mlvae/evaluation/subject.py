@@ -19,7 +19,7 @@ from mlvae.evaluation.measures.codes import (
     standardised,
 )
 from mlvae.models import rebuilt, traits
-from mlvae.posteriors import DiagonalGaussian
+from mlvae.posteriors import DiagonalGaussian, Dirichlet
 from mlvae.training.checks import with_needs
 from mlvae.training.seeding import seeded
 
@@ -151,7 +151,7 @@ class Subject:
         raw = standardised(pixels, stated.standardise)
         return [*codes, Code("raw", f"raw {kind}", raw, random=False)]
 
-    def encoded(self, code: Code, data: GroupedData) -> DiagonalGaussian:
+    def encoded(self, code: Code, data: GroupedData) -> DiagonalGaussian | Dirichlet:
         """The posterior of every observation of a split by itself, (N, D).
 
         Each split is encoded once. Observations themselves, the control ``raw``, are not kept.
@@ -174,7 +174,7 @@ class Subject:
         return self._kept[place]
 
     @cached_property
-    def _kept(self) -> dict[tuple[str, str], DiagonalGaussian]:
+    def _kept(self) -> dict[tuple[str, str], DiagonalGaussian | Dirichlet]:
         """Posteriors by split and code."""
         return {}
 

@@ -98,6 +98,16 @@ class Evidence:
         log_precision = self.log_precision.masked_fill(~mask[:, None], -torch.inf)
         return Evidence(log_precision, self.mean)
 
+    def where(self, mask: Tensor, other: Evidence) -> Evidence:
+        """Return the evidence where ``mask`` (N,) is true, and that of ``other`` elsewhere."""
+        other = self._fitting(other)
+        check_mask("mask", mask, len(self.mean))
+        chosen = mask[:, None]
+        return Evidence(
+            torch.where(chosen, self.log_precision, other.log_precision),
+            torch.where(chosen, self.mean, other.mean),
+        )
+
     def accumulate(self, groups: Groups) -> Evidence:
         """Add the evidence (N, C) of the members of each group: (G, C). A segment sum."""
         check_type("groups", groups, Groups, "Groups")

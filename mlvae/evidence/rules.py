@@ -6,24 +6,38 @@ independent, so each formula is for one dimension. A rule has no parameters, and
 not depend on the order of the members or on other groups. In float32, all rules are finite for
 log-variances of :math:`\pm 80` and for groups of 1 to 100,000 members.
 
+Posteriors on the simplex have one rule. The posterior of a member is Dir(:math:`\alpha + e_i`)
+with the prior Dir(:math:`\alpha`), and that of the group is Dir(:math:`\alpha + \sum_i e_i`): the
+evidence of all members with the prior counted once. It has the names "prior_product" and
+"prior_corrected". :func:`accumulated` applies the other rules to the Gaussians with the same
+moments.
+
 Shapes: N observations, G groups, C content dimensions.
 """
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 
+from mlvae.errors import check_choice
 from mlvae.evidence.evidence import Evidence
+from mlvae.evidence.pseudo_counts import PseudoCounts
 from mlvae.groups import Groups
+from mlvae.posteriors.dirichlet import Dirichlet
 from mlvae.posteriors.gaussian import DiagonalGaussian
 from mlvae.posteriors.mixture import GroupMixture
 
 __all__ = [
     "ACCUMULATIONS",
+    "COUNT_RULES",
     "EVIDENCE_RULES",
     "POSTERIOR_RULES",
     "SUM_RULES",
     "Posterior",
+    "accumulated",
+    "evidence_of",
     "mean",
     "mixture",
     "prior_corrected",
@@ -33,7 +47,7 @@ __all__ = [
 ]
 
 #: Result of a rule: G distributions of C dimensions with a mean, a variance and a KL.
-Posterior = DiagonalGaussian | GroupMixture
+Posterior = DiagonalGaussian | GroupMixture | Dirichlet
 
 
 def product(posterior: DiagonalGaussian, groups: Groups) -> DiagonalGaussian:
@@ -65,7 +79,7 @@ def product(posterior: DiagonalGaussian, groups: Groups) -> DiagonalGaussian:
     return Evidence.of(posterior).posterior_of(groups)
 
 
-def prior_product(posterior: DiagonalGaussian, groups: Groups) -> DiagonalGaussian:
+def prior_product(posterior: Any, groups: Groups) -> Any:
     r"""Return the normalised product of the members and the prior, which is one more factor.
 
     .. math:: q(c \mid x_G) \propto p(c) \prod_{i \in G} q(c \mid x_i): \qquad
@@ -84,10 +98,10 @@ def prior_product(posterior: DiagonalGaussian, groups: Groups) -> DiagonalGaussi
         >>> prior_product(q, Groups.of([0])).mean
         tensor([[1.5000]])
     """
-    return with_prior(Evidence.of(posterior).accumulate(groups))
+    return with_prior(evidence_of(posterior).accumulate(groups))
 
 
-def prior_corrected(posterior: DiagonalGaussian, groups: Groups) -> DiagonalGaussian:
+def prior_corrected(posterior: Any, groups: Groups) -> Any:
     r"""Return the product of the members, with the prior counted once instead of n times.
 
     .. math:: q(c \mid x_G) \propto p(c) \prod_{i \in G} \frac{q(c \mid x_i)}{p(c)}: \qquad
@@ -119,6 +133,8 @@ def prior_corrected(posterior: DiagonalGaussian, groups: Groups) -> DiagonalGaus
         >>> prior_corrected(q, Groups.of([0, 0])).variance
         tensor([[0.3333]])
     """
+    if isinstance(posterior, Dirichlet):
+        return prior_product(posterior, groups)
     log_variance = posterior.log_variance
     # All terms are divided by the largest precision, which is at least the prior's 1. It cancels.
     scale = groups.max(-log_variance.detach()).clamp(min=0)
@@ -178,8 +194,19 @@ def mixture(posterior: DiagonalGaussian, groups: Groups) -> GroupMixture:
     return GroupMixture(posterior, groups)
 
 
-def with_prior(evidence: Evidence) -> DiagonalGaussian:
-    """Return the posterior of accumulated evidence (..., C) with the prior N(0, I) as a factor."""
+def evidence_of(posterior: DiagonalGaussian | Dirichlet) -> Any:
+    """Return the evidence in the posteriors of single observations: Evidence or PseudoCounts."""
+    kind = PseudoCounts if isinstance(posterior, Dirichlet) else Evidence
+    return kind.of(posterior)  # type: ignore[arg-type]
+
+
+def with_prior(evidence: Evidence | PseudoCounts) -> Any:
+    """Return the posterior of accumulated evidence (..., C) with the prior as a factor.
+
+    The prior is N(0, I), or the Dirichlet of the pseudo-counts.
+    """
+    if isinstance(evidence, PseudoCounts):
+        return evidence.posterior()
     zero = torch.zeros_like(evidence.mean)  # both the mean and the log-precision of the prior
     return (evidence + Evidence(zero, zero)).posterior()
 
@@ -195,6 +222,9 @@ POSTERIOR_RULES = {"prior_product": "prior_corrected"}
 #: Rules that need sums over a group alone, so that its members may be on several ranks.
 SUM_RULES = ("product", "prior_product", "prior_corrected", "mean")
 
+#: Rules that add the pseudo-counts of posteriors on the simplex.
+COUNT_RULES = ("prior_product", "prior_corrected")
+
 #: Accumulation rules by name, the values of a model's option ``accumulation``.
 ACCUMULATIONS = {
     "product": product,
@@ -203,3 +233,19 @@ ACCUMULATIONS = {
     "mean": mean,
     "mixture": mixture,
 }
+
+
+def accumulated(posterior: Any, groups: Groups, accumulation: str | None = None) -> Any:
+    """Return the posterior (G, C) of each group of any family, by the name of a rule.
+
+    Args:
+        posterior: q(c | x_i) of each observation, (N, C). Of other families than Gaussians the
+            Gaussians with the same moments are accumulated, except for a Dirichlet under
+            "prior_product" and "prior_corrected".
+        groups: groups of the N observations.
+        accumulation: name of the rule; None is "product".
+    """
+    name = accumulation or "product"
+    check_choice("accumulation", name, ACCUMULATIONS)
+    counts = isinstance(posterior, Dirichlet) and name in COUNT_RULES
+    return ACCUMULATIONS[name](posterior if counts else posterior.moments(), groups)

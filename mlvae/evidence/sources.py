@@ -1,22 +1,25 @@
 """Training options that infer the content from a part of the evidence of a group.
 
 Each function has the arguments ``(evidence, groups, generator)``: the evidence (N, C) of the
-observations, their groups, and the source of random draws (None is torch's default).
+observations, their groups, and the source of random draws (None is torch's default). The evidence
+is of Gaussians (:class:`mlvae.Evidence`) or of Dirichlets
+(:class:`mlvae.evidence.pseudo_counts.PseudoCounts`), and the result is of the same class.
 
 Shapes: N observations, G groups, C content dimensions.
 """
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 
-from mlvae.evidence.evidence import Evidence
 from mlvae.groups import Groups
 
 __all__ = ["EVIDENCE_FROM", "fellow", "other_part", "others", "subset"]
 
 
-def subset(evidence: Evidence, groups: Groups, generator: torch.Generator | None) -> Evidence:
+def subset(evidence: Any, groups: Groups, generator: torch.Generator | None) -> Any:
     """Return the evidence (G, C) of a random subset of the members of each group.
 
     :meth:`mlvae.Groups.random_subset` defines the distribution of its size.
@@ -24,7 +27,7 @@ def subset(evidence: Evidence, groups: Groups, generator: torch.Generator | None
     return evidence.only(groups.random_subset(generator=generator)).accumulate(groups)
 
 
-def others(evidence: Evidence, groups: Groups, generator: torch.Generator | None) -> Evidence:
+def others(evidence: Any, groups: Groups, generator: torch.Generator | None) -> Any:
     """Return, per observation (N, C), the evidence of all other members of its group.
 
     An observation without other members has no evidence.
@@ -32,7 +35,7 @@ def others(evidence: Evidence, groups: Groups, generator: torch.Generator | None
     return evidence.leave_one_out(groups)
 
 
-def other_part(evidence: Evidence, groups: Groups, generator: torch.Generator | None) -> Evidence:
+def other_part(evidence: Any, groups: Groups, generator: torch.Generator | None) -> Any:
     """Split each group at random in two parts, and return the evidence of the other part (N, C).
 
     :meth:`mlvae.Groups.random_subset` with ``proper=True`` draws one of the parts, which has 1 to
@@ -41,14 +44,10 @@ def other_part(evidence: Evidence, groups: Groups, generator: torch.Generator | 
     inside = groups.random_subset(generator=generator, proper=True)
     first = evidence.only(inside).accumulate(groups)
     second = evidence.only(~inside).accumulate(groups)
-    group, mask = groups.index, inside[:, None]
-    return Evidence(
-        torch.where(mask, second.log_precision[group], first.log_precision[group]),
-        torch.where(mask, second.mean[group], first.mean[group]),
-    )
+    return second[groups.index].where(inside, first[groups.index])
 
 
-def fellow(evidence: Evidence, groups: Groups, generator: torch.Generator | None) -> Evidence:
+def fellow(evidence: Any, groups: Groups, generator: torch.Generator | None) -> Any:
     """Return, per observation (N, C), the evidence of one other member of its group.
 
     An observation without other members has no evidence.

@@ -14,14 +14,21 @@ from torch import Tensor, nn
 
 from mlvae.batch import Batch
 from mlvae.costs import Separation, Separators
-from mlvae.errors import InputError, check_choice, check_flag, check_integer, shown
-from mlvae.evidence import Evidence
+from mlvae.errors import (
+    InputError,
+    check_choice,
+    check_flag,
+    check_integer,
+    check_number,
+    shown,
+)
 from mlvae.evidence.rules import (
     ACCUMULATIONS,
     EVIDENCE_RULES,
     POSTERIOR_RULES,
     SUM_RULES,
     Posterior,
+    evidence_of,
 )
 from mlvae.evidence.sources import EVIDENCE_FROM
 from mlvae.groups import Groups
@@ -30,7 +37,7 @@ from mlvae.models.checks import build_checked, check_batch, check_codes_batch
 from mlvae.models.decoder import build_decoder
 from mlvae.models.encoder import build_conditional_encoder, build_encoder
 from mlvae.models.inputs import Observations, groups_given, observations
-from mlvae.models.latents import Latents, side_by_side, values_of
+from mlvae.models.latents import Latents, check_simplex, side_by_side, values_of
 from mlvae.models.observed import encoder_inputs, sizes_of
 from mlvae.models.part_checks import check_parts
 from mlvae.models.protocol import config_of, takes_options
@@ -39,11 +46,13 @@ from mlvae.models.summary import summary
 from mlvae.networks import MLP, Network
 from mlvae.objectives import GroupELBO, Objective
 from mlvae.observations import as_observations, check_shape
-from mlvae.posteriors import DiagonalGaussian, Family
+from mlvae.posteriors import DiagonalGaussian, Dirichlet, Family
+from mlvae.posteriors.dirichlet import EvidenceHead
 
 __all__ = ["MLVAE", "MLVAEOptions"]
 
 CONTENT_DRAWS = ("observation", "group")
+CONTENT_FAMILIES = ("gaussian", "dirichlet")
 
 
 @dataclass(frozen=True)
@@ -66,6 +75,8 @@ class MLVAEOptions:
     style_dropout: bool = True
     separation: Separation = Separation()
     standardise: str | None = None
+    content_family: str = "gaussian"
+    content_alpha: float = 1.0
 
     def __post_init__(self) -> None:
         check_parts(self.network, self.likelihood)
@@ -89,11 +100,30 @@ class MLVAEOptions:
                 f"evidence_from={self.evidence_from} needs accumulation="
                 f"{' or '.join(EVIDENCE_RULES)}, not {self.accumulation!r}"
             )
+        check_choice("content_family", self.content_family, CONTENT_FAMILIES)
+        check_number("content_alpha", self.content_alpha, minimum=1e-5, maximum=1e4)
+        if self.on_simplex:
+            check_integer("content_dim", self.content_dim, minimum=2)
+            if self.accumulation != "prior_product":
+                raise InputError(
+                    "content_family=dirichlet needs accumulation=prior_product, the sum of the "
+                    f"prior and of the evidence of all members, not {self.accumulation!r}"
+                )
+        elif self.content_alpha != 1.0:
+            raise InputError(
+                f"content_alpha={self.content_alpha:g} needs content_family=dirichlet, not "
+                f"{self.content_family!r}"
+            )
         if self.content_per_member and self.content_draw == "group":
             raise InputError(
                 f"evidence_from={self.evidence_from} infers a content for each observation: it "
                 "needs content_draw=observation, not 'group'"
             )
+
+    @property
+    def on_simplex(self) -> bool:
+        """Whether the content is a point on the simplex."""
+        return self.content_family == "dirichlet"
 
     @property
     def content_per_member(self) -> bool:
@@ -109,7 +139,8 @@ class MLVAE(nn.Module):
         p(x_G, c, s) = p(c) \prod_{i \in G} p(s_i) \, p(x_i \mid c, s_i), \qquad
         q(c, s \mid x_G) = q(c \mid x_G) \prod_{i \in G} q(s_i \mid x_i)
 
-    with standard normal priors. :math:`q(c \mid x_G)` accumulates the evidence of all members.
+    with standard normal priors; that of the content may be a Dirichlet. :math:`q(c \mid x_G)`
+    accumulates the evidence of all members.
     D. Bouchacourt, R. Tomioka, S. Nowozin: Multi-Level Variational Autoencoder: Learning
     Disentangled Representations from Grouped Observations. AAAI 2018, arXiv:1705.08841.
 
@@ -161,6 +192,19 @@ class MLVAE(nn.Module):
         standardise: "feature" or "channel": the model takes and returns raw units, and works with
             observations of mean 0 and deviation 1; see :class:`mlvae.models.Standardise`. None:
             no change. The options of the likelihood, such as ``std``, are in standardised units.
+        content_family: "gaussian"; or "dirichlet": the content is a point on the simplex, C shares
+            with the sum 1, such as the topics of a group of documents. An observation has
+            nonnegative evidence :math:`e_i`, and
+
+            .. math:: q(c \mid x_G) = \mathrm{Dir}\Bigl(\alpha + \sum_{i \in G} e_i\Bigr),
+                \qquad p(c) = \mathrm{Dir}(\alpha)
+
+            (:class:`mlvae.evidence.pseudo_counts.PseudoCounts`). It needs
+            ``accumulation="prior_product"``: the evidence of the members is a factor each, and the
+            prior is one more factor. The samples are exact, with implicit gradients, and the KL is
+            exact.
+        content_alpha: with "dirichlet", the concentration :math:`\alpha` of every component of the
+            prior.
 
     Warning:
         With ``evidence_from`` "others", "other_part" or "fellow", the training objective is not a
@@ -195,14 +239,18 @@ class MLVAE(nn.Module):
         chosen = self.options
         network, dims = chosen.network, (chosen.content_dim, chosen.style_dim)
         self.standardise = Standardise(chosen.standardise, self.shape)
+        heads: Any = None  # Gaussians
+        if chosen.on_simplex:
+            heads = (EvidenceHead(chosen.content_alpha), DiagonalGaussian)
         if self.style_given_content:
-            self.encoder = build_encoder(network, self.shape, dims[:1])
+            one = None if heads is None else heads[:1]
+            self.encoder = build_encoder(network, self.shape, dims[:1], families=one)
             of_style: Any = network
             if not chosen.style_dropout and hasattr(network, "dropout"):
                 of_style = replace(of_style, dropout=0.0)
             self.style_encoder = build_conditional_encoder(of_style, self.shape, dims[1], dims[0])
         else:
-            self.encoder = build_encoder(network, self.shape, dims)
+            self.encoder = build_encoder(network, self.shape, dims, families=heads)
         self.decoder = build_decoder(network, sum(dims), self.shape, chosen.likelihood)
         self.objective = GroupELBO(
             content_kl_weight=chosen.content_kl_weight,
@@ -253,7 +301,7 @@ class MLVAE(nn.Module):
         content_kl = content.kl()
         if self.training and self.options.content_per_member:
             content_kl = groups.sum(content_kl) / groups.sizes
-            c = content.moments().sample(generator=generator)  # Gaussians, (N, C)
+            c = content.sample(generator=generator)  # no mixture, (N, C)
         elif self.options.content_draw == "observation":
             c = content.sample_members(groups, generator=generator)
         else:
@@ -281,7 +329,7 @@ class MLVAE(nn.Module):
 
     def posteriors(
         self, x: Tensor
-    ) -> tuple[DiagonalGaussian, Callable[[Tensor], DiagonalGaussian]]:
+    ) -> tuple[DiagonalGaussian | Dirichlet, Callable[[Tensor], DiagonalGaussian]]:
         """The outputs of the encoders for observations x, float (N, ...).
 
         Returns:
@@ -297,27 +345,26 @@ class MLVAE(nn.Module):
         features = self.style_encoder.trunk(x)
         return member_q, lambda content: self.style_encoder.given(features, content).moments()
 
-    def pooled(self, member_q: DiagonalGaussian, groups: Groups) -> tuple[Posterior, Groups]:
+    def pooled(self, member_q: Any, groups: Groups) -> tuple[Posterior, Groups]:
         """The content posterior (G, C) of the members' ``member_q`` (N, C), and its groups."""
         return self.rule(member_q, groups), groups
 
-    def _content(
-        self, member_q: DiagonalGaussian, groups: Groups, generator: torch.Generator | None
-    ) -> Posterior:
+    def _content(self, member_q: Any, groups: Groups, generator: torch.Generator | None) -> Any:
         """The content posterior of each group (G, C), or with ``content_per_member`` (N, C)."""
         if not self.training or self.options.evidence_from == "all":
             return self.rule(member_q, groups)
         source = EVIDENCE_FROM[self.options.evidence_from]
-        chosen = source(Evidence.of(member_q), groups, generator)
+        chosen = source(evidence_of(member_q), groups, generator)
         return EVIDENCE_RULES[self.options.accumulation](chosen)
 
-    def _recognise(self, content: Tensor, style: Tensor) -> DiagonalGaussian:
+    def _recognise(self, content: Tensor, style: Tensor) -> Any:
         """The content posteriors (N, C) of decoded observations, which stay standardised."""
         decoded = self.likelihood.mean(self.decoder(torch.cat((content, style), 1)))
         inputs = encoder_inputs(self.likelihood, decoded)
-        return self._single(self.encoder(inputs)[0]).moments()
+        single = self._single(self.encoder(inputs)[0])
+        return single if self.options.on_simplex else single.moments()
 
-    def _single(self, member_q: DiagonalGaussian) -> Posterior:
+    def _single(self, member_q: Any) -> Posterior:
         """The content posteriors (N, C) of observations that are groups of one."""
         return self.rule(member_q, Groups.singletons(len(member_q), member_q.mean.device))
 
@@ -343,7 +390,7 @@ class MLVAE(nn.Module):
 
         Returns:
             Gaussians, or a :class:`mlvae.posteriors.mixture.GroupMixture` under the rule
-            "mixture".
+            "mixture", or a :class:`mlvae.Dirichlet` with ``content_family="dirichlet"``.
         """
         groups = groups_given(x, groups)
         x = observations(x, self.shape, self)
@@ -383,7 +430,8 @@ class MLVAE(nn.Module):
         """The expected observation E[x | c, s]: shape (N, ...).
 
         Args:
-            content: values (N, C), or a posterior, whose mean is used.
+            content: values (N, C), or a posterior, whose mean is used. With
+                ``content_family="dirichlet"`` the values are points on the simplex.
             style: values (N, S), or a posterior, whose mean is used. If one of the two has one
                 row, the row is repeated.
             size: with a likelihood of counts, the total count of each observation, (N,) or one
@@ -399,6 +447,8 @@ class MLVAE(nn.Module):
             content_dim=self.content_dim,
             style_dim=self.style_dim,
         )
+        if self.options.on_simplex:
+            check_simplex("content", latent[:, : self.content_dim])
         return self.standardise.expected(self.likelihood, self.decoder(latent), size)
 
     @torch.no_grad()

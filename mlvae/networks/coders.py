@@ -188,8 +188,8 @@ def _check_modules(**modules: object) -> None:
 
 
 def _check_family(family: object) -> None:
-    """Raise :class:`InputError` unless ``family`` is the class of a family of posteriors."""
-    if not isinstance(family, type) or "from_raw" not in dir(family):
+    """Raise :class:`InputError` unless ``family`` makes posteriors of a head's outputs."""
+    if not all(hasattr(family, name) for name in ("from_raw", "parameters_per_dim")):
         raise InputError(
             f"family must be a family of posteriors, as DiagonalGaussian, not {shown(family)}"
         )

@@ -6,6 +6,7 @@ Shapes: ... any leading shape (observations or groups), N observations, G groups
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
@@ -25,7 +26,7 @@ from mlvae.posteriors.gaussian import (
     sample_shape,
 )
 
-__all__ = ["DIVERGENCES", "SAMPLERS", "Dirichlet"]
+__all__ = ["DIVERGENCES", "SAMPLERS", "Dirichlet", "EvidenceHead"]
 
 #: Concentrations of a network's head are at least the first and at most the second.
 LEAST, MOST = 1e-5, 1e4
@@ -285,6 +286,31 @@ class Dirichlet:
     def _component_kl(self) -> Tensor:
         """The same with the precision of :func:`_wide`."""
         return _gamma_kl(_wide(self.concentration), _wide(self.prior_concentration))
+
+
+@dataclass(frozen=True)
+class EvidenceHead:
+    r"""A head whose outputs are the evidence of an observation about the shares of its group.
+
+    The evidence :math:`e_k = \operatorname{softplus}(r_k)`, at most :math:`10^4`, is not negative,
+    and the posterior of a single observation is Dir(:math:`\alpha + e`).
+
+    Args:
+        alpha: concentration :math:`\alpha` of every component of the prior.
+    """
+
+    alpha: float = 1.0
+
+    parameters_per_dim: ClassVar[int] = 1
+
+    def from_raw(self, raw: Tensor) -> Dirichlet:
+        """The distributions that the outputs ``raw`` (N, K) of a network's head describe."""
+        check_floats("raw", raw, "(N, K)", ndim=2)
+        raw = raw.float() if raw.dtype in (torch.bfloat16, torch.float16) else raw
+        evidence = functional.softplus(raw).clamp(max=MOST)
+        return Dirichlet.unchecked(
+            self.alpha + evidence, raw.new_full((raw.shape[1],), self.alpha)
+        )
 
 
 def _gamma_kl(a: Tensor, prior: Tensor) -> Tensor:

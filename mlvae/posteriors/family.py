@@ -90,7 +90,7 @@ class Family(GroupFamily, Protocol):
 
 
 class Head(Protocol):
-    """A family as the class that a network's head builds."""
+    """What a network's head builds: the class of a family, or an object with these members."""
 
     parameters_per_dim: int
 

@@ -10,6 +10,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from mlvae.arguments import check_type
 from mlvae.errors import InputError
 from mlvae.groups import Groups
 from mlvae.noise import per_group
@@ -45,6 +46,7 @@ class GroupMixture:
     simplex: ClassVar[bool] = False
 
     def __init__(self, components: DiagonalGaussian, groups: Groups) -> None:
+        check_type("components", components, DiagonalGaussian, "a DiagonalGaussian")
         if components.mean.ndim != 2 or len(components) != groups.num_observations:
             raise InputError(
                 f"components must be ({groups.num_observations}, C), one for each observation, "

@@ -46,6 +46,7 @@ KINDS = {
     "counts": ((12,), NegativeBinomial()),
 }
 COSTS = Separation(moments=1.0, mmd=1.0, pair_critic=1.0, content_critic=1.0, swap=1.0, width=8)
+SIMPLEX = {"content_family": "dirichlet", "accumulation": "prior_product"}
 GROUPS = range(5)
 
 
@@ -97,6 +98,10 @@ CASES = {
         {"style_given_content": True, "separation": COSTS},
         {"content_kl_weight": 0.5, "style_kl_weight": 2.0, "batch_groups": "parts"},
         {"content_capacity": 3.0, "style_capacity": 1.0},
+        {**SIMPLEX, "content_alpha": 0.5},
+        {**SIMPLEX, "content_draw": "group", "batch_groups": "parts"},
+        {**SIMPLEX, "style_given_content": True, "separation": COSTS},
+        *[{**SIMPLEX, "evidence_from": members} for members in EVIDENCE_FROM],
     ],
     "VAE": [{"latent_dim": 3}, {"kl_weight": 4.0}],
     "AdaVAE": [{"latent_dim": 3}, {"average": "mean"}],

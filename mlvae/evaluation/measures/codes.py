@@ -20,12 +20,12 @@ from mlvae.arguments import check_generator, check_type
 from mlvae.batch import Batch
 from mlvae.data import GroupedData
 from mlvae.errors import InputError, check_choice, check_integer, check_part, shown
-from mlvae.evidence.rules import ACCUMULATIONS, product
+from mlvae.evidence.rules import ACCUMULATIONS, accumulated
 from mlvae.groups import Groups
 from mlvae.models.protocol import Model, has_codes, traits
 from mlvae.models.standardise import Standardise
 from mlvae.observations import as_floats
-from mlvae.posteriors import DiagonalGaussian, Family, GroupFamily, Point
+from mlvae.posteriors import DiagonalGaussian, Dirichlet, Family, GroupFamily, Point
 
 __all__ = [
     "Representation",
@@ -128,10 +128,11 @@ def principal_components(
 @torch.no_grad()
 def encode(
     representation: Representation, data: GroupedData, *, chunk: int = 4096
-) -> DiagonalGaussian:
+) -> DiagonalGaussian | Dirichlet:
     """The posterior of every observation of ``data`` by itself, shape (N, D).
 
-    Other families become Gaussians with their moments, so that every measure can pool them.
+    Gaussians and Dirichlets stay what they are. Other families become Gaussians with their
+    moments, so that every measure can pool them.
     """
     if not callable(representation) or isinstance(representation, type):
         raise InputError(
@@ -142,13 +143,19 @@ def encode(
     check_integer("chunk", chunk, minimum=1)
     rows = torch.arange(len(data), device=data.device)
     parts = [representation(data.singles(part)) for part in rows.split(int(chunk))]
-    return type(parts[0]).cat(parts).moments()
+    return _joined(parts)
+
+
+def _joined(parts: Sequence[Any]) -> DiagonalGaussian | Dirichlet:
+    """The posteriors of all parts, as measures take them."""
+    whole = type(parts[0]).cat(parts)
+    return whole if isinstance(whole, Dirichlet) else whole.moments()
 
 
 @torch.no_grad()
 def encode_all(
     model: Model, names: Sequence[str], data: GroupedData, *, chunk: int = 4096
-) -> dict[str, DiagonalGaussian]:
+) -> dict[str, DiagonalGaussian | Dirichlet]:
     """The posteriors of :func:`encode` for several codes of a model, by name, in one pass.
 
     Args:
@@ -159,10 +166,7 @@ def encode_all(
     """
     rows = torch.arange(len(data), device=data.device)
     parts = [model.codes(data.singles(part)) for part in rows.split(chunk)]
-    return {
-        name: type(parts[0][name]).cat([codes[name] for codes in parts]).moments()
-        for name in names
-    }
+    return {name: _joined([codes[name] for codes in parts]) for name in names}
 
 
 def disjoint_sets(groups: Groups, k: int, *, generator: torch.Generator | None = None) -> Tensor:
@@ -255,17 +259,20 @@ def accumulate_sets(
         accumulation: name of the rule; None is the product of normals.
 
     Returns:
-        Posteriors of shape (M, D). Under the rule "mixture" their means and variances are the
-        moments of the mixture, and a sample is one of the mixture itself.
+        Posteriors of shape (M, D), as :func:`mlvae.evidence.rules.accumulated` gives them; a
+        Dirichlet of a set of one observation stays what it is. Under the rule "mixture" their
+        means and variances are the moments of the mixture, and a sample is one of the mixture
+        itself.
     """
     if accumulation is not None:
         check_choice("accumulation", accumulation, ACCUMULATIONS)
     check_part("posterior", posterior, (DiagonalGaussian,), ("moments", "__getitem__", "__len__"))
     _check_sets(sets, len(posterior))
-    rule = product if accumulation is None else ACCUMULATIONS[accumulation]
+    if isinstance(posterior, Dirichlet) and sets.shape[1] == 1:
+        return posterior[sets[:, 0]]
     index = torch.arange(len(sets), device=sets.device).repeat_interleave(sets.shape[1])
     members = Groups.unchecked(index, torch.full_like(sets[:, 0], sets.shape[1]))
-    return rule(posterior[sets.flatten()].moments(), members)
+    return accumulated(posterior[sets.flatten()], members, accumulation)
 
 
 def _check_sets(sets: Any, length: int) -> None:

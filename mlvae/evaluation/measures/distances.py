@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from mlvae.errors import InputError, check_choice, check_integer, check_part
-from mlvae.evidence.rules import ACCUMULATIONS, product
+from mlvae.evidence.rules import ACCUMULATIONS, accumulated
 from mlvae.groups import Groups
-from mlvae.posteriors import DiagonalGaussian
+from mlvae.posteriors import DiagonalGaussian, Dirichlet
 
 __all__ = ["DISTANCES", "GroupDistances", "distances_between", "group_distances"]
 
@@ -91,22 +91,22 @@ def group_distances(
     check_integer("seed", seed, minimum=0)
     if accumulation is not None:
         check_choice("accumulation", accumulation, ACCUMULATIONS)
-    normal = posteriors.moments().to(torch.float64)
+    each = posteriors if isinstance(posteriors, Dirichlet) else posteriors.moments()
+    each = each.to(torch.float64)
     if groups is None:
-        distance = _matrix(normal, kind)
+        distance = _matrix(each.moments(), kind)
         return GroupDistances(distance, torch.full_like(distance, math.nan))
-    groups = Groups.of(groups).to(normal.mean.device)
-    if groups.num_observations != len(normal):
+    groups = Groups.of(groups).to(each.mean.device)
+    if groups.num_observations != len(each):
         raise InputError(
-            f"groups must name the group of each of the {len(normal)} posteriors, not of "
+            f"groups must name the group of each of the {len(each)} posteriors, not of "
             f"{groups.num_observations}"
         )
-    rule = product if accumulation is None else ACCUMULATIONS[accumulation]
-    distance = _matrix(rule(normal, groups).moments(), kind)
+    distance = _matrix(accumulated(each, groups, accumulation).moments(), kind)
     generator = torch.Generator().manual_seed(int(seed))
     draws = [
-        _matrix(rule(normal[_resampled(groups, generator)], groups).moments(), kind)
-        for _ in range(int(samples))
+        _matrix(accumulated(each[rows], groups, accumulation).moments(), kind)
+        for rows in (_resampled(groups, generator) for _ in range(int(samples)))
     ]
     return GroupDistances(distance, torch.stack(draws).std(0))
 

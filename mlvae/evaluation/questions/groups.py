@@ -31,6 +31,7 @@ from mlvae.evaluation.measures.distances import (
 )
 from mlvae.evaluation.options import check_question
 from mlvae.evaluation.subject import SOURCES, Code, Subject
+from mlvae.evidence.rules import accumulated
 from mlvae.groups import Groups as Partition
 from mlvae.training.seeding import seeded
 
@@ -235,13 +236,10 @@ def _covariates(data: GroupedData) -> dict[str, Tensor]:
 
 def _pooled(code: Code, data: GroupedData) -> Tensor:
     """The mean of the accumulated code of each group, (G, D)."""
-    from mlvae.evidence.rules import ACCUMULATIONS
-
-    rule = ACCUMULATIONS[code.accumulation or "product"]
     posterior = encode(code.representation, data)
     if not code.random:
         return data.groups.sum(posterior.mean) / data.groups.sizes[:, None]
-    return rule(posterior, data.groups).moments().mean
+    return accumulated(posterior, data.groups, code.accumulation).mean
 
 
 def _table(records: list[dict], labels: dict[str, str], number: int) -> Table:

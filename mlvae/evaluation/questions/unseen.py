@@ -180,7 +180,7 @@ class Unseen:
 
 def _posterior(code: Code, data: GroupedData) -> DiagonalGaussian:
     """The codes of all observations on the host, where distances are computed."""
-    return compact(encode(code.representation, data).to("cpu"))
+    return compact(encode(code.representation, data).moments().to("cpu"))
 
 
 def _figure(labels: dict[str, str], records: list[dict]) -> Figure:
