@@ -278,6 +278,8 @@ def files(tmp_path_factory):
     np.savez(root / "data.npz", x=np.zeros((6, 3)), group=LABELS)
     rows = [f"{'ab'[label]},{number}\n" for number, label in enumerate(LABELS)]
     (root / "table.csv").write_text("donor,age\n" + "".join(rows))
+    texts = [f"{'ab'[label]},alpha beta{number}\n" for number, label in enumerate(LABELS)]
+    (root / "texts.csv").write_text("kind,text\n" + "".join(texts))
     np.zeros((6, 1, 2, 2), np.uint8).tofile(root / "images.raw")
     np.save(root / "array.npy", np.zeros((6, 2, 2, 1), np.float32))
     write_signals(root)
@@ -556,6 +558,25 @@ CALLS = {
         unseen_groups=arg([], "[]"),
         **SEED,
     ),
+    "data.bag_of_words": dict(
+        root=arg(lambda: place("texts.csv")),
+        vocabulary=optional(arg(None)),
+        first_index=arg(1, "0"),
+        group=optional(arg("kind")),
+        text=arg("text"),
+        columns=optional(arg(None)),
+        min_documents=arg(1, "int64"),
+        max_share=arg(1.0, "float64"),
+        most_words=optional(count(3)),
+        stop_words=optional(arg("english")),
+        test_file=optional(arg(None)),
+        split=optional(arg("observations")),
+        validation=arg(0.2, "0", "int64", "float64"),
+        test=arg(0.2, "0", "int64", "float64"),
+        within=arg(0.0, "0"),
+        unseen_groups=arg([], "[]"),
+        **SEED,
+    ),
     "data.SparseRows": dict(matrix=arg(lambda: torch.eye(6, 3).to_sparse())),
     "data.arrays": dict(
         root=arg(lambda: place("data.npz")),
@@ -686,7 +707,11 @@ CALLS = {
     "likelihoods.Multinomial": dict(total=positive(), coefficient=flag()),
     # mlvae.networks
     "networks.MLP": dict(
-        hidden=arg((4,), "[]"), activation=arg("relu"), shared=flag(), init=arg("torch")
+        hidden=arg((4,), "[]"),
+        activation=arg("relu"),
+        shared=flag(),
+        init=arg("torch"),
+        batch_norm=flag(),
     ),
     "networks.Conv": dict(
         widths=arg((8,)),
@@ -709,6 +734,13 @@ CALLS = {
         activation=arg("relu"),
         shared=flag(),
         dropout=fraction(),
+    ),
+    "networks.TopicMLP": dict(
+        hidden=arg((4,), "[]"),
+        activation=arg("relu"),
+        shared=flag(),
+        dropout=fraction(),
+        softmax=flag(),
     ),
     "networks.Encoder": dict(
         trunk=arg(lambda: torch.nn.Flatten()),
@@ -755,6 +787,14 @@ CALLS = {
     ),
     "evaluation.Separation": dict(
         k=optional(arg([1])), train_k=optional(count()), probes=arg(["knn"]), seeds=count()
+    ),
+    "evaluation.Topics": dict(
+        words=count(),
+        diversity_words=count(),
+        samples=count(),
+        shown=count(),
+        controls=arg(["unigram"]),
+        lda_passes=count(),
     ),
     "evaluation.Unseen": dict(
         shots=arg([1]),
@@ -819,6 +859,26 @@ CALLS = {
         num_style=count(),
         chunk=count(),
         **SEED,
+    ),
+    "evaluation.coherence": dict(
+        top=arg(lambda: torch.tensor([[0, 1], [1, 2]])),
+        present=arg(lambda: torch.ones(6, 3).bool()),
+    ),
+    "evaluation.diversity": dict(top=arg(lambda: torch.tensor([[0, 1], [1, 2]]))),
+    "evaluation.perplexity": dict(
+        bounds=arg(lambda: -torch.ones(6)),
+        lengths=arg(lambda: torch.ones(6)),
+    ),
+    "evaluation.top_words": dict(
+        shares=arg(lambda: torch.rand(4, 3), "nan tensor"), number=count()
+    ),
+    "evaluation.fit_lda": dict(
+        train=arg(lambda: np.eye(6, 3)), topics=count(), passes=count(), **SEED
+    ),
+    "evaluation.lda_bounds": dict(
+        lda=arg(lambda: evaluation.fit_lda(np.eye(6, 3), 2, passes=1).model),
+        counts=arg(lambda: np.eye(6, 3)),
+        topics=optional(arg(lambda: torch.full((2, 3), 1 / 3))),
     ),
     "evaluation.mig": dict(**CODES, bins=count(), factor_bins=optional(count())),
     "evaluation.modularity": dict(**CODES, bins=count(), factor_bins=optional(count())),
@@ -1048,7 +1108,7 @@ CALLS = {
         parameters=arg(lambda: torch.zeros(6, 1, 3)),
         size=optional(arg(lambda: torch.ones(6))),
     ),
-    "Multinomial.check": dict(x=arg(lambda: torch.zeros(6, 3))),
+    "Multinomial.check": dict(x=arg(lambda: torch.zeros(6, 3), "tensor")),
     "GroupWarp.__call__": dict(batch=BATCH, **DRAW),
     "Shuffled.plan": dict(data=arg(lambda: data()), **DRAW),
     "Shuffled.num_batches": dict(data=arg(lambda: data())),

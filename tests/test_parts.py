@@ -20,7 +20,7 @@ from mlvae.likelihoods import (
 )
 from mlvae.models import MLVAE, MODELS, build
 from mlvae.models.protocol import config_of, takes_options
-from mlvae.networks import MLP, Conv, Conv1d, ConvMLP
+from mlvae.networks import MLP, Conv, Conv1d, ConvMLP, TopicMLP
 from mlvae.parts import from_config, plain, to_config
 
 
@@ -175,6 +175,8 @@ def test_a_config_that_is_not_a_dictionary_is_refused(config):
         lambda flag: Conv(shared=flag),
         lambda flag: Conv1d(shared=flag),
         lambda flag: ConvMLP(shared=flag),
+        lambda flag: TopicMLP(shared=flag),
+        lambda flag: TopicMLP(softmax=flag),
         lambda flag: Shuffled(span_ranks=flag),
         lambda flag: GroupWarp(flip=flag),
         lambda flag: MLVAE((2,), style_given_content=flag),

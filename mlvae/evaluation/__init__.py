@@ -2,7 +2,7 @@
 
 The questions are :class:`Separation`, :class:`Leakage`, :class:`Unseen`, :class:`Factors`,
 :class:`Disentanglement`, :class:`Fidelity`, :class:`Manipulation`, :class:`Embedding`,
-:class:`Groups` and :class:`Likelihood`;
+:class:`Groups`, :class:`Likelihood` and :class:`Topics`;
 :func:`evaluate` asks them and writes a report. What they measure with can be used by itself.
 """
 
@@ -31,6 +31,8 @@ from mlvae.evaluation.measures.metrics import (
 )
 from mlvae.evaluation.measures.nearest import n_shot_accuracy
 from mlvae.evaluation.measures.probe_sets import probe_sets
+from mlvae.evaluation.measures.topic_controls import fit_lda, lda_bounds
+from mlvae.evaluation.measures.topics import coherence, diversity, perplexity, top_words
 from mlvae.evaluation.measures.verification import verification
 from mlvae.evaluation.questions.disentanglement import Disentanglement
 from mlvae.evaluation.questions.embedding import Embedding
@@ -41,6 +43,7 @@ from mlvae.evaluation.questions.leakage import Leakage
 from mlvae.evaluation.questions.likelihood import Likelihood
 from mlvae.evaluation.questions.manipulation import Manipulation
 from mlvae.evaluation.questions.separation import Separation
+from mlvae.evaluation.questions.topics import Topics
 from mlvae.evaluation.questions.unseen import Unseen
 from mlvae.evaluation.subject import Subject
 
@@ -63,26 +66,33 @@ __all__ = [
     "Strongest",
     "Subject",
     "Table",
+    "Topics",
     "Unseen",
     "accumulate_sets",
     "association",
     "beta_vae_score",
+    "coherence",
     "dci",
     "disjoint_sets",
+    "diversity",
     "encode",
     "entropy",
     "evaluate",
     "factor_vae_score",
+    "fit_lda",
     "group_distances",
     "importance_weighted_bound",
+    "lda_bounds",
     "leakage",
     "mig",
     "modularity",
     "n_shot_accuracy",
+    "perplexity",
     "pixels",
     "principal_components",
     "probe_sets",
     "representations",
     "sap",
+    "top_words",
     "verification",
 ]

@@ -16,8 +16,8 @@ standardised (:class:`mlvae.models.Standardise`).
 
 A likelihood may have the attribute ``given``, names of given values of a batch that ``log_prob``
 takes as keyword arguments, and a method ``inputs``, which computes from observations what an
-encoder receives. :mod:`mlvae.likelihoods.counts` has both. A likelihood of counts has the attribute
-``counts = True``, and its ``mean`` takes the total of each observation.
+encoder receives. :mod:`mlvae.likelihoods.counts` has both. A likelihood of counts has the
+attribute ``counts = True``, and its ``mean`` takes the total of each observation.
 
 Shapes: N observations, ... the shape of one observation, P parameters of an element.
 """

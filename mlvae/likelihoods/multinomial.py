@@ -85,6 +85,8 @@ class Multinomial:
     @staticmethod
     def log_coefficient(x: Tensor) -> Tensor:
         r"""Return :math:`\log (n! / \prod_v x_v!)` of counts x (N, ...): (N,)."""
+        if not torch.compiler.is_compiling():
+            check_floats("x", x, "(N, ...)")
         x = x.flatten(1)
         return (x.sum(1) + 1).lgamma() - (x + 1).lgamma().sum(1)
 

@@ -23,7 +23,7 @@ from mlvae.likelihoods import (
     Poisson,
 )
 from mlvae.models.decoder import SharedScale, build_decoder
-from mlvae.networks import MLP, NETWORKS, Conv, Conv1d, ConvMLP
+from mlvae.networks import MLP, NETWORKS, Conv, Conv1d, ConvMLP, TopicMLP
 
 LIKELIHOOD_OPTIONS = {
     Bernoulli: [{}],
@@ -53,6 +53,7 @@ NETWORK_OPTIONS = {
     Conv: {"widths": (4, 8)},
     Conv1d: {"widths": (4, 8)},
     ConvMLP: {"widths": (4, 8), "hidden": (8,)},
+    TopicMLP: {"hidden": (8,)},
 }
 SHAPE = (2, 4, 4)
 

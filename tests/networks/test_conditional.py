@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from mlvae.networks import MLP, Conv, Conv1d, ConvMLP
+from mlvae.networks import MLP, Conv, Conv1d, ConvMLP, TopicMLP
 from mlvae.posteriors import Point
 
 NETWORKS = [
@@ -12,6 +12,7 @@ NETWORKS = [
     Conv((8, 12), blocks=1),
     Conv1d((8, 12)),
     ConvMLP((8, 12)),
+    TopicMLP((9,)),
 ]
 each_network = pytest.mark.parametrize("network", NETWORKS, ids=lambda n: type(n).__name__)
 

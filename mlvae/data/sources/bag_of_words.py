@@ -112,6 +112,8 @@ def bag_of_words(
     check_integer("dataset.first_index", first_index, minimum=0)
     if first_index > 1:
         raise InputError(f"dataset.first_index must be 0 or 1, not {first_index}")
+    if split is not None:
+        check_text("dataset.split", split)
     limits = Limits(min_documents, max_share, most_words, stop_words)
     path = as_path("dataset.root", root)
     base = path if path.is_dir() else path.parent
@@ -188,6 +190,8 @@ def _texts(
         return _Found(matrix, words, None if group is None else files.folders, files.names)
     if columns is not None:
         check_texts("dataset.columns", columns)
+        if not columns:
+            raise InputError("dataset.columns must have a name for each column, not be empty")
     check_text("dataset.text", text)
     table = read_table(path, None if columns is None else list(columns), texts=True)
     matrix, words = count_words(_column(table, text, "dataset.text"), known, limits)

@@ -51,7 +51,9 @@ def read_table(path: Path, columns: Sequence[str] | None = None, *, texts: bool 
             if name.endswith((".parquet", ".pq")):
                 return parquet.read_table(stream)
             tabs = name.endswith((".tsv", ".tsv.gz"))
-            content: Any = CompressedInputStream(stream, "gzip") if name.endswith(".gz") else stream
+            content: Any = (
+                CompressedInputStream(stream, "gzip") if name.endswith(".gz") else stream
+            )
             return csv.read_csv(
                 content,
                 read_options=csv.ReadOptions(column_names=columns),

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from mlvae.data import GroupedData, SourceRows, SparseRows
-from mlvae.errors import check_integer
+from mlvae.data.rows.sparse import is_sparse
+from mlvae.errors import InputError, check_integer, shown
 
 __all__ = ["LDA", "fit_lda", "lda_bounds", "sparse_counts", "unigram_bounds"]
 
@@ -82,8 +83,10 @@ def fit_lda(train: Any, topics: int, *, passes: int = 20, seed: int = 0) -> LDA:
     """
     from sklearn.decomposition import LatentDirichletAllocation  # takes a second to import
 
+    train = _checked("train", train)
     check_integer("topics", topics, minimum=1)
     check_integer("passes", passes, minimum=1)
+    check_integer("seed", seed, minimum=0)
     model = LatentDirichletAllocation(
         topics, learning_method="batch", max_iter=passes, random_state=seed
     )
@@ -113,9 +116,13 @@ def lda_bounds(lda: Any, counts: Any, topics: Tensor | None = None) -> Tensor:
     Returns:
         In nats, (N,) in float64.
     """
-    import scipy.sparse
-
-    counts = scipy.sparse.csr_array(counts)
+    if not hasattr(lda, "components_") or isinstance(lda, type):
+        raise InputError(f"lda must be a fitted LatentDirichletAllocation, not {shown(lda)}")
+    counts, shape = _checked("counts", counts), lda.components_.shape
+    if topics is not None and (not isinstance(topics, Tensor) or tuple(topics.shape) != shape):
+        raise InputError(f"topics must be a tensor {shape}, not {shown(topics)}")
+    if counts.shape[1] != shape[1]:
+        raise InputError(f"counts must be (N, {shape[1]}), not {counts.shape}")
     topics = LDA(lda, 0.0).topics if topics is None else topics.double()
     alpha = float(lda.doc_topic_prior_)
     size = torch.from_numpy(np.asarray(counts.sum(1), dtype=np.float64)).view(-1, 1)
@@ -133,3 +140,24 @@ def lda_bounds(lda: Any, counts: Any, topics: Tensor | None = None) -> Tensor:
         log_share = (weights[at] * topics[:, words[part]].T).sum(1).log()
         bounds.index_add_(0, at, torch.from_numpy(counts.data[part.numpy()]).double() * log_share)
     return bounds
+
+
+def _checked(name: str, counts: Any) -> Any:
+    """Counts (N, V) as a sparse array in CSR.
+
+    Raises:
+        InputError: if they are no matrix of counts.
+    """
+    import scipy.sparse  # takes a second to import
+
+    matrix = counts if is_sparse(counts) and not isinstance(counts, Tensor) else None
+    if matrix is None and isinstance(counts, np.ndarray) and counts.dtype.kind in "uif":
+        matrix = counts
+    if matrix is None or len(matrix.shape) != 2 or 0 in matrix.shape:
+        raise InputError(
+            f"{name} must be a sparse matrix of SciPy or an array (N, V), not {shown(counts)}"
+        )
+    matrix = scipy.sparse.csr_array(matrix)
+    if not (np.isfinite(matrix.data).all() and (matrix.data >= 0).all()):
+        raise InputError(f"{name} must be counts of at least 0, but has other numbers")
+    return matrix

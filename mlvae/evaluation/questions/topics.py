@@ -160,9 +160,7 @@ class Topics:
             rows,
         )
 
-    def _figure(
-        self, listed: list[dict[str, Any]], data: GroupedData, shares: Tensor
-    ) -> Figure:
+    def _figure(self, listed: list[dict[str, Any]], data: GroupedData, shares: Tensor) -> Figure:
         bars = {}
         for topic in listed[: self.shown]:
             values = shares[topic["topic"]].sort(descending=True).values.tolist()
