@@ -2,7 +2,7 @@
 
 The questions are :class:`Separation`, :class:`Leakage`, :class:`Unseen`, :class:`Factors`,
 :class:`Disentanglement`, :class:`Fidelity`, :class:`Manipulation`, :class:`Embedding`,
-:class:`Groups`, :class:`Likelihood` and :class:`Topics`;
+:class:`Groups`, :class:`Likelihood`, :class:`Topics` and :class:`Collapse`;
 :func:`evaluate` asks them and writes a report. What they measure with can be used by itself.
 """
 
@@ -34,6 +34,7 @@ from mlvae.evaluation.measures.probe_sets import probe_sets
 from mlvae.evaluation.measures.topic_controls import fit_lda, lda_bounds
 from mlvae.evaluation.measures.topics import coherence, diversity, perplexity, top_words
 from mlvae.evaluation.measures.verification import verification
+from mlvae.evaluation.questions.collapse import Collapse
 from mlvae.evaluation.questions.disentanglement import Disentanglement
 from mlvae.evaluation.questions.embedding import Embedding
 from mlvae.evaluation.questions.factors import Factors
@@ -51,6 +52,7 @@ __all__ = [
     "QUESTIONS",
     "Answer",
     "Association",
+    "Collapse",
     "Disentanglement",
     "Embedding",
     "Estimate",

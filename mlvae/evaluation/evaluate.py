@@ -21,6 +21,7 @@ from mlvae.data import BATCHINGS, Grouped, GroupedData, Shuffled, Splits
 from mlvae.errors import InputError, check_flag, check_integer, check_part, shown
 from mlvae.evaluation import report
 from mlvae.evaluation.measures.codes import representations
+from mlvae.evaluation.questions.collapse import Collapse
 from mlvae.evaluation.questions.disentanglement import Disentanglement
 from mlvae.evaluation.questions.embedding import Embedding
 from mlvae.evaluation.questions.factors import Factors
@@ -51,6 +52,7 @@ QUESTIONS = (
     Groups,
     Likelihood,
     Topics,
+    Collapse,
 )
 
 
@@ -176,7 +178,7 @@ def _controls(subject: Subject) -> dict[str, str]:
     """What is to say on each control that is a model."""
     vae, reason = subject.vae, subject.without_untrained
     none = "none: no trained VAE was given as vae; mlvae.models.plain_vae(model) builds one"
-    if isinstance(subject.model, VAE):
+    if type(subject.model) is VAE:
         none = "none: the model is a plain VAE itself"
     facts = {"plain VAE as control": none if vae is None else _description(vae)}
     return {**facts, "untrained encoder as control": f"none: {reason}"} if reason else facts

@@ -45,6 +45,23 @@ def test_arrays_of_the_shape_of_images_may_leave_the_scale_of_images():
     assert {r["group_size"] for r in records["importance_weighted"]} == {1, 4}
 
 
+def test_images_of_bytes_have_the_bound_of_the_same_images_as_floats():
+    x = torch.randint(0, 256, (12, 1, 8, 8), dtype=torch.uint8)
+    model = MLVAE((1, 8, 8), network=MLP((4,))).eval()
+    subjects = [
+        Subject(model, Splits(data, test=data))
+        for data in (GroupedData(x, [0, 1, 2] * 4), GroupedData(x / 255, [0, 1, 2] * 4))
+    ]
+    first, second = (
+        [
+            record["bound_per_observation"].mean
+            for record in Likelihood(**QUICK).ask(subject).metrics["importance_weighted"]
+        ]
+        for subject in subjects
+    )
+    assert first == pytest.approx(second)
+
+
 def test_options_out_of_range_are_refused():
     for options in ({"sizes": ()}, {"num_content": (0,)}, {"groups": 1}, {"num_style": 0}):
         with pytest.raises(InputError, match=r"evaluation\.likelihood"):

@@ -83,7 +83,7 @@ class Likelihood:
             order = torch.randperm(len(cut), generator=generator, device=test.device)
             sets = cut[order[: self.groups]]
             index = torch.arange(len(sets), device=sets.device).repeat_interleave(size)
-            data = GroupedData(test.x[sets.flatten()], index, kind="array")
+            data = GroupedData(test.observations(sets.flatten()), index, kind="array")
             for (name, model), number in product(models.items(), self.num_content):
                 samples = {"num_content": number, "num_style": self.num_style}
                 values = importance_weighted_bound(model, data, **samples)
@@ -131,9 +131,19 @@ def _bound_words(bounds: dict[str, dict[str, float]]) -> str:
             f"The model has no bound on log p(x). Its loss on the {split} split is "
             f"{bounds[split]['loss']:.2f}."
         )
+    approximate = bounds[split].get("approximate_objective_per_observation")
+    samples = note = ""
+    if approximate is not None:
+        samples = ", from exact samples,"
+        note = (
+            f"The training maximised another number, {approximate:.2f}, which has samples of the "
+            "approximate sampler with the KL of the exact posterior: it is no bound, and does not "
+            "compare with bounds. "
+        )
     return (
-        f"On the {split} split the bound is {bounds[split]['elbo_per_observation']:.2f} nats per "
-        "observation. Log-probabilities and divergences are sums over elements and dimensions. "
+        f"On the {split} split the bound{samples} is "
+        f"{bounds[split]['elbo_per_observation']:.2f} nats per observation. {note}"
+        "Log-probabilities and divergences are sums over elements and dimensions. "
         "The bound depends on the sizes of groups, so compare only runs with equal batches."
     )
 

@@ -15,7 +15,7 @@ from torch.nn import functional
 from mlvae.evaluation.measures.leakage.drawn import Drawn, Scale
 from mlvae.training.seeding import seeded
 
-__all__ = ["Neighbours", "fit_neighbours"]
+__all__ = ["Neighbours", "fit_neighbours", "nearest_labels"]
 
 #: Numbers of neighbours to choose from, and draws of every training code.
 COUNTS, DRAWS = (5, 15, 50, 150), 2
@@ -46,7 +46,7 @@ class Neighbours:
 
     def log_probabilities(self, x: Tensor) -> Tensor:
         """Logarithm of the probability of each label, (M, L), for codes (M, D)."""
-        near = _nearest(self.codes, self.y, self.metric(x.float()), self.count)
+        near = nearest_labels(self.codes, self.y, self.metric(x.float()), self.count)
         return _log_frequencies(near, self.labels)
 
 
@@ -76,7 +76,7 @@ def fit_neighbours(train: Drawn, held: Drawn, labels: int, seed: int) -> Neighbo
     counts = sorted({min(count, len(x)) for count in COUNTS})
     for metric in _metrics(x, y):
         codes = metric(x)
-        near = _nearest(codes, y, metric(held_x), counts[-1])
+        near = nearest_labels(codes, y, metric(held_x), counts[-1])
         for count in counts:
             logs = _log_frequencies(near[:, :count], labels)
             loss = float(functional.nll_loss(logs, held_y))
@@ -101,7 +101,7 @@ def _metrics(x: Tensor, y: Tensor) -> list[Metric]:
     return [*metrics, Metric(scale, axes[:, :number])]
 
 
-def _nearest(codes: Tensor, y: Tensor, x: Tensor, count: int) -> Tensor:
+def nearest_labels(codes: Tensor, y: Tensor, x: Tensor, count: int) -> Tensor:
     """Labels of the ``count`` nearest codes, the nearest first, (M, count)."""
     rows = max(1, MOST_DISTANCES // len(codes))
     parts = [
