@@ -740,6 +740,7 @@ CALLS = {
         activation=arg("relu"),
         shared=flag(),
         dropout=fraction(),
+        mixing=arg("product"),
         softmax=flag(),
     ),
     "networks.Encoder": dict(

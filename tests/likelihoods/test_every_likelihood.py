@@ -53,7 +53,7 @@ NETWORK_OPTIONS = {
     Conv: {"widths": (4, 8)},
     Conv1d: {"widths": (4, 8)},
     ConvMLP: {"widths": (4, 8), "hidden": (8,)},
-    TopicMLP: {"hidden": (8,)},
+    TopicMLP: {"hidden": (8,), "mixing": "product"},
 }
 SHAPE = (2, 4, 4)
 

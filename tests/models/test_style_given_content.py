@@ -12,7 +12,7 @@ NETWORKS = [
     MLP(hidden=(), init="lecun"),
     Conv(widths=(4, 8)),
     ConvMLP(widths=(4, 8), hidden=(9,)),
-    TopicMLP(hidden=(9,)),
+    TopicMLP(hidden=(9,), mixing="product"),
 ]
 
 

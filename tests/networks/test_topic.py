@@ -9,9 +9,9 @@ from mlvae.networks import TopicMLP
 from mlvae.posteriors import DiagonalGaussian, Dirichlet
 
 
-def test_the_decoder_is_linear_in_the_shares_up_to_the_normalisation():
+def test_a_product_is_linear_in_the_shares_up_to_the_normalisation():
     torch.manual_seed(0)
-    decoder = TopicMLP().decoder(4, (7,), 1).eval()
+    decoder = TopicMLP(mixing="product").decoder(4, (7,), 1).eval()
     z = torch.rand(5, 4)
     mixed = decoder(0.25 * z + 0.75 * z.flip(0))
     torch.testing.assert_close(mixed, 0.25 * decoder(z) + 0.75 * decoder(z).flip(0))
@@ -21,10 +21,35 @@ def test_the_decoder_is_linear_in_the_shares_up_to_the_normalisation():
 
 def test_in_training_every_word_has_the_same_spread_over_a_batch():
     torch.manual_seed(0)
-    decoder = TopicMLP().decoder(4, (7,), 1).train()
+    decoder = TopicMLP(mixing="product").decoder(4, (7,), 1).train()
     out = decoder(torch.rand(200, 4))[:, 0]
     torch.testing.assert_close(out.mean(0), torch.zeros(7), atol=1e-5, rtol=0)
     torch.testing.assert_close(out.var(0, unbiased=False), torch.ones(7), atol=1e-2, rtol=0)
+
+
+def test_a_mixture_has_the_mean_of_the_topics_words():
+    torch.manual_seed(0)
+    decoder = TopicMLP().decoder(4, (7,), 1)
+    topics = decoder(torch.eye(4))[:, 0].exp()
+    torch.testing.assert_close(topics.sum(1), torch.ones(4))
+    z = torch.rand(5, 4).softmax(1)
+    torch.testing.assert_close(decoder(z)[:, 0].exp(), z @ topics)
+    assert (topics[0] - topics[1]).abs().max() > 0.01
+
+
+def test_a_weight_that_all_topics_share_does_not_matter():
+    torch.manual_seed(0)
+    decoder = TopicMLP().decoder(4, (7,), 1)
+    before = decoder(torch.eye(4))
+    with torch.no_grad():
+        decoder.head.topics.mul_(3.0).add_(torch.randn(7))
+    torch.testing.assert_close(decoder(torch.eye(4)), before, rtol=1e-3, atol=1e-3)
+
+
+def test_a_mixture_refuses_latents_that_are_no_shares():
+    decoder = TopicMLP().decoder(4, (7,), 1)
+    with pytest.raises(InputError, match=r"mixing=mixture .*-1.*softmax=true"):
+        decoder(-torch.ones(2, 4))
 
 
 def test_a_softmax_makes_shares_of_any_numbers():
@@ -57,6 +82,7 @@ def test_options_out_of_range_are_refused():
         ({"hidden": (0,)}, "hidden .*0"),
         ({"activation": "sine"}, "activation .*'sine'"),
         ({"softmax": 1}, "softmax .*1"),
+        ({"mixing": "sum"}, "mixing .*'sum'"),
         ({"shared": None}, "shared .*None"),
     ]:
         with pytest.raises(InputError, match=match):
