@@ -792,7 +792,9 @@ CALLS = {
     "evaluation.Topics": dict(
         words=count(),
         diversity_words=count(),
+        relevance=arg([0.5]),
         samples=count(),
+        refinement=whole(),
         shown=count(),
         controls=arg(["unigram"]),
         lda_passes=count(),

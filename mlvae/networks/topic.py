@@ -33,6 +33,9 @@ SMALLEST = 1e-30
 class TopicMLP:
     r"""The encoder of :class:`MLP`, and a decoder with one weight for each topic and word.
 
+    The outputs of the encoder's heads have a batch normalisation, as in ProdLDA (below), so that
+    documents differ in each topic from the first step on.
+
     The decoder "mixture" is that of latent Dirichlet allocation (D. M. Blei, A. Y. Ng, M. I.
     Jordan. JMLR 3, 2003): a document is a mixture of the topics' words,
 
@@ -56,8 +59,7 @@ class TopicMLP:
             each.
         dropout: probability that a unit of the last hidden layer is dropped in training mode.
         mixing: of the decoder: "mixture", for latents that are shares
-            (:class:`~mlvae.models.DirVAE`), or
-            "product", for any latents.
+            (:class:`~mlvae.models.DirVAE`), or "product", for any latents.
         softmax: whether the decoder makes shares of the latents by a softmax first, for models
             whose latents are any real numbers: a VAE is then a topic model with a logistic-normal
             posterior.
@@ -90,7 +92,7 @@ class TopicMLP:
         encoder = self._mlp().encoder(shape, dims, family)
         each = encoder.encoders if isinstance(encoder, SeparateEncoders) else [encoder]
         for one in each:
-            self._drop(one)
+            self._finish(one)
         return encoder
 
     def conditional_encoder(
@@ -98,14 +100,17 @@ class TopicMLP:
     ) -> ConditionalEncoder:
         """From ``shape`` and ``context`` known numbers to a posterior of ``dim`` dimensions."""
         encoder = self._mlp().conditional_encoder(shape, dim, context, family)
-        self._drop(encoder)
+        self._finish(encoder)
         return encoder
 
-    def _drop(self, encoder: nn.Module) -> None:
-        """Append the dropout to the trunk of an encoder."""
+    def _finish(self, encoder: Encoder | ConditionalEncoder) -> None:
+        """Append the dropout to the trunk of an encoder, and the normalisation to its heads."""
         if self.dropout:
             assert isinstance(encoder.trunk, nn.Sequential)
             encoder.trunk.append(nn.Dropout(self.dropout))
+        linear = encoder.heads
+        assert isinstance(linear, nn.Linear)
+        encoder.heads = nn.Sequential(linear, BatchNorm(linear.out_features))  # type: ignore
 
     def decoder(self, latent_dim: int, shape: Sequence[int], outputs: int) -> Decoder:
         """From ``latent_dim`` latents to ``outputs`` parameters per element of ``shape``."""

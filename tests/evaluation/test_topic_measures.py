@@ -15,6 +15,7 @@ from sklearn.decomposition import LatentDirichletAllocation
 from mlvae import GroupedData, InputError
 from mlvae.evaluation import coherence, diversity, fit_lda, lda_bounds, perplexity, top_words
 from mlvae.evaluation.measures.topic_controls import LDA, sparse_counts, unigram_bounds
+from mlvae.evaluation.measures.topics import relevance
 
 RANDOM = np.random.default_rng(0)
 
@@ -110,6 +111,19 @@ def test_top_words_are_in_falling_order():
     assert top_words(shares, 2).tolist() == [[1, 2], [0, 2]]
     with pytest.raises(InputError, match="3 words, not 4"):
         top_words(shares, 4)
+
+
+def test_relevance_goes_from_the_probability_to_the_lift():
+    shares = torch.tensor([[0.6, 0.3, 0.1], [0.7, 0.1, 0.2]]).double()
+    frequencies = torch.tensor([0.65, 0.2, 0.15]).double()
+    torch.testing.assert_close(relevance(shares, frequencies, 1.0), shares.log())
+    lift = relevance(shares, frequencies, 0.0)
+    torch.testing.assert_close(lift, (shares / frequencies).log())
+    torch.testing.assert_close(
+        relevance(shares, frequencies, 0.25), 0.25 * shares.log() + 0.75 * lift
+    )
+    assert top_words(shares, 1).tolist() == [[0], [0]]
+    assert top_words(lift, 1).tolist() == [[1], [2]]
 
 
 @pytest.mark.parametrize(

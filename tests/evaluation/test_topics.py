@@ -11,9 +11,11 @@ import mlvae
 from mlvae import GroupedData, InputError
 from mlvae.data import Splits
 from mlvae.evaluation import Subject, Topics, perplexity
+from mlvae.evaluation.measures.refinement import refined
 from mlvae.likelihoods import Gaussian, Multinomial, Poisson
 from mlvae.models import VAE, DirVAE
 from mlvae.networks import MLP, TopicMLP
+from mlvae.posteriors import DiagonalGaussian, Dirichlet
 
 WORDS = [f"word{number}" for number in range(9)]
 
@@ -88,6 +90,42 @@ def test_the_perplexity_is_that_of_the_bound_of_each_document(splits):
     assert own["perplexity_per_document"] == pytest.approx(expected.per_document, rel=0.01)
     assert own["perplexity_per_word"] == pytest.approx(expected.per_word, rel=0.01)
     assert own["perplexity_per_word"] > 0.9 * 9
+
+
+@pytest.mark.parametrize("kind", [DirVAE, VAE])
+def test_refined_posteriors_have_a_lower_perplexity(kind, splits):
+    network = TopicMLP(hidden=(16,), softmax=kind is VAE)
+    answer = ask(build(kind, network=network).eval(), splits, refinement=20, samples=20)
+    own, better, _ = answer.metrics["records"]
+    assert [own["model"], better["model"]] == ["model", "refined"]
+    for name in ("perplexity_per_document", "perplexity_per_word"):
+        assert better[name] < own[name]
+
+
+def test_a_refined_gaussian_is_the_exact_posterior_of_a_linear_model():
+    start = DiagonalGaussian(torch.zeros(2, 1).double(), torch.zeros(2, 1).double())
+    x = torch.tensor([[1.0], [-2.0]]).double()
+
+    def log_likelihood(z):  # of the noise variance 1 / 4
+        return -2 * (x - z).square().sum(1)
+
+    options = {"steps": 2000, "rate": 0.02, "generator": torch.Generator().manual_seed(0)}
+    found = refined(start, log_likelihood, **options)
+    torch.testing.assert_close(found.mean, 0.8 * x, rtol=0, atol=0.03)
+    torch.testing.assert_close(found.variance, torch.full_like(x, 0.2), rtol=0.1, atol=0)
+
+
+def test_a_refined_dirichlet_is_the_exact_posterior_of_counts():
+    counts = torch.tensor([[3.0, 0.0, 1.0]]).double()
+    prior = torch.tensor([0.5, 1.0, 2.0]).double()
+    start = Dirichlet.unchecked(torch.ones(1, 3).double(), prior)
+
+    def log_likelihood(z):  # conjugate: the posterior is the prior plus the counts
+        return (counts * z.clamp_min(1e-30).log()).sum(1)
+
+    options = {"steps": 3000, "rate": 0.02, "generator": torch.Generator().manual_seed(0)}
+    found = refined(start, log_likelihood, **options).concentration
+    torch.testing.assert_close(found, counts + prior, rtol=0.15, atol=0)
 
 
 def test_the_multinomial_coefficient_is_not_in_the_perplexity(trained, splits):

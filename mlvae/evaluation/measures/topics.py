@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from mlvae.arguments import check_floats
-from mlvae.errors import InputError, check_integer, shown
+from mlvae.errors import InputError, check_integer, check_number, shown
 
-__all__ = ["Perplexity", "coherence", "diversity", "perplexity", "top_words"]
+__all__ = ["Perplexity", "coherence", "diversity", "perplexity", "relevance", "top_words"]
 
 
 class Perplexity(NamedTuple):
@@ -88,6 +88,34 @@ def top_words(shares: Tensor, number: int) -> Tensor:
     if number > shares.shape[1]:
         raise InputError(f"number must be at most the {shares.shape[1]} words, not {number}")
     return shares.topk(number, 1).indices
+
+
+def relevance(shares: Tensor, frequencies: Tensor, weight: float) -> Tensor:
+    r"""The relevance of each word to each topic, by which its words are ordered: (K, V).
+
+    .. math:: r_{kv} = \lambda \log p(v \mid k) + (1 - \lambda) \log \frac{p(v \mid k)}{p(v)}
+
+    (C. Sievert, K. Shirley: LDAvis: A method for visualizing and interpreting topics. ACL Workshop
+    on Interactive Language Learning, Visualization, and Interfaces, 2014, section 3.1; there 0.6.)
+    With the weight 1 words are ordered by their probability: frequent words lead many topics. A
+    smaller weight prefers words that are rarer elsewhere.
+
+    Args:
+        shares: of each word in each topic, (K, V).
+        frequencies: share of each word in all documents, above 0, (V,).
+        weight: :math:`\lambda` in [0, 1].
+    """
+    check_floats("shares", shares, "(K, V)", ndim=2)
+    check_floats("frequencies", frequencies, "(V,)", ndim=1)
+    check_number("weight", weight, minimum=0, maximum=1)
+    if frequencies.shape[0] != shares.shape[1]:
+        raise InputError(
+            f"frequencies must be ({shares.shape[1]},), as shares have words, not "
+            f"{tuple(frequencies.shape)}"
+        )
+    smallest = torch.finfo(shares.dtype).tiny
+    log_frequency = frequencies.to(shares).clamp_min(smallest).log()
+    return shares.clamp_min(smallest).log() - (1 - weight) * log_frequency
 
 
 def coherence(top: Tensor, present: Tensor) -> Tensor:

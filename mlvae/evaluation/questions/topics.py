@@ -11,12 +11,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from mlvae.data import GroupedData
+from mlvae.errors import check_number
 from mlvae.evaluation.answer import Answer, Figure, Table, not_evaluated
 from mlvae.evaluation.charts import word_bars
+from mlvae.evaluation.measures.refinement import refined
 from mlvae.evaluation.measures.topic_controls import (
     LDA,
     fit_lda,
@@ -24,7 +27,13 @@ from mlvae.evaluation.measures.topic_controls import (
     sparse_counts,
     unigram_bounds,
 )
-from mlvae.evaluation.measures.topics import coherence, diversity, perplexity, top_words
+from mlvae.evaluation.measures.topics import (
+    coherence,
+    diversity,
+    perplexity,
+    relevance,
+    top_words,
+)
 from mlvae.evaluation.options import check_question
 from mlvae.evaluation.subject import SOURCES, Subject
 from mlvae.models import traits
@@ -44,10 +53,17 @@ class Topics:
     """The question and its options.
 
     Args:
-        words: T, number of the most probable words of a topic that are shown, and whose coherence
-            is measured.
+        words: T, number of the first words of a topic that are shown, and whose coherence is
+            measured.
         diversity_words: number of words of a topic for the diversity.
+        relevance: weights by which the words of a topic are ordered, one measurement for each
+            (:func:`mlvae.evaluation.measures.topics.relevance`); 1: by probability. The first is
+            that of the table of topics and of the figure.
         samples: samples of the latents of each document; the bound is their mean.
+        refinement: gradient steps by which the posterior of each document is improved, for a
+            second value of the perplexity
+            (:func:`mlvae.evaluation.measures.refinement.refined`); LDA improves its posterior of
+            each document, too. 0: none.
         shown: number of topics in the table and in the figure, the most frequent ones.
         controls: "unigram": frequencies of words; "lda": latent Dirichlet allocation of
             scikit-learn with as many topics, which is trained here.
@@ -56,7 +72,9 @@ class Topics:
 
     words: int = 10
     diversity_words: int = 25
+    relevance: tuple[float, ...] = (1.0,)
     samples: int = 10
+    refinement: int = 0
     shown: int = 20
     controls: tuple[str, ...] = ("unigram",)
     lda_passes: int = 20
@@ -65,9 +83,11 @@ class Topics:
 
     def __post_init__(self) -> None:
         names = ("diversity_words", "samples", "shown", "lda_passes")
-        minimum = {"words": 2, **dict.fromkeys(names, 1)}
+        minimum = {"words": 2, "refinement": 0, **dict.fromkeys(names, 1)}
         choices = {"controls": tuple(LABELS)}
-        check_question(self, "controls", minimum=minimum, choices=choices)
+        check_question(self, "controls", "relevance", minimum=minimum, choices=choices)
+        for weight in self.relevance:
+            check_number("evaluation.topics.relevance", weight, minimum=0, maximum=1)
 
     def ask(self, subject: Subject) -> Answer:
         """Measure the perplexity of held-out documents, and the topics."""
@@ -83,36 +103,51 @@ class Topics:
         lengths = scores["length"]
         records = [_record("model", type(model).__name__, scores["bound"], lengths)]
         records[0]["kl_per_document"] = float(scores["kl"].mean())
+        if self.refinement and traits(model).importance_weighted:
+            better = _refined_bounds(model, data, self.samples, self.refinement)
+            if better is not None:
+                label = f"{type(model).__name__}, {self.refinement} steps for each document"
+                records.append(_record("refined", label, better, lengths))
         shares = _topic_shares(model, data)
         number = _latent_dim(model, data) if shares is None else len(shares)
-        test = sparse_counts(data)
+        train, test = sparse_counts(subject.splits.train), sparse_counts(data)
+        frequencies = torch.from_numpy(np.asarray(train.sum(0), dtype=np.float64).ravel() + 1)
+        frequencies /= frequencies.sum()
         present = torch.from_numpy((test > 0).toarray())
         listed: list[dict[str, Any]] = []
         if shares is not None:
-            records[0] |= self._quality(shares, present)
-            listed = self._listed(model, data, shares, present)
-        records += self._controls(subject, test, present, lengths, number)
+            records[0] |= self._quality(shares, present, frequencies)
+            order = relevance(shares, frequencies, self.relevance[0])
+            listed = self._listed(subject, data, order, present, shares)
+        records += self._controls(subject, train, test, present, frequencies, lengths, number)
         metrics = {"split": name, "num_topics": number, "records": records, "topics": listed}
         tables = [self._table(records), *([_topic_table(listed[: self.shown])] if listed else [])]
-        figures = [self._figure(listed, data, shares)] if shares is not None else []
+        figures = [self._figure(listed)] if listed else []
         words = _words(name, records, listed)
         return Answer(self.title, words, metrics, tables, figures)
 
-    def _quality(self, shares: Tensor, present: Tensor) -> dict[str, float]:
-        top = top_words(shares, min(self.words, shares.shape[1]))
-        most = top_words(shares, min(self.diversity_words, shares.shape[1]))
-        return {
-            "coherence": float(coherence(top, present).mean()),
-            "diversity": diversity(most),
-        }
+    def _quality(self, shares: Tensor, present: Tensor, frequencies: Tensor) -> dict[str, Any]:
+        """Coherence and diversity by the weight of the relevance, and those of the first one."""
+        found = []
+        for weight in self.relevance:
+            order = relevance(shares, frequencies, weight)
+            top = top_words(order, min(self.words, shares.shape[1]))
+            most = top_words(order, min(self.diversity_words, shares.shape[1]))
+            values = {
+                "coherence": float(coherence(top, present).mean()),
+                "diversity": diversity(most),
+            }
+            found.append({"relevance": weight, **values})
+        first = {name: found[0][name] for name in ("coherence", "diversity")}
+        return {**first, "orders": found}
 
     def _listed(
-        self, model: Any, data: GroupedData, shares: Tensor, present: Tensor
+        self, subject: Subject, data: GroupedData, order: Tensor, present: Tensor, shares: Tensor
     ) -> list[dict[str, Any]]:
-        """The topics, the most frequent first."""
-        top = top_words(shares, min(self.words, shares.shape[1]))
+        """The topics, the most frequent first, with the first words of ``order`` (K, V)."""
+        top = top_words(order, min(self.words, shares.shape[1]))
         values = coherence(top, present)
-        frequency = _topic_frequencies(model, data)
+        frequency = _topic_frequencies(subject.model, data)
         names = data.feature_names or [str(word) for word in range(shares.shape[1])]
         return [
             {
@@ -120,14 +155,22 @@ class Topics:
                 "frequency": float(frequency[topic]),
                 "coherence": float(values[topic]),
                 "words": [names[word] for word in top[topic].tolist()],
+                "probabilities": shares[topic, top[topic]].tolist(),
             }
             for topic in frequency.argsort(descending=True)
         ]
 
     def _controls(
-        self, subject: Subject, test: Any, present: Tensor, lengths: Tensor, topics: int
+        self,
+        subject: Subject,
+        train: Any,
+        test: Any,
+        present: Tensor,
+        frequencies: Tensor,
+        lengths: Tensor,
+        topics: int,
     ) -> list[dict[str, Any]]:
-        train, records = sparse_counts(subject.splits.train), []
+        records = []
         if "unigram" in self.controls:
             bounds = unigram_bounds(train, test)
             records.append(_record("unigram", LABELS["unigram"], bounds, lengths))
@@ -135,7 +178,7 @@ class Topics:
             lda: LDA = fit_lda(train, topics, passes=self.lda_passes, seed=subject.seed)
             record = _record("lda", LABELS["lda"], lda_bounds(lda.model, test), lengths)
             record["seconds_per_pass"] = lda.seconds_per_pass
-            records.append({**record, **self._quality(lda.topics, present)})
+            records.append({**record, **self._quality(lda.topics, present, frequencies)})
         return records
 
     def _table(self, records: list[dict[str, Any]]) -> Table:
@@ -155,20 +198,21 @@ class Topics:
         return Table(
             f"Upper bounds on the perplexity, from {self.samples} samples of the latents of each "
             "document, without the multinomial coefficient; mean NPMI of words in one document; "
-            "share of different words in all topics.",
+            "share of different words in all topics. Words of a topic have the weight "
+            f"{self.relevance[0]:g} of the relevance (1: the most probable words).",
             ["model", *[label for label, _ in columns.values()]],
             rows,
         )
 
-    def _figure(self, listed: list[dict[str, Any]], data: GroupedData, shares: Tensor) -> Figure:
+    def _figure(self, listed: list[dict[str, Any]]) -> Figure:
         bars = {}
         for topic in listed[: self.shown]:
-            values = shares[topic["topic"]].sort(descending=True).values.tolist()
             label = f"{topic['topic']}: {100 * topic['frequency']:.1f} percent"
-            bars[label] = dict(zip(topic["words"], values, strict=False))
+            bars[label] = dict(zip(topic["words"], topic["probabilities"], strict=True))
         return word_bars(
             "topics",
-            "The most probable words of each topic; a bar is the probability of the word in a "
+            f"The first words of each topic, with the weight {self.relevance[0]:g} of the "
+            "relevance (1: the most probable words); a bar is the probability of the word in a "
             "document that has this topic alone. The number of the topic and its share of all "
             "documents stand above.",
             bars,
@@ -211,6 +255,33 @@ def _scores(model: Any, data: GroupedData, samples: int) -> dict[str, Tensor] | 
             bound -= likelihood.log_coefficient(batch.x).double()  # type: ignore[union-attr]
         parts.append({"bound": bound, "kl": kl, "length": length})
     return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+
+
+@torch.no_grad()
+def _refined_bounds(model: Any, data: GroupedData, samples: int, steps: int) -> Tensor | None:
+    """The bound on the words of each document with a posterior that is improved for it, (N,).
+
+    None: the model has more than one code.
+    """
+    likelihood, parts = model.likelihood, []
+    generator = seeded(torch.Generator(data.device), 0, "refinement")
+    for rows in torch.arange(len(data), device=data.device).split(BATCH):
+        x = data.singles(rows).x
+        posterior, style = model.posteriors(x)
+        if style(posterior.mean).mean.shape[1]:
+            return None
+
+        def log_likelihood(z: Tensor, x: Tensor = x) -> Tensor:
+            return likelihood.log_prob(model.decoder(z), x)
+
+        q = refined(posterior, log_likelihood, steps=steps, generator=generator)
+        bound = -q.kl().double()
+        for _ in range(samples):
+            bound += log_likelihood(q.sample(generator=generator)).double() / samples
+        if likelihood.coefficient:
+            bound -= likelihood.log_coefficient(x).double()
+        parts.append(bound)
+    return torch.cat(parts)
 
 
 @torch.no_grad()
