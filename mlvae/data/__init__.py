@@ -24,6 +24,7 @@ from mlvae.data.sources.faces import celeba, faces, lfw, omniglot, yale_b
 from mlvae.data.sources.glyphs import glyphs
 from mlvae.data.sources.mnist import fashion_mnist, mnist
 from mlvae.data.sources.mpi3d import mpi3d
+from mlvae.data.sources.published_documents import bbc_news, newsgroups
 from mlvae.data.sources.recordings import fsdd, recordings
 from mlvae.data.sources.shapes3d import shapes3d
 from mlvae.data.sources.smallnorb import smallnorb
@@ -53,6 +54,7 @@ __all__ = [
     "anndata",
     "arrays",
     "bag_of_words",
+    "bbc_news",
     "cars3d",
     "celeba",
     "digits",
@@ -64,6 +66,7 @@ __all__ = [
     "lfw",
     "mnist",
     "mpi3d",
+    "newsgroups",
     "omniglot",
     "open_dataset",
     "read_images",
@@ -83,6 +86,7 @@ DATASETS: dict[str, Callable[..., Splits]] = {
     "anndata": anndata,
     "arrays": arrays,
     "bag_of_words": bag_of_words,
+    "bbc_news": bbc_news,
     "cars3d": cars3d,
     "celeba": celeba,
     "digits": digits,
@@ -94,6 +98,7 @@ DATASETS: dict[str, Callable[..., Splits]] = {
     "lfw": lfw,
     "mnist": mnist,
     "mpi3d": mpi3d,
+    "newsgroups": newsgroups,
     "omniglot": omniglot,
     "recordings": recordings,
     "shapes3d": shapes3d,

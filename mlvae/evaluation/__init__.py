@@ -2,7 +2,8 @@
 
 The questions are :class:`Separation`, :class:`Leakage`, :class:`Unseen`, :class:`Factors`,
 :class:`Disentanglement`, :class:`Fidelity`, :class:`Manipulation`, :class:`Embedding`,
-:class:`Groups`, :class:`Likelihood`, :class:`Topics` and :class:`Collapse`;
+:class:`Groups`, :class:`Likelihood`, :class:`Topics`, :class:`Documents` and
+:class:`Collapse`;
 :func:`evaluate` asks them and writes a report. What they measure with can be used by itself.
 """
 
@@ -36,6 +37,7 @@ from mlvae.evaluation.measures.topics import coherence, diversity, perplexity, t
 from mlvae.evaluation.measures.verification import verification
 from mlvae.evaluation.questions.collapse import Collapse
 from mlvae.evaluation.questions.disentanglement import Disentanglement
+from mlvae.evaluation.questions.documents import Documents
 from mlvae.evaluation.questions.embedding import Embedding
 from mlvae.evaluation.questions.factors import Factors
 from mlvae.evaluation.questions.fidelity import Fidelity
@@ -54,6 +56,7 @@ __all__ = [
     "Association",
     "Collapse",
     "Disentanglement",
+    "Documents",
     "Embedding",
     "Estimate",
     "Factors",

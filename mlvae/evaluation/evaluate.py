@@ -23,6 +23,7 @@ from mlvae.evaluation import report
 from mlvae.evaluation.measures.codes import representations
 from mlvae.evaluation.questions.collapse import Collapse
 from mlvae.evaluation.questions.disentanglement import Disentanglement
+from mlvae.evaluation.questions.documents import Documents
 from mlvae.evaluation.questions.embedding import Embedding
 from mlvae.evaluation.questions.factors import Factors
 from mlvae.evaluation.questions.fidelity import Fidelity
@@ -52,6 +53,7 @@ QUESTIONS = (
     Groups,
     Likelihood,
     Topics,
+    Documents,
     Collapse,
 )
 

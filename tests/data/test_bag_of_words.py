@@ -318,7 +318,7 @@ def published(monkeypatch):
 
 
 def test_20_newsgroups_has_its_published_documents_and_words(published):
-    splits = open_dataset(**composed("dataset=20news"))
+    splits = open_dataset(**composed("dataset=newsgroups"))
     assert (len(splits.train), len(splits.test)) == (11_258, 7_487)
     assert splits.train.shape == (1_994,) and splits.train.feature_names[:2] == ["write", "one"]
     tokens = [int(part.x.source.matrix[part.x.rows.numpy()].sum()) for _, part in splits]

@@ -128,18 +128,16 @@ class Topics:
 
     def _quality(self, shares: Tensor, present: Tensor, frequencies: Tensor) -> dict[str, Any]:
         """Coherence and diversity by the weight of the relevance, and those of the first one."""
-        found = []
+        found: dict[str, Any] = {}
         for weight in self.relevance:
             order = relevance(shares, frequencies, weight)
             top = top_words(order, min(self.words, shares.shape[1]))
             most = top_words(order, min(self.diversity_words, shares.shape[1]))
-            values = {
-                "coherence": float(coherence(top, present).mean()),
-                "diversity": diversity(most),
-            }
-            found.append({"relevance": weight, **values})
-        first = {name: found[0][name] for name in ("coherence", "diversity")}
-        return {**first, "orders": found}
+            values = float(coherence(top, present).mean()), diversity(most)
+            for name, value in zip(("coherence", "diversity"), values, strict=True):
+                found.setdefault(name, value)
+                found[f"{name}_at_{weight:g}"] = value
+        return found
 
     def _listed(
         self, subject: Subject, data: GroupedData, order: Tensor, present: Tensor, shares: Tensor
