@@ -13,7 +13,13 @@ from omegaconf import OmegaConf
 from mlvae import Adam, GroupedData
 from mlvae.data import BATCHINGS, Shuffled, mnist
 from mlvae.evaluation import QUESTIONS
-from mlvae.likelihoods import DiscretisedLogistic, LearnedGaussian, NegativeBinomial, Poisson
+from mlvae.likelihoods import (
+    DiscretisedLogistic,
+    LearnedGaussian,
+    Multinomial,
+    NegativeBinomial,
+    Poisson,
+)
 from mlvae.models import MLVAE, build
 from mlvae.networks import MLP, Conv, Conv1d
 from mlvae.parts import from_config, to_config
@@ -89,6 +95,7 @@ def test_the_options_of_other_choices_are_the_defaults_of_the_library():
         ("likelihood=discretised_logistic", DiscretisedLogistic()),
         ("likelihood=poisson", Poisson()),
         ("likelihood=negative_binomial", NegativeBinomial()),
+        ("likelihood=multinomial", Multinomial()),
     ]:
         config = composed(override)["model"]
         assert config[override.split("=")[0]] == to_config(part)

@@ -329,6 +329,8 @@ def files(tmp_path_factory):
     np.savez(root / "walks.npz", x=walk, action=np.zeros(30, np.int64))
     rows = [f"{'ab'[label]},{number}\n" for number, label in enumerate(LABELS)]
     (root / "table.csv").write_text("donor,age\n" + "".join(rows))
+    texts = [f"{'ab'[label]},alpha beta{number}\n" for number, label in enumerate(LABELS)]
+    (root / "texts.csv").write_text("kind,text\n" + "".join(texts))
     np.zeros((6, 1, 2, 2), np.uint8).tofile(root / "images.raw")
     np.save(root / "array.npy", np.zeros((6, 2, 2, 1), np.float32))
     write_signals(root)
@@ -701,6 +703,25 @@ CALLS = {
         unseen_groups=arg([], "[]"),
         **SEED,
     ),
+    "data.bag_of_words": dict(
+        root=arg(lambda: place("texts.csv")),
+        vocabulary=optional(arg(None)),
+        first_index=arg(1, "0"),
+        group=optional(arg("kind")),
+        text=arg("text"),
+        columns=optional(arg(None)),
+        min_documents=arg(1, "int64"),
+        max_share=arg(1.0, "float64"),
+        most_words=optional(count(3)),
+        stop_words=optional(arg("english")),
+        test_file=optional(arg(None)),
+        split=optional(arg("observations")),
+        validation=arg(0.2, "0", "int64", "float64"),
+        test=arg(0.2, "0", "int64", "float64"),
+        within=arg(0.0, "0"),
+        unseen_groups=arg([], "[]"),
+        **SEED,
+    ),
     "data.SparseRows": dict(matrix=arg(lambda: torch.eye(6, 3).to_sparse())),
     "data.arrays": dict(
         root=arg(lambda: place("data.npz")),
@@ -884,6 +905,7 @@ CALLS = {
         log_inverse_dispersion_max=arg(6.0, "-1", "0", "1.5", "int64", "float64"),
         scope=arg("channel"),
     ),
+    "likelihoods.Multinomial": dict(total=positive(), coefficient=flag()),
     # mlvae.networks
     "networks.MLP": dict(
         hidden=arg((4,), "[]"),
@@ -922,6 +944,14 @@ CALLS = {
         decoder_strides=arg((1,)),
         activation=arg("relu"),
         head=flag(),
+    ),
+    "networks.TopicMLP": dict(
+        hidden=arg((4,), "[]"),
+        activation=arg("relu"),
+        shared=flag(),
+        dropout=fraction(),
+        mixing=arg("product"),
+        softmax=flag(),
     ),
     "networks.Encoder": dict(
         trunk=arg(lambda: torch.nn.Flatten()),
@@ -994,6 +1024,16 @@ CALLS = {
     "evaluation.Separation": dict(
         k=optional(arg([1])), train_k=optional(count()), probes=arg(["knn"]), seeds=count()
     ),
+    "evaluation.Topics": dict(
+        words=count(),
+        diversity_words=count(),
+        relevance=arg([0.5]),
+        samples=count(),
+        refinement=whole(),
+        shown=count(),
+        controls=arg(["unigram"]),
+        lda_passes=count(),
+    ),
     "evaluation.Unseen": dict(
         shots=arg([1]),
         distances=arg(["cosine"]),
@@ -1058,6 +1098,26 @@ CALLS = {
         num_style=count(),
         chunk=count(),
         **SEED,
+    ),
+    "evaluation.coherence": dict(
+        top=arg(lambda: torch.tensor([[0, 1], [1, 2]])),
+        present=arg(lambda: torch.ones(6, 3).bool()),
+    ),
+    "evaluation.diversity": dict(top=arg(lambda: torch.tensor([[0, 1], [1, 2]]))),
+    "evaluation.perplexity": dict(
+        bounds=arg(lambda: -torch.ones(6)),
+        lengths=arg(lambda: torch.ones(6)),
+    ),
+    "evaluation.top_words": dict(
+        shares=arg(lambda: torch.rand(4, 3), "nan tensor"), number=count()
+    ),
+    "evaluation.fit_lda": dict(
+        train=arg(lambda: np.eye(6, 3)), topics=count(), passes=count(), **SEED
+    ),
+    "evaluation.lda_bounds": dict(
+        lda=arg(lambda: evaluation.fit_lda(np.eye(6, 3), 2, passes=1).model),
+        counts=arg(lambda: np.eye(6, 3)),
+        topics=optional(arg(lambda: torch.full((2, 3), 1 / 3))),
     ),
     "evaluation.mig": dict(**CODES, bins=count(), factor_bins=optional(count())),
     "evaluation.modularity": dict(**CODES, bins=count(), factor_bins=optional(count())),
@@ -1291,6 +1351,17 @@ CALLS = {
     "NegativeBinomial.check": dict(
         x=arg(lambda: torch.zeros(6, 3)), size=optional(arg(lambda: torch.ones(6)))
     ),
+    "Multinomial.log_prob": dict(
+        parameters=arg(lambda: torch.zeros(6, 1, 3)),
+        x=arg(lambda: torch.zeros(6, 3), "nan tensor"),
+    ),
+    "Multinomial.log_coefficient": dict(x=arg(lambda: torch.zeros(6, 3), "nan tensor", "tensor")),
+    "Multinomial.inputs": dict(x=arg(lambda: torch.zeros(6, 3), "nan tensor", "tensor")),
+    "Multinomial.mean": dict(
+        parameters=arg(lambda: torch.zeros(6, 1, 3)),
+        size=optional(arg(lambda: torch.ones(6))),
+    ),
+    "Multinomial.check": dict(x=arg(lambda: torch.zeros(6, 3), "tensor")),
     "GroupWarp.__call__": dict(batch=BATCH, **DRAW),
     "Shuffled.plan": dict(data=arg(lambda: data()), **DRAW),
     "Shuffled.num_batches": dict(data=arg(lambda: data())),
@@ -1318,6 +1389,7 @@ OWNERS = {
     "LearnedGaussian": likelihoods.LearnedGaussian,
     "DiscretisedLogistic": likelihoods.DiscretisedLogistic,
     "NegativeBinomial": likelihoods.NegativeBinomial,
+    "Multinomial": likelihoods.Multinomial,
     "Poisson": likelihoods.Poisson,
     "GroupWarp": data_module.GroupWarp,
     "Shuffled": data_module.Shuffled,
