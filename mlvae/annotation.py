@@ -79,7 +79,7 @@ def annotate(
         adata.obsm[f"X_{name}"] = means[encoded.index]
         found |= {name: means, f"{name}_variance": encoded.variances[name]}
     if shared and not traits(model).given_codes:
-        alone = GroupedData(data.x, np.arange(len(data)), given=data.given, kind="array")
+        alone = data.regrouped(np.arange(len(data)))
         single = encode(model, alone, **options)
         for name in shared:
             adata.obsm[f"X_{name}_single"] = single.means[name]

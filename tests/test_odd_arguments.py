@@ -24,6 +24,7 @@ import mlvae
 from mlvae import (
     Batch,
     DiagonalGaussian,
+    Dirichlet,
     Evidence,
     GroupedData,
     Groups,
@@ -387,6 +388,7 @@ CALLS = {
     ),
     "Batch": dict(x=ROWS, groups=GROUPS, given=arg(lambda: {"a": torch.zeros(6)}, "{}")),
     "DiagonalGaussian": dict(mean=ROWS, log_variance=ROWS),
+    "Dirichlet": dict(concentration=arg(lambda: torch.ones(6, 3)), prior=positive()),
     "Evidence": dict(log_precision=ROWS, mean=ROWS),
     "GroupedData": dict(
         x=arg(lambda: np.zeros((6, 3))),
@@ -495,6 +497,18 @@ CALLS = {
         style_given_content=flag(),
         style_dropout=flag(True),
         separation=arg(Separation()),
+        content_family=arg("gaussian"),
+        content_alpha=arg(1.0),
+    ),
+    "models.DirVAE": dict(
+        shape=arg((3,)),
+        latent_dim=count(),
+        **PARTS,
+        kl_weight=at_least_0(),
+        prior_alpha=arg(0.98, "1.5", "int64", "float64"),
+        prior_update=arg("fixed"),
+        sampler=arg("implicit"),
+        kl=arg("gamma"),
     ),
     "models.VAE": dict(shape=arg((3,)), latent_dim=count(), **PARTS, kl_weight=at_least_0()),
     "models.AdaVAE": dict(
@@ -765,6 +779,7 @@ CALLS = {
         split=arg((1, 2)),
     ),
     # mlvae.evaluation
+    "evaluation.Collapse": dict(neighbours=arg([3]), most=count()),
     "evaluation.Disentanglement": dict(
         categories=arg(["a"], "[]"),
         metrics=arg(["mig"]),
@@ -1006,6 +1021,9 @@ CALLS = {
     "PairOfGaussians.sample_members": dict(groups=GROUPS, **DRAW),
     "DiagonalGaussian.log_prob": dict(value=ROWS),
     "DiagonalGaussian.kl": dict(other=optional(arg(lambda: gaussian()))),
+    "DirichletRows.sample": dict(shape=arg((2,), "[]"), **DRAW, sampler=arg("implicit")),
+    "DirichletRows.log_prob": dict(value=arg(lambda: torch.full((6, 3), 1 / 3), "nan tensor")),
+    "DirichletRows.kl": dict(divergence=arg("gamma")),
     "Evidence.of": dict(posterior=arg(lambda: gaussian())),
     "Evidence.only": dict(mask=arg(lambda: torch.ones(6, dtype=torch.bool))),
     "Evidence.accumulate": dict(groups=GROUPS),
@@ -1123,6 +1141,7 @@ CALLS = {
 OWNERS = {
     "Batch": lambda: batch(),
     "DiagonalGaussian": lambda: gaussian(),
+    "DirichletRows": lambda: Dirichlet(torch.ones(6, 3)),
     "Evidence": lambda: Evidence.of(gaussian()),
     "GroupedData": lambda: data(),
     "Groups": lambda: groups(),

@@ -189,6 +189,32 @@ def vae() -> None:
     drawing.save("vae.svg")
 
 
+def dirvae() -> None:
+    """Shares on a triangle generate an observation; the posterior is a density on it."""
+    drawing = Drawing("Graphical model and posterior of the DirVAE", 560, 280)
+    corners = [(140.0, 50.0), (40.0, 220.0), (240.0, 220.0)]
+    for left, title in ((0, "generative model"), (280, "posterior")):
+        drawing.text((left + 140, 28), title, size=16)
+        path = "L".join(f"{x + left:g} {y:g}" for x, y in corners)
+        drawing.parts.append(f'<path d="M{path}Z" fill="#eef3fb" stroke="black"/>\n')
+        for number, ((x, y), below) in enumerate(zip(corners, (-8, 22, 22), strict=True), start=1):
+            place = (x + left + (24 if number == 1 else 0), y + below + (8 if number == 1 else 0))
+            drawing.text(place, f"z_{number}", size=15, italic=True)
+    drawing.parts.append('<circle cx="120" cy="150" r="5" fill="black"/>\n')
+    for radius in (34, 22, 10):
+        drawing.parts.append(
+            f'<ellipse cx="400" cy="150" rx="{radius}" ry="{0.7 * radius:g}" fill="#3b6ea5" '
+            'fill-opacity="0.25"/>\n'
+        )
+    drawing.node("x0", (235, 120), "x", observed=True)
+    drawing.node("x1", (515, 120), "x", observed=True)
+    drawing.line((127, 148), (211, 126))
+    drawing.line((491, 126), (436, 144), dashed=True)
+    drawing.text((235, 170), "p(x | z)", size=14)
+    drawing.text((515, 170), "Dir(a(x))", size=14)
+    drawing.save("dirvae.svg")
+
+
 if __name__ == "__main__":
-    for draw in (mlvae, evidence, ada, conditional, vae):
+    for draw in (mlvae, evidence, ada, conditional, vae, dirvae):
         draw()

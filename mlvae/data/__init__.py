@@ -21,6 +21,7 @@ from mlvae.data.sources.cells import anndata
 from mlvae.data.sources.digits import digits
 from mlvae.data.sources.dsprites import dsprites
 from mlvae.data.sources.faces import celeba, faces, lfw, omniglot, yale_b
+from mlvae.data.sources.gct import gct, l1000
 from mlvae.data.sources.glyphs import glyphs
 from mlvae.data.sources.mnist import fashion_mnist, mnist
 from mlvae.data.sources.mpi3d import mpi3d
@@ -33,6 +34,7 @@ from mlvae.data.sources.sprites import sprites
 from mlvae.data.sources.table import table
 from mlvae.data.splitting.splits import Splits, split
 from mlvae.data.tables.columns import Column, Columns
+from mlvae.data.tables.gct import Gct, read_gct
 from mlvae.errors import check_choice
 
 __all__ = [
@@ -41,6 +43,7 @@ __all__ = [
     "ArrayFile",
     "Column",
     "Columns",
+    "Gct",
     "GroupWarp",
     "Grouped",
     "GroupedData",
@@ -62,13 +65,16 @@ __all__ = [
     "faces",
     "fashion_mnist",
     "fsdd",
+    "gct",
     "glyphs",
+    "l1000",
     "lfw",
     "mnist",
     "mpi3d",
     "newsgroups",
     "omniglot",
     "open_dataset",
+    "read_gct",
     "read_images",
     "recordings",
     "shapes3d",
@@ -94,7 +100,9 @@ DATASETS: dict[str, Callable[..., Splits]] = {
     "faces": faces,
     "fashion_mnist": fashion_mnist,
     "fsdd": fsdd,
+    "gct": gct,
     "glyphs": glyphs,
+    "l1000": l1000,
     "lfw": lfw,
     "mnist": mnist,
     "mpi3d": mpi3d,

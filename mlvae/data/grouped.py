@@ -6,7 +6,6 @@ Shapes: N observations, G groups, ... one observation.
 from __future__ import annotations
 
 import copy
-import zlib
 from collections.abc import Iterable, Sequence
 from numbers import Number
 from pathlib import Path
@@ -18,6 +17,7 @@ from torch import Tensor
 
 from mlvae.arguments import as_device
 from mlvae.batch import Batch
+from mlvae.data.fingerprint import fingerprint
 from mlvae.data.rows.source import Source, SourceRows, is_source
 from mlvae.data.rows.sparse import SparseRows, is_sparse
 from mlvae.data.tables.annotated import is_anndata, read_cells
@@ -314,6 +314,25 @@ class GroupedData:
         given = {**self.given, "label": table[self.groups.index]}
         return self._with(given=given)
 
+    def regrouped(self, group: object) -> GroupedData:
+        """The same observations in other groups.
+
+        Args:
+            group: label of each observation's group, length N.
+
+        Example:
+            >>> data = GroupedData(np.zeros((3, 5)), ["ann", "bob", "ann"])
+            >>> data.regrouped(["left", "left", "right"]).group_names
+            ['left', 'right']
+        """
+        index, group_names = label_index(group)
+        if len(index) != len(self):
+            raise InputError(
+                f"group must have one label for each of the {len(self)} observations, "
+                f"not {len(index)}"
+            )
+        return self._with(groups=Groups(index).to(self.device), group_names=group_names)
+
     def subset(self, indices: Indices) -> GroupedData:
         """The observations at ``indices``; groups without observations are dropped.
 
@@ -398,21 +417,8 @@ class GroupedData:
 
         A source is not read: decoding its images anew may change a grey level.
         """
-        some = b""
-        if isinstance(self.x, Tensor):
-            rows = torch.linspace(0, len(self) - 1, 64, dtype=torch.float64).long()
-            some = self.x[rows.to(self.x.device)].cpu().numpy().tobytes()
-        sizes = self.groups.sizes.cpu().numpy()
-        names = "\0".join(map(str, self.group_names))
-        in_memory = {"x": _checksum(self.x)} if isinstance(self.x, Tensor) else {}
-        return {
-            "observations": len(self),
-            "groups": len(sizes),
-            "checksum": zlib.crc32(some, zlib.crc32(sizes.tobytes(), zlib.crc32(names.encode()))),
-            "labels": _checksum(self.groups.index),
-            "given": {name: _checksum(values) for name, values in sorted(self.given.items())},
-            **in_memory,
-        }
+        values = self.x if isinstance(self.x, Tensor) else None
+        return fingerprint(values, self.groups, self.group_names, self.given)
 
     def expect(self, indices: Tensor) -> None:
         """Announce the observations (n,) of the next batch, so that a source can read them."""
@@ -456,14 +462,6 @@ class GroupedData:
         order = self.groups.index.argsort(stable=True)
         first = self.groups.sizes.cumsum(0) - self.groups.sizes
         return order[first[:limit]]
-
-
-def _checksum(values: Tensor) -> int:
-    """CRC-32 of all elements."""
-    total = 0
-    for part in values.split(max(1, 2**24 // max(1, values[:1].numel()))):
-        total = zlib.crc32(part.flatten().cpu().view(torch.uint8).numpy().tobytes(), total)
-    return total
 
 
 def _source_rows(x: Source, kind: str) -> SourceRows:

@@ -106,11 +106,11 @@ class Subject:
     def _untrained(self) -> tuple[Any, str]:
         """The untrained control, or None and the reason.
 
-        Codes that are looked up from given values have no such control: without training they
-        separate the groups already.
+        Codes that depend on given values have no such control: without training they separate the
+        groups already.
         """
         stated = traits(self.model)
-        if stated.given_codes:
+        if stated.given_codes and not stated.unconditional_codes:
             return None, "codes that are looked up from labels separate the groups untrained"
         with torch.random.fork_rng():
             seeded(torch.default_generator, self.seed, "initial weights")
@@ -137,9 +137,17 @@ class Subject:
     @cached_property
     def _codes(self) -> list[Code]:
         data, stated = self.splits.train, traits(self.model)
-        given = " given the label" if stated.given_codes else ""
+        conditional = bool(stated.given_codes)
         codes = [
-            Code(name, f"{name}{given}", code, stated.pooling.get(name), _random(code, data))
+            Code(
+                name,
+                f"{name} given the label"
+                if conditional and name not in stated.unconditional_codes
+                else name,
+                code,
+                stated.pooling.get(name),
+                _random(code, data),
+            )
             for name, code in representations(self.model, data).items()
         ]
         rules = {"vae": None, "untrained": codes[0].accumulation}

@@ -10,11 +10,13 @@ from mlvae.models.dirvae import DirVAE
 from mlvae.models.mlvae import MLVAE
 from mlvae.models.protocol import Model, Traits, traits
 from mlvae.models.standardise import Standardise
+from mlvae.models.svqvae import SVQVAE
 from mlvae.models.vae import VAE
 
 __all__ = [
     "MLVAE",
     "MODELS",
+    "SVQVAE",
     "VAE",
     "AdaVAE",
     "ConditionalVAE",

@@ -73,8 +73,9 @@ class AdaVAE(VAE):
               variances instead, twice the variance of the product.
             - "mean": the mean of means and of variances, as in the GVAE: Ada-GVAE.
         standardise: "feature" or "channel": the model takes and returns raw units, and works with
-            observations of mean 0 and deviation 1; see :class:`mlvae.models.Standardise`. None:
-            no change. The options of the likelihood, such as ``std``, are in standardised units.
+            observations of mean 0 and deviation 1; "range": with values in [-1, 1]; see
+            :class:`mlvae.models.Standardise`. None: no change. The options of the likelihood, such
+            as ``std``, are in standardised units.
 
     Raises:
         InputError: if an option is out of range.

@@ -13,6 +13,7 @@ from mlvae.models.conditional import ConditionalVAE
 from mlvae.models.dirvae import DirVAE
 from mlvae.models.mlvae import MLVAE
 from mlvae.models.protocol import traits
+from mlvae.models.svqvae import SVQVAE
 from mlvae.models.vae import VAE
 from mlvae.networks import NETWORKS, Network
 from mlvae.parts import chosen, from_config
@@ -21,7 +22,7 @@ __all__ = ["MODELS", "build", "check_classes", "plain_vae", "rebuilt"]
 
 #: The models of this library by name.
 MODELS: dict[str, Any] = {
-    model.__name__: model for model in (MLVAE, VAE, AdaVAE, ConditionalVAE, DirVAE)
+    model.__name__: model for model in (MLVAE, VAE, AdaVAE, ConditionalVAE, DirVAE, SVQVAE)
 }
 
 

@@ -8,18 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from numbers import Number
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from mlvae.batch import Batch
-from mlvae.errors import InputError, check_integer, check_number, shown
+from mlvae.errors import check_integer, check_number
 from mlvae.likelihoods import Bernoulli, Likelihood
 from mlvae.models.checks import build_checked, check_batch, check_codes_batch
 from mlvae.models.decoder import build_decoder
 from mlvae.models.encoder import build_conditional_encoder
+from mlvae.models.known_groups import checked_names, labels_of
 from mlvae.models.latents import Latents, side_by_side
 from mlvae.models.observed import sizes_of
 from mlvae.models.part_checks import check_parts
@@ -47,7 +47,7 @@ class ConditionalVAEOptions:
     standardise: str | None = None
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "group_names", _checked_names(self.group_names))
+        object.__setattr__(self, "group_names", checked_names(self.group_names))
         check_parts(self.network, self.likelihood)
         check_standardise(self.standardise, self.likelihood)
         check_integer("content_dim", self.content_dim, minimum=1)
@@ -88,8 +88,9 @@ class ConditionalVAE(nn.Module):
         likelihood: the observation model p(x | c, s).
         style_kl_weight: factor of the style KL in the loss; 1 is the bound.
         standardise: "feature" or "channel": the model takes and returns raw units, and works with
-            observations of mean 0 and deviation 1; see :class:`mlvae.models.Standardise`. None:
-            no change. The options of the likelihood, such as ``std``, are in standardised units.
+            observations of mean 0 and deviation 1; "range": with values in [-1, 1]; see
+            :class:`mlvae.models.Standardise`. None: no change. The options of the likelihood, such
+            as ``std``, are in standardised units.
 
     Raises:
         InputError: if an option is out of range.
@@ -158,7 +159,7 @@ class ConditionalVAE(nn.Module):
         """
         check_batch(batch, self.shape)
         x, groups = batch.x, batch.groups
-        c = groups.spread(self.content(_label_of_groups(batch)))
+        c = groups.spread(self.content(self._label_of_groups(batch, wait=False)))
         style = self.encoder(self.standardise.inputs(self.likelihood, x), c)
         s = style.sample(generator=generator)
         parameters = self.decoder(torch.cat((c, s), 1))
@@ -180,13 +181,12 @@ class ConditionalVAE(nn.Module):
     def infer_content(self, batch: Batch) -> Tensor:
         """The content of each group of a batch, looked up by its label: (G, C)."""
         check_codes_batch(batch)
-        label = _label_of_groups(batch)
-        if not torch.compiler.is_compiling() and (label >= len(self.group_names)).any():
-            raise InputError(
-                f"batch.given['label'] must be below {len(self.group_names)}, the number of "
-                f"groups that the model knows, not {int(label.max())}"
-            )
-        return self.content(label)
+        return self.content(self._label_of_groups(batch))
+
+    def _label_of_groups(self, batch: Batch, *, wait: bool = True) -> Tensor:
+        """The number of each group's label in ``group_names``, (G,)."""
+        label = labels_of(batch, self, wait=wait)  # the same for all members of a group
+        return label.new_zeros(batch.groups.num_groups).index_copy(0, batch.groups.index, label)
 
     def infer_style(self, batch: Batch) -> DiagonalGaussian:
         """The style posterior of each observation of a batch, q(s | x_i, y): shape (N, S)."""
@@ -230,33 +230,3 @@ class ConditionalVAE(nn.Module):
     def reconstruct(self, batch: Batch) -> Tensor:
         """Encode and decode the observations of a batch by posterior means: (N, ...)."""
         return self.swap(batch, batch)
-
-
-def _label_of_groups(batch: Batch) -> Tensor:
-    """The number of each group's label in the model's ``group_names``, (G,)."""
-    if "label" not in batch.given:
-        raise InputError(
-            "a ConditionalVAE needs batch.given['label'], the label of each observation; take "
-            "batches from data.labelled(model.group_names)"
-        )
-    label = batch.given["label"]  # the same for all members of a group
-    if label.dtype != torch.int64 or label.ndim != 1:
-        raise InputError(
-            f"batch.given['label'] must be int64 of shape (N,), not {shown(label)}; take batches "
-            "from data.labelled(model.group_names)"
-        )
-    return label.new_zeros(batch.groups.num_groups).index_copy(0, batch.groups.index, label)
-
-
-def _checked_names(names: Any) -> tuple:
-    """The labels as a tuple, or :class:`InputError`."""
-    listed = isinstance(names, Sequence) and not isinstance(names, str | bytes)
-    labels = tuple(names) if listed else ()
-    plain = all(isinstance(label, str | Number) for label in labels)
-    if not labels or not plain or len(set(labels)) < len(labels):
-        what = "names that occur twice" if labels and plain else shown(names)
-        raise InputError(
-            "model.group_names must be the different labels of the training data, as "
-            f"data.group_names, not {what}"
-        )
-    return labels

@@ -100,7 +100,7 @@ class DirVAE(VAE):
         options = self.options
         self.standardise = Standardise(options.standardise, self.shape)
         self.encoder = build_encoder(
-            options.network, self.shape, (options.latent_dim,), families=(Dirichlet,)
+            options.network, self.shape, (options.latent_dim,), family=(Dirichlet,)
         )
         self.decoder = build_decoder(
             options.network, options.latent_dim, self.shape, options.likelihood
@@ -120,9 +120,11 @@ class DirVAE(VAE):
         """
         check_batch(batch, self.shape)
         latent = self._latent(batch.x)
-        kl = latent.kl(self.options.kl)
         if self.training:
+            # Before the KL: a compiled gradient reads the averages after they have moved.
             self.prior.update(latent)
+            latent = latent.with_prior(self.prior())
+        kl = latent.kl(self.options.kl)
         if self.options.sampler == "approximate":
             return self._approximate(batch, latent, kl, generator)
         z = latent.sample(generator=generator)

@@ -14,40 +14,36 @@ from torch import nn
 
 from mlvae.errors import InputError, shown
 from mlvae.models.part_checks import check_encoder
-from mlvae.networks import ConditionalEncoder, Network
-from mlvae.posteriors.family import Head
+from mlvae.networks import ConditionalEncoder
+from mlvae.networks.coders import Heads
 
 __all__ = ["build_conditional_encoder", "build_encoder"]
 
 
 def build_encoder(
-    network: Network,
-    shape: Sequence[int],
-    dims: Sequence[int],
-    *,
-    families: Sequence[Head] | None = None,
+    network: Any, shape: Sequence[int], dims: Sequence[int], family: Heads | None = None
 ) -> nn.Module:
     """Build the map from observations (N, ...) to a posterior (N, D) for each of ``dims``.
 
     Args:
-        network: the network.
+        network: the record that builds it.
         shape: shape of one observation.
-        dims: dimensions D of each posterior.
-        families: family of each posterior; None: those of the network, which are Gaussians.
+        dims: dimensions of each posterior.
+        family: family of the posteriors, or a list with the family of each; None: the network's
+            own, which is Gaussian.
 
     Raises:
-        InputError: if a family is given, and ``encoder`` of a user's own network takes none.
+        InputError: if the network has no argument for the family.
     """
-    options: dict[str, Any] = {}
-    if families is not None:
-        if "family" not in inspect.signature(network.encoder).parameters:
-            raise InputError(
-                f"encoder of {type(network).__name__} must take family, as "
-                "encoder(shape, dims, family), and build its heads with it, for posteriors that "
-                "are not Gaussians"
-            )
-        options["family"] = list(families)
-    encoder = network.encoder(shape, dims, **options)
+    if family is None:
+        encoder = network.encoder(shape, dims)
+    elif "family" in inspect.signature(network.encoder).parameters:
+        encoder = network.encoder(shape, dims, family=family)
+    else:
+        raise InputError(
+            f"network must have encoder(shape, dims, family) for codes that are not Gaussian, as "
+            f"MLP(...) has it, but {type(network).__name__} has no argument family"
+        )
     check_encoder(encoder, network, shape, dims)
     return encoder
 

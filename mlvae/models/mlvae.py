@@ -190,8 +190,9 @@ class MLVAE(nn.Module):
             differences that it hides, and a probe of the trained model does.
         separation: further costs in training mode of a style with information about its group.
         standardise: "feature" or "channel": the model takes and returns raw units, and works with
-            observations of mean 0 and deviation 1; see :class:`mlvae.models.Standardise`. None:
-            no change. The options of the likelihood, such as ``std``, are in standardised units.
+            observations of mean 0 and deviation 1; "range": with values in [-1, 1]; see
+            :class:`mlvae.models.Standardise`. None: no change. The options of the likelihood, such
+            as ``std``, are in standardised units.
         content_family: "gaussian"; or "dirichlet": the content is a point on the simplex, C shares
             with the sum 1, such as the topics of a group of documents. An observation has
             nonnegative evidence :math:`e_i`, and
@@ -244,13 +245,13 @@ class MLVAE(nn.Module):
             heads = (EvidenceHead(chosen.content_alpha), DiagonalGaussian)
         if self.style_given_content:
             one = None if heads is None else heads[:1]
-            self.encoder = build_encoder(network, self.shape, dims[:1], families=one)
+            self.encoder = build_encoder(network, self.shape, dims[:1], family=one)
             of_style: Any = network
             if not chosen.style_dropout and hasattr(network, "dropout"):
                 of_style = replace(of_style, dropout=0.0)
             self.style_encoder = build_conditional_encoder(of_style, self.shape, dims[1], dims[0])
         else:
-            self.encoder = build_encoder(network, self.shape, dims, families=heads)
+            self.encoder = build_encoder(network, self.shape, dims, family=heads)
         self.decoder = build_decoder(network, sum(dims), self.shape, chosen.likelihood)
         self.objective = GroupELBO(
             content_kl_weight=chosen.content_kl_weight,

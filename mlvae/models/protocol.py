@@ -88,6 +88,8 @@ class Traits:
         group_codes: names of codes that the observations of a group share; other names than those
             of the model's codes have no effect.
         given_codes: names of codes that are looked up from ``given``, not inferred from x.
+        unconditional_codes: in a model with ``given_codes``, names of codes that are inferred from
+            x alone; the other ones are inferred given these values.
         spans_ranks: whether the members of a group may be on several ranks.
         importance_weighted: whether ``posteriors(x)`` and ``pooled(each, groups)`` give the
             densities for :func:`mlvae.evaluation.importance_weighted_bound`.
@@ -107,6 +109,7 @@ class Traits:
     pooling: Mapping[str, str] = field(default_factory=dict)
     group_codes: frozenset[str] = frozenset({"content"})
     given_codes: frozenset[str] = frozenset()
+    unconditional_codes: frozenset[str] = frozenset()
     spans_ranks: bool = False
     importance_weighted: bool = False
     style_given_content: bool = False

@@ -19,8 +19,8 @@ from mlvae.observations import check_shape
 
 __all__ = ["STANDARDISATIONS", "Standardise", "check_standardise"]
 
-#: Elements that share a mean and a deviation: none, or those of an entry of the first axis.
-STANDARDISATIONS = ("feature", "channel")
+#: Elements that share a scale: none, those of an entry of the first axis, or all ("range").
+STANDARDISATIONS = ("feature", "channel", "range")
 
 
 class Standardise(nn.Module):
@@ -37,7 +37,9 @@ class Standardise(nn.Module):
 
     Args:
         kind: "feature": a mean and a deviation of each element. "channel": of each entry of the
-            first axis, as a channel of an image or a sensor of a signal. None: raw units
+            first axis, as a channel of an image or a sensor of a signal. "range": all elements
+            together are mapped to [-1, 1]; m is the middle between the smallest and the largest
+            value of the training data, and d half of their difference. None: raw units
             everywhere; the module then has no buffers and changes no number.
         shape: shape of one observation.
 
@@ -68,7 +70,8 @@ class Standardise(nn.Module):
         if kind is None:
             return
         check_choice("standardise", kind, STANDARDISATIONS)
-        kept = shape if kind == "feature" else (shape[0], *[1] * (len(shape) - 1))
+        first = {"feature": shape, "channel": shape[:1], "range": (1,)}[kind]
+        kept = (*first, *[1] * (len(shape) - len(first)))
         self.register_buffer("mean", torch.zeros(kept))
         self.register_buffer("deviation", torch.ones(kept))
         self.register_buffer("measured", torch.zeros((), dtype=torch.int64))
@@ -137,27 +140,30 @@ class Standardise(nn.Module):
         moments = _Moments()
         for part in parts:
             moments.add(self._columns(part))
-        mean, deviation = moments.mean.float(), moments.deviation.float()
+        mean, deviation = moments.range if self.kind == "range" else moments.normal
+        mean, deviation = mean.float(), deviation.float()
         wrong = ~(mean.isfinite() & deviation.isfinite() & (1 / deviation).isfinite())
         if wrong.any():
             raise InputError(
                 f"standardise={self.kind} needs standard deviations in the range of float32, from "
-                f"1e-38 to 3e38, not {moments.deviation[wrong][0]:.3g}; rescale x"
+                f"1e-38 to 3e38, not {moments.normal[1][wrong][0]:.3g}; rescale x"
             )
         self.mean.copy_(mean.view_as(self.mean))
         self.deviation.copy_(deviation.view_as(self.deviation))
         self.measured.fill_(1)
 
     def _columns(self, part: Tensor) -> Tensor:
-        """Values that share a mean in columns: (n, E), or (n * E / channels, channels)."""
+        """Columns of values with one scale: (n, E), (n * E / channels, channels), (n * E, 1)."""
         part = part.cpu().double()
+        if self.kind == "range":
+            return part.reshape(-1, 1)
         if self.kind == "feature":
             return part.flatten(1)
         return part.flatten(2).transpose(1, 2).flatten(0, 1) if part.ndim > 2 else part
 
 
 class _Moments:
-    """Mean and sum of squared deviations of columns, merged part by part (Chan et al. 1983)."""
+    """Moments and extremes of columns, merged part by part (Chan et al. 1983)."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -178,9 +184,17 @@ class _Moments:
         self.count = total
 
     @property
-    def deviation(self) -> Tensor:
-        """Standard deviations (D,); 1 where all values are equal."""
-        found = (self.squares / self.count).sqrt()
+    def normal(self) -> tuple[Tensor, Tensor]:
+        """Means and standard deviations, (D,) each; the deviation is 1 where values are equal."""
+        return self.mean, self._unless_equal((self.squares / self.count).sqrt())
+
+    @property
+    def range(self) -> tuple[Tensor, Tensor]:
+        """Middles and halves of the range, (D,) each; the half is 1 where values are equal."""
+        half = 0.5 * self.high - 0.5 * self.low  # each half first: the difference may overflow
+        return self.low + half, self._unless_equal(half)
+
+    def _unless_equal(self, found: Tensor) -> Tensor:
         return torch.where(self.low == self.high, torch.ones_like(found), found)
 
 

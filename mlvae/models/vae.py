@@ -64,8 +64,9 @@ class VAE(nn.Module):
         likelihood: the observation model p(x | z).
         kl_weight: factor of the KL in the loss; 1 is the bound.
         standardise: "feature" or "channel": the model takes and returns raw units, and works with
-            observations of mean 0 and deviation 1; see :class:`mlvae.models.Standardise`. None:
-            no change. The options of the likelihood, such as ``std``, are in standardised units.
+            observations of mean 0 and deviation 1; "range": with values in [-1, 1]; see
+            :class:`mlvae.models.Standardise`. None: no change. The options of the likelihood, such
+            as ``std``, are in standardised units.
 
     Raises:
         InputError: if an option is out of range.

@@ -29,7 +29,7 @@ from mlvae.parts import take_lists
 from mlvae.posteriors import DiagonalGaussian
 from mlvae.posteriors.family import Head
 
-__all__ = ["Conv", "Halving", "Residual", "normed", "shrink"]
+__all__ = ["Conv", "Halving", "Residual", "channels_last", "normed", "shrink"]
 
 CHANNELS_PER_GROUP = 8  # smallest number of channels that a group norm normalises together
 
@@ -144,13 +144,13 @@ class Conv:
         join = nn.Sequential(nn.Linear(features + context, JOIN), ACTIVATIONS[self.activation]())
         encoder = ConditionalEncoder(trunk, join, JOIN, dim, family)
         shrink(encoder.heads)
-        return _channels_last(encoder)
+        return channels_last(encoder)
 
     def _encoder(self, shape: Sequence[int], dims: Sequence[int], family: Heads) -> Encoder:
         trunk, features = self._trunk(shape)
         encoder = Encoder(trunk, features, dims, family)
         shrink(encoder.heads)
-        return _channels_last(encoder)
+        return channels_last(encoder)
 
     def _trunk(self, shape: Sequence[int]) -> tuple[nn.Sequential, int]:
         """The layers from images to features, and the number of features."""
@@ -178,7 +178,7 @@ class Conv:
         head = nn.Conv2d(self.widths[0], outputs * channels, 3, padding=1)
         shrink(head)
         decoder = Decoder(nn.Sequential(*layers), head, (outputs, channels))
-        return _channels_last(decoder)
+        return channels_last(decoder)
 
     def _stage(self, width: int) -> list[nn.Module]:
         """Residual blocks; without any, a norm and an activation between convolutions."""
@@ -203,7 +203,8 @@ def normed(width: int, activation: str) -> list[nn.Module]:
     return [nn.GroupNorm(groups, width), ACTIVATIONS[activation]()]
 
 
-def _channels_last(module: Module) -> Module:
+def channels_last(module: Module) -> Module:
+    """The module with weights of convolutions in the memory format channels last."""
     return module.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
 
 

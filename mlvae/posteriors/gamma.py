@@ -79,9 +79,20 @@ def log_gamma_exact(
     with torch.no_grad():
         log_g = _accepted(raised, proposal, noise[..., 1:])
         g = log_g.exp()
-        slope = torch._standard_gamma_grad(raised.contiguous(), g) / g
+        slope = _implicit_gradient(raised.contiguous(), g.contiguous()) / g
     # The value of the bracket is 0, its derivative 1.
     return log_g + (raised - raised.detach()) * slope + noise[..., 0] / shape
+
+
+@torch.library.custom_op("mlvae::gamma_gradient", mutates_args=())
+def _implicit_gradient(shape: Tensor, value: Tensor) -> Tensor:
+    """The derivative of Gamma variables by their shape, opaque to the compiler."""
+    return torch._standard_gamma_grad(shape, value)
+
+
+@_implicit_gradient.register_fake
+def _(shape: Tensor, value: Tensor) -> Tensor:
+    return torch.empty_like(value)
 
 
 def _accepted(shape: Tensor, proposal: Tensor, log_uniform: Tensor) -> Tensor:

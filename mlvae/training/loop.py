@@ -68,7 +68,8 @@ class Result(NamedTuple):
 
     def __repr__(self) -> str:
         """The folder, the end, and the last bound or loss; ``metrics`` has the others."""
-        names = ("validation/elbo_per_observation", "train/elbo_per_observation", "train/loss")
+        kinds = ("elbo_per_observation", "loss")  # a model without a bound has the loss alone
+        names = [f"{split}/{kind}" for kind in kinds for split in ("validation", "train")]
         shown = next((f", {n}={self.metrics[n]:.2f}" for n in names if n in self.metrics), "")
         return f"Result({str(self.run)!r}, finished={self.finished}{shown})"
 

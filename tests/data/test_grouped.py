@@ -521,3 +521,14 @@ def test_a_slice_is_a_subset_and_words_are_none():
     assert torch.equal(data.subset(slice(1, 3)).x, data.x[1:3])
     with pytest.raises(InputError, match="must be integers, not 'abc'"):
         data.subset("abc")
+
+
+def test_regrouped_data_have_the_same_observations():
+    pixels = torch.arange(12, dtype=torch.uint8).reshape(3, 1, 2, 2)
+    data = GroupedData(pixels, ["ann", "bob", "ann"], given={"size": [1.0, 2.0, 3.0]})
+    other = data.regrouped(["right", "left", "left"])
+    assert other.x.equal(data.x) and other.given["size"].tolist() == [1, 2, 3]
+    assert other.labels.tolist() == ["right", "left", "left"]
+    assert data.labels.tolist() == ["ann", "bob", "ann"]
+    with pytest.raises(InputError, match=r"3 observations.*2"):
+        data.regrouped(["right", "left"])

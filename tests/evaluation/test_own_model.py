@@ -172,9 +172,10 @@ def test_the_text_on_probes_names_the_codes_of_the_model(splits, case):
     assert rows[:-2] == (values if random else list(case.codes))
 
 
-def test_a_model_without_a_bound_has_a_reason_instead_of_a_table(splits):
+def test_a_model_without_a_bound_has_a_table_of_its_loss_and_terms(splits):
     answer = ALL[-1].ask(Subject(Points(splits.train.shape), splits))
-    assert "no bound" in answer.summary[0] and not answer.tables
+    assert "no bound" in answer.summary[0] and "no bound" in answer.tables[0].caption
+    assert answer.tables[0].columns[:3] == ["split", "loss", "error per observation"]
     answer = ALL[-1].ask(Subject(Own(splits.train.shape), splits))
     assert "no bound" not in answer.summary[0] and len(answer.tables) == 1
 

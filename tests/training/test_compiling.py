@@ -68,6 +68,29 @@ def test_one_compiled_piece_for_all_sizes_equals_the_eager_model(small_model, op
     assert not torch._dynamo.utils.counters["graph_break"]
 
 
+@pytest.mark.parametrize(
+    "options",
+    [{"prior_update": "moments"}, {"sampler": "implicit", "kl": "dirichlet"}],
+    ids=["approximate", "implicit"],
+)
+def test_a_latent_on_the_simplex_is_compiled_in_one_piece(options):
+    torch.manual_seed(0)
+    model = mlvae.models.DirVAE((1, 8, 8), latent_dim=4, network=MLP((16,)), **options).train()
+    forward = compiled(model, backend="aot_eager")
+    start = {name: value.clone() for name, value in model.state_dict().items()}
+    for seed, number in enumerate((6, 3)):
+        batch = Batch(torch.rand(number, 1, 8, 8), Groups.singletons(number))
+        model.load_state_dict(start)  # a step moves the prior
+        totals, gradients = totals_and_gradients(model, forward_of(model), batch, seed)
+        moved = {name: value.clone() for name, value in model.state_dict().items()}
+        model.load_state_dict(start)
+        totals_too, gradients_too = totals_and_gradients(model, forward, batch, seed)
+        torch.testing.assert_close(totals_too, totals, rtol=1e-5, atol=0)
+        torch.testing.assert_close(gradients_too, gradients, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(model.state_dict(), moved)
+    assert not torch._dynamo.utils.counters["graph_break"]
+
+
 def test_with_one_size_only_the_largest_batches_are_compiled(small_model, caplog):
     def logged():
         return [record.getMessage() for record in caplog.records if record.name == "mlvae"]

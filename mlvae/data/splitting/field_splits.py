@@ -13,7 +13,7 @@ from mlvae.data.splitting.shares import check_share, count_of
 from mlvae.data.splitting.splits import SPLIT_BY, Splits, held_rows, split_by
 from mlvae.errors import InputError, check_choice, check_integer, check_number, shown
 
-__all__ = ["split_by_fields"]
+__all__ = ["chosen_rows", "split_by_fields"]
 
 
 def split_by_fields(
@@ -67,7 +67,7 @@ def split_by_fields(
     words = np.full(len(data), "train", dtype="<U10")
     for name, part in parts.items():
         if isinstance(part, Mapping):
-            rows = _chosen(fields, part, f"dataset.{name}")
+            rows = chosen_rows(fields, part, f"dataset.{name}")
             if (words[rows] != "train").any():
                 raise InputError(
                     "dataset.validation and dataset.test must not share observations, but "
@@ -85,7 +85,7 @@ def split_by_fields(
     return split_by(data, words, unseen_groups=unseen_groups, words="the split by fields")
 
 
-def _chosen(fields: Mapping[str, np.ndarray], part: Mapping, option: str) -> np.ndarray:
+def chosen_rows(fields: Mapping[str, np.ndarray], part: Mapping, option: str) -> np.ndarray:
     """A mask (N,) of the observations whose fields have the values of ``part``."""
     mask = np.ones(len(next(iter(fields.values()))), dtype=bool)
     if not part:

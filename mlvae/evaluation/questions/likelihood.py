@@ -83,7 +83,7 @@ class Likelihood:
             order = torch.randperm(len(cut), generator=generator, device=test.device)
             sets = cut[order[: self.groups]]
             index = torch.arange(len(sets), device=sets.device).repeat_interleave(size)
-            data = GroupedData(test.observations(sets.flatten()), index, kind="array")
+            data = test.subset(sets.flatten()).regrouped(index)
             for (name, model), number in product(models.items(), self.num_content):
                 samples = {"num_content": number, "num_style": self.num_style}
                 values = importance_weighted_bound(model, data, **samples)
@@ -109,18 +109,22 @@ class Likelihood:
 
 
 def _bound_tables(bounds: dict[str, dict[str, float]]) -> list[Table]:
-    """The bound and its terms, each in its unit, by split; none for a model without a bound."""
+    """The bound, or the loss of a model without a bound, and the terms, each in its unit."""
     terms, first = {}, next(iter(bounds.values()))
-    if "elbo_per_observation" not in first:
-        return []
+    bounded = "elbo_per_observation" in first
+    if not bounded:
+        terms["loss"] = "loss"
     for name in first:
         term, _, unit = name.rpartition("_per_")
         if unit in ("observation", "group") and name != "elbo_per_group":
             terms[name] = f"{term.replace('_', ' ')} per {unit}"
+    form = ".2f" if bounded else ".4g"  # terms that are no sums over elements may be small
     rows = [
-        [split, *[f"{values[name]:.2f}" for name in terms]] for split, values in bounds.items()
+        [split, *[f"{values[name]:{form}}" for name in terms]] for split, values in bounds.items()
     ]
     caption = "The bound and its terms in nats, from one sample of every latent, over batches"
+    if not bounded:
+        caption = "The loss and its terms, which are no bound on log p(x), over batches"
     return [Table(f"{caption} as in training.", ["split", *terms.values()], rows)]
 
 
@@ -128,8 +132,9 @@ def _bound_words(bounds: dict[str, dict[str, float]]) -> str:
     split = "test" if "test" in bounds else next(iter(bounds))
     if "elbo_per_observation" not in bounds[split]:
         return (
-            f"The model has no bound on log p(x). Its loss on the {split} split is "
-            f"{bounds[split]['loss']:.2f}."
+            "The model has no bound on log p(x), so it gives no probability of observations. Its "
+            f"loss on the {split} split is {bounds[split]['loss']:.4g}; the terms are in the "
+            "units of the model."
         )
     approximate = bounds[split].get("approximate_objective_per_observation")
     samples = note = ""

@@ -32,7 +32,7 @@ from mlvae.grids import (
     traversal_grid,
 )
 from mlvae.groups import Groups
-from mlvae.models import Model
+from mlvae.models import Model, traits
 
 __all__ = ["Manipulation"]
 
@@ -103,12 +103,15 @@ class Manipulation:
                 "and style are separated, a column keeps its group and a row keeps its style.",
                 swap_grid(model, batch),
             )
+        source, given = "itself alone", ", ".join(sorted(traits(model).given_codes))
+        if given:
+            source = f"its own codes ({given}: that of its label)"
         yield (
             "reconstructions",
-            f"Above, {these}; below each its reconstruction from itself alone.",
+            f"Above, {these}; below each its reconstruction from {source}.",
             reconstruction_grid(model, batch),
         )
-        path = "The latent changes from left to right"
+        path = f"The {'latent changes' if len(codes) == 1 else 'codes change'} from left to right"
         if split:
             path = "The content changes from left to right, the style from top to bottom"
         ends = batch.singles(torch.tensor([0, len(batch) - 1], device=batch.x.device))
@@ -138,6 +141,8 @@ class Manipulation:
                 )
             members = self._members(data, generator)
             yield "generation", caption, generation_grid(model, members, generator=generator)
+        if not any(q.random for q in codes.values()):
+            return  # codes without a prior have no scale for a traversal
         shares = [name for name, q in codes.items() if q.simplex]
         ends = f"from -{self.span:g} to {self.span:g} prior standard deviations"
         if shares:

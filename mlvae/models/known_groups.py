@@ -1,0 +1,63 @@
+"""The groups that a model knows by their labels.
+
+Shapes: N observations, L labels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from numbers import Number
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mlvae.batch import Batch
+from mlvae.errors import InputError, shown
+
+__all__ = ["checked_names", "labels_of"]
+
+
+def checked_names(names: Any) -> tuple:
+    """The labels of a model's groups as a tuple, or :class:`InputError`."""
+    listed = isinstance(names, Sequence) and not isinstance(names, str | bytes)
+    labels = tuple(names) if listed else ()
+    plain = all(isinstance(label, str | Number) for label in labels)
+    if not labels or not plain or len(set(labels)) < len(labels):
+        what = "names that occur twice" if labels and plain else shown(names)
+        raise InputError(
+            "model.group_names must be the different labels of the training data, as "
+            f"data.group_names, not {what}"
+        )
+    return labels
+
+
+def labels_of(batch: Batch, model: Any, *, wait: bool = True) -> Tensor:
+    """The number of each observation's label in the model's ``group_names``, (N,).
+
+    Args:
+        batch: observations with labels.
+        model: its ``group_names`` are the known labels.
+        wait: whether the check of the numbers may wait for a GPU; a training step does not.
+
+    Raises:
+        InputError: if the batch has no labels, or numbers beyond those of the model.
+    """
+    if "label" not in batch.given:
+        raise InputError(
+            f"a {type(model).__name__} needs batch.given['label'], the label of each observation; "
+            "take batches from data.labelled(model.group_names)"
+        )
+    label = batch.given["label"]
+    if label.dtype != torch.int64 or label.ndim != 1:
+        raise InputError(
+            f"batch.given['label'] must be int64 of shape (N,), not {shown(label)}; take batches "
+            "from data.labelled(model.group_names)"
+        )
+    checked = (wait or label.device.type == "cpu") and not torch.compiler.is_compiling()
+    if checked and (label >= len(model.group_names)).any():
+        raise InputError(
+            f"batch.given['label'] must be below {len(model.group_names)}, the number of "
+            f"groups that the model knows, not {int(label.max())}"
+        )
+    return label
