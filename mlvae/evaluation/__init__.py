@@ -2,13 +2,14 @@
 
 The questions are :class:`Separation`, :class:`Leakage`, :class:`Unseen`, :class:`Factors`,
 :class:`Disentanglement`, :class:`Fidelity`, :class:`Manipulation`, :class:`Embedding`,
-:class:`Groups`, :class:`Likelihood`, :class:`Topics`, :class:`Documents` and
-:class:`Collapse`;
-:func:`evaluate` asks them and writes a report. What they measure with can be used by itself.
+:class:`Codebook`, :class:`Groups`, :class:`Likelihood`, :class:`Collapse`, :class:`Imputation`,
+:class:`Rollout`, :class:`Topics` and :class:`Documents`; :func:`evaluate` asks them and writes a
+report. What they measure with can be used by itself.
 """
 
 from mlvae.evaluation.answer import Answer, Estimate, Figure, Table
 from mlvae.evaluation.evaluate import QUESTIONS, evaluate
+from mlvae.evaluation.films import save_film
 from mlvae.evaluation.measures.association import Association, association
 from mlvae.evaluation.measures.codes import (
     accumulate_sets,
@@ -35,6 +36,7 @@ from mlvae.evaluation.measures.probe_sets import probe_sets
 from mlvae.evaluation.measures.topic_controls import fit_lda, lda_bounds
 from mlvae.evaluation.measures.topics import coherence, diversity, perplexity, top_words
 from mlvae.evaluation.measures.verification import verification
+from mlvae.evaluation.questions.codebook import Codebook
 from mlvae.evaluation.questions.collapse import Collapse
 from mlvae.evaluation.questions.disentanglement import Disentanglement
 from mlvae.evaluation.questions.documents import Documents
@@ -42,9 +44,11 @@ from mlvae.evaluation.questions.embedding import Embedding
 from mlvae.evaluation.questions.factors import Factors
 from mlvae.evaluation.questions.fidelity import Fidelity
 from mlvae.evaluation.questions.groups import Groups
+from mlvae.evaluation.questions.imputation import Imputation
 from mlvae.evaluation.questions.leakage import Leakage
 from mlvae.evaluation.questions.likelihood import Likelihood
 from mlvae.evaluation.questions.manipulation import Manipulation
+from mlvae.evaluation.questions.rollout import Rollout
 from mlvae.evaluation.questions.separation import Separation
 from mlvae.evaluation.questions.topics import Topics
 from mlvae.evaluation.questions.unseen import Unseen
@@ -54,6 +58,7 @@ __all__ = [
     "QUESTIONS",
     "Answer",
     "Association",
+    "Codebook",
     "Collapse",
     "Disentanglement",
     "Documents",
@@ -64,9 +69,11 @@ __all__ = [
     "Figure",
     "GroupDistances",
     "Groups",
+    "Imputation",
     "Leakage",
     "Likelihood",
     "Manipulation",
+    "Rollout",
     "Separation",
     "Strongest",
     "Subject",
@@ -98,6 +105,7 @@ __all__ = [
     "probe_sets",
     "representations",
     "sap",
+    "save_film",
     "top_words",
     "verification",
 ]

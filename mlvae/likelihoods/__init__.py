@@ -23,6 +23,7 @@ Shapes: N observations, ... the shape of one observation, P parameters of an ele
 """
 
 from mlvae.likelihoods.bernoulli import Bernoulli
+from mlvae.likelihoods.columns import ColumnScale, MixedColumns
 from mlvae.likelihoods.counts import NegativeBinomial, Poisson
 from mlvae.likelihoods.gaussian import Gaussian, LearnedGaussian
 from mlvae.likelihoods.logistic import DiscretisedLogistic
@@ -33,16 +34,20 @@ from mlvae.likelihoods.protocol import Likelihood
 __all__ = [
     "LIKELIHOODS",
     "SCOPES",
+    "TABLE_LIKELIHOODS",
     "Bernoulli",
+    "ColumnScale",
     "DiscretisedLogistic",
     "Gaussian",
     "LearnedGaussian",
     "Likelihood",
+    "MixedColumns",
     "Multinomial",
     "NegativeBinomial",
     "Poisson",
 ]
 
+#: Likelihoods of observations of any shape.
 LIKELIHOODS = (
     Bernoulli,
     Gaussian,
@@ -52,3 +57,6 @@ LIKELIHOODS = (
     NegativeBinomial,
     Multinomial,
 )
+
+#: Likelihoods of the columns of a table. They are made of data, by the class method ``of``.
+TABLE_LIKELIHOODS = (MixedColumns,)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from mlvae.arguments import as_path
 from mlvae.data.splitting.group_splits import Held
 from mlvae.data.splitting.splits import SPLIT_BY, Splits, split_by
 from mlvae.data.tables.files import read_table
 from mlvae.data.tables.frames import opened, read_data
-from mlvae.errors import check_choice, check_text
+from mlvae.errors import check_choice, check_text, check_texts
 
 __all__ = ["table"]
 
@@ -22,6 +23,9 @@ def table(
     features: Sequence[str] | None = None,
     categories: Sequence[str] = (),
     factors: Sequence[str] = (),
+    kinds: Mapping[str, Any] | str | None = None,
+    missing: str = "refuse",
+    markers: Sequence[str] = (),
     split: str | None = None,
     validation: Held = 0.1,
     test: Held = 0.1,
@@ -40,6 +44,9 @@ def table(
         features: names of the columns that become features; None: all others.
         categories: names of columns of text or integers whose values are categories.
         factors: names of the columns of known factors.
+        kinds: kinds of columns, as in :meth:`mlvae.GroupedData.from_frame`.
+        missing: "refuse" or "keep" missing cells. An empty cell of a CSV file is missing.
+        markers: further words in a CSV file that stand for a missing cell, such as "?".
         split: what is divided, "observations", "members" or "groups", as ``by`` in
             :func:`mlvae.data.split`. None: the column ``split`` with the words train, validation
             and test; if there is none, observations.
@@ -59,7 +66,8 @@ def table(
         check_choice("dataset.split", split, SPLIT_BY)
     check_text("dataset.group", group)
     path = as_path("dataset.root", root)
-    frame = read_table(path)
+    check_texts("dataset.markers", markers)
+    frame = read_table(path, markers=markers)
     names = list(opened(frame).columns)
     words = "split" if "split" in names and split is None else None
     if "split" in names and words is None:
@@ -70,6 +78,8 @@ def table(
         features=features,
         categories=categories,
         factors=factors,
+        kinds=kinds,
+        missing=missing,
         split=words,
         like=None,
         what=f"dataset.root={path}",

@@ -24,7 +24,13 @@ def is_table(path: Path) -> bool:
     return path.name.lower().endswith(tuple(TABLES))
 
 
-def read_table(path: Path, columns: Sequence[str] | None = None, *, texts: bool = False) -> Any:
+def read_table(
+    path: Path,
+    columns: Sequence[str] | None = None,
+    *,
+    texts: bool = False,
+    markers: Sequence[str] | None = None,
+) -> Any:
     """The table of a file, as a Table of pyarrow.
 
     Args:
@@ -32,6 +38,8 @@ def read_table(path: Path, columns: Sequence[str] | None = None, *, texts: bool 
         columns: names of the columns of a text file without a first line of names; None: the
             first line has them.
         texts: whether a value may have several lines, in quotation marks.
+        markers: words that stand for a missing cell, as an empty cell does, in all columns. None:
+            an empty text is a text.
 
     Raises:
         InputError: if pyarrow is missing, or the file is of another kind or damaged.
@@ -54,8 +62,11 @@ def read_table(path: Path, columns: Sequence[str] | None = None, *, texts: bool 
             content: Any = (
                 CompressedInputStream(stream, "gzip") if name.endswith(".gz") else stream
             )
+            convert = csv.ConvertOptions(strings_can_be_null=markers is not None)
+            convert.null_values = [*convert.null_values, *(markers or ())]
             return csv.read_csv(
                 content,
+                convert_options=convert,
                 read_options=csv.ReadOptions(column_names=columns),
                 parse_options=csv.ParseOptions(
                     delimiter="\t" if tabs else ",", newlines_in_values=texts
