@@ -580,6 +580,8 @@ CALLS = {
         likelihood=PARTS["likelihood"],
         entanglement_weight=at_least_0(),
         consistency_weight=at_least_0(),
+        content_dim=whole(),
+        content_kl_weight=at_least_0(),
     ),
     "models.Standardise": dict(kind=optional(arg("feature")), shape=arg((3,))),
     "models.plain_vae": dict(model=arg(lambda: mlvae_model())),
