@@ -359,7 +359,7 @@ def _words(name: str, records: list[dict[str, Any]], topics: list[dict[str, Any]
     refined = [record for record in records if record["model"] == "refined"]
     for record in refined:
         text += (
-            f" After gradient steps for each document it is {record['perplexity_per_document']:.0f}"
+            f" After gradient steps for each document: {record['perplexity_per_document']:.0f}"
             f" and {record['perplexity_per_word']:.0f}."
         )
     paragraphs = [f"{text} Controls: {', '.join(others)}."]
