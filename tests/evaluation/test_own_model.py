@@ -14,6 +14,7 @@ from mlvae.evaluation import (
     Codebook,
     Collapse,
     Disentanglement,
+    Documents,
     Embedding,
     Factors,
     Fidelity,
@@ -25,6 +26,7 @@ from mlvae.evaluation import (
     Rollout,
     Separation,
     Subject,
+    Topics,
     Unseen,
     evaluate,
 )
@@ -46,6 +48,8 @@ ALL = [
     Groups(samples=2, permutations=9),
     Imputation(),
     Likelihood(sizes=(1,), groups=2, num_content=(1,), num_style=1),
+    Topics(),
+    Documents(),
     Collapse(neighbours=(1,)),
     Rollout(),
 ]
