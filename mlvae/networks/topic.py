@@ -107,7 +107,7 @@ class TopicMLP:
         self._finish(encoder)
         return encoder
 
-    def _finish(self, encoder: Encoder | ConditionalEncoder) -> None:
+    def _finish(self, encoder: nn.Module) -> None:
         """Append the dropout to the trunk of an encoder, and the normalisation to its heads."""
         if self.dropout:
             assert isinstance(encoder.trunk, nn.Sequential)

@@ -358,10 +358,8 @@ def _words(name: str, records: list[dict[str, Any]], topics: list[dict[str, Any]
     ]
     refined = [record for record in records if record["model"] == "refined"]
     for record in refined:
-        text += (
-            f" After gradient steps for each document: {record['perplexity_per_document']:.0f}"
-            f" and {record['perplexity_per_word']:.0f}."
-        )
+        values = [record[f"perplexity_per_{unit}"] for unit in ("document", "word")]
+        text += f" After steps for each document it is {values[0]:.0f} and {values[1]:.0f}."
     paragraphs = [f"{text} Controls: {', '.join(others)}."]
     if topics:
         paragraphs.append(
