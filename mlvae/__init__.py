@@ -3,11 +3,13 @@
 from mlvae import data, evaluation, grids, likelihoods, models, networks, objectives, show
 from mlvae.annotation import annotate
 from mlvae.batch import Batch
+from mlvae.counterfactuals import counterfactual
 from mlvae.data import GroupedData, read_images
 from mlvae.encoding import Encoded, encode
 from mlvae.errors import Diverged, InputError, RankLost
 from mlvae.evidence import Evidence
 from mlvae.groups import Groups
+from mlvae.imputation import impute
 from mlvae.models import build
 from mlvae.objectives import Objective
 from mlvae.posteriors import DiagonalGaussian, Dirichlet, Point
@@ -35,11 +37,13 @@ __all__ = [
     "__version__",
     "annotate",
     "build",
+    "counterfactual",
     "data",
     "encode",
     "evaluation",
     "grids",
     "history",
+    "impute",
     "likelihoods",
     "load",
     "models",

@@ -197,7 +197,8 @@ def rows_of_frame(model: Any, x: Any, groups: Any) -> GroupedData:
     """The rows of a frame, with the columns of the training table if there is a record of them."""
     record = getattr(model, "table_columns", None)
     if record is not None:
-        return GroupedData.from_frame(x, groups, like=columns_like(record))
+        missing = "keep" if traits(model).missing_cells else "refuse"
+        return GroupedData.from_frame(x, groups, like=columns_like(record), missing=missing)
     labels = np.arange(len(opened(x, "x"))) if groups is None else groups
     return GroupedData.from_frame(x, labels)
 

@@ -114,7 +114,7 @@ def check_image_bytes(x: Tensor) -> None:
     Grey levels and counts are both uint8. A model needs the first divided by 255, but not the
     second.
     """
-    if x.dtype == torch.uint8 and x.ndim not in (3, 4):
+    if x.dtype == torch.uint8 and x.ndim not in (3, 4, 5):
         raise InputError(
             f"x of uint8 and shape {tuple(x.shape)} may be grey levels or counts: give grey "
             "levels as floats, x / 255, and other numbers as x.astype('float32') or to "

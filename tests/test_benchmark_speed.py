@@ -10,7 +10,12 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+import mlvae
 from mlvae.commands.benchmark import command
+from mlvae.commands.benchmarks import codebook, rotations
+from mlvae.data import torus
+from mlvae.models import Rotations
+from mlvae.networks import MLP
 from mlvae.training import Adam
 from mlvae.training.loop import training_step
 from mlvae.training.step import StepParts
@@ -182,10 +187,11 @@ def test_a_setting_ends_with_its_block():
 
 
 def test_all_measurements_of_speed_print_tables_and_write_json_and_a_figure(benchmark, tmp_path):
-    # One call instead of five.
+    # One call instead of six.
     out, result = benchmark("all", "--quick", "--threads", 1, "--figure", "growth.png")
     assert (tmp_path / "growth.png").read_bytes().startswith(b"\x89PNG")
-    assert list(result) == ["training", "limit", "growth", "kernels", "encoding"]
+    names = ["training", "limit", "growth", "kernels", "encoding", "codebook", "rotations"]
+    assert list(result) == names
     for measurement in result.values():
         facts = {"device", "bf16_instructions", "threads", "torch", "python", "date"}
         assert facts < measurement.keys()
@@ -195,14 +201,41 @@ def test_all_measurements_of_speed_print_tables_and_write_json_and_a_figure(benc
         "times the first",
         "calls a step",
         "plain loop",
+        "times the loops",
     ):
         assert words in out
     assert min(map(min, result["training"]["images_per_second"].values())) > 0
+    assert min(map(min, result["codebook"]["images_per_second"].values())) > 0
     assert_limit(result["limit"])
     assert_growth(result["growth"])
     for profile in result["kernels"]["profiles"]:
         parts = [row["part_of_all"] for row in profile["rows"]]
         assert sum(parts) == pytest.approx(1) and parts[:-1] == sorted(parts[:-1], reverse=True)
+
+
+def test_the_plain_loop_of_the_codebook_has_the_loss_and_the_gradients_of_the_library():
+    torch.manual_seed(0)
+    plain, model = codebook.PlainModel(), codebook.Published().model()
+    names = ("weight", "bias")
+    layers = [
+        (plain.encoder[0], model.encoder.trunk[0]),
+        (plain.encoder[2], model.encoder.trunk[2]),
+        (plain.decoder[1], model.decoder.trunk[1]),
+        (plain.decoder[3], model.decoder.head),
+    ]
+    with torch.no_grad():
+        plain.codebook.weight.copy_(model.codebook)
+        for first, second in layers:
+            for name in names:
+                getattr(first, name).copy_(getattr(second, name))
+    data = mlvae.GroupedData(torch.rand(20, 1, 28, 28), torch.arange(20) % 10)
+    batch = data.labelled(range(10)).batch()
+    loss, own = plain(2 * batch.x - 1, batch.given["label"]), model(batch).loss
+    torch.testing.assert_close(loss, own)
+    loss.backward(), own.backward()
+    pairs = [(getattr(a, n).grad, getattr(b, n).grad) for a, b in layers for n in names]
+    for first, second in [*pairs, (plain.codebook.weight.grad, model.codebook.grad)]:
+        torch.testing.assert_close(first, second, rtol=1e-3, atol=1e-6)
 
 
 def assert_limit(result):
@@ -298,3 +331,12 @@ def test_bad_input_is_reported_in_one_line(monkeypatch, tmp_path, arguments, mes
     with pytest.raises(SystemExit, match=r"^error: ") as end:
         command()
     assert re.search(message, end.value.code) and "\n" not in end.value.code
+
+
+def test_the_loops_of_rotations_have_the_loss_of_the_library():
+    data = torus(size=(3, 4), trajectories=5, steps=3, validation=0, test=0).train
+    torch.manual_seed(0)
+    model = Rotations(data.shape, network=MLP((8,)))
+    torch.testing.assert_close(
+        rotations.looped_loss(model, data.batch()), model(data.batch()).loss
+    )

@@ -19,7 +19,11 @@ PAGES = {
     "AdaVAE": "ada",
     "ConditionalVAE": "conditional",
     "DirVAE": "dirvae",
+    "SVQVAE": "svqvae",
+    "Rotations": "rotations",
     "VAE": "vae",
+    "VSAE": "vsae",
+    "DCEVAE": "dcevae",
 }
 TEXTS = {name: (DOCS / "models" / f"{page}.md").read_text() for name, page in PAGES.items()}
 ROW = re.compile(r"^\| `(\w+)` \| `([^`|]+)` \| \S.*\|$", flags=re.MULTILINE)
@@ -39,7 +43,7 @@ def defaults(record):
 def written(record):
     """The defaults as a page writes them: a part of the model by its name alone."""
     return {
-        name: re.sub(r"^(MLP|Bernoulli|Separation)\(.*\)$", r"\1()", value)
+        name: re.sub(r"^(MLP|Bernoulli|Separation|MixedColumns|Roles)\(.*\)$", r"\1()", value)
         for name, value in defaults(record).items()
     }
 
@@ -96,7 +100,18 @@ def test_the_figures_are_those_of_the_script(tmp_path):
     script = DOCS / "models" / "figures.py"
     scope = {"__name__": "figures", "__file__": str(tmp_path / "figures.py")}
     exec(compile(script.read_text(), str(script), "exec"), scope)
-    names = ["ada", "conditional", "dirvae", "evidence", "mlvae", "vae"]
+    names = [
+        "ada",
+        "conditional",
+        "dcevae",
+        "dirvae",
+        "evidence",
+        "mlvae",
+        "rotations",
+        "svqvae",
+        "vae",
+        "vsae",
+    ]
     for name in names:
         scope[name]()
     assert [path.stem for path in sorted(tmp_path.iterdir())] == names

@@ -39,6 +39,7 @@ from mlvae import (
 from mlvae import data as data_module
 from mlvae.costs import Separation
 from mlvae.data import Splits
+from mlvae.likelihoods import ColumnScale, MixedColumns
 from mlvae.networks import MLP
 
 #: Modules whose public names the table must have.
@@ -187,11 +188,46 @@ def vae():
     return models.VAE((1, 8, 8), latent_dim=2, network=MLP((4,)))
 
 
+def columns():
+    return MixedColumns((ColumnScale("age"), ColumnScale("smokes", "binary")))
+
+
+@cache
+def vsae():
+    return models.VSAE((2,), likelihood=columns(), network=MLP((4,)))
+
+
+def roles():
+    return models.Roles("smokes", "age")
+
+
+@cache
+def dcevae():
+    return models.DCEVAE((2,), roles=roles(), likelihood=columns(), network=MLP((4,)))
+
+
+def complete():
+    x = np.array([[0.1, 1.0], [0.5, 0.0], [1.0, 1.0]], np.float32)
+    return GroupedData(x, range(3), kind="array")
+
+
+@cache
+def cells():
+    observed = np.array([[True, False], [True, True], [False, True]])
+    x = np.ones((3, 2), np.float32)
+    return GroupedData(x, range(3), given={"observed": observed}, kind="array")
+
+
 @cache
 def conditional():
     return models.ConditionalVAE(
         (1, 8, 8), group_names=[0, 1], content_dim=2, style_dim=2, network=MLP((4,))
     )
+
+
+@cache
+def coded():
+    return models.SVQVAE((1, 8, 8), group_names=[0, 1], latent_dim=2, network=MLP((4,)))
 
 
 @cache
@@ -210,6 +246,18 @@ def write_signals(root):
             path = root / f"{name}{take}.wav"
             path.parent.mkdir(parents=True, exist_ok=True)
             wavfile.write(path, 8000, sound)
+
+
+def write_plate(path):
+    wells = [("DMSO", "ctl_vehicle", "-666")] * 3
+    wells += [(drug, "trt_cp", dose) for drug in "abc" for dose in ("1", "2.2", "3", "4", "10")]
+    fields = zip(("pert_iname", "pert_type", "pert_dose"), zip(*wells, strict=True), strict=True)
+    header = ["id", "pr_gene_symbol", *(f"well{number}" for number in range(len(wells)))]
+    rows = [[f"g{i}", f"G{i}", *((i + 2) * n % 11 for n in range(len(wells)))] for i in range(3)]
+    about = [[name, "na", *texts] for name, texts in fields]
+    lines = ["#1.3", f"3\t{len(wells)}\t1\t3"]
+    lines += ["\t".join(map(str, line)) for line in (header, *about, *rows)]
+    path.write_text("\n".join(lines) + "\n")
 
 
 def write_published(folder):
@@ -277,12 +325,17 @@ def files(tmp_path_factory):
     identities = "".join(f"{number:06}.jpg {number // 2}\n" for number in range(6))
     (root / "celeba" / "identity_CelebA.txt").write_text(identities)
     np.savez(root / "data.npz", x=np.zeros((6, 3)), group=LABELS)
+    walk = np.arange(60, dtype=np.float32).reshape(30, 2)
+    np.savez(root / "walks.npz", x=walk, action=np.zeros(30, np.int64))
     rows = [f"{'ab'[label]},{number}\n" for number, label in enumerate(LABELS)]
     (root / "table.csv").write_text("donor,age\n" + "".join(rows))
+    texts = [f"{'ab'[label]},alpha beta{number}\n" for number, label in enumerate(LABELS)]
+    (root / "texts.csv").write_text("kind,text\n" + "".join(texts))
     np.zeros((6, 1, 2, 2), np.uint8).tofile(root / "images.raw")
     np.save(root / "array.npy", np.zeros((6, 2, 2, 1), np.float32))
     write_signals(root)
     write_published(root / "published")
+    write_plate(root / "plate.gct")
     quiet = mlvae.Reports(progress=False)
     options = {"run": root / "run", "epochs": 1, "reports": quiet, "device": "cpu"}
     mlvae.train(mlvae_model(), data(), validation=data(), **options)
@@ -327,6 +380,15 @@ HELD = {"validation": whole(1), "test": whole(1), "unseen_groups": arg([], "[]")
 #: A count or a fraction.
 SHARE = arg(1, "0", "int64", "float64")
 SHARED = {**HELD, "validation": SHARE, "test": SHARE}
+TRAJECTORIES = {
+    "trajectories": count(),
+    "steps": count(),
+    "validation": whole(1),
+    "test": whole(1),
+    "episodes": whole(1),
+    "length": count(),
+    **SEED,
+}
 PUBLISHED = {
     "root": arg(lambda: place("published")),
     "group_by": arg("shape"),
@@ -406,7 +468,39 @@ CALLS = {
         frame=optional(flag()),
         progress=flag(),
     ),
-    "data.Column": dict(name=arg("a", "'a'"), kind=arg("category"), categories=arg(("x", "y"))),
+    "counterfactual": dict(
+        model=arg(lambda: dcevae()),
+        table=arg(lambda: complete()),
+        intervention=arg({"smokes": 1}),
+        keep_noise=flag(),
+        draws=optional(count()),
+        seed=whole(),
+    ),
+    "models.Roles": dict(
+        intervention=arg("a", "'a'"), outcome=arg("y", "'a'"), caused=arg(("d",), "[]")
+    ),
+    "models.DCEVAE": dict(
+        shape=arg((2,)),
+        roles=arg(lambda: roles()),
+        caused_dim=count(),
+        rest_dim=count(),
+        network=arg(MLP((4,))),
+        likelihood=arg(lambda: columns()),
+        kl_weight=at_least_0(),
+        independence_weight=at_least_0(),
+        fairness_weight=at_least_0(),
+        critic_width=count(),
+    ),
+    "data.scm": dict(rows=arg(20), validation=SHARE, test=SHARE, seed=whole()),
+    "impute": dict(
+        model=arg(lambda: vsae()),
+        table=arg(lambda: cells()),
+        draws=optional(count()),
+        samples=count(),
+        batch_size=count(),
+        seed=whole(),
+    ),
+    "data.Column": dict(name=arg("a", "'a'"), kind=arg("categorical"), categories=arg(("x", "y"))),
     "data.Columns": dict(
         features=arg(lambda: (data_module.Column("a"),)),
         group=optional(arg("b", "'a'")),
@@ -444,12 +538,14 @@ CALLS = {
         content_first_steps=whole(),
         content_first_weight=at_least_0(),
         information_after=fraction(),
+        entanglement_steps=whole(),
     ),
     "build": dict(
         shape=arg((1, 8, 8)),
         config=arg(lambda: vae().config),
         group_names=optional(arg(["a"], *ODD)),  # a VAE has no names
         parts=arg([], "[]"),
+        data=optional(arg(lambda: cells())),
     ),
     "load": dict(
         run=arg(lambda: place("run")),
@@ -508,6 +604,17 @@ CALLS = {
         sampler=arg("implicit"),
         kl=arg("gamma"),
     ),
+    "models.VSAE": dict(
+        shape=arg((2,)),
+        block_dim=count(),
+        cell_hidden=count(),
+        network=arg(MLP((4,))),
+        likelihood=arg(lambda: columns()),
+        kl_weight=at_least_0(),
+        mask=arg("values"),
+        pseudo=arg("prior"),
+        pseudo_weight=at_least_0(),
+    ),
     "models.VAE": dict(shape=arg((3,)), latent_dim=count(), **PARTS, kl_weight=at_least_0()),
     "models.AdaVAE": dict(
         shape=arg((3,)), latent_dim=count(), **PARTS, kl_weight=at_least_0(), average=arg("mean")
@@ -519,6 +626,31 @@ CALLS = {
         style_dim=count(),
         **PARTS,
         style_kl_weight=at_least_0(),
+    ),
+    "models.Rotations": dict(
+        shape=arg((3, 4)),
+        latent_dim=count(),
+        actions=count(),
+        continuous=flag(),
+        transition=arg("rotation"),
+        width=count(),
+        network=PARTS["network"],
+        likelihood=PARTS["likelihood"],
+        entanglement_weight=at_least_0(),
+        consistency_weight=at_least_0(),
+        content_dim=whole(),
+        content_kl_weight=at_least_0(),
+    ),
+    "models.SVQVAE": dict(
+        shape=arg((3,)),
+        group_names=arg(["a", "b"]),
+        latent_dim=count(),
+        **PARTS,
+        output_range=optional(arg(None)),
+        commitment_weight=at_least_0(),
+        push=flag(),
+        push_weight=at_least_0(),
+        push_limit=optional(positive()),
     ),
     "models.Standardise": dict(kind=optional(arg("feature")), shape=arg((3,))),
     "models.plain_vae": dict(model=arg(lambda: mlvae_model())),
@@ -563,6 +695,28 @@ CALLS = {
         features=optional(arg(["age"])),
         categories=arg([], "[]"),
         factors=arg([], "[]"),
+        kinds=optional(arg("inferred", "{}")),
+        missing=arg("refuse"),
+        markers=arg(["?"], "[]"),
+        split=optional(arg("observations")),
+        validation=arg(0.2, "0", "int64", "float64"),
+        test=arg(0.2, "0", "int64", "float64"),
+        within=arg(0.0, "0"),
+        unseen_groups=arg([], "[]"),
+        **SEED,
+    ),
+    "data.bag_of_words": dict(
+        root=arg(lambda: place("texts.csv")),
+        vocabulary=optional(arg(None)),
+        first_index=arg(1, "0"),
+        group=optional(arg("kind")),
+        text=arg("text"),
+        columns=optional(arg(None)),
+        min_documents=arg(1, "int64"),
+        max_share=arg(1.0, "float64"),
+        most_words=optional(count(3)),
+        stop_words=optional(arg("english")),
+        test_file=optional(arg(None)),
         split=optional(arg("observations")),
         validation=arg(0.2, "0", "int64", "float64"),
         test=arg(0.2, "0", "int64", "float64"),
@@ -651,6 +805,54 @@ CALLS = {
         validation=SHARE,
         **SEED,
     ),
+    "data.Episodes": dict(
+        x=arg(lambda: torch.zeros(2, 4, 3)),
+        action=arg(lambda: torch.zeros(2, 3, dtype=torch.int64)),
+        truth=anything(),
+    ),
+    "data.torus": dict(size=arg([3, 4]), image=flag(), cell=count(), **TRAJECTORIES),
+    "data.flatland": dict(
+        period=count(),
+        colours=whole(0),
+        size=arg(8),
+        radius=arg(0.2, "float64"),
+        **TRAJECTORIES,
+    ),
+    "data.sphere": dict(size=arg(6), turn=positive(), **TRAJECTORIES),
+    "data.moving_sprites": dict(
+        identities=count(30), unseen=whole(), period=count(), size=arg(8), **TRAJECTORIES
+    ),
+    "data.rollouts": dict(
+        root=arg(lambda: place("walks.npz")),
+        steps=count(),
+        validation=SHARE,
+        test=SHARE,
+        length=count(),
+        seed=whole(),
+    ),
+    "data.gct": dict(
+        root=arg(lambda: place("plate.gct")),
+        group=arg("pert_iname"),
+        factors=arg([], "[]"),
+        features=optional(arg("pr_gene_symbol")),
+        control=optional(arg(lambda: {"pert_type": "ctl_vehicle"})),
+        floor=at_least_0(),
+        clip=optional(positive()),
+        split=optional(arg("members")),
+        validation=SHARE,
+        test=SHARE,
+        within=arg(0.0, "0"),
+        unseen_groups=arg([], "[]"),
+        **SEED,
+    ),
+    "data.l1000": dict(
+        root=arg(lambda: place("plate.gct")),
+        test_dose=optional(arg(10)),
+        validation=SHARE,
+        unseen_groups=arg([], "[]"),
+        **SEED,
+    ),
+    "data.read_gct": dict(path=arg(lambda: place("plate.gct"))),
     "data.dsprites": dict(**PUBLISHED, cache=arg(lambda: place("cache"), "'a'")),
     "data.shapes3d": dict(**PUBLISHED),
     "data.cars3d": dict(
@@ -689,6 +891,14 @@ CALLS = {
         log_scale_max=arg(2.0, "-1", "0", "1.5", "int64", "float64"),
         scope=arg("element"),
     ),
+    "likelihoods.ColumnScale": dict(
+        column=arg("age", "'a'"),
+        kind=arg("real"),
+        levels=arg(1),
+        mean=arg(0.5, "0", "-1", "1.5", "10^30", "int64", "float64"),
+        deviation=positive(),
+    ),
+    "likelihoods.MixedColumns": dict(columns=arg(lambda: columns().columns, "[]")),
     "likelihoods.Poisson": dict(total=positive(), link=arg("softmax")),
     "likelihoods.NegativeBinomial": dict(
         total=positive(),
@@ -697,6 +907,7 @@ CALLS = {
         log_inverse_dispersion_max=arg(6.0, "-1", "0", "1.5", "int64", "float64"),
         scope=arg("channel"),
     ),
+    "likelihoods.Multinomial": dict(total=positive(), coefficient=flag()),
     # mlvae.networks
     "networks.MLP": dict(
         hidden=arg((4,), "[]"),
@@ -727,6 +938,23 @@ CALLS = {
         shared=flag(),
         dropout=fraction(),
     ),
+    "networks.PlainConv": dict(
+        widths=arg((8,)),
+        kernels=arg((3,)),
+        strides=arg((1,)),
+        decoder_kernels=arg((3,)),
+        decoder_strides=arg((1,)),
+        activation=arg("relu"),
+        head=flag(),
+    ),
+    "networks.TopicMLP": dict(
+        hidden=arg((4,), "[]"),
+        activation=arg("relu"),
+        shared=flag(),
+        dropout=fraction(),
+        mixing=arg("product"),
+        softmax=flag(),
+    ),
     "networks.Encoder": dict(
         trunk=arg(lambda: torch.nn.Flatten()),
         width=count(),
@@ -749,7 +977,23 @@ CALLS = {
         split=arg((1, 2)),
     ),
     # mlvae.evaluation
+    "evaluation.Codebook": dict(
+        controls=arg(["lda"], "[]"),
+        neighbours=count(),
+        most=count(),
+        groups=count(),
+        seed=whole(),
+    ),
     "evaluation.Collapse": dict(neighbours=arg([3]), most=count()),
+    "evaluation.Imputation": dict(
+        fractions=arg([0.3]),
+        mechanism=arg("mar"),
+        controls=arg(["mean"], "[]"),
+        neighbours=count(),
+        most=count(),
+        samples=count(),
+        seeds=count(),
+    ),
     "evaluation.Disentanglement": dict(
         categories=arg(["a"], "[]"),
         metrics=arg(["mig"]),
@@ -771,8 +1015,26 @@ CALLS = {
     "evaluation.Manipulation": dict(
         groups=count(), members=count(), steps=count(), span=positive(), seed=whole()
     ),
+    "evaluation.Rollout": dict(
+        horizons=arg([1]),
+        controls=arg([], "[]"),
+        episodes=count(),
+        turns=count(),
+        planes=count(),
+        frames=count(),
+    ),
     "evaluation.Separation": dict(
         k=optional(arg([1])), train_k=optional(count()), probes=arg(["knn"]), seeds=count()
+    ),
+    "evaluation.Topics": dict(
+        words=count(),
+        diversity_words=count(),
+        relevance=arg([0.5]),
+        samples=count(),
+        refinement=whole(),
+        shown=count(),
+        controls=arg(["unigram"]),
+        lda_passes=count(),
     ),
     "evaluation.Unseen": dict(
         shots=arg([1]),
@@ -813,6 +1075,7 @@ CALLS = {
         folder=arg("evaluation", "'a'"),
         questions=optional(arg(lambda: [quick_question()])),
         vae=optional(arg(lambda: vae())),
+        controls=optional(arg({}, "{}")),
         batching=arg(lambda: data_module.Shuffled(4)),
         seed=whole(),
         workers=optional(arg(1, "int64")),
@@ -837,6 +1100,26 @@ CALLS = {
         num_style=count(),
         chunk=count(),
         **SEED,
+    ),
+    "evaluation.coherence": dict(
+        top=arg(lambda: torch.tensor([[0, 1], [1, 2]])),
+        present=arg(lambda: torch.ones(6, 3).bool()),
+    ),
+    "evaluation.diversity": dict(top=arg(lambda: torch.tensor([[0, 1], [1, 2]]))),
+    "evaluation.perplexity": dict(
+        bounds=arg(lambda: -torch.ones(6)),
+        lengths=arg(lambda: torch.ones(6)),
+    ),
+    "evaluation.top_words": dict(
+        shares=arg(lambda: torch.rand(4, 3), "nan tensor"), number=count()
+    ),
+    "evaluation.fit_lda": dict(
+        train=arg(lambda: np.eye(6, 3)), topics=count(), passes=count(), **SEED
+    ),
+    "evaluation.lda_bounds": dict(
+        lda=arg(lambda: evaluation.fit_lda(np.eye(6, 3), 2, passes=1).model),
+        counts=arg(lambda: np.eye(6, 3)),
+        topics=optional(arg(lambda: torch.full((2, 3), 1 / 3))),
     ),
     "evaluation.mig": dict(**CODES, bins=count(), factor_bins=optional(count())),
     "evaluation.modularity": dict(**CODES, bins=count(), factor_bins=optional(count())),
@@ -895,6 +1178,9 @@ CALLS = {
         **SEED,
     ),
     "evaluation.representations": dict(model=arg(lambda: model()), data=arg(lambda: data())),
+    "evaluation.save_film": dict(
+        path=arg(lambda: "film.gif"), rows=arg(lambda: torch.zeros(1, 2, 1, 3, 3))
+    ),
     "evaluation.sap": dict(**CODES, continuous=flag(), test_fraction=arg(0.3, "float64"), **SEED),
     "evaluation.verification": dict(
         codes=arg(lambda: np.random.default_rng(0).normal(size=(6, 3))),
@@ -1010,6 +1296,14 @@ CALLS = {
         content_of=arg(lambda: labelled()), style_of=arg(lambda: labelled())
     ),
     "ConditionalVAE.reconstruct": dict(batch=arg(lambda: labelled())),
+    "SVQVAE.forward": dict(batch=arg(lambda: labelled()), **DRAW),
+    "SVQVAE.codes": dict(batch=arg(lambda: labelled())),
+    "SVQVAE.infer": dict(x=IMAGES),
+    "SVQVAE.code_of": dict(label=arg(1, "True", "0", "[]")),
+    "SVQVAE.nearest_code": dict(x=IMAGES),
+    "SVQVAE.classify": dict(x=IMAGES),
+    "SVQVAE.decode": dict(content=LATENTS, latent=anything()),
+    "SVQVAE.reconstruct": dict(x=IMAGES),
     "Bernoulli.log_prob": dict(
         parameters=arg(lambda: torch.zeros(6, 1, 3)),
         x=arg(lambda: torch.zeros(6, 3), "nan tensor"),
@@ -1059,6 +1353,17 @@ CALLS = {
     "NegativeBinomial.check": dict(
         x=arg(lambda: torch.zeros(6, 3)), size=optional(arg(lambda: torch.ones(6)))
     ),
+    "Multinomial.log_prob": dict(
+        parameters=arg(lambda: torch.zeros(6, 1, 3)),
+        x=arg(lambda: torch.zeros(6, 3), "nan tensor"),
+    ),
+    "Multinomial.log_coefficient": dict(x=arg(lambda: torch.zeros(6, 3), "nan tensor", "tensor")),
+    "Multinomial.inputs": dict(x=arg(lambda: torch.zeros(6, 3), "nan tensor", "tensor")),
+    "Multinomial.mean": dict(
+        parameters=arg(lambda: torch.zeros(6, 1, 3)),
+        size=optional(arg(lambda: torch.ones(6))),
+    ),
+    "Multinomial.check": dict(x=arg(lambda: torch.zeros(6, 3), "tensor")),
     "GroupWarp.__call__": dict(batch=BATCH, **DRAW),
     "Shuffled.plan": dict(data=arg(lambda: data()), **DRAW),
     "Shuffled.num_batches": dict(data=arg(lambda: data())),
@@ -1080,11 +1385,13 @@ OWNERS = {
     "MLVAE": lambda: model(),
     "VAE": lambda: vae(),
     "ConditionalVAE": lambda: conditional(),
+    "SVQVAE": lambda: coded(),
     "Bernoulli": likelihoods.Bernoulli,
     "Gaussian": likelihoods.Gaussian,
     "LearnedGaussian": likelihoods.LearnedGaussian,
     "DiscretisedLogistic": likelihoods.DiscretisedLogistic,
     "NegativeBinomial": likelihoods.NegativeBinomial,
+    "Multinomial": likelihoods.Multinomial,
     "Poisson": likelihoods.Poisson,
     "GroupWarp": data_module.GroupWarp,
     "Shuffled": data_module.Shuffled,
@@ -1101,8 +1408,8 @@ LEFT_OUT = {
     **dict.fromkeys(
         ("Answer", "Association", "Estimate", "Figure", "Grid", "GroupDistances"), "an answer"
     ),
-    **dict.fromkeys(("Strongest", "Table"), "an answer"),
-    **dict.fromkeys(("Result", "Plan", "Traits"), "an answer of the library"),
+    **dict.fromkeys(("Gct", "Strongest", "Table"), "an answer"),
+    **dict.fromkeys(("Result", "Plan", "Traits", "Truth"), "an answer of the library"),
     "annotate": "of an AnnData: tests/test_annotation.py",
     "read_images": "of files: tests/data/test_new_images.py",
     "anndata": "of a file of an AnnData: tests/data/test_anndata.py",

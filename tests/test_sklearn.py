@@ -231,7 +231,8 @@ def test_a_divergence_does_not_name_a_folder_that_is_gone():
 
 def test_a_signal_ends_a_search(monkeypatch):
     monkeypatch.setattr(
-        "mlvae.sklearn.train", lambda *_, run, **__: mlvae.training.loop.Result(run, {}, False)
+        "mlvae.sklearn.content_style.train",
+        lambda *_, run, **__: mlvae.training.loop.Result(run, {}, False),
     )
     with pytest.raises(KeyboardInterrupt):
         small().fit(X, DONORS)

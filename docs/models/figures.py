@@ -175,6 +175,33 @@ def conditional() -> None:
     drawing.save("conditional.svg")
 
 
+def svqvae() -> None:
+    """Training and use of the S-VQ-VAE."""
+    drawing = Drawing("Training and use of the S-VQ-VAE", 700, 330)
+    drawing.text((185, 28), "training: the label selects the code", size=16)
+    drawing.text((560, 28), "use: the nearest code", size=16)
+    drawing.node("x", (50, 110), "x_i", observed=True)
+    drawing.node("z", (170, 110), "z_i")
+    drawing.node("y", (50, 220), "y", observed=True)
+    drawing.node("e", (170, 220), "e_y")
+    drawing.box("decoder", (310, 220), "decoder\ng(e)")
+    drawing.text((310, 290), "one reconstruction for the group", size=14)
+    drawing.arrow("x", "z", dashed=True)
+    drawing.arrow("y", "e")
+    drawing.line((195, 220), (245, 220))
+    drawing.line((170, 136), (170, 194))
+    drawing.line((170, 194), (170, 136))
+    drawing.text((232, 160), "pull", size=14)
+    drawing.node("x2", (470, 110), "x_i", observed=True)
+    drawing.node("z2", (580, 110), "z_i")
+    drawing.arrow("x2", "z2", dashed=True)
+    for k, place in enumerate((490, 560, 630), start=1):
+        drawing.node(f"e{k}", (place, 230), f"e_{k}")
+    drawing.arrow("z2", "e2")
+    drawing.text((560, 290), "the class of the observation", size=14)
+    drawing.save("svqvae.svg")
+
+
 def vae() -> None:
     """Generative model and posterior of the plain VAE."""
     drawing = Drawing("Graphical model and posterior of the VAE", 440, 280)
@@ -187,6 +214,25 @@ def vae() -> None:
         ends = ("z" + key, "x" + key)
         drawing.arrow(*(reversed(ends) if dashed else ends), dashed=dashed)
     drawing.save("vae.svg")
+
+
+def rotations() -> None:
+    """States that actions turn, and the frames that they are decoded to."""
+    drawing = Drawing("A trajectory of the model Rotations", 700, 280)
+    for t, x in enumerate((90, 260, 430, 600)):
+        drawing.node(f"z{t}", (x, 150), f"z_{t}")
+        drawing.node(f"x{t}", (x, 240), f"x_{t}", observed=True)
+        if t:
+            drawing.node(f"a{t}", (x - 85, 55), f"a_{t - 1}", observed=True)
+            drawing.arrow(f"z{t - 1}", f"z{t}")
+            drawing.line((x - 85, 79), (x - 85, 146))
+            drawing.arrow(f"z{t}", f"x{t}")
+    drawing.line((84, 216), (84, 174), dashed=True)
+    drawing.line((98, 174), (98, 216))
+    drawing.text((45, 200), "encoded", size=13)
+    drawing.text((640, 200), "decoded", size=13)
+    drawing.text((90, 110), "unit vectors", size=13)
+    drawing.save("rotations.svg")
 
 
 def dirvae() -> None:
@@ -215,6 +261,42 @@ def dirvae() -> None:
     drawing.save("dirvae.svg")
 
 
+def vsae() -> None:
+    """Blocks of latents of two columns, of which the second misses its cell."""
+    drawing = Drawing("Graphical model and posterior of the VSAE", 600, 300)
+    for left, title in ((0, "generative model"), (300, "posterior, cell 2 missing")):
+        drawing.text((left + 150, 28), title, size=16)
+        key = str(left)
+        drawing.node("a" + key, (left + 80, 90), "z_1")
+        drawing.node("b" + key, (left + 210, 90), "z_2")
+        drawing.node("x" + key, (left + 80, 220), "x_1", observed=True)
+        drawing.node("y" + key, (left + 150, 220), "m", observed=True)
+        drawing.node("w" + key, (left + 220, 220), "x_2", observed=not left)
+    for latent in "ab":
+        for cell in "xyw":
+            drawing.arrow(latent + "0", cell + "0")
+    drawing.arrow("x300", "a300", dashed=True)
+    drawing.arrow("x300", "b300", dashed=True)
+    drawing.arrow("y300", "b300", dashed=True)
+    drawing.save("vsae.svg")
+
+
+def dcevae() -> None:
+    """The intervention and two latents generate the columns by their roles."""
+    drawing = Drawing("Graphical model of the DCEVAE", 440, 320)
+    drawing.node("a", (70, 70), "a", observed=True)
+    drawing.node("d", (190, 70), "u_d")
+    drawing.node("r", (350, 70), "u_r")
+    drawing.node("x", (110, 230), "x_d", observed=True)
+    drawing.node("y", (230, 230), "y", observed=True)
+    drawing.node("w", (350, 230), "x_r", observed=True)
+    for start, end in ("ax", "ay", "dx", "dy", "ry", "rw"):
+        drawing.arrow(start, end)
+    drawing.line((92, 56), (328, 56), dashed=True, bend=-26)
+    drawing.text((210, 24), "may correlate", size=14)
+    drawing.save("dcevae.svg")
+
+
 if __name__ == "__main__":
-    for draw in (mlvae, evidence, ada, conditional, vae, dirvae):
+    for draw in (mlvae, evidence, ada, conditional, svqvae, rotations, vae, dirvae, vsae, dcevae):
         draw()

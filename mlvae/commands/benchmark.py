@@ -19,7 +19,9 @@ Measurements of speed, which ``all`` makes one after the other, on a GPU in a fe
 - limit: recipes, precisions and threads beside the lower limit ("floor") of their step;
 - growth: cost of an image against batch, groups, content dimensions and images;
 - kernels: time of a step by kernel or operation;
-- encoding: ``mlvae.encode`` beside a plain loop over the same batches.
+- encoding: ``mlvae.encode`` beside a plain loop over the same batches;
+- codebook: the S-VQ-VAE beside plain loops of its published objective;
+- rotations: a step of the model Rotations beside loops over episodes, steps and planes.
 
 Measurements of data:
 
@@ -42,7 +44,16 @@ from typing import Any
 import torch
 
 import mlvae
-from mlvae.commands.benchmarks import encoding, growth, growth_figure, kernels, limit, training
+from mlvae.commands.benchmarks import (
+    codebook,
+    encoding,
+    growth,
+    growth_figure,
+    kernels,
+    limit,
+    rotations,
+    training,
+)
 from mlvae.commands.benchmarks.data import MEASUREMENTS, run
 from mlvae.commands.benchmarks.machine import facts, line
 from mlvae.commands.benchmarks.recipes import AUTHOR, small
@@ -88,6 +99,22 @@ SPEED: dict[str, tuple[Callable[..., Result], Callable[[Result], str]]] = {
             device, rounds=args.rounds, seconds=args.seconds, quick=args.quick
         ),
         encoding.report,
+    ),
+    "codebook": (
+        lambda args, device: codebook.measure(
+            device,
+            root=args.root,
+            rounds=args.rounds,
+            seconds=args.seconds,
+            quick=args.quick,
+        ),
+        training.report,
+    ),
+    "rotations": (
+        lambda args, device: rotations.measure(
+            device, rounds=args.rounds, seconds=args.seconds, quick=args.quick
+        ),
+        rotations.report,
     ),
 }
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 __all__ = ["EXPERIMENTS", "with_default_experiment"]
 
 #: Dataset -> its default experiment. The experiment of no dataset is that of a first run.
-EXPERIMENTS = {None: "first", "faces": "faces"}
+EXPERIMENTS = {None: "first", "faces": "faces", "torus": "torus"}
 
 
 def with_default_experiment(arguments: Sequence[str]) -> list[str]:
@@ -24,6 +24,8 @@ def with_default_experiment(arguments: Sequence[str]) -> list[str]:
         ['run=runs/first', 'experiment=first']
         >>> with_default_experiment(["dataset=faces", "dataset.root=people"])
         ['dataset=faces', 'dataset.root=people', 'experiment=faces']
+        >>> with_default_experiment(["model=rotations", "dataset=torus"])
+        ['model=rotations', 'dataset=torus', 'experiment=torus']
         >>> with_default_experiment(["dataset=mnist"])
         ['dataset=mnist']
     """

@@ -25,7 +25,7 @@ from mlvae.commands.own_parts import imported, naming_parts
 from mlvae.commands.train import train_by
 from mlvae.data import BATCHINGS, open_dataset
 from mlvae.errors import InputError, check_flag, check_integer
-from mlvae.evaluation import QUESTIONS, evaluate
+from mlvae.evaluation import QUESTIONS, Rollout, evaluate
 from mlvae.evaluation.evaluate import check_writable
 from mlvae.parts import from_config
 from mlvae.training.checkpoint import read_state
@@ -36,6 +36,10 @@ from mlvae.training.structure import check_config
 
 #: Folders, below the root, of datasets that are downloaded if they are missing.
 DOWNLOADED = {"mnist": "MNIST/raw", "fashion_mnist": "FashionMNIST/raw"}
+
+#: Models that are not compared with a plain VAE: it is one itself, or its observations are
+#: trajectories, of which a VAE has no codes of frames.
+WITHOUT_VAE = ("VAE", "Rotations")
 
 
 @hydra.main(version_base="1.3", config_path=str(CONFIGS), config_name="evaluate")
@@ -112,12 +116,20 @@ def evaluate_by(config: dict[str, Any], *, progress: bool = True) -> dict[str, A
         shape=checkpoint["shape"],
         folder=controls,
     )
+    kinds = next((part.controls for part in questions if isinstance(part, Rollout)), ())
+    transitions = _transitions(
+        kinds, run, as_trained, checkpoint["step"], progress, folder=controls.parent
+    )
     return evaluate(
         model,
         splits,
         folder,
         questions=questions,
         vae=None if vae is None else mlvae.load(vae, device=device, parts=own),
+        controls={
+            kind: mlvae.load(place, device=device, parts=own)
+            for kind, place in transitions.items()
+        },
         batching=from_config(trained["batching"], BATCHINGS, "batching"),
         seed=trained["seed"],
         workers=config["workers"],
@@ -205,7 +217,7 @@ def _control(
         shape: shape of an observation.
         folder: the folder of the control that "auto" trains.
     """
-    if vae is None or trained["model"]["name"] == "VAE":
+    if vae is None or trained["model"]["name"] in WITHOUT_VAE:
         return None
     if vae != "auto":
         given = read_state(as_path("vae", vae) / "checkpoint.pt")
@@ -218,7 +230,49 @@ def _control(
                 f"not {tuple(given['shape'])}"
             )
         return as_path("vae", vae)
-    config = vae_config(trained, folder)
+    words = f"training a plain VAE as control, in {folder}; vae=null turns it off"
+    _train_control(vae_config(trained, folder), run, step, progress, folder=folder, words=words)
+    return folder
+
+
+def _transitions(
+    kinds: Sequence[str],
+    run: Path,
+    trained: dict[str, Any],
+    step: int,
+    progress: bool,
+    *,
+    folder: Path,
+) -> dict[str, Path]:
+    """The folders of the controls of a model of rotations by their transition, trained first.
+
+    Args:
+        kinds: transitions of the controls.
+        run: the run that is evaluated.
+        trained: its configuration.
+        step: its number of steps.
+        progress: whether the terminal shows progress.
+        folder: the folder of all controls.
+    """
+    if trained["model"].get("transition") != "rotation":
+        return {}
+    places = {kind: folder / kind for kind in kinds}
+    for kind, place in places.items():
+        model = {**trained["model"], "transition": kind}
+        trainer = renamed_options(trained["trainer"])
+        config = {**trained, "model": model, "trainer": trainer, "run": str(place)}
+        words = (
+            f"training the control transition={kind}, in {place}; "
+            "evaluation.rollout.controls=[] turns it off"
+        )
+        _train_control(config, run, step, progress, folder=place, words=words)
+    return places
+
+
+def _train_control(
+    config: dict[str, Any], run: Path, step: int, progress: bool, *, folder: Path, words: str
+) -> None:
+    """Train a control in ``folder``, or the rest of it, if it has fewer steps than ``step``."""
     resume = (folder / "checkpoint.pt").is_file()
     if resume:
         checkpoint = read_state(folder / "checkpoint.pt")
@@ -227,12 +281,11 @@ def _control(
                 f"{folder} holds the control of another run; choose another folder, or delete it"
             )
         if checkpoint["step"] >= step:
-            return folder
-    cli.say(f"training a plain VAE as control, in {folder}; vae=null turns it off")
+            return
+    cli.say(words)
     result = train_by(config, resume=resume, progress=progress)
     if not result.finished:
         raise SystemExit(f"stopped; the next evaluation resumes the control in {folder}")
-    return folder
 
 
 def _is_trained(folder: Path, step: int) -> bool:
@@ -275,7 +328,7 @@ def vae_config(trained: dict[str, Any], folder: Path) -> dict[str, Any]:
     warmup = trainer.get("warmup", {})
     if not isinstance(warmup, dict):
         raise InputError(f"trainer.warmup must be options by name, not {warmup!r}")
-    warmup = {**warmup, "content_first_steps": 0, "information_after": 0}
+    warmup = {**warmup, "content_first_steps": 0, "information_after": 0, "entanglement_steps": 0}
     optimizer = trained["optimizer"]
     if "name" not in optimizer:  # a recipe for each player, of which a VAE has one
         optimizer = optimizer.get("model")

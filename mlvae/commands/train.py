@@ -107,7 +107,13 @@ def train_by(config: dict[str, Any], *, resume: bool, progress: bool = True) -> 
         seeded(torch.default_generator, config["seed"], "initial weights")
         names, own = splits.train.group_names, imported(config.get("parts", []))
         with naming_parts():
-            model = build(splits.train.shape, config["model"], group_names=names, parts=own)
+            model = build(
+                splits.train.shape,
+                config["model"],
+                group_names=names,
+                data=splits.train,
+                parts=own,
+            )
     return train(
         model,
         splits.train,

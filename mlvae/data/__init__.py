@@ -15,24 +15,33 @@ from mlvae.data.rows.array_file import ArrayFile
 from mlvae.data.rows.source import Source, SourceRows
 from mlvae.data.rows.sparse import SparseRows
 from mlvae.data.sources.arrays import arrays
+from mlvae.data.sources.bag_of_words import bag_of_words
 from mlvae.data.sources.cars3d import cars3d
 from mlvae.data.sources.cells import anndata
 from mlvae.data.sources.digits import digits
 from mlvae.data.sources.dsprites import dsprites
 from mlvae.data.sources.faces import celeba, faces, lfw, omniglot, yale_b
+from mlvae.data.sources.flatland import flatland
 from mlvae.data.sources.gct import gct, l1000
 from mlvae.data.sources.glyphs import glyphs
 from mlvae.data.sources.mnist import fashion_mnist, mnist
+from mlvae.data.sources.moving_sprites import moving_sprites
 from mlvae.data.sources.mpi3d import mpi3d
+from mlvae.data.sources.published_documents import bbc_news, newsgroups
 from mlvae.data.sources.recordings import fsdd, recordings
+from mlvae.data.sources.rollouts import rollouts
+from mlvae.data.sources.scm import scm
 from mlvae.data.sources.shapes3d import shapes3d
 from mlvae.data.sources.smallnorb import smallnorb
+from mlvae.data.sources.sphere import sphere
 from mlvae.data.sources.sprite_pairs import sprite_pairs
 from mlvae.data.sources.sprites import sprites
 from mlvae.data.sources.table import table
+from mlvae.data.sources.torus import torus
 from mlvae.data.splitting.splits import Splits, split
 from mlvae.data.tables.columns import Column, Columns
 from mlvae.data.tables.gct import Gct, read_gct
+from mlvae.data.trajectories.episodes import Episodes, Truth
 from mlvae.errors import check_choice
 
 __all__ = [
@@ -41,6 +50,7 @@ __all__ = [
     "ArrayFile",
     "Column",
     "Columns",
+    "Episodes",
     "Gct",
     "GroupWarp",
     "Grouped",
@@ -52,32 +62,42 @@ __all__ = [
     "SparseRows",
     "Splits",
     "StoredImages",
+    "Truth",
     "anndata",
     "arrays",
+    "bag_of_words",
+    "bbc_news",
     "cars3d",
     "celeba",
     "digits",
     "dsprites",
     "faces",
     "fashion_mnist",
+    "flatland",
     "fsdd",
     "gct",
     "glyphs",
     "l1000",
     "lfw",
     "mnist",
+    "moving_sprites",
     "mpi3d",
+    "newsgroups",
     "omniglot",
     "open_dataset",
     "read_gct",
     "read_images",
     "recordings",
+    "rollouts",
+    "scm",
     "shapes3d",
     "smallnorb",
+    "sphere",
     "split",
     "sprite_pairs",
     "sprites",
     "table",
+    "torus",
     "yale_b",
 ]
 
@@ -86,26 +106,35 @@ BATCHINGS = (Shuffled, Grouped)
 DATASETS: dict[str, Callable[..., Splits]] = {
     "anndata": anndata,
     "arrays": arrays,
+    "bag_of_words": bag_of_words,
+    "bbc_news": bbc_news,
     "cars3d": cars3d,
     "celeba": celeba,
     "digits": digits,
     "dsprites": dsprites,
     "faces": faces,
     "fashion_mnist": fashion_mnist,
+    "flatland": flatland,
     "fsdd": fsdd,
     "gct": gct,
     "glyphs": glyphs,
     "l1000": l1000,
     "lfw": lfw,
     "mnist": mnist,
+    "moving_sprites": moving_sprites,
     "mpi3d": mpi3d,
+    "newsgroups": newsgroups,
     "omniglot": omniglot,
     "recordings": recordings,
+    "rollouts": rollouts,
+    "scm": scm,
     "shapes3d": shapes3d,
     "smallnorb": smallnorb,
+    "sphere": sphere,
     "sprite_pairs": sprite_pairs,
     "sprites": sprites,
     "table": table,
+    "torus": torus,
     "yale_b": yale_b,
 }
 

@@ -6,7 +6,7 @@ Shapes: N observations, G groups, ... one observation.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from numbers import Number
 from pathlib import Path
 from typing import Any
@@ -15,13 +15,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mlvae.arguments import as_device
+from mlvae.arguments import as_device, check_type
 from mlvae.batch import Batch
 from mlvae.data.fingerprint import fingerprint
 from mlvae.data.rows.source import Source, SourceRows, is_source
 from mlvae.data.rows.sparse import SparseRows, is_sparse
 from mlvae.data.tables.annotated import is_anndata, read_cells
 from mlvae.data.tables.columns import Columns, column_names
+from mlvae.data.trajectories.episodes import Episodes
 from mlvae.data.values import as_factor, as_features, as_given, as_names, by_name
 from mlvae.errors import InputError, check_choice, check_integer, shown
 from mlvae.groups import Groups, Origin, label_index
@@ -59,9 +60,10 @@ class GroupedData:
             and reports; None: the names of the columns of a DataFrame, else unknown.
         kind: "image": x is (N, height, width) or (N, channels, height, width); floats are in
             [0, 1]. "array": x has any shape and any finite values, which stay as they are; uint8
-            become float32. "auto": uint8 of these shapes are images, of other shapes they are
-            refused; floats of shape (N, channels, height, width) with 1 or 3 channels are images
-            and must be in [0, 1]; other floats are arrays.
+            become float32. "auto": uint8 of these shapes are images, as are trajectories of images
+            (N, frames, channels, height, width); uint8 of other shapes are refused;
+            floats of shape (N, channels, height, width) with 1 or 3 channels are images and must
+            be in [0, 1]; other floats are arrays.
 
     Attributes:
         x: the observations, uint8 or float32; or rows of a source. Grey images have a channel.
@@ -73,6 +75,8 @@ class GroupedData:
             paths of their files.
         feature_names: text for each of D features, if observations have the shape (D,), or None.
         columns: the record of a table's columns, if the data are from :meth:`from_frame`, or None.
+        episodes: trajectories that are longer than the observations, for the test of rollouts, or
+            None.
 
     Raises:
         InputError: if shapes, types or values are not as above, or if two integers of a factor are
@@ -94,6 +98,7 @@ class GroupedData:
     names: np.ndarray | None
     feature_names: list[str] | None
     columns: Columns | None
+    episodes: Episodes | None
 
     def __init__(
         self,
@@ -118,7 +123,7 @@ class GroupedData:
         found = x if is_source(x) else as_tensor(x).detach()
         named = feature_names is not None
         self.feature_names = as_features(feature_names, found.shape) if named else None
-        self.columns = None
+        self.columns = self.episodes = None
         if isinstance(found, Tensor):
             self.x = _checked(found, kind, self.feature_names)
         else:
@@ -224,6 +229,8 @@ class GroupedData:
         categories: Sequence[str] = (),
         factors: Sequence[str] = (),
         split: str | None = None,
+        kinds: Mapping[str, Any] | str | None = None,
+        missing: str = "refuse",
         like: GroupedData | Columns | str | Path | None = None,
     ) -> Any:
         """Observations from the rows of a table: pandas, polars or pyarrow.
@@ -234,7 +241,9 @@ class GroupedData:
         - Text, dates and other types are refused, with the name of the column.
 
         A line lists the columns that do not stay as they are. Missing cells are refused, with the
-        name of the column and their number. ``data.columns`` is the record of the columns, and
+        name of the column and their number, or kept: their features are 0, and
+        ``given["observed"]``, booleans (N, C) for C columns, states which cells are there.
+        ``data.columns`` is the record of the columns, and
         ``like`` encodes a new table in the same way.
 
         Args:
@@ -247,6 +256,13 @@ class GroupedData:
             categories: names of columns of text or integers whose values are categories.
             factors: names of the columns of known factors. Words are numbered in sorted order.
             split: name of a column with the words train, validation and test (or 0, 1, 2).
+            kinds: kind of each column by its name, for models and likelihoods of tables: "real",
+                "positive", "count", "binary", "ordinal" or "categorical", or the values of an
+                ordinal column in order. "inferred" for one or for all columns: booleans and
+                numbers of 0 and 1 alone are binary, whole numbers of at least 0 are counts, other
+                numbers are real, text is categorical. None, and columns that are not named: by
+                type, as above.
+            missing: "refuse" or "keep" missing cells: NaN, None, pandas.NA.
             like: data of another table, their ``columns``, or the folder of a run that was trained
                 on them. The features are then those of that table.
 
@@ -273,6 +289,8 @@ class GroupedData:
             categories=categories,
             factors=factors,
             split=split,
+            kinds=kinds,
+            missing=missing,
             like=like,
         )
 
@@ -284,7 +302,22 @@ class GroupedData:
             groups=self.groups.to(device),
             factors={name: values.to(device) for name, values in self.factors.items()},
             given={name: values.to(device) for name, values in self.given.items()},
+            episodes=None if self.episodes is None else self.episodes.to(device),
         )
+
+    def with_episodes(self, episodes: Episodes) -> GroupedData:
+        """The same data with long trajectories for the test of rollouts.
+
+        Raises:
+            InputError: if their frames have another shape than those of the observations.
+        """
+        check_type("episodes", episodes, Episodes, "Episodes(x, action)")
+        if tuple(episodes.x.shape[2:]) != self.shape[1:]:
+            raise InputError(
+                f"episodes must have frames of shape {self.shape[1:]}, not "
+                f"{tuple(episodes.x.shape[2:])}"
+            )
+        return self._with(episodes=episodes)
 
     def labelled(self, names: Iterable[object]) -> GroupedData:
         """The same data with ``given["label"]``: the position of each label in ``names``.

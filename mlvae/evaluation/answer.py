@@ -33,8 +33,7 @@ class Estimate(NamedTuple):
     def text(self, digits: int = 1, *, scale: float = 1.0) -> str:
         """Text such as "93.0 ± 0.3 ± 0.1": mean, sampling error, error over repetitions.
 
-        All are multiplied by ``scale``, the errors by its magnitude. An error that is not known is
-        left out.
+        All are multiplied by ``scale``, errors by its magnitude. An unknown error is left out.
         """
         errors = [error for error in (self.sampling_error, self.standard_error) if error == error]
         values = (scale * self.mean, *(abs(scale) * error for error in errors))

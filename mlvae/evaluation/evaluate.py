@@ -21,20 +21,25 @@ from mlvae.data import BATCHINGS, Grouped, GroupedData, Shuffled, Splits
 from mlvae.errors import InputError, check_flag, check_integer, check_part, shown
 from mlvae.evaluation import report
 from mlvae.evaluation.measures.codes import representations
+from mlvae.evaluation.questions.codebook import Codebook
 from mlvae.evaluation.questions.collapse import Collapse
 from mlvae.evaluation.questions.disentanglement import Disentanglement
+from mlvae.evaluation.questions.documents import Documents
 from mlvae.evaluation.questions.embedding import Embedding
 from mlvae.evaluation.questions.factors import Factors
 from mlvae.evaluation.questions.fidelity import Fidelity
 from mlvae.evaluation.questions.groups import Groups
+from mlvae.evaluation.questions.imputation import Imputation
 from mlvae.evaluation.questions.leakage import Leakage
 from mlvae.evaluation.questions.likelihood import Likelihood
 from mlvae.evaluation.questions.manipulation import Manipulation
+from mlvae.evaluation.questions.rollout import Rollout
 from mlvae.evaluation.questions.separation import Separation
+from mlvae.evaluation.questions.topics import Topics
 from mlvae.evaluation.questions.unseen import Unseen
 from mlvae.evaluation.subject import Subject, known_splits
 from mlvae.evaluation.verdict import verdict
-from mlvae.models import MLVAE, VAE
+from mlvae.models import MLVAE, VAE, Rotations
 from mlvae.version import __version__
 
 __all__ = ["QUESTIONS", "evaluate"]
@@ -48,9 +53,14 @@ QUESTIONS = (
     Fidelity,
     Manipulation,
     Embedding,
+    Codebook,
     Groups,
+    Imputation,
     Likelihood,
+    Topics,
+    Documents,
     Collapse,
+    Rollout,
 )
 
 
@@ -61,6 +71,7 @@ def evaluate(
     *,
     questions: Sequence[Any] | None = None,
     vae: Any = None,
+    controls: Mapping[str, Any] | None = None,
     batching: Shuffled | Grouped = Shuffled(),
     seed: int = 0,
     workers: int | None = None,
@@ -81,6 +92,8 @@ def evaluate(
         folder: folder of the answers.
         questions: such as ``Separation(k=(1, 2))``; None asks all of :data:`QUESTIONS`.
         vae: the control: a plain VAE trained the same way.
+        controls: further models that were trained the same way, by name, for the question
+            ``rollout``: "matrix", "network".
         batching: batching of the training, which sets the sizes of groups in the bound.
         seed: seed of the training, which determines the weights of the untrained control.
         workers: processes that train probes; None: one for each CPU core.
@@ -105,6 +118,10 @@ def evaluate(
     folder = Path() if isinstance(folder, str) and not folder else as_path("folder", folder)
     _check_folder(folder)
     _check(model, splits, questions, vae, workers)
+    if controls is not None:
+        check_type("controls", controls, Mapping, "models by name")
+        for name, other in controls.items():
+            check_part(f"controls[{name!r}]", other, (Rotations,), ("codes", "decode"))
     check_part("batching", batching, BATCHINGS, ("plan", "num_batches", "for_evaluation"))
     check_integer("seed", seed, minimum=0)
     check_flag("progress", progress)
@@ -123,6 +140,7 @@ def evaluate(
         model=model.eval(),
         splits=Splits(**{name: data.to(device) for name, data in splits}),
         vae=vae,
+        others={name: other.to(device).eval() for name, other in (controls or {}).items()},
         batching=batching,
         seed=seed,
         workers=workers or os.cpu_count() or 1,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -58,6 +59,7 @@ class Subject:
         model: in evaluation mode.
         splits: the observations; the model was trained on ``splits.train``.
         vae: a plain VAE trained the same way, or None.
+        others: further models that were trained the same way, by name.
         batching: batching of the training, which sets the sizes of groups in the bound.
         seed: seed of the training; it determines the weights of the untrained control.
         workers: processes that train probes.
@@ -67,6 +69,7 @@ class Subject:
     model: Any
     splits: Splits
     vae: Any = None
+    others: Mapping[str, Any] = field(default_factory=dict)
     batching: Shuffled | Grouped = field(default_factory=Shuffled)
     seed: int = 0
     workers: int = 1

@@ -70,15 +70,18 @@ def separates(codes: Mapping[str, object]) -> bool:
 
 
 def drawable(shape: Sequence[int]) -> bool:
-    """Whether observations of ``shape`` can be drawn: images of 1 or 3 channels, and series.
+    """Whether observations of ``shape`` can be drawn.
+
+    These are images of 1 or 3 channels, trajectories of such images (frames, channels, height,
+    width), and series.
 
     Example:
         >>> [drawable(shape) for shape in ((3, 64, 64), (2, 64, 64), (6, 128), (561,))]
         [True, False, True, True]
     """
     shape = check_shape(shape)
-    if len(shape) == 3:
-        return shape[0] in (1, 3)
+    if len(shape) in (3, 4):
+        return shape[-3] in (1, 3)
     return len(shape) in (1, 2) and shape[-1] >= 2
 
 
@@ -94,7 +97,12 @@ def labelled_grid(
     marked: Tensor | None = None,
     note: str,
 ) -> Grid:
-    """A grid on the host; without labels, blocks or empty cells where they are left out."""
+    """A grid on the host; without labels, blocks or empty cells where they are left out.
+
+    A trajectory of images becomes one image, its frames below each other.
+    """
+    if tiles.ndim == 6:  # (rows, columns, frames, channels, height, width)
+        tiles = tiles.movedim(2, 3).flatten(3, 4)
     height, width = tiles.shape[:2]
     none = torch.zeros(height, width, dtype=torch.bool)
     return Grid(
@@ -115,7 +123,7 @@ def drawable_batch(model: object, batch: object, *, least: int = 1) -> Batch:
 
     Raises:
         InputError: if the model has no codes, the batch has fewer than ``least`` observations, or
-            they are neither images nor series.
+            they cannot be drawn.
     """
     if not has_codes(model):
         raise InputError(f"model must have codes and decode, as a MLVAE, not {shown(model)}")
@@ -123,8 +131,8 @@ def drawable_batch(model: object, batch: object, *, least: int = 1) -> Batch:
     assert isinstance(batch, Batch)
     if not drawable(batch.x.shape[1:]) or len(batch) < least:
         raise InputError(
-            f"batch must have at least {least} images of 1 or 3 channels, or series (length,) or "
-            f"(channels, length), not the shape {tuple(batch.x.shape)}"
+            f"batch must have at least {least} images of 1 or 3 channels, trajectories of them, "
+            f"or series (length,) or (channels, length), not the shape {tuple(batch.x.shape)}"
         )
     return replace(batch, x=as_floats(batch.x))
 
@@ -150,4 +158,4 @@ def means_of(codes: Mapping[str, Family]) -> dict[str, Tensor]:
 def in_range(decoded: Tensor, like: Tensor) -> Tensor:
     """Decoded observations; images have values in [0, 1]."""
     decoded = decoded.to(like)
-    return decoded.clamp(0, 1) if like.ndim == 4 else decoded
+    return decoded.clamp(0, 1) if like.ndim in (4, 5) else decoded

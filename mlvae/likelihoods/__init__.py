@@ -16,30 +16,38 @@ standardised (:class:`mlvae.models.Standardise`).
 
 A likelihood may have the attribute ``given``, names of given values of a batch that ``log_prob``
 takes as keyword arguments, and a method ``inputs``, which computes from observations what an
-encoder receives. :mod:`mlvae.likelihoods.counts` has both.
+encoder receives. :mod:`mlvae.likelihoods.counts` has both. A likelihood of counts has the
+attribute ``counts = True``, and its ``mean`` takes the total of each observation.
 
 Shapes: N observations, ... the shape of one observation, P parameters of an element.
 """
 
 from mlvae.likelihoods.bernoulli import Bernoulli
+from mlvae.likelihoods.columns import ColumnScale, MixedColumns
 from mlvae.likelihoods.counts import NegativeBinomial, Poisson
 from mlvae.likelihoods.gaussian import Gaussian, LearnedGaussian
 from mlvae.likelihoods.logistic import DiscretisedLogistic
+from mlvae.likelihoods.multinomial import Multinomial
 from mlvae.likelihoods.parameters import SCOPES
 from mlvae.likelihoods.protocol import Likelihood
 
 __all__ = [
     "LIKELIHOODS",
     "SCOPES",
+    "TABLE_LIKELIHOODS",
     "Bernoulli",
+    "ColumnScale",
     "DiscretisedLogistic",
     "Gaussian",
     "LearnedGaussian",
     "Likelihood",
+    "MixedColumns",
+    "Multinomial",
     "NegativeBinomial",
     "Poisson",
 ]
 
+#: Likelihoods of observations of any shape.
 LIKELIHOODS = (
     Bernoulli,
     Gaussian,
@@ -47,4 +55,8 @@ LIKELIHOODS = (
     DiscretisedLogistic,
     Poisson,
     NegativeBinomial,
+    Multinomial,
 )
+
+#: Likelihoods of the columns of a table. They are made of data, by the class method ``of``.
+TABLE_LIKELIHOODS = (MixedColumns,)

@@ -6,23 +6,29 @@ from collections.abc import Mapping, Sequence
 from dataclasses import is_dataclass
 from typing import Any
 
+from mlvae.arguments import check_type
+from mlvae.data.grouped import GroupedData
 from mlvae.errors import InputError, check_choice, shown
-from mlvae.likelihoods import LIKELIHOODS, Likelihood
+from mlvae.likelihoods import LIKELIHOODS, TABLE_LIKELIHOODS, Likelihood
 from mlvae.models.ada import AdaVAE
 from mlvae.models.conditional import ConditionalVAE
+from mlvae.models.dcevae import DCEVAE
 from mlvae.models.dirvae import DirVAE
 from mlvae.models.mlvae import MLVAE
 from mlvae.models.protocol import traits
+from mlvae.models.rotations import Rotations
 from mlvae.models.svqvae import SVQVAE
 from mlvae.models.vae import VAE
+from mlvae.models.vsae import VSAE
 from mlvae.networks import NETWORKS, Network
-from mlvae.parts import chosen, from_config
+from mlvae.parts import chosen, from_config, to_config
 
 __all__ = ["MODELS", "build", "check_classes", "plain_vae", "rebuilt"]
 
 #: The models of this library by name.
 MODELS: dict[str, Any] = {
-    model.__name__: model for model in (MLVAE, VAE, AdaVAE, ConditionalVAE, DirVAE, SVQVAE)
+    model.__name__: model
+    for model in (MLVAE, VAE, AdaVAE, ConditionalVAE, DirVAE, SVQVAE, VSAE, DCEVAE, Rotations)
 }
 
 
@@ -31,6 +37,7 @@ def build(
     config: Mapping[str, object],
     *,
     group_names: Sequence[object] | None = None,
+    data: GroupedData | None = None,
     parts: Sequence[type] = (),
 ) -> Any:
     """Build the model that a plain dictionary describes, as configs and checkpoints hold it.
@@ -41,6 +48,8 @@ def build(
             other parts are dictionaries themselves. ``model.config`` is such a dictionary.
         group_names: labels of the groups of the training data, for a model with the option
             ``group_names`` that ``config`` does not set.
+        data: the training data, of which a likelihood of a table takes the columns and their
+            scales, if ``config`` does not set them.
         parts: classes of your own that ``config`` names: networks, likelihoods, and models with
             the attribute ``Options``.
 
@@ -62,9 +71,23 @@ def build(
     if "group_names" in known and values.get("group_names") is None:
         values["group_names"] = group_names
     mine = [part for part in parts if is_dataclass(part)]
-    kinds = {Network: [*NETWORKS, *mine], Likelihood: [*LIKELIHOODS, *mine]}
+    likelihoods = [*LIKELIHOODS, *TABLE_LIKELIHOODS, *mine]
+    kinds = {Network: [*NETWORKS, *mine], Likelihood: likelihoods}
+    if data is not None:
+        check_type("data", data, GroupedData, "GroupedData")
+        values = _with_columns(values, data)
     options = from_config(values, (model.Options,), "model", kinds)
     return model(shape, **vars(options))
+
+
+def _with_columns(values: dict[str, Any], data: GroupedData) -> dict[str, Any]:
+    """The options of a model whose likelihood of a table has the columns of ``data``."""
+    likelihood = values.get("likelihood")
+    if not isinstance(likelihood, Mapping) or likelihood.get("columns"):
+        return values
+    known = {part.__name__: part for part in TABLE_LIKELIHOODS}
+    part = known.get(str(likelihood.get("name")))
+    return values if part is None else {**values, "likelihood": to_config(part.of(data))}
 
 
 def rebuilt(model: Any) -> Any:

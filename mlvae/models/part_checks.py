@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from mlvae.batch import Batch
 from mlvae.errors import InputError, check_choice, check_part, shown
-from mlvae.likelihoods import LIKELIHOODS, SCOPES, Likelihood
+from mlvae.likelihoods import LIKELIHOODS, SCOPES, TABLE_LIKELIHOODS, Likelihood
 from mlvae.models.protocol import has_codes
 from mlvae.networks import NETWORKS
 
@@ -38,7 +38,8 @@ TOLERANCE = 1e-3
 def check_parts(network: object, likelihood: object) -> None:
     """Raise :class:`InputError` unless the arguments are a network and a likelihood."""
     check_part("network", network, NETWORKS, ("encoder", "decoder"))
-    check_part("likelihood", likelihood, LIKELIHOODS, ("log_prob", "mean", "check"))
+    known = (*LIKELIHOODS, *TABLE_LIKELIHOODS)
+    check_part("likelihood", likelihood, known, ("log_prob", "mean", "check"))
     for name, part in (("network", network), ("likelihood", likelihood)):
         if not is_dataclass(part):
             raise InputError(
@@ -138,7 +139,8 @@ def check_likelihood(likelihood: Likelihood, x: Tensor) -> None:
         x: two observations of the training, or one: (N, ...).
     """
     # A model's own likelihood need not have the protocol.
-    if type(likelihood) in LIKELIHOODS or not hasattr(likelihood, "outputs"):
+    known = (*LIKELIHOODS, *TABLE_LIKELIHOODS)
+    if type(likelihood) in known or not hasattr(likelihood, "outputs"):
         return
     name, shape = type(likelihood).__name__, tuple(x.shape)
     parameters = torch.linspace(-0.5, 0.5, likelihood.outputs * x.numel(), device=x.device)

@@ -78,6 +78,8 @@ class Traits:
         likelihood: the observation model, whose ``check`` accepts the training data; None: any
             data.
         needs: keys of ``batch.given`` that training needs.
+        check_given: raises :class:`mlvae.InputError` unless the given values of all observations
+            fit the model; None: any values.
         group_names: labels of the groups that the model knows; None: the model takes any group.
         largest_group: largest number of observations of a group in a training batch; None: any.
         players: disjoint lists of parameters by the name of the player that minimises a loss of
@@ -94,6 +96,8 @@ class Traits:
         importance_weighted: whether ``posteriors(x)`` and ``pooled(each, groups)`` give the
             densities for :func:`mlvae.evaluation.importance_weighted_bound`.
         style_given_content: whether the style posterior depends on the content.
+        missing_cells: whether the model takes observations with missing cells, which
+            ``given["observed"]`` states.
         standardise: the scale of the observations, which training measures before its first step;
             None: the model works with raw units.
     """
@@ -102,6 +106,7 @@ class Traits:
     config: Mapping[str, Any] | None = None
     likelihood: Likelihood | None = None
     needs: frozenset[str] = frozenset()
+    check_given: Callable[[Mapping[str, Tensor]], None] | None = None
     group_names: Sequence[object] | None = None
     largest_group: int | None = None
     players: Mapping[str, Sequence[nn.Parameter]] | None = None
@@ -113,6 +118,7 @@ class Traits:
     spans_ranks: bool = False
     importance_weighted: bool = False
     style_given_content: bool = False
+    missing_cells: bool = False
     standardise: Standardise | None = None
 
 

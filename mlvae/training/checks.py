@@ -185,6 +185,17 @@ def _check_support(likelihood: Likelihood, data: GroupedData, what: str) -> None
         check_sizes(data.given["size"], len(data))
 
 
+def _check_complete(model: object, data: GroupedData, what: str) -> None:
+    """Raise :class:`InputError` if cells are missing."""
+    absent = ~data.given["observed"]
+    if number := int(absent.sum()):
+        rows = int(absent.any(1).sum())
+        raise InputError(
+            f"a {type(model).__name__} takes no missing cells, but the {what} data miss "
+            f"{number:,} cells in {rows:,} of {len(data):,} rows; impute them, or use a VSAE"
+        )
+
+
 def _check_parts(model: nn.Module, data: GroupedData) -> None:
     """Raise :class:`InputError` unless parts of a user's own work on observations of the data."""
     some = data.subset(sorted({0, len(data) - 1}))
@@ -202,14 +213,18 @@ def with_needs(model: object, data: GroupedData, what: str) -> GroupedData:
     """The ``data`` with the given values that ``model`` needs in training.
 
     Raises:
-        InputError: if a value is missing, or a group is unknown to the model.
+        InputError: if a value is missing or does not fit, or a group is unknown to the model.
     """
     stated = traits(model)
     if "label" in stated.needs and stated.group_names is not None:
         data = data.labelled(stated.group_names)
+    if not stated.missing_cells and "observed" in data.given:
+        _check_complete(model, data, what)
     if missing := sorted(stated.needs - data.given.keys()):
         raise InputError(
             f"a {type(model).__name__} needs the given values {', '.join(missing)}, which the "
             f"{what} data lack; pass them as GroupedData(..., given={{{missing[0]!r}: ...}})"
         )
+    if stated.check_given is not None:
+        stated.check_given(data.given)
     return data

@@ -10,7 +10,6 @@ import math
 import torch
 
 from mlvae.data import GroupedData
-from mlvae.models.observed import is_of_counts
 from mlvae.models.protocol import traits
 
 __all__ = ["measure_scale", "scale_is_known"]
@@ -20,10 +19,10 @@ PART = 2**22
 
 
 def scale_is_known(model: object) -> bool:
-    """Whether a model standardises its observations, or they are counts, which have sizes."""
-    scale = traits(model).standardise
+    """Whether a model or its likelihood scales the observations for the encoder."""
+    scale, likelihood = traits(model).standardise, traits(model).likelihood
     standardises = scale is not None and scale.kind is not None
-    return standardises or is_of_counts(traits(model).likelihood)
+    return standardises or hasattr(likelihood, "inputs")
 
 
 def measure_scale(model: object, data: GroupedData) -> None:

@@ -85,7 +85,7 @@ class Reports:
 
 @dataclass(frozen=True)
 class Warmup:
-    """Weights of the KL terms in the first steps of a training.
+    """Weights of costs in the first steps of a training.
 
     Args:
         kl_steps: steps in which the factor of all KL terms grows linearly to 1; 0: none. In the
@@ -98,17 +98,21 @@ class Warmup:
             ``separation.information`` is 0; it is 1 from then on. Its critic learns from the first
             step. A model that is almost trained loses less of its bound to the cost than an
             untrained one.
+        entanglement_steps: steps in which the factor of the entanglement of
+            :class:`~mlvae.models.Rotations` grows linearly to 1; 0: none.
     """
 
     kl_steps: int = 0
     content_first_steps: int = 0
     content_first_weight: float = 8.0
     information_after: float = 0.0
+    entanglement_steps: int = 0
 
     def __post_init__(self) -> None:
         check_integer("trainer.warmup.kl_steps", self.kl_steps, minimum=0)
         check_integer("trainer.warmup.content_first_steps", self.content_first_steps, minimum=0)
         check_number("trainer.warmup.content_first_weight", self.content_first_weight, minimum=0)
+        check_integer("trainer.warmup.entanglement_steps", self.entanglement_steps, minimum=0)
         check_number(
             "trainer.warmup.information_after", self.information_after, minimum=0, maximum=1
         )
@@ -123,6 +127,8 @@ class Warmup:
             scales["style_scale"] = 1 + (self.content_first_weight - 1) * left
         if self.information_after:
             scales["information_scale"] = float(step >= self.information_after * total_steps)
+        if self.entanglement_steps:
+            scales["entanglement_scale"] = min(1.0, (step + 1) / self.entanglement_steps)
         return scales
 
     def check(self, model: object, scales: Mapping[str, object]) -> None:
@@ -131,6 +137,7 @@ class Warmup:
             "kl_scale": "kl_steps",
             "style_scale": "content_first_steps",
             "information_scale": "information_after",
+            "entanglement_scale": "entanglement_steps",
         }
         for name in self.at(0, 1):
             if name not in scales:

@@ -220,7 +220,7 @@ CHANGED = {
     ),
     "a missing column": (lambda t: t.drop(columns=["age", "smoker"]), "age, smoker are missing"),
     "text for numbers": (lambda t: t.assign(age=list("abcdef")), "column age must have numbers"),
-    "numbers for flags": (lambda t: t.assign(smoker=range(6)), "column smoker must have flags"),
+    "numbers for flags": (lambda t: t.assign(smoker=range(6)), "column smoker must have booleans"),
     "a missing cell": (
         lambda t: t.assign(weight=[None, 1, 2, 3, 4, 5]),
         "column weight has 1 of 6",
@@ -255,19 +255,22 @@ def test_a_run_keeps_the_record_of_its_table(tmp_path):
 def test_the_record_survives_as_plain_values():
     columns = GroupedData.from_frame(frame(), "donor", categories=["age"]).columns
     assert Columns.of_plain(columns.plain()) == columns
+    older = columns.plain()
+    older["features"][0]["kind"] = "category"
+    assert Columns.of_plain(older) == columns
     with pytest.raises(InputError, match="columns"):
-        Columns.of_plain({"features": [{"name": "a", "kind": "number", "unit": "m"}]})
+        Columns.of_plain({"features": [{"name": "a", "kind": "real", "unit": "m"}]})
 
 
 @pytest.mark.parametrize(
     ("build", "message"),
     [
         (lambda: Column("a", "colour"), "'colour'"),
-        (lambda: Column("", "number"), "name"),
-        (lambda: Column("a", "category"), "categories"),
-        (lambda: Column("a", "number", ("x",)), "categories"),
+        (lambda: Column("", "real"), "name"),
+        (lambda: Column("a", "categorical"), "categories"),
+        (lambda: Column("a", "real", ("x",)), "categories"),
         (lambda: Columns(()), "features"),
-        (lambda: Columns((Column("a=b"), Column("a", "category", ("b",)))), "'a=b'"),
+        (lambda: Columns((Column("a=b"), Column("a", "categorical", ("b",)))), "'a=b'"),
     ],
 )
 def test_records_that_make_no_sense_are_refused(build, message):
@@ -316,3 +319,89 @@ def test_messages_name_the_feature():
     numbers = frame()[["age", "weight"]].astype(float) * [1.0, 1e6]
     text = advice_on_columns(GroupedData(numbers, frame()["donor"]))
     assert text is not None and "smallest: age, largest: weight" in text
+
+
+# Kinds of columns, and missing cells
+
+
+def cells():
+    return pd.DataFrame(
+        {
+            "age": [31, 40, None, 52],
+            "price": [1.5, 2.0, 4.5, None],
+            "smokes": [0, 1, 1, 0],
+            "city": ["Rome", None, "Oslo", "Rome"],
+            "grade": [1, 2, 2, 3],
+        }
+    )
+
+
+def test_kinds_are_inferred_and_shown(capsys):
+    data = GroupedData.from_frame(cells(), range(4), kinds="inferred", missing="keep")
+    kinds = {column.name: column.kind for column in data.columns.features}
+    assert kinds == {
+        "age": "count",
+        "price": "real",
+        "smokes": "binary",
+        "city": "categorical",
+        "grade": "count",
+    }
+    shown = capsys.readouterr().out
+    assert "age, grade: count" in shown and "smokes: binary" in shown and "city=Oslo" in shown
+
+
+@pytest.mark.parametrize("library", ["pandas", "polars", "pyarrow"])
+def test_missing_cells_are_kept_in_every_library(library):
+    frame = cells()
+    if library == "polars":
+        frame = pl.from_pandas(frame)
+    if library == "pyarrow":
+        frame = pa.Table.from_pandas(frame)
+    data = GroupedData.from_frame(frame, range(4), categories=["city"], missing="keep")
+    assert (~data.given["observed"]).nonzero().tolist() == [[1, 3], [2, 0], [3, 1]]
+    assert data.x[2, 0] == 0 and data.x[3, 1] == 0 and data.x[1, 3:5].tolist() == [0, 0]
+    assert data.subset([3]).given["observed"].tolist() == [[True, False, True, True, True]]
+
+
+def test_a_new_table_may_have_other_missing_cells():
+    data = GroupedData.from_frame(cells(), range(4), kinds="inferred", missing="keep")
+    new = cells().iloc[:1].assign(price=[None], city=[None])
+    other = GroupedData.from_frame(new, like=data, missing="keep")
+    assert other.given["observed"].tolist() == [[True, False, True, False, True]]
+    with pytest.raises(InputError, match="price"):
+        GroupedData.from_frame(new, like=data)
+
+
+def test_an_ordinal_column_has_its_values_in_order():
+    for kind in ("ordinal", [1, 2, 3]):
+        data = GroupedData.from_frame(cells()[["grade"]], range(4), kinds={"grade": kind})
+        assert data.columns.features[0] == Column("grade", "ordinal", (1, 2, 3))
+    ordered = pd.Categorical(["mid", "low", "top", "low"], ["low", "mid", "top"], ordered=True)
+    frame = pd.DataFrame({"level": ordered})
+    data = GroupedData.from_frame(frame, range(4), kinds={"level": "ordinal"})
+    assert data.columns.features[0].categories == ("low", "mid", "top")
+
+
+@pytest.mark.parametrize(
+    ("kinds", "match"),
+    [
+        ({"city": "ordinal"}, r"city.*\['first'"),
+        ({"city": ["Rome"]}, "city.*'Oslo'"),
+        ({"price": "count"}, r"price.*count.*1\.5"),
+        ({"smokes": "positive"}, "smokes.*positive"),
+        ({"age": "binary"}, "age.*binary"),
+        ({"city": "real"}, "city.*categorical"),
+        ({"size": "real"}, "size"),
+        ({"age": "integer"}, "'integer'"),
+        ("guess", "'guess'"),
+        (3, "kinds.*3"),
+    ],
+)
+def test_a_kind_that_does_not_fit_is_refused(kinds, match):
+    with pytest.raises(InputError, match=match):
+        GroupedData.from_frame(cells(), range(4), kinds=kinds, missing="keep")
+
+
+def test_a_column_without_a_value_is_refused():
+    with pytest.raises(InputError, match="age"):
+        GroupedData.from_frame(cells().assign(age=None), range(4), missing="keep")

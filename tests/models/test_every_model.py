@@ -11,7 +11,7 @@ import inspect
 import json
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from types import UnionType
@@ -28,8 +28,14 @@ from mlvae.data import Grouped, Shuffled, Splits
 from mlvae.evaluation import Embedding, Fidelity, Likelihood, Manipulation, evaluate
 from mlvae.evidence import ACCUMULATIONS, EVIDENCE_FROM
 from mlvae.grids import pictures
-from mlvae.likelihoods import Bernoulli, Gaussian, NegativeBinomial
-from mlvae.models import MODELS, SVQVAE, Traits, build, traits
+from mlvae.likelihoods import (
+    Bernoulli,
+    ColumnScale,
+    Gaussian,
+    MixedColumns,
+    NegativeBinomial,
+)
+from mlvae.models import DCEVAE, MODELS, SVQVAE, VAE, VSAE, Roles, Rotations, Traits, build, traits
 from mlvae.models.protocol import has_codes
 from mlvae.networks import MLP
 
@@ -39,15 +45,29 @@ BLOCKS = re.findall(r"```{code-cell}\n(.*?)```", PART, flags=re.DOTALL)
 OWN: dict[str, Any] = {"__name__": "own"}
 exec(BLOCKS[0], OWN)
 
+COLUMNS = MixedColumns(
+    (
+        ColumnScale("income", mean=3.0, deviation=2.0),
+        ColumnScale("colour", "categorical", levels=3),
+        ColumnScale("visits", "count", mean=1.0, deviation=0.7),
+        ColumnScale("smokes", "binary"),
+    )
+)
+
+ROLES = Roles("smokes", "income", ("colour",))
+
 #: Kinds of data: the shape of an observation, and a likelihood of its values.
 KINDS = {
     "images": ((1, 8, 8), Bernoulli()),
     "vectors": ((12,), Gaussian(0.5)),
     "counts": ((12,), NegativeBinomial()),
+    "tables": ((6,), COLUMNS),
+    "tables with missing cells": ((6,), COLUMNS),
 }
 COSTS = Separation(moments=1.0, mmd=1.0, pair_critic=1.0, content_critic=1.0, swap=1.0, width=8)
 SIMPLEX = {"content_family": "dirichlet", "accumulation": "prior_product"}
 GROUPS = range(5)
+FRAMES = 4  # of a trajectory
 
 
 @dataclass(frozen=True)
@@ -71,22 +91,27 @@ class Case:
 
     @property
     def kinds(self):
-        """The kinds of data that the model takes: squared errors do not fit counts."""
-        return [kind for kind in KINDS if (self.model, kind) != (SVQVAE, "counts")]
+        """The kinds of data that the model is tested with."""
+        if self.model is VSAE:
+            return ["tables with missing cells"]
+        if self.model is DCEVAE:
+            return ["tables"]
+        kinds = ["images", "vectors", "counts", *(["tables"] if self.model is VAE else [])]
+        return [kind for kind in kinds if (self.model, kind) != (SVQVAE, "counts")]
 
     @property
     def has_bound(self):
         """Whether the objective of the model has a bound."""
-        return self.model is not SVQVAE
+        return self.model not in (SVQVAE, Rotations)
 
     @property
     def random(self):
         """Whether the model draws latents."""
-        return self.model is not SVQVAE
+        return self.model not in (SVQVAE, Rotations) or "content_dim" in self.options
 
     def build(self, kind, seed=0):
         """The model with initial weights by ``seed``."""
-        shape, likelihood = KINDS[kind]
+        shape, likelihood = shape_of(self.model, kind), KINDS[kind][1]
         options = {"likelihood": likelihood, **self.options}
         if self.known:
             options = {"network": MLP(hidden=(16,)), **options}
@@ -94,6 +119,12 @@ class Case:
                 options["group_names"] = GROUPS
         torch.manual_seed(seed)
         return self.model(shape, **options)
+
+
+def shape_of(model, kind):
+    """The shape of an observation for a class of models: that of a kind, or a trajectory of it."""
+    shape = KINDS[kind][0]
+    return (FRAMES, *shape) if model is Rotations else shape
 
 
 def option_names(model):
@@ -131,6 +162,23 @@ CASES = {
         {"push": False},
         {"commitment_weight": 1.0, "push_weight": 0.5, "push_limit": 0.01},
     ],
+    "Rotations": [
+        {"entanglement_weight": 0.1, "latent_dim": 3},
+        {"continuous": True, "actions": 2},
+        {"transition": "matrix"},
+        {"content_dim": 2, "consistency_weight": 0.1, "content_kl_weight": 0.5},
+        {"transition": "network", "width": 5},
+        {"transition": "network", "width": 5, "continuous": True, "actions": 2},
+    ],
+    "VSAE": [
+        {"block_dim": 1},
+        {"mask": "values", "pseudo": "posterior"},
+        {"mask": "none", "pseudo": "prior", "kl_weight": 2.0},
+    ],
+    "DCEVAE": [
+        {"roles": ROLES, "caused_dim": 2},
+        {"roles": ROLES, "fairness_weight": 1.0, "independence_weight": 2.0},
+    ],
     "Statistician": [{"content_dim": 3, "style_dim": 2, "width": 16}],
 }
 MODEL_CLASSES = {**MODELS, "Statistician": OWN["Statistician"]}
@@ -152,16 +200,28 @@ library_case = pytest.mark.parametrize("case", [case for case in ALL if case.kno
 trained_case = with_kinds(TRAINED)
 
 
-def observations(kind, labels, seed=1):
-    """Data with the groups ``labels``."""
-    shape, _ = KINDS[kind]
+def observations(model, kind, labels, seed=1):
+    """Data for a model, with the groups ``labels``."""
+    shape, generator = shape_of(type(model), kind), torch.Generator().manual_seed(seed)
+    given = {}
+    if "action" in traits(model).needs:
+        size, options = (len(labels), FRAMES - 1), model.options
+        given["action"] = torch.randint(options.actions, size, generator=generator)
+        if options.continuous:
+            given["action"] = torch.randn(*size, options.actions, generator=generator)
+    if kind.startswith("tables"):
+        x = COLUMNS.sample(torch.zeros(len(labels), 2, *shape), generator=generator)
+        cells = torch.arange(4 * len(labels)).reshape(-1, 4)
+        given = {"observed": cells % 3 > 0} if "missing" in kind else None
+        return GroupedData(x, labels, given=given, kind="array")
     draw = torch.randn if kind == "vectors" else torch.rand
-    x = draw(len(labels), *shape, generator=torch.Generator().manual_seed(seed))
-    return GroupedData((9 * x).floor() if kind == "counts" else x, labels)
+    x = draw(len(labels), *shape, generator=generator)
+    x = (9 * x).floor() if kind == "counts" else x
+    return GroupedData(x, labels, given=given, kind="array" if given else "auto")
 
 
 def labelled(model, data):
-    """The data with the values that the model needs."""
+    """The data with the labels that the model needs."""
     stated = traits(model)
     return data if stated.group_names is None else data.labelled(stated.group_names)
 
@@ -170,7 +230,7 @@ def batch_for(model, kind, dtype=torch.float32):
     """Groups of several sizes in a mixed order, as large as training allows."""
     pairs = traits(model).largest_group is not None
     labels = [2, 0, 1, 0, 2, 3, 1] if pairs else [2, 0, 1, 0, 2, 4, 2, 2, 1]
-    batch = labelled(model, observations(kind, labels)).batch()
+    batch = labelled(model, observations(model, kind, labels)).batch()
     return replace(batch, x=batch.x.to(dtype))
 
 
@@ -373,7 +433,7 @@ def test_an_observation_changes_the_codes_of_its_own_group_alone(case, kind):
     model = case.build(kind).eval()
     batch = batch_for(model, kind)
     x = batch.x.clone()
-    x[0] = x[0].flip(-1)
+    x[0] = x[-1]
     codes, changed = model.codes(batch), model.codes(replace(batch, x=x))
     others = batch.groups.index != batch.groups.index[0]
     assert_same_codes(
@@ -406,7 +466,8 @@ def test_a_saved_model_has_the_same_codes_and_the_same_loss(case, kind, tmp_path
 
 @library_case
 def test_the_options_are_the_keyword_arguments_and_the_config(case):
-    model = case.build("images")
+    kind = case.kinds[0]
+    shape, model = KINDS[kind][0], case.build(kind)
     names = option_names(case.model)
     assert isinstance(model.options, case.model.Options)
     assert set(model.config) == {"name", *names}
@@ -414,9 +475,9 @@ def test_the_options_are_the_keyword_arguments_and_the_config(case):
     for name, value in case.options.items():
         assert getattr(model.options, name) == value
     with pytest.raises(TypeError, match="contnt_dim"):
-        case.model((1, 8, 8), contnt_dim=3)
+        case.model(shape, contnt_dim=3)
     with pytest.raises(InputError, match="contnt_dim"):
-        build((1, 8, 8), {**model.config, "contnt_dim": 3})
+        build(shape, {**model.config, "contnt_dim": 3})
 
 
 def conforms(value, annotation):
@@ -430,6 +491,8 @@ def conforms(value, annotation):
         return type(value) is annotation
     if not isinstance(value, origin or annotation):
         return False
+    if origin is Callable:
+        return True
     if isinstance(value, Mapping):
         keys, values = arguments
         return all(conforms(k, keys) and conforms(v, values) for k, v in value.items())
@@ -442,7 +505,8 @@ def test_stated_traits_have_the_types_of_traits(case, kind):
     stated = traits(model)
     for name, annotation in get_type_hints(Traits).items():
         assert conforms(getattr(stated, name), annotation), name
-    assert stated.shape == KINDS[kind][0] and stated.likelihood == KINDS[kind][1]
+    assert stated.shape == shape_of(case.model, kind)
+    assert stated.likelihood == KINDS[kind][1]
     looked_up = stated.given_codes | stated.unconditional_codes
     assert stated.pooling.keys() | looked_up <= model.codes(batch_for(model, kind)).keys()
     assert set(stated.pooling.values()) <= ACCUMULATIONS.keys()
@@ -472,6 +536,7 @@ def test_a_value_of_another_type_does_not_conform():
     assert not conforms(1, bool) and not conforms({"a": 1}, Mapping[str, str])
     assert not conforms([1], frozenset[int]) and not conforms("a", int | None)
     assert not conforms(["a"], Sequence[int])
+    assert conforms(len, Callable[[str], int]) and not conforms("a", Callable[[str], int] | None)
 
 
 # A run: training, resuming, loading, evaluation, pictures
@@ -483,10 +548,10 @@ def splits_for(model, kind):
     labels = torch.arange(30) % 5
     return (
         Splits(
-            train=observations(kind, labels, 2),
-            validation=observations(kind, labels[:10], 3),
-            test=observations(kind, labels[:20], 4),
-            unseen=observations(kind, labels[:12] % 2 + 10, 5),
+            train=observations(model, kind, labels, 2),
+            validation=observations(model, kind, labels[:10], 3),
+            test=observations(model, kind, labels[:20], 4),
+            unseen=observations(model, kind, labels[:12] % 2 + 10, 5),
         ),
         Grouped(groups=4, members=2) if pairs else Shuffled(8),
     )

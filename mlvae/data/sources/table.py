@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from mlvae.arguments import as_path
-from mlvae.data.collections.members import first_line
-from mlvae.data.collections.regular import open_regular
 from mlvae.data.splitting.group_splits import Held
 from mlvae.data.splitting.splits import SPLIT_BY, Splits, split_by
+from mlvae.data.tables.files import read_table
 from mlvae.data.tables.frames import opened, read_data
-from mlvae.errors import InputError, check_choice, check_text
+from mlvae.errors import check_choice, check_text, check_texts
 
 __all__ = ["table"]
-
-#: Ends of file names, and the kind of file.
-KINDS = {".csv": "csv", ".csv.gz": "csv", ".tsv": "csv", ".parquet": "parquet", ".pq": "parquet"}
 
 
 def table(
@@ -27,6 +23,9 @@ def table(
     features: Sequence[str] | None = None,
     categories: Sequence[str] = (),
     factors: Sequence[str] = (),
+    kinds: Mapping[str, Any] | str | None = None,
+    missing: str = "refuse",
+    markers: Sequence[str] = (),
     split: str | None = None,
     validation: Held = 0.1,
     test: Held = 0.1,
@@ -34,7 +33,7 @@ def table(
     unseen_groups: Sequence[object] = (),
     seed: int = 0,
 ) -> Splits:
-    """Rows of a table as observations: a ``.csv``, ``.tsv``, ``.csv.gz`` or ``.parquet`` file.
+    """Rows of a table as observations: a ``.csv``, ``.tsv`` or ``.parquet`` file.
 
     Columns become features as in :meth:`mlvae.GroupedData.from_frame`. Train with
     ``model.standardise=feature``, unless all columns have one scale.
@@ -45,6 +44,9 @@ def table(
         features: names of the columns that become features; None: all others.
         categories: names of columns of text or integers whose values are categories.
         factors: names of the columns of known factors.
+        kinds: kinds of columns, as in :meth:`mlvae.GroupedData.from_frame`.
+        missing: "refuse" or "keep" missing cells. An empty cell of a CSV file is missing.
+        markers: further words in a CSV file that stand for a missing cell, such as "?".
         split: what is divided, "observations", "members" or "groups", as ``by`` in
             :func:`mlvae.data.split`. None: the column ``split`` with the words train, validation
             and test; if there is none, observations.
@@ -64,7 +66,8 @@ def table(
         check_choice("dataset.split", split, SPLIT_BY)
     check_text("dataset.group", group)
     path = as_path("dataset.root", root)
-    frame = _read(path)
+    check_texts("dataset.markers", markers)
+    frame = read_table(path, markers=markers)
     names = list(opened(frame).columns)
     words = "split" if "split" in names and split is None else None
     if "split" in names and words is None:
@@ -75,6 +78,8 @@ def table(
         features=features,
         categories=categories,
         factors=factors,
+        kinds=kinds,
+        missing=missing,
         split=words,
         like=None,
         what=f"dataset.root={path}",
@@ -91,38 +96,3 @@ def table(
         unseen_groups=unseen_groups,
         seed=seed,
     )
-
-
-def _read(path: Path) -> Any:
-    """The file as a Table of pyarrow.
-
-    Raises:
-        InputError: if pyarrow is missing, or the file is of another kind or damaged.
-    """
-    kind = next((kind for end, kind in KINDS.items() if path.name.lower().endswith(end)), None)
-    if kind is None:
-        raise InputError(
-            f"dataset.root={path} must be a file whose name ends with {', '.join(KINDS)}; for "
-            "others use mlvae.GroupedData.from_frame"
-        )
-    try:
-        from pyarrow import csv, parquet  # optional
-    except ImportError as error:
-        raise InputError("tables need pyarrow: pip install 'mlvae[tables]'") from error
-    tabs = path.name.lower().endswith(".tsv")
-    try:
-        with open_regular(path) as stream:
-            if kind == "parquet":
-                return parquet.read_table(stream)
-            content: Any = stream
-            if path.name.lower().endswith(".gz"):
-                import pyarrow
-
-                content = pyarrow.CompressedInputStream(stream, "gzip")
-            options = csv.ParseOptions(delimiter="\t" if tabs else ",")
-            return csv.read_csv(content, parse_options=options)
-    except Exception as error:  # pyarrow raises many types for a damaged file
-        raise InputError(
-            f"dataset.root={path} must be a table, the first line with the names of its columns: "
-            f"{first_line(error)}"
-        ) from error

@@ -9,65 +9,133 @@ from __future__ import annotations
 
 from decimal import Decimal
 from numbers import Real
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from mlvae.data.tables.columns import Column, few
+from mlvae.data.tables.columns import LEVELLED, Column, few
 from mlvae.errors import InputError, shown
 from mlvae.groups.labels import is_missing
 
-__all__ = ["column_of", "encoded", "factor"]
+__all__ = ["Encoded", "column_of", "encoded", "factor"]
 
 #: Largest error of float32 in a column, in standard deviations of the column.
 MOST_ERROR = 1e-3
 
+#: Largest count: float32 has all integers up to it.
+LARGEST_COUNT = 2**24
 
-def column_of(series: Any, *, category: bool = False) -> Column:
-    """The record of a column, by its type."""
-    name, kind = series.name, _kind(series)
-    if category or kind == "category":
-        if kind == "other":
-            raise _refused(series)
-        _check_complete(series)
-        return Column(name, "category", tuple(_sorted(name, set(series.to_list()))))
-    if kind in ("text", "other"):
+#: Kinds by the type of a column, where no kind is given.
+_OF_TYPE = {"number": "real", "flag": "binary", "category": "categorical"}
+
+#: What a kind's numbers are, for messages.
+_WORDS = {
+    "real": "numbers",
+    "positive": "numbers above 0",
+    "count": "whole numbers from 0 to 16,777,216",
+    "binary": "booleans, or 0 and 1",
+}
+
+
+class Encoded(NamedTuple):
+    """The features of a column.
+
+    Attributes:
+        x: float32 (N, 1), or (N, categories).
+        observed: whether each cell is there, (N,).
+    """
+
+    x: np.ndarray
+    observed: np.ndarray
+
+
+def column_of(
+    series: Any, *, kind: Any = None, category: bool = False, keep_missing: bool = False
+) -> Column:
+    """The record of a column.
+
+    Args:
+        series: the column.
+        kind: one of :data:`~mlvae.data.tables.columns.KINDS`; the values of an ordinal column in
+            order; "inferred": from the values; None: from the type alone.
+        category: whether the values of text or integers are categories.
+        keep_missing: whether cells may be missing.
+    """
+    name, found = series.name, _type(series)
+    if found == "other":
         raise _refused(series)
+    values = _values(series, keep_missing=keep_missing)
+    if isinstance(kind, list | tuple):
+        return _ordered(name, kind, values)
+    if kind == "inferred":
+        kind = _inferred(found, values)
+    if kind is None:
+        kind = "categorical" if category else _OF_TYPE.get(found)
+        if kind is None:
+            raise _refused(series)
+    if kind in LEVELLED:
+        if kind == "ordinal" and found == "text":
+            raise InputError(
+                f"column {name} is text ({few(sorted(set(values)))}), whose order is unknown; "
+                f"give the values in order, kinds={{{name!r}: ['first', 'second', ...]}}"
+            )
+        order = _category_order(series) if kind == "ordinal" and found == "category" else None
+        return Column(name, kind, tuple(order or _sorted(name, set(values))))
+    if found not in ("number", "flag"):
+        raise InputError(
+            f"column {name} must be numbers for the kind {kind!r}, not {series.dtype}; set its "
+            "kind to categorical"
+        )
+    _check_kind(name, kind, values)
     return Column(name, kind)
 
 
-def encoded(series: Any, column: Column) -> np.ndarray:
-    """The features of a column, float32 (N, 1) or (N, categories)."""
-    kind = _kind(series)
-    _check_complete(series)
-    if column.kind == "category":
+def encoded(series: Any, column: Column, *, keep_missing: bool = False) -> Encoded:
+    """The features of a column.
+
+    Args:
+        series: the column.
+        column: its record.
+        keep_missing: whether cells may be missing. Their features are 0.
+    """
+    if not keep_missing:
+        _check_complete(series)
+    if column.kind in LEVELLED:
         return _one_hot(series, column)
-    if kind != column.kind and (column.kind, kind) != ("number", "flag"):
+    if _is_other(series, column):
         raise InputError(
-            f"column {column.name} must have {column.kind}s, as the training table has, not "
-            f"{series.dtype} such as {shown(series.to_list()[0])}"
+            f"column {column.name} must have {_WORDS[column.kind]}, as the training table has, "
+            f"not {series.dtype} such as {shown(series.to_list()[0])}"
         )
-    values = series.to_numpy() if series.dtype.is_numeric() else series.to_list()
-    wide = np.asarray(values, dtype=np.float64)
+    wide = _numbers(series)
+    observed = ~np.isnan(wide)
     with np.errstate(over="ignore"):
-        single = wide.astype(np.float32)
+        single = np.where(observed, wide, 0).astype(np.float32)
     if infinite := int((~np.isfinite(single)).sum()):
         raise InputError(
             f"column {column.name} must be finite in float32, but {infinite} of {len(wide)} cells "
-            f"are not, such as {wide[~np.isfinite(single)][0]:g}; replace or rescale them"
+            f"are not, such as {wide[observed & ~np.isfinite(single)][0]:g}; replace or rescale "
+            "them"
         )
+    if observed.any():
+        _check_digits(column.name, wide[observed], single[observed])
+    _check_kind(column.name, column.kind, wide[observed])
+    return Encoded(single[:, None], observed)
+
+
+def _check_digits(name: str, wide: np.ndarray, single: np.ndarray) -> None:
+    """Raise :class:`InputError` if numbers lose their differences in float32."""
     deviation = wide.std()
     if np.abs(single - wide).max() > MOST_ERROR * deviation > 0:
         raise InputError(
-            f"column {column.name} loses its digits in float32: its values are near "
-            f"{wide.mean():g} with the standard deviation {deviation:g}; subtract an offset"
+            f"column {name} loses its digits in float32: its values are near {wide.mean():g} with "
+            f"the standard deviation {deviation:g}; subtract an offset"
         )
-    return single[:, None]
 
 
 def factor(series: Any) -> tuple[np.ndarray, list]:
     """A factor as numbers (N,), NaN where unknown; and its words, if it has words."""
-    kind = _kind(series)
+    kind = _type(series)
     if kind == "other":
         raise InputError(
             f"factor {series.name} must be numbers, booleans or words, not {series.dtype}"
@@ -81,8 +149,8 @@ def factor(series: Any) -> tuple[np.ndarray, list]:
     return np.array([number.get(value, np.nan) for value in values], dtype=np.float64), words
 
 
-def _kind(series: Any) -> str:
-    """The kind of a column: number, flag, category, text or other."""
+def _type(series: Any) -> str:
+    """The type of a column: number, flag, category, text or other."""
     import narwhals as nw
 
     dtype = series.dtype
@@ -119,11 +187,14 @@ def _check_complete(series: Any) -> None:
         )
 
 
-def _one_hot(series: Any, column: Column) -> np.ndarray:
-    """1 in the feature of each row's category, float32 (N, categories)."""
+def _one_hot(series: Any, column: Column) -> Encoded:
+    """1 in the feature of each row's category; no feature of a missing cell is 1."""
     number = {value: place for place, value in enumerate(column.categories)}
     values = series.to_list()
-    unknown = [value for value in values if value not in number]
+    observed = np.array([not is_missing(value) for value in values])
+    unknown = [
+        value for value, seen in zip(values, observed, strict=True) if seen and value not in number
+    ]
     if unknown:
         raise InputError(
             f"column {column.name} must have the categories of the training table "
@@ -131,8 +202,84 @@ def _one_hot(series: Any, column: Column) -> np.ndarray:
             f"({len(unknown)} of {len(values)} rows); leave these rows out, or train with them"
         )
     x = np.zeros((len(values), len(number)), np.float32)
-    x[np.arange(len(values)), [number[value] for value in values]] = 1
-    return x
+    rows = np.flatnonzero(observed)
+    x[rows, [number[values[row]] for row in rows]] = 1
+    return Encoded(x, observed)
+
+
+def _values(series: Any, *, keep_missing: bool) -> list:
+    """The observed values of a column, of which there is at least one."""
+    if not keep_missing:
+        _check_complete(series)
+        return series.to_list()
+    values = [value for value in series.to_list() if not is_missing(value)]
+    if not values:
+        raise InputError(f"column {series.name} has no value; leave it out of features")
+    return values
+
+
+def _numbers(series: Any) -> np.ndarray:
+    """The numbers of a column in float64 (N,), NaN where a cell is missing."""
+    import narwhals as nw
+
+    if series.dtype.is_numeric() or series.dtype == nw.Boolean:
+        values = series.to_numpy()
+        if values.dtype.kind in "iufb":
+            return values.astype(np.float64)
+    return np.array([np.nan if is_missing(v) else float(v) for v in series.to_list()])
+
+
+def _inferred(found: str, values: list) -> str:
+    """The kind of a column by its type and its values."""
+    if found != "number":
+        return "binary" if found == "flag" else "categorical"
+    numbers = np.array([float(value) for value in values])
+    if set(np.unique(numbers)) == {0.0, 1.0}:
+        return "binary"
+    whole = numbers.min() >= 0 and (numbers == numbers.round()).all()
+    return "count" if whole and numbers.max() <= LARGEST_COUNT else "real"
+
+
+def _ordered(name: str, order: Any, values: list) -> Column:
+    """An ordinal column with given values in order."""
+    if unknown := [value for value in values if value not in order]:
+        raise InputError(
+            f"kinds of column {name} must list all of its values in order, but {shown(unknown[0])}"
+            f" is not in {few(order)}"
+        )
+    return Column(name, "ordinal", tuple(order))
+
+
+def _category_order(series: Any) -> list | None:
+    """The values of a type whose values have an order; None where the type has none."""
+    import narwhals as nw
+
+    return list(series.dtype.categories) if isinstance(series.dtype, nw.Enum) else None
+
+
+def _check_kind(name: str, kind: str, values: Any) -> None:
+    """Raise :class:`InputError` unless numbers are possible under the kind."""
+    numbers = np.asarray(values, dtype=np.float64)
+    right = {
+        "positive": numbers > 0,
+        "count": (numbers >= 0) & (numbers == numbers.round()) & (numbers <= LARGEST_COUNT),
+        "binary": (numbers == 0) | (numbers == 1),
+    }.get(kind, np.ones(len(numbers), bool))
+    if not right.all():
+        raise InputError(
+            f"column {name} must have {_WORDS[kind]} for the kind {kind!r}, not "
+            f"{numbers[~right][0]:g}; set another kind, such as kinds={{{name!r}: 'real'}}"
+        )
+
+
+def _is_other(series: Any, column: Column) -> bool:
+    """Whether the observed cells of a column are no numbers, or no bits where those are needed."""
+    found = _type(series)
+    if found not in ("number", "flag"):
+        return not all(map(is_missing, series.to_list()))
+    numbers = _numbers(series)
+    bits = np.isin(numbers[~np.isnan(numbers)], (0, 1)).all()
+    return column.kind == "binary" and found == "number" and not bits
 
 
 def _sorted(name: str, values: set) -> list:
@@ -153,7 +300,7 @@ def _refused(series: Any) -> InputError:
 
     name, dtype = series.name, series.dtype
     leave = "leave it out of features"
-    if _kind(series) == "text":
+    if _type(series) == "text":
         return InputError(
             f"column {name} is text; set categories=[{name!r}] for one feature of each value, or "
             f"{leave}"

@@ -12,11 +12,17 @@ from typing import Any
 
 from mlvae.errors import InputError, check_choice, check_text, check_texts, shown
 
-__all__ = ["KINDS", "Column", "Columns", "column_names", "few", "missing_name"]
+__all__ = ["KINDS", "LEVELLED", "Column", "Columns", "column_names", "few", "missing_name"]
 
-#: Kinds of columns: any real number; true or false, as 1 and 0; one of several values, with one
-#: feature of 1 and 0 for each value.
-KINDS = ("number", "flag", "category")
+#: Kinds of columns. Real, positive, count and binary columns have one feature, the number itself.
+#: Ordinal and categorical columns have one feature of 1 and 0 for each value that occurs.
+KINDS = ("real", "positive", "count", "binary", "ordinal", "categorical")
+
+#: Kinds with a feature for each value.
+LEVELLED = ("ordinal", "categorical")
+
+#: Names of kinds in files of earlier versions.
+RENAMED = {"number": "real", "flag": "binary", "category": "categorical"}
 
 #: Values of a category.
 Value = str | int | float | bool
@@ -32,15 +38,16 @@ class Column:
     Args:
         name: name of the column.
         kind: one of :data:`KINDS`.
-        categories: the values of a category, in the order of its features; empty for other kinds.
+        categories: the values of a categorical or ordinal column, in the order of its features,
+            which is the order of an ordinal column; empty for other kinds.
 
     Example:
-        >>> Column("colour", "category", ("blue", "red")).features
+        >>> Column("colour", "categorical", ("blue", "red")).features
         ('colour=blue', 'colour=red')
     """
 
     name: str
-    kind: str = "number"
+    kind: str = "real"
     categories: tuple[Value, ...] = ()
 
     def __post_init__(self) -> None:
@@ -49,17 +56,17 @@ class Column:
         plain = isinstance(self.categories, list | tuple) and all(
             isinstance(value, Value) for value in self.categories
         )
-        if not plain or (self.kind == "category") != bool(self.categories):
+        if not plain or (self.kind in LEVELLED) != bool(self.categories):
             raise InputError(
-                f"categories of column {self.name} must be values of a column of the kind "
-                f"'category', and empty for other kinds, not {shown(self.categories)}"
+                f"categories of column {self.name} must be the values of an ordinal or "
+                f"categorical column, and empty for other kinds, not {shown(self.categories)}"
             )
         object.__setattr__(self, "categories", tuple(self.categories))
 
     @property
     def features(self) -> tuple[str, ...]:
         """Names of the features of the column."""
-        if self.kind != "category":
+        if self.kind not in LEVELLED:
             return (self.name,)
         return tuple(f"{self.name}={value}" for value in self.categories)
 
@@ -77,7 +84,7 @@ class Columns:
         factors: the columns of known factors.
 
     Example:
-        >>> columns = Columns((Column("age"), Column("colour", "category", ("blue", "red"))))
+        >>> columns = Columns((Column("age"), Column("colour", "categorical", ("blue", "red"))))
         >>> columns.feature_names
         ['age', 'colour=blue', 'colour=red']
     """
@@ -108,11 +115,14 @@ class Columns:
     def conversions(self) -> str:
         """The columns that do not stay as they are, in one line; empty if all are numbers."""
         found = []
-        if flags := [column.name for column in self.features if column.kind == "flag"]:
-            found.append(f"{few(flags)}: true is 1, false is 0")
+        for kind in ("positive", "count", "binary"):
+            if some := [column.name for column in self.features if column.kind == kind]:
+                more = ", true is 1, false is 0" if kind == "binary" else ""
+                found.append(f"{few(some)}: {kind}{more}")
         for column in self.features:
-            if column.kind == "category":
-                found.append(f"{column.name} becomes {few(column.features)}")
+            if column.kind in LEVELLED:
+                order = ", in this order" if column.kind == "ordinal" else ""
+                found.append(f"{column.name} becomes {few(column.features)}{order}")
         return "; ".join(found)
 
     def plain(self) -> dict[str, Any]:
@@ -132,7 +142,10 @@ class Columns:
         """
         try:
             assert isinstance(values, Mapping)
-            features = tuple(Column(**column) for column in values["features"])
+            features = tuple(
+                Column(**{**column, "kind": RENAMED.get(column["kind"], column["kind"])})
+                for column in values["features"]
+            )
             return cls(features, values["group"], tuple(values["factors"]))
         except (AssertionError, LookupError, TypeError) as error:
             raise InputError(

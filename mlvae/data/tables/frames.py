@@ -5,7 +5,7 @@ Shapes: N rows, D features.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,8 +15,8 @@ from mlvae.arguments import as_path
 from mlvae.data.grouped import GroupedData
 from mlvae.data.splitting.splits import Splits, split_by
 from mlvae.data.tables.cells import column_of, encoded, factor
-from mlvae.data.tables.columns import Columns, column_names, few, missing_name
-from mlvae.errors import InputError, shown
+from mlvae.data.tables.columns import KINDS, Columns, column_names, few, missing_name
+from mlvae.errors import InputError, check_choice, shown
 from mlvae.groups.labels import is_missing, words_for_missing
 
 __all__ = [
@@ -30,6 +30,13 @@ __all__ = [
 ]
 
 
+#: What happens to missing cells.
+MISSING = ("refuse", "keep")
+
+#: Kinds by the name of a column, "inferred" for all columns, or None.
+Kinds = Mapping[str, Any] | str | None
+
+
 class Table(NamedTuple):
     """The content of a frame.
 
@@ -39,6 +46,7 @@ class Table(NamedTuple):
         factors: numbers by name, length N each, NaN where unknown.
         names: label of each row in its frame, length N.
         split: words of the split, length N, or None.
+        observed: whether each cell is there, (N, columns), or None where no cell may be missing.
         columns: the record of the columns.
         numbered: factors that were words, with the words in the order of their numbers.
     """
@@ -48,6 +56,7 @@ class Table(NamedTuple):
     factors: dict[str, np.ndarray]
     names: np.ndarray
     split: np.ndarray | None
+    observed: np.ndarray | None
     columns: Columns
     numbered: dict[str, list]
 
@@ -94,6 +103,8 @@ def read_frame(
     categories: Sequence[str] = (),
     factors: Sequence[str] = (),
     split: str | None = None,
+    kinds: Kinds = None,
+    missing: str = "refuse",
     like: Columns | None = None,
     what: str = "frame",
 ) -> Table:
@@ -107,6 +118,8 @@ def read_frame(
         categories: names of further columns whose values are categories: text or integers.
         factors: names of the columns of known factors.
         split: name of a column with the words of a split.
+        kinds: kinds of columns, as in :meth:`mlvae.GroupedData.from_frame`.
+        missing: "refuse" or "keep".
         like: the record of another table's columns; features and categories are then its.
         what: the frame in messages.
 
@@ -117,6 +130,8 @@ def read_frame(
     table = opened(frame, what)
     names = list(table.columns)
     categories, factors = _listed("categories", categories), _listed("factors", factors)
+    check_choice("missing", missing, MISSING)
+    keep = missing == "keep"
     labelled = isinstance(group, str)
     aside = [*([group] if labelled else []), *factors, *([] if split is None else [split])]
     for option, some in (("group", aside[:1] if labelled else []), ("factors", factors)):
@@ -135,11 +150,15 @@ def read_frame(
             raise InputError(f"features must not have the column of the group, {twice[0]!r}")
         if not chosen:
             raise InputError(f"{what} must have a column that is no group, factor or split")
-        columns = tuple(column_of(table[name], category=name in categories) for name in chosen)
+        kind = _kinds(kinds, chosen)
+        columns = tuple(
+            column_of(table[name], kind=kind[name], category=name in categories, keep_missing=keep)
+            for name in chosen
+        )
         record = Columns(columns, group if labelled else None, tuple(factors))
     else:
         record = like
-    x = encode_frame(table, record, what)
+    x, observed = encode_frame(table, record, what, keep_missing=keep)
     labels = _labels(table, group, len(table))
     found = {name: factor(table[name]) for name in factors}
     return Table(
@@ -148,6 +167,7 @@ def read_frame(
         {name: values for name, (values, _) in found.items()},
         row_names(frame, len(table)),
         None if split is None else np.array(table[split].to_list(), dtype=object).astype(str),
+        observed if keep else None,
         record,
         {name: words for name, (_, words) in found.items() if words},
     )
@@ -161,6 +181,8 @@ def read_data(
     categories: Sequence[str],
     factors: Sequence[str],
     split: str | None,
+    kinds: Kinds = None,
+    missing: str = "refuse",
     like: GroupedData | Columns | str | Path | None,
     what: str = "frame",
     unseen_groups: Sequence[object] = (),
@@ -175,8 +197,10 @@ def read_data(
         raise InputError(
             "group must be the name of the column of the groups, or a label for each row, not None"
         )
-    if record is not None and (features is not None or categories):
-        raise InputError("features and categories must be left out with `like`, which has its own")
+    if record is not None and (features is not None or categories or kinds):
+        raise InputError(
+            "features, categories and kinds must be left out with `like`, which has its own"
+        )
     if record is not None and group is None and record.group in list(opened(frame, what).columns):
         group = record.group
     table = read_frame(
@@ -186,6 +210,8 @@ def read_data(
         categories=categories,
         factors=factors,
         split=split,
+        kinds=kinds,
+        missing=missing,
         like=record,
         what=what,
     )
@@ -195,6 +221,7 @@ def read_data(
         table.x,
         table.group,
         table.factors,
+        given=None if table.observed is None else {"observed": table.observed},
         names=table.names,
         feature_names=table.columns.feature_names,
         kind="array",
@@ -243,13 +270,16 @@ def columns_like(like: object) -> Columns:
     raise InputError(f"like must be data, their columns or the folder of a run, not {shown(like)}")
 
 
-def encode_frame(table: Any, columns: Columns, what: str = "frame") -> np.ndarray:
-    """The features of a table's rows, float32 (N, D).
+def encode_frame(
+    table: Any, columns: Columns, what: str = "frame", *, keep_missing: bool = False
+) -> tuple[np.ndarray, np.ndarray]:
+    """The features of a table's rows, float32 (N, D), and whether each cell is there (N, C).
 
     Args:
         table: of :func:`opened`.
         columns: the record.
         what: the frame in messages.
+        keep_missing: whether cells may be missing. Their features are 0.
 
     Raises:
         InputError: if a column of the record is missing, has another kind, missing cells or an
@@ -262,12 +292,31 @@ def encode_frame(table: Any, columns: Columns, what: str = "frame") -> np.ndarra
             f"{'is' if len(absent) == 1 else 'are'} missing"
         )
     x = np.empty((len(table), len(columns.feature_names)), np.float32)
+    observed = np.empty((len(table), len(columns.features)), bool)
     place = 0
-    for column in columns.features:
+    for number, column in enumerate(columns.features):
         width = len(column.features)
-        x[:, place : place + width] = encoded(table[column.name], column)
+        found = encoded(table[column.name], column, keep_missing=keep_missing)
+        x[:, place : place + width], observed[:, number] = found
         place += width
-    return x
+    return x, observed
+
+
+def _kinds(kinds: Kinds, chosen: Sequence[str]) -> dict[str, Any]:
+    """The kind of each column: of the mapping, "inferred", or None."""
+    if kinds is None or isinstance(kinds, str):
+        if kinds is not None:
+            check_choice("kinds", kinds, ("inferred",))
+        return dict.fromkeys(chosen, kinds)
+    if not isinstance(kinds, Mapping):
+        raise InputError(
+            f"kinds must be 'inferred', or kinds by the name of a column, not {shown(kinds)}"
+        )
+    _check_there("kinds", list(kinds), chosen, "the features")
+    for name, kind in kinds.items():
+        if not isinstance(kind, list | tuple):
+            check_choice(f"kinds of column {name}", kind, (*KINDS, "inferred"))
+    return {name: kinds.get(name) for name in chosen}
 
 
 def row_names(frame: Any, length: int) -> np.ndarray:

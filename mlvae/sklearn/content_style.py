@@ -1,7 +1,5 @@
 """The Multi-Level VAE as a transformer of scikit-learn.
 
-``import mlvae`` does not import this module: ``from mlvae.sklearn import ContentStyle``.
-
 Shapes: n samples, f features, C content and S style dimensions, G groups.
 """
 

@@ -1,0 +1,1 @@
+"""Trajectories: sequences of frames with the action between each two of them."""
