@@ -3,6 +3,7 @@
 from mlvae import data, evaluation, grids, likelihoods, models, networks, objectives, show
 from mlvae.annotation import annotate
 from mlvae.batch import Batch
+from mlvae.counterfactuals import counterfactual
 from mlvae.data import GroupedData, read_images
 from mlvae.encoding import Encoded, encode
 from mlvae.errors import Diverged, InputError, RankLost
@@ -36,6 +37,7 @@ __all__ = [
     "__version__",
     "annotate",
     "build",
+    "counterfactual",
     "data",
     "encode",
     "evaluation",

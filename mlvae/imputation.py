@@ -5,7 +5,7 @@ Shapes: N rows, C columns, D features.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from mlvae.data import GroupedData
-from mlvae.data.tables.columns import LEVELLED, Column, column_names
+from mlvae.data.tables.columns import column_names
+from mlvae.data.tables.filled import filled_frame
 from mlvae.data.tables.frames import columns_like, opened
 from mlvae.errors import InputError, check_integer, shown
 from mlvae.likelihoods import MixedColumns
@@ -69,7 +70,7 @@ def impute(
     if not isinstance(table, GroupedData):
         observed = data.given["observed"].numpy()
         columns = columns_like(model.table_columns).features
-        found = [_framed(table, columns, x.numpy(), observed) for x in found]
+        found = [filled_frame(table, columns, x.numpy(), ~observed) for x in found]
     return found[0] if draws is None else found
 
 
@@ -120,48 +121,3 @@ def _completed(
             yield torch.cat(parts)
     finally:
         model.train(training)
-
-
-def _framed(table: Any, columns: Sequence[Column], x: np.ndarray, observed: np.ndarray) -> Any:
-    """The frame with values of features x (N, D) where cells are missing."""
-    import narwhals as nw  # the frame came through it
-
-    frame, place, changed = opened(table, "table"), 0, False
-    for number, column in enumerate(columns):
-        width = len(column.features)
-        cells = x[:, place : place + width]
-        place += width
-        missing = np.flatnonzero(~observed[:, number])
-        if len(missing) == 0:
-            continue
-        series = frame[column.name]
-        values = series.to_list()
-        for row in missing:
-            values[row] = _value(column, cells[row], series.dtype)
-        kind = series.dtype
-        numbers = [value for value in values if isinstance(value, float)]
-        if kind.is_integer() and not all(map(float.is_integer, numbers)):
-            kind, values, changed = nw.Float64(), [float(value) for value in values], True
-        filled = nw.new_series(
-            column.name,
-            values,
-            dtype=nw.Float64() if kind == nw.Object else kind,
-            backend=nw.get_native_namespace(frame),
-        )
-        frame = frame.with_columns(filled)
-    native = frame.to_native()
-    if changed and hasattr(native, "replace_schema_metadata"):  # pyarrow keeps types for pandas
-        native = native.replace_schema_metadata(None)
-    return native
-
-
-def _value(column: Column, features: np.ndarray, kind: Any) -> Any:
-    """The value of a cell in the words and the type of the table."""
-    import narwhals as nw
-
-    if column.kind in LEVELLED:
-        return column.categories[int(features.argmax())]
-    value = float(features[0])
-    if kind == nw.Boolean:
-        return value >= 0.5
-    return int(value) if kind.is_integer() and value.is_integer() else value

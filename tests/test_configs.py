@@ -13,7 +13,13 @@ from omegaconf import OmegaConf
 from mlvae import Adam, GroupedData
 from mlvae.data import BATCHINGS, Shuffled, mnist
 from mlvae.evaluation import QUESTIONS
-from mlvae.likelihoods import DiscretisedLogistic, LearnedGaussian, NegativeBinomial, Poisson
+from mlvae.likelihoods import (
+    DiscretisedLogistic,
+    LearnedGaussian,
+    Multinomial,
+    NegativeBinomial,
+    Poisson,
+)
 from mlvae.models import MLVAE, build
 from mlvae.networks import MLP, Conv, Conv1d
 from mlvae.parts import from_config, to_config
@@ -38,16 +44,20 @@ def composed(*overrides):
 
 def table():
     """Rows of a table, for models and likelihoods of tables."""
-    frame = pandas.DataFrame({"age": [31.0, 40.0, 52.0], "smokes": [True, False, True]})
+    frame = pandas.DataFrame(
+        {"a": [True, False, True], **dict.fromkeys(("y", "d1", "d2", "r"), 1.0)}
+    )
     return GroupedData.from_frame(frame, range(3))
 
 
 def built(config):
-    if config["model"]["name"] == "VSAE":
+    if config["model"]["name"] in ("VSAE", "DCEVAE"):
         config["model"]["likelihood"] = {"name": "MixedColumns"}
     data = table() if config["model"]["likelihood"]["name"] == "MixedColumns" else None
     shape = (3, 128) if config["model"]["network"]["name"] == "Conv1d" else (1, 28, 28)
     shape = shape if data is None else data.shape
+    if config["model"]["name"] == "Rotations":
+        shape = (4, *shape)  # frames
     model = build(shape, config["model"], group_names=range(10), data=data)
     batching = from_config(config["batching"], BATCHINGS, "batching")
     return model, batching, from_config(config["optimizer"], OPTIMIZERS, "optimizer")
@@ -85,6 +95,7 @@ def test_the_options_of_other_choices_are_the_defaults_of_the_library():
         ("likelihood=discretised_logistic", DiscretisedLogistic()),
         ("likelihood=poisson", Poisson()),
         ("likelihood=negative_binomial", NegativeBinomial()),
+        ("likelihood=multinomial", Multinomial()),
     ]:
         config = composed(override)["model"]
         assert config[override.split("=")[0]] == to_config(part)

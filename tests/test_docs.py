@@ -23,6 +23,7 @@ PAGES = {
     "Rotations": "rotations",
     "VAE": "vae",
     "VSAE": "vsae",
+    "DCEVAE": "dcevae",
 }
 TEXTS = {name: (DOCS / "models" / f"{page}.md").read_text() for name, page in PAGES.items()}
 ROW = re.compile(r"^\| `(\w+)` \| `([^`|]+)` \| \S.*\|$", flags=re.MULTILINE)
@@ -42,7 +43,7 @@ def defaults(record):
 def written(record):
     """The defaults as a page writes them: a part of the model by its name alone."""
     return {
-        name: re.sub(r"^(MLP|Bernoulli|Separation|MixedColumns)\(.*\)$", r"\1()", value)
+        name: re.sub(r"^(MLP|Bernoulli|Separation|MixedColumns|Roles)\(.*\)$", r"\1()", value)
         for name, value in defaults(record).items()
     }
 
@@ -102,6 +103,7 @@ def test_the_figures_are_those_of_the_script(tmp_path):
     names = [
         "ada",
         "conditional",
+        "dcevae",
         "dirvae",
         "evidence",
         "mlvae",

@@ -197,6 +197,20 @@ def vsae():
     return models.VSAE((2,), likelihood=columns(), network=MLP((4,)))
 
 
+def roles():
+    return models.Roles("smokes", "age")
+
+
+@cache
+def dcevae():
+    return models.DCEVAE((2,), roles=roles(), likelihood=columns(), network=MLP((4,)))
+
+
+def complete():
+    x = np.array([[0.1, 1.0], [0.5, 0.0], [1.0, 1.0]], np.float32)
+    return GroupedData(x, range(3), kind="array")
+
+
 @cache
 def cells():
     observed = np.array([[True, False], [True, True], [False, True]])
@@ -209,6 +223,11 @@ def conditional():
     return models.ConditionalVAE(
         (1, 8, 8), group_names=[0, 1], content_dim=2, style_dim=2, network=MLP((4,))
     )
+
+
+@cache
+def coded():
+    return models.SVQVAE((1, 8, 8), group_names=[0, 1], latent_dim=2, network=MLP((4,)))
 
 
 @cache
@@ -227,6 +246,18 @@ def write_signals(root):
             path = root / f"{name}{take}.wav"
             path.parent.mkdir(parents=True, exist_ok=True)
             wavfile.write(path, 8000, sound)
+
+
+def write_plate(path):
+    wells = [("DMSO", "ctl_vehicle", "-666")] * 3
+    wells += [(drug, "trt_cp", dose) for drug in "abc" for dose in ("1", "2.2", "3", "4", "10")]
+    fields = zip(("pert_iname", "pert_type", "pert_dose"), zip(*wells, strict=True), strict=True)
+    header = ["id", "pr_gene_symbol", *(f"well{number}" for number in range(len(wells)))]
+    rows = [[f"g{i}", f"G{i}", *((i + 2) * n % 11 for n in range(len(wells)))] for i in range(3)]
+    about = [[name, "na", *texts] for name, texts in fields]
+    lines = ["#1.3", f"3\t{len(wells)}\t1\t3"]
+    lines += ["\t".join(map(str, line)) for line in (header, *about, *rows)]
+    path.write_text("\n".join(lines) + "\n")
 
 
 def write_published(folder):
@@ -298,10 +329,13 @@ def files(tmp_path_factory):
     np.savez(root / "walks.npz", x=walk, action=np.zeros(30, np.int64))
     rows = [f"{'ab'[label]},{number}\n" for number, label in enumerate(LABELS)]
     (root / "table.csv").write_text("donor,age\n" + "".join(rows))
+    texts = [f"{'ab'[label]},alpha beta{number}\n" for number, label in enumerate(LABELS)]
+    (root / "texts.csv").write_text("kind,text\n" + "".join(texts))
     np.zeros((6, 1, 2, 2), np.uint8).tofile(root / "images.raw")
     np.save(root / "array.npy", np.zeros((6, 2, 2, 1), np.float32))
     write_signals(root)
     write_published(root / "published")
+    write_plate(root / "plate.gct")
     quiet = mlvae.Reports(progress=False)
     options = {"run": root / "run", "epochs": 1, "reports": quiet, "device": "cpu"}
     mlvae.train(mlvae_model(), data(), validation=data(), **options)
@@ -434,6 +468,30 @@ CALLS = {
         frame=optional(flag()),
         progress=flag(),
     ),
+    "counterfactual": dict(
+        model=arg(lambda: dcevae()),
+        table=arg(lambda: complete()),
+        intervention=arg({"smokes": 1}),
+        keep_noise=flag(),
+        draws=optional(count()),
+        seed=whole(),
+    ),
+    "models.Roles": dict(
+        intervention=arg("a", "'a'"), outcome=arg("y", "'a'"), caused=arg(("d",), "[]")
+    ),
+    "models.DCEVAE": dict(
+        shape=arg((2,)),
+        roles=arg(lambda: roles()),
+        caused_dim=count(),
+        rest_dim=count(),
+        network=arg(MLP((4,))),
+        likelihood=arg(lambda: columns()),
+        kl_weight=at_least_0(),
+        independence_weight=at_least_0(),
+        fairness_weight=at_least_0(),
+        critic_width=count(),
+    ),
+    "data.scm": dict(rows=arg(20), validation=SHARE, test=SHARE, seed=whole()),
     "impute": dict(
         model=arg(lambda: vsae()),
         table=arg(lambda: cells()),
@@ -583,6 +641,17 @@ CALLS = {
         content_dim=whole(),
         content_kl_weight=at_least_0(),
     ),
+    "models.SVQVAE": dict(
+        shape=arg((3,)),
+        group_names=arg(["a", "b"]),
+        latent_dim=count(),
+        **PARTS,
+        output_range=optional(arg(None)),
+        commitment_weight=at_least_0(),
+        push=flag(),
+        push_weight=at_least_0(),
+        push_limit=optional(positive()),
+    ),
     "models.Standardise": dict(kind=optional(arg("feature")), shape=arg((3,))),
     "models.plain_vae": dict(model=arg(lambda: mlvae_model())),
     "models.rebuilt": dict(model=arg(lambda: mlvae_model())),
@@ -626,6 +695,28 @@ CALLS = {
         features=optional(arg(["age"])),
         categories=arg([], "[]"),
         factors=arg([], "[]"),
+        kinds=optional(arg("inferred", "{}")),
+        missing=arg("refuse"),
+        markers=arg(["?"], "[]"),
+        split=optional(arg("observations")),
+        validation=arg(0.2, "0", "int64", "float64"),
+        test=arg(0.2, "0", "int64", "float64"),
+        within=arg(0.0, "0"),
+        unseen_groups=arg([], "[]"),
+        **SEED,
+    ),
+    "data.bag_of_words": dict(
+        root=arg(lambda: place("texts.csv")),
+        vocabulary=optional(arg(None)),
+        first_index=arg(1, "0"),
+        group=optional(arg("kind")),
+        text=arg("text"),
+        columns=optional(arg(None)),
+        min_documents=arg(1, "int64"),
+        max_share=arg(1.0, "float64"),
+        most_words=optional(count(3)),
+        stop_words=optional(arg("english")),
+        test_file=optional(arg(None)),
         split=optional(arg("observations")),
         validation=arg(0.2, "0", "int64", "float64"),
         test=arg(0.2, "0", "int64", "float64"),
@@ -739,6 +830,29 @@ CALLS = {
         length=count(),
         seed=whole(),
     ),
+    "data.gct": dict(
+        root=arg(lambda: place("plate.gct")),
+        group=arg("pert_iname"),
+        factors=arg([], "[]"),
+        features=optional(arg("pr_gene_symbol")),
+        control=optional(arg(lambda: {"pert_type": "ctl_vehicle"})),
+        floor=at_least_0(),
+        clip=optional(positive()),
+        split=optional(arg("members")),
+        validation=SHARE,
+        test=SHARE,
+        within=arg(0.0, "0"),
+        unseen_groups=arg([], "[]"),
+        **SEED,
+    ),
+    "data.l1000": dict(
+        root=arg(lambda: place("plate.gct")),
+        test_dose=optional(arg(10)),
+        validation=SHARE,
+        unseen_groups=arg([], "[]"),
+        **SEED,
+    ),
+    "data.read_gct": dict(path=arg(lambda: place("plate.gct"))),
     "data.dsprites": dict(**PUBLISHED, cache=arg(lambda: place("cache"), "'a'")),
     "data.shapes3d": dict(**PUBLISHED),
     "data.cars3d": dict(
@@ -793,6 +907,7 @@ CALLS = {
         log_inverse_dispersion_max=arg(6.0, "-1", "0", "1.5", "int64", "float64"),
         scope=arg("channel"),
     ),
+    "likelihoods.Multinomial": dict(total=positive(), coefficient=flag()),
     # mlvae.networks
     "networks.MLP": dict(
         hidden=arg((4,), "[]"),
@@ -823,6 +938,23 @@ CALLS = {
         shared=flag(),
         dropout=fraction(),
     ),
+    "networks.PlainConv": dict(
+        widths=arg((8,)),
+        kernels=arg((3,)),
+        strides=arg((1,)),
+        decoder_kernels=arg((3,)),
+        decoder_strides=arg((1,)),
+        activation=arg("relu"),
+        head=flag(),
+    ),
+    "networks.TopicMLP": dict(
+        hidden=arg((4,), "[]"),
+        activation=arg("relu"),
+        shared=flag(),
+        dropout=fraction(),
+        mixing=arg("product"),
+        softmax=flag(),
+    ),
     "networks.Encoder": dict(
         trunk=arg(lambda: torch.nn.Flatten()),
         width=count(),
@@ -845,6 +977,13 @@ CALLS = {
         split=arg((1, 2)),
     ),
     # mlvae.evaluation
+    "evaluation.Codebook": dict(
+        controls=arg(["lda"], "[]"),
+        neighbours=count(),
+        most=count(),
+        groups=count(),
+        seed=whole(),
+    ),
     "evaluation.Collapse": dict(neighbours=arg([3]), most=count()),
     "evaluation.Imputation": dict(
         fractions=arg([0.3]),
@@ -886,6 +1025,16 @@ CALLS = {
     ),
     "evaluation.Separation": dict(
         k=optional(arg([1])), train_k=optional(count()), probes=arg(["knn"]), seeds=count()
+    ),
+    "evaluation.Topics": dict(
+        words=count(),
+        diversity_words=count(),
+        relevance=arg([0.5]),
+        samples=count(),
+        refinement=whole(),
+        shown=count(),
+        controls=arg(["unigram"]),
+        lda_passes=count(),
     ),
     "evaluation.Unseen": dict(
         shots=arg([1]),
@@ -951,6 +1100,26 @@ CALLS = {
         num_style=count(),
         chunk=count(),
         **SEED,
+    ),
+    "evaluation.coherence": dict(
+        top=arg(lambda: torch.tensor([[0, 1], [1, 2]])),
+        present=arg(lambda: torch.ones(6, 3).bool()),
+    ),
+    "evaluation.diversity": dict(top=arg(lambda: torch.tensor([[0, 1], [1, 2]]))),
+    "evaluation.perplexity": dict(
+        bounds=arg(lambda: -torch.ones(6)),
+        lengths=arg(lambda: torch.ones(6)),
+    ),
+    "evaluation.top_words": dict(
+        shares=arg(lambda: torch.rand(4, 3), "nan tensor"), number=count()
+    ),
+    "evaluation.fit_lda": dict(
+        train=arg(lambda: np.eye(6, 3)), topics=count(), passes=count(), **SEED
+    ),
+    "evaluation.lda_bounds": dict(
+        lda=arg(lambda: evaluation.fit_lda(np.eye(6, 3), 2, passes=1).model),
+        counts=arg(lambda: np.eye(6, 3)),
+        topics=optional(arg(lambda: torch.full((2, 3), 1 / 3))),
     ),
     "evaluation.mig": dict(**CODES, bins=count(), factor_bins=optional(count())),
     "evaluation.modularity": dict(**CODES, bins=count(), factor_bins=optional(count())),
@@ -1127,6 +1296,14 @@ CALLS = {
         content_of=arg(lambda: labelled()), style_of=arg(lambda: labelled())
     ),
     "ConditionalVAE.reconstruct": dict(batch=arg(lambda: labelled())),
+    "SVQVAE.forward": dict(batch=arg(lambda: labelled()), **DRAW),
+    "SVQVAE.codes": dict(batch=arg(lambda: labelled())),
+    "SVQVAE.infer": dict(x=IMAGES),
+    "SVQVAE.code_of": dict(label=arg(1, "True", "0", "[]")),
+    "SVQVAE.nearest_code": dict(x=IMAGES),
+    "SVQVAE.classify": dict(x=IMAGES),
+    "SVQVAE.decode": dict(content=LATENTS, latent=anything()),
+    "SVQVAE.reconstruct": dict(x=IMAGES),
     "Bernoulli.log_prob": dict(
         parameters=arg(lambda: torch.zeros(6, 1, 3)),
         x=arg(lambda: torch.zeros(6, 3), "nan tensor"),
@@ -1176,6 +1353,17 @@ CALLS = {
     "NegativeBinomial.check": dict(
         x=arg(lambda: torch.zeros(6, 3)), size=optional(arg(lambda: torch.ones(6)))
     ),
+    "Multinomial.log_prob": dict(
+        parameters=arg(lambda: torch.zeros(6, 1, 3)),
+        x=arg(lambda: torch.zeros(6, 3), "nan tensor"),
+    ),
+    "Multinomial.log_coefficient": dict(x=arg(lambda: torch.zeros(6, 3), "nan tensor", "tensor")),
+    "Multinomial.inputs": dict(x=arg(lambda: torch.zeros(6, 3), "nan tensor", "tensor")),
+    "Multinomial.mean": dict(
+        parameters=arg(lambda: torch.zeros(6, 1, 3)),
+        size=optional(arg(lambda: torch.ones(6))),
+    ),
+    "Multinomial.check": dict(x=arg(lambda: torch.zeros(6, 3), "tensor")),
     "GroupWarp.__call__": dict(batch=BATCH, **DRAW),
     "Shuffled.plan": dict(data=arg(lambda: data()), **DRAW),
     "Shuffled.num_batches": dict(data=arg(lambda: data())),
@@ -1197,11 +1385,13 @@ OWNERS = {
     "MLVAE": lambda: model(),
     "VAE": lambda: vae(),
     "ConditionalVAE": lambda: conditional(),
+    "SVQVAE": lambda: coded(),
     "Bernoulli": likelihoods.Bernoulli,
     "Gaussian": likelihoods.Gaussian,
     "LearnedGaussian": likelihoods.LearnedGaussian,
     "DiscretisedLogistic": likelihoods.DiscretisedLogistic,
     "NegativeBinomial": likelihoods.NegativeBinomial,
+    "Multinomial": likelihoods.Multinomial,
     "Poisson": likelihoods.Poisson,
     "GroupWarp": data_module.GroupWarp,
     "Shuffled": data_module.Shuffled,
@@ -1218,7 +1408,7 @@ LEFT_OUT = {
     **dict.fromkeys(
         ("Answer", "Association", "Estimate", "Figure", "Grid", "GroupDistances"), "an answer"
     ),
-    **dict.fromkeys(("Strongest", "Table"), "an answer"),
+    **dict.fromkeys(("Gct", "Strongest", "Table"), "an answer"),
     **dict.fromkeys(("Result", "Plan", "Traits", "Truth"), "an answer of the library"),
     "annotate": "of an AnnData: tests/test_annotation.py",
     "read_images": "of files: tests/data/test_new_images.py",

@@ -11,10 +11,16 @@ import mlvae
 from mlvae import Adam, GroupedData, InputError, Reports
 from mlvae.costs import Separation
 from mlvae.data import BATCHINGS, Grouped, GroupWarp, Shuffled
-from mlvae.likelihoods import LIKELIHOODS, DiscretisedLogistic, LearnedGaussian, NegativeBinomial
+from mlvae.likelihoods import (
+    LIKELIHOODS,
+    DiscretisedLogistic,
+    LearnedGaussian,
+    Multinomial,
+    NegativeBinomial,
+)
 from mlvae.models import MLVAE, MODELS, build
 from mlvae.models.protocol import config_of, takes_options
-from mlvae.networks import MLP, Conv, Conv1d, ConvMLP
+from mlvae.networks import MLP, Conv, Conv1d, ConvMLP, TopicMLP
 from mlvae.parts import from_config, plain, to_config
 
 
@@ -26,6 +32,7 @@ from mlvae.parts import from_config, plain, to_config
         LearnedGaussian(-3.0, 0.0, scope="channel"),
         DiscretisedLogistic(scope="scalar"),
         NegativeBinomial(link="exp", scope="scalar"),
+        Multinomial(coefficient=True),
         Grouped(groups=3),
         Adam(),
     ],
@@ -168,6 +175,8 @@ def test_a_config_that_is_not_a_dictionary_is_refused(config):
         lambda flag: Conv(shared=flag),
         lambda flag: Conv1d(shared=flag),
         lambda flag: ConvMLP(shared=flag),
+        lambda flag: TopicMLP(shared=flag),
+        lambda flag: TopicMLP(softmax=flag),
         lambda flag: Shuffled(span_ranks=flag),
         lambda flag: GroupWarp(flip=flag),
         lambda flag: MLVAE((2,), style_given_content=flag),

@@ -281,6 +281,22 @@ def vsae() -> None:
     drawing.save("vsae.svg")
 
 
+def dcevae() -> None:
+    """The intervention and two latents generate the columns by their roles."""
+    drawing = Drawing("Graphical model of the DCEVAE", 440, 320)
+    drawing.node("a", (70, 70), "a", observed=True)
+    drawing.node("d", (190, 70), "u_d")
+    drawing.node("r", (350, 70), "u_r")
+    drawing.node("x", (110, 230), "x_d", observed=True)
+    drawing.node("y", (230, 230), "y", observed=True)
+    drawing.node("w", (350, 230), "x_r", observed=True)
+    for start, end in ("ax", "ay", "dx", "dy", "ry", "rw"):
+        drawing.arrow(start, end)
+    drawing.line((92, 56), (328, 56), dashed=True, bend=-26)
+    drawing.text((210, 24), "may correlate", size=14)
+    drawing.save("dcevae.svg")
+
+
 if __name__ == "__main__":
-    for draw in (mlvae, evidence, ada, conditional, svqvae, rotations, vae, dirvae, vsae):
+    for draw in (mlvae, evidence, ada, conditional, svqvae, rotations, vae, dirvae, vsae, dcevae):
         draw()

@@ -15,6 +15,7 @@ from mlvae.data.rows.array_file import ArrayFile
 from mlvae.data.rows.source import Source, SourceRows
 from mlvae.data.rows.sparse import SparseRows
 from mlvae.data.sources.arrays import arrays
+from mlvae.data.sources.bag_of_words import bag_of_words
 from mlvae.data.sources.cars3d import cars3d
 from mlvae.data.sources.cells import anndata
 from mlvae.data.sources.digits import digits
@@ -26,8 +27,10 @@ from mlvae.data.sources.glyphs import glyphs
 from mlvae.data.sources.mnist import fashion_mnist, mnist
 from mlvae.data.sources.moving_sprites import moving_sprites
 from mlvae.data.sources.mpi3d import mpi3d
+from mlvae.data.sources.published_documents import bbc_news, newsgroups
 from mlvae.data.sources.recordings import fsdd, recordings
 from mlvae.data.sources.rollouts import rollouts
+from mlvae.data.sources.scm import scm
 from mlvae.data.sources.shapes3d import shapes3d
 from mlvae.data.sources.smallnorb import smallnorb
 from mlvae.data.sources.sphere import sphere
@@ -62,6 +65,8 @@ __all__ = [
     "Truth",
     "anndata",
     "arrays",
+    "bag_of_words",
+    "bbc_news",
     "cars3d",
     "celeba",
     "digits",
@@ -77,12 +82,14 @@ __all__ = [
     "mnist",
     "moving_sprites",
     "mpi3d",
+    "newsgroups",
     "omniglot",
     "open_dataset",
     "read_gct",
     "read_images",
     "recordings",
     "rollouts",
+    "scm",
     "shapes3d",
     "smallnorb",
     "sphere",
@@ -99,6 +106,8 @@ BATCHINGS = (Shuffled, Grouped)
 DATASETS: dict[str, Callable[..., Splits]] = {
     "anndata": anndata,
     "arrays": arrays,
+    "bag_of_words": bag_of_words,
+    "bbc_news": bbc_news,
     "cars3d": cars3d,
     "celeba": celeba,
     "digits": digits,
@@ -114,9 +123,11 @@ DATASETS: dict[str, Callable[..., Splits]] = {
     "mnist": mnist,
     "moving_sprites": moving_sprites,
     "mpi3d": mpi3d,
+    "newsgroups": newsgroups,
     "omniglot": omniglot,
     "recordings": recordings,
     "rollouts": rollouts,
+    "scm": scm,
     "shapes3d": shapes3d,
     "smallnorb": smallnorb,
     "sphere": sphere,

@@ -2,9 +2,9 @@
 
 The questions are :class:`Separation`, :class:`Leakage`, :class:`Unseen`, :class:`Factors`,
 :class:`Disentanglement`, :class:`Fidelity`, :class:`Manipulation`, :class:`Embedding`,
-:class:`Codebook`, :class:`Groups`, :class:`Likelihood`, :class:`Collapse`, :class:`Imputation` and
-:class:`Rollout`; :func:`evaluate` asks them and writes a report. What they measure with can be
-used by itself.
+:class:`Codebook`, :class:`Groups`, :class:`Likelihood`, :class:`Collapse`, :class:`Imputation`,
+:class:`Rollout`, :class:`Topics` and :class:`Documents`; :func:`evaluate` asks them and writes a
+report. What they measure with can be used by itself.
 """
 
 from mlvae.evaluation.answer import Answer, Estimate, Figure, Table
@@ -33,10 +33,13 @@ from mlvae.evaluation.measures.metrics import (
 )
 from mlvae.evaluation.measures.nearest import n_shot_accuracy
 from mlvae.evaluation.measures.probe_sets import probe_sets
+from mlvae.evaluation.measures.topic_controls import fit_lda, lda_bounds
+from mlvae.evaluation.measures.topics import coherence, diversity, perplexity, top_words
 from mlvae.evaluation.measures.verification import verification
 from mlvae.evaluation.questions.codebook import Codebook
 from mlvae.evaluation.questions.collapse import Collapse
 from mlvae.evaluation.questions.disentanglement import Disentanglement
+from mlvae.evaluation.questions.documents import Documents
 from mlvae.evaluation.questions.embedding import Embedding
 from mlvae.evaluation.questions.factors import Factors
 from mlvae.evaluation.questions.fidelity import Fidelity
@@ -47,6 +50,7 @@ from mlvae.evaluation.questions.likelihood import Likelihood
 from mlvae.evaluation.questions.manipulation import Manipulation
 from mlvae.evaluation.questions.rollout import Rollout
 from mlvae.evaluation.questions.separation import Separation
+from mlvae.evaluation.questions.topics import Topics
 from mlvae.evaluation.questions.unseen import Unseen
 from mlvae.evaluation.subject import Subject
 
@@ -57,6 +61,7 @@ __all__ = [
     "Codebook",
     "Collapse",
     "Disentanglement",
+    "Documents",
     "Embedding",
     "Estimate",
     "Factors",
@@ -73,27 +78,34 @@ __all__ = [
     "Strongest",
     "Subject",
     "Table",
+    "Topics",
     "Unseen",
     "accumulate_sets",
     "association",
     "beta_vae_score",
+    "coherence",
     "dci",
     "disjoint_sets",
+    "diversity",
     "encode",
     "entropy",
     "evaluate",
     "factor_vae_score",
+    "fit_lda",
     "group_distances",
     "importance_weighted_bound",
+    "lda_bounds",
     "leakage",
     "mig",
     "modularity",
     "n_shot_accuracy",
+    "perplexity",
     "pixels",
     "principal_components",
     "probe_sets",
     "representations",
     "sap",
     "save_film",
+    "top_words",
     "verification",
 ]

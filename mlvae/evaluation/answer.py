@@ -33,10 +33,11 @@ class Estimate(NamedTuple):
     def text(self, digits: int = 1, *, scale: float = 1.0) -> str:
         """Text such as "93.0 ± 0.3 ± 0.1": mean, sampling error, error over repetitions.
 
-        All are multiplied by ``scale``. An error that is not known is left out.
+        All are multiplied by ``scale``, errors by its magnitude. An unknown error is left out.
         """
         errors = [error for error in (self.sampling_error, self.standard_error) if error == error]
-        return " ± ".join(f"{scale * value:.{digits}f}" for value in (self.mean, *errors))
+        values = (scale * self.mean, *(abs(scale) * error for error in errors))
+        return " ± ".join(f"{value:.{digits}f}" for value in values)
 
 
 def estimate(values: Sequence[float], sampling_error: float = math.nan) -> Estimate:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure as Canvas
     from matplotlib.markers import MarkerStyle
 
-__all__ = ["Curve", "curves", "grid_figure", "heatmap", "scatter", "signed_heatmap"]
+__all__ = ["Curve", "curves", "grid_figure", "heatmap", "scatter", "signed_heatmap", "word_bars"]
 
 #: Points of a curve: x -> (mean, standard error), or an estimate.
 Curve = Mapping[float, tuple[float, float] | Estimate]
@@ -172,6 +172,34 @@ def heatmap(
         ax.set_yticks(range(len(cells)), map(legible, cells))
         ax.tick_params(length=0)
         canvas.colorbar(shades, label=label)
+        return _saved(name, caption, canvas)
+
+
+def word_bars(name: str, caption: str, panels: Mapping[str, Mapping[str, float]]) -> Figure:
+    """Words with a bar each, in panels of four a row.
+
+    Args:
+        name: file name without extension.
+        caption: caption of the figure.
+        panels: title -> word -> length of its bar. Each panel has a scale of its own.
+    """
+    columns = min(4, len(panels))
+    rows = -(-len(panels) // columns)
+    longest = max(len(words) for words in panels.values())
+    with _canvas(2.3 * columns, (0.16 * longest + 0.45) * rows) as canvas:
+        axes = canvas.subplots(rows, columns, squeeze=False)
+        for ax in axes.flat:
+            ax.set_axis_off()
+        for ax, (title, words) in zip(axes.flat, panels.items(), strict=False):
+            ax.set_axis_on()
+            heights = range(len(words))
+            ax.barh(heights, list(words.values()), height=0.75, color="0.7")
+            ax.set_yticks(heights, [legible(word, 20) for word in words], fontsize=7)
+            ax.set_title(legible(title), fontsize=8, loc="left")
+            ax.set_xticks([])
+            ax.set_ylim(longest - 0.4, -0.6)
+            ax.tick_params(length=0)
+            ax.spines[["bottom"]].set_visible(False)
         return _saved(name, caption, canvas)
 
 

@@ -24,6 +24,7 @@ from mlvae.evaluation.measures.codes import representations
 from mlvae.evaluation.questions.codebook import Codebook
 from mlvae.evaluation.questions.collapse import Collapse
 from mlvae.evaluation.questions.disentanglement import Disentanglement
+from mlvae.evaluation.questions.documents import Documents
 from mlvae.evaluation.questions.embedding import Embedding
 from mlvae.evaluation.questions.factors import Factors
 from mlvae.evaluation.questions.fidelity import Fidelity
@@ -34,6 +35,7 @@ from mlvae.evaluation.questions.likelihood import Likelihood
 from mlvae.evaluation.questions.manipulation import Manipulation
 from mlvae.evaluation.questions.rollout import Rollout
 from mlvae.evaluation.questions.separation import Separation
+from mlvae.evaluation.questions.topics import Topics
 from mlvae.evaluation.questions.unseen import Unseen
 from mlvae.evaluation.subject import Subject, known_splits
 from mlvae.evaluation.verdict import verdict
@@ -55,6 +57,8 @@ QUESTIONS = (
     Groups,
     Imputation,
     Likelihood,
+    Topics,
+    Documents,
     Collapse,
     Rollout,
 )

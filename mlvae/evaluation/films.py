@@ -7,15 +7,18 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
-from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
 from mlvae.arguments import as_path
 from mlvae.errors import InputError, shown
 from mlvae.evaluation.answer import Figure
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 __all__ = ["film", "film_figure", "save_film"]
 
@@ -29,7 +32,7 @@ GAP = 4
 DURATION = 200
 
 
-def film(rows: Tensor) -> list[Image.Image]:
+def film(rows: Tensor) -> list[Image]:
     """The frames of a film: R trajectories side by side.
 
     Args:
@@ -48,6 +51,8 @@ def film(rows: Tensor) -> list[Image.Image]:
     wide = functional.pad(large, (0, GAP), value=0.5)
     sheets = wide.expand(-1, -1, 3, -1, -1).permute(1, 3, 0, 4, 2).flatten(2, 3)
     pixels = (255 * sheets[:, :, :-GAP]).round().to(torch.uint8).cpu().numpy()
+    from PIL import Image  # not loaded by `import mlvae`
+
     return [Image.fromarray(pixels_of_frame) for pixels_of_frame in pixels]
 
 

@@ -16,7 +16,8 @@ standardised (:class:`mlvae.models.Standardise`).
 
 A likelihood may have the attribute ``given``, names of given values of a batch that ``log_prob``
 takes as keyword arguments, and a method ``inputs``, which computes from observations what an
-encoder receives. :mod:`mlvae.likelihoods.counts` has both.
+encoder receives. :mod:`mlvae.likelihoods.counts` has both. A likelihood of counts has the
+attribute ``counts = True``, and its ``mean`` takes the total of each observation.
 
 Shapes: N observations, ... the shape of one observation, P parameters of an element.
 """
@@ -26,6 +27,7 @@ from mlvae.likelihoods.columns import ColumnScale, MixedColumns
 from mlvae.likelihoods.counts import NegativeBinomial, Poisson
 from mlvae.likelihoods.gaussian import Gaussian, LearnedGaussian
 from mlvae.likelihoods.logistic import DiscretisedLogistic
+from mlvae.likelihoods.multinomial import Multinomial
 from mlvae.likelihoods.parameters import SCOPES
 from mlvae.likelihoods.protocol import Likelihood
 
@@ -40,6 +42,7 @@ __all__ = [
     "LearnedGaussian",
     "Likelihood",
     "MixedColumns",
+    "Multinomial",
     "NegativeBinomial",
     "Poisson",
 ]
@@ -52,6 +55,7 @@ LIKELIHOODS = (
     DiscretisedLogistic,
     Poisson,
     NegativeBinomial,
+    Multinomial,
 )
 
 #: Likelihoods of the columns of a table. They are made of data, by the class method ``of``.

@@ -29,7 +29,15 @@ from mlvae.likelihoods.parameters import (
     full_precision,
 )
 
-__all__ = ["LINKS", "NegativeBinomial", "Poisson", "check_sizes", "is_count", "not_a_count"]
+__all__ = [
+    "LINKS",
+    "NegativeBinomial",
+    "Poisson",
+    "check_counts",
+    "check_sizes",
+    "is_count",
+    "not_a_count",
+]
 
 #: Functions from a decoder's outputs to shares: "softmax": they sum to one; "exp": they may not.
 LINKS = ("softmax", "exp")
@@ -110,7 +118,7 @@ class Poisson:
 
     def check(self, x: Tensor, size: Tensor | None = None) -> None:
         """Raise :class:`InputError` unless x are counts and sizes are above zero."""
-        _check_counts(x, size)
+        check_counts(x, size)
 
 
 @dataclass(frozen=True)
@@ -204,7 +212,7 @@ class NegativeBinomial:
 
     def check(self, x: Tensor, size: Tensor | None = None) -> None:
         """Raise :class:`InputError` unless x are counts and sizes are above zero."""
-        _check_counts(x, size)
+        check_counts(x, size)
 
 
 def _normalised(x: Tensor, total: float) -> Tensor:
@@ -286,7 +294,7 @@ def not_a_count(row: int, place: Sequence[int], value: float) -> InputError:
     )
 
 
-def _check_counts(x: Tensor, size: Tensor | None) -> None:
+def check_counts(x: Tensor, size: Tensor | None = None) -> None:
     """Raise :class:`InputError` unless x (N, ...) are counts and sizes are above zero."""
     finite_range(x)
     if not (counts := is_count(x)).all():

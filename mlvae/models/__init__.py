@@ -6,6 +6,7 @@
 from mlvae.models.ada import AdaVAE
 from mlvae.models.building import MODELS, build, plain_vae, rebuilt
 from mlvae.models.conditional import ConditionalVAE
+from mlvae.models.dcevae import DCEVAE, Roles
 from mlvae.models.dirvae import DirVAE
 from mlvae.models.mlvae import MLVAE
 from mlvae.models.protocol import Model, Traits, traits
@@ -16,6 +17,7 @@ from mlvae.models.vae import VAE
 from mlvae.models.vsae import VSAE
 
 __all__ = [
+    "DCEVAE",
     "MLVAE",
     "MODELS",
     "SVQVAE",
@@ -25,6 +27,7 @@ __all__ = [
     "ConditionalVAE",
     "DirVAE",
     "Model",
+    "Roles",
     "Rotations",
     "Standardise",
     "Traits",

@@ -12,6 +12,7 @@ from mlvae.errors import InputError, check_choice, shown
 from mlvae.likelihoods import LIKELIHOODS, TABLE_LIKELIHOODS, Likelihood
 from mlvae.models.ada import AdaVAE
 from mlvae.models.conditional import ConditionalVAE
+from mlvae.models.dcevae import DCEVAE
 from mlvae.models.dirvae import DirVAE
 from mlvae.models.mlvae import MLVAE
 from mlvae.models.protocol import traits
@@ -27,7 +28,7 @@ __all__ = ["MODELS", "build", "check_classes", "plain_vae", "rebuilt"]
 #: The models of this library by name.
 MODELS: dict[str, Any] = {
     model.__name__: model
-    for model in (MLVAE, VAE, AdaVAE, ConditionalVAE, DirVAE, Rotations, SVQVAE, VSAE)
+    for model in (MLVAE, VAE, AdaVAE, ConditionalVAE, DirVAE, SVQVAE, VSAE, DCEVAE, Rotations)
 }
 
 

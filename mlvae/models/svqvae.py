@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Number
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from mlvae.arguments import check_generator
 from mlvae.batch import Batch
 from mlvae.errors import InputError, check_flag, check_integer, check_number, shown
 from mlvae.likelihoods import Bernoulli, Likelihood
@@ -187,6 +189,7 @@ class SVQVAE(nn.Module):
             InputError: if the batch has no labels.
         """
         check_batch(batch, self.shape)
+        check_generator(generator)
         z, label = self._latent(batch.x), labels_of(batch, self, wait=False)
         code = self.codebook[label]
         # The value is exactly the code; the gradient is that of z.
@@ -262,16 +265,16 @@ class SVQVAE(nn.Module):
         Raises:
             InputError: if the model does not know a label.
         """
-        listed = isinstance(label, list | tuple)
+        names = list(label) if isinstance(label, list | tuple) else [label]
         rows = []
-        for name in label if listed else [label]:  # pyright: ignore[reportGeneralTypeIssues]
-            if name not in self.group_names:
+        for name in names:
+            if not isinstance(name, str | Number) or name not in self.group_names:
                 raise InputError(
                     f"label must be one of the {len(self.group_names)} groups that the model "
                     f"knows, model.group_names, not {shown(name)}"
                 )
             rows.append(self.group_names.index(name))
-        return self.codebook[rows] if listed else self.codebook[rows[0]]
+        return self.codebook[rows if isinstance(label, list | tuple) else rows[0]]
 
     @torch.no_grad()
     def nearest_code(self, x: Observations) -> Tensor:

@@ -1,9 +1,9 @@
 """Networks: from observations to posteriors, and from latents to a likelihood's parameters.
 
 A network is a small frozen record (:class:`MLP`, :class:`Conv`, :class:`Conv1d`,
-:class:`ConvMLP`, :class:`PlainConv`) that builds an encoder and a decoder for the shape of an
-observation. So a model can be saved and rebuilt from plain values. :class:`Network` describes a
-network of your own.
+:class:`ConvMLP`, :class:`PlainConv`, :class:`TopicMLP`) that builds an encoder and a decoder for
+the shape of an observation. So a model can be saved and rebuilt from plain values.
+:class:`Network` describes a network of your own.
 """
 
 from mlvae.networks.coders import (
@@ -19,6 +19,7 @@ from mlvae.networks.hybrid import ConvMLP
 from mlvae.networks.mlp import MLP
 from mlvae.networks.plain_conv import PlainConv
 from mlvae.networks.protocol import ConditionalNetwork, Network
+from mlvae.networks.topic import TopicMLP
 
 __all__ = [
     "ACTIVATIONS",
@@ -34,6 +35,7 @@ __all__ = [
     "Network",
     "PlainConv",
     "SeparateEncoders",
+    "TopicMLP",
 ]
 
-NETWORKS = (MLP, Conv, Conv1d, ConvMLP, PlainConv)
+NETWORKS = (MLP, Conv, Conv1d, ConvMLP, PlainConv, TopicMLP)

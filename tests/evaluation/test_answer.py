@@ -28,3 +28,7 @@ def test_the_text_has_the_sampling_error_first():
     assert both.error == pytest.approx(math.hypot(0.034, 0.1))
     assert estimate([0.5], 0.034).text(1, scale=100) == "50.0 ± 3.4"
     assert estimate([0.5]).error == 0
+
+
+def test_errors_are_positive_under_a_negative_scale():
+    assert Estimate(2.0, 0.25).text(2, scale=-1) == "-2.00 ± 0.25"

@@ -18,11 +18,12 @@ from mlvae.likelihoods import (
     DiscretisedLogistic,
     Gaussian,
     LearnedGaussian,
+    Multinomial,
     NegativeBinomial,
     Poisson,
 )
 from mlvae.models.decoder import SharedScale, build_decoder
-from mlvae.networks import MLP, NETWORKS, Conv, Conv1d, ConvMLP
+from mlvae.networks import MLP, NETWORKS, Conv, Conv1d, ConvMLP, TopicMLP
 
 LIKELIHOOD_OPTIONS = {
     Bernoulli: [{}],
@@ -38,15 +39,21 @@ LIKELIHOOD_OPTIONS = {
         {"scope": "scalar"},
         {"scope": "element"},
     ],
+    Multinomial: [{}, {"coefficient": True}],
 }
-COUNTS = (Poisson, NegativeBinomial)
+COUNTS = (Poisson, NegativeBinomial, Multinomial)
 EVERY = [kind(**options) for kind, choices in LIKELIHOOD_OPTIONS.items() for options in choices]
 every_likelihood = pytest.mark.parametrize("likelihood", EVERY, ids=repr)
+#: Those whose elements are independent. The words of a document are not, given their number:
+#: test_multinomial.py has the sums over all documents.
+INDEPENDENT = [likelihood for likelihood in EVERY if not isinstance(likelihood, Multinomial)]
+each_independent = pytest.mark.parametrize("likelihood", INDEPENDENT, ids=repr)
 NETWORK_OPTIONS = {
     MLP: {"hidden": (8,)},
     Conv: {"widths": (4, 8)},
     Conv1d: {"widths": (4, 8)},
     ConvMLP: {"widths": (4, 8), "hidden": (8,)},
+    TopicMLP: {"hidden": (8,), "mixing": "product"},
 }
 SHAPE = (2, 4, 4)
 
@@ -75,7 +82,8 @@ def example(likelihood, n=3, shape=SHAPE, dtype=torch.float64):
 
 def known(likelihood, n):
     """Values that come with n observations: the sizes of counts, which depend on x otherwise."""
-    return {"size": torch.full((n,), 7.0).double()} if isinstance(likelihood, COUNTS) else {}
+    sized = isinstance(likelihood, Poisson | NegativeBinomial)
+    return {"size": torch.full((n,), 7.0).double()} if sized else {}
 
 
 def test_every_likelihood_is_here():
@@ -92,7 +100,7 @@ def test_every_likelihood_is_here():
 # One element
 
 
-@every_likelihood
+@each_independent
 def test_probabilities_sum_to_one_and_their_mean_is_the_mean(likelihood):
     values, weights = support(likelihood)
     for _ in range(4):
@@ -110,7 +118,7 @@ def test_probabilities_sum_to_one_and_their_mean_is_the_mean(likelihood):
 # All elements
 
 
-@every_likelihood
+@each_independent
 def test_log_probabilities_are_summed_over_elements_and_not_averaged(likelihood):
     parameters, x = example(likelihood)
     log_prob = likelihood.log_prob(parameters, x, **known(likelihood, 3))

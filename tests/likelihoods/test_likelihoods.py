@@ -16,6 +16,7 @@ from mlvae.likelihoods import (
     DiscretisedLogistic,
     Gaussian,
     LearnedGaussian,
+    Multinomial,
     NegativeBinomial,
     Poisson,
 )
@@ -92,7 +93,7 @@ def test_the_mean_is_in_the_support_or_has_the_largest_density(likelihood):
     assert mean.shape == x.shape
     if likelihood in (Bernoulli(), DiscretisedLogistic()):
         assert ((mean >= 0) & (mean <= 1)).all()
-    elif likelihood in (Poisson(), NegativeBinomial()):
+    elif likelihood in (Poisson(), NegativeBinomial(), Multinomial()):
         assert (mean >= 0).all()
     else:
         assert (likelihood.log_prob(parameters, mean) >= likelihood.log_prob(parameters, x)).all()

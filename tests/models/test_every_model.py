@@ -35,7 +35,7 @@ from mlvae.likelihoods import (
     MixedColumns,
     NegativeBinomial,
 )
-from mlvae.models import MODELS, SVQVAE, VAE, VSAE, Rotations, Traits, build, traits
+from mlvae.models import DCEVAE, MODELS, SVQVAE, VAE, VSAE, Roles, Rotations, Traits, build, traits
 from mlvae.models.protocol import has_codes
 from mlvae.networks import MLP
 
@@ -53,6 +53,8 @@ COLUMNS = MixedColumns(
         ColumnScale("smokes", "binary"),
     )
 )
+
+ROLES = Roles("smokes", "income", ("colour",))
 
 #: Kinds of data: the shape of an observation, and a likelihood of its values.
 KINDS = {
@@ -92,6 +94,8 @@ class Case:
         """The kinds of data that the model is tested with."""
         if self.model is VSAE:
             return ["tables with missing cells"]
+        if self.model is DCEVAE:
+            return ["tables"]
         kinds = ["images", "vectors", "counts", *(["tables"] if self.model is VAE else [])]
         return [kind for kind in kinds if (self.model, kind) != (SVQVAE, "counts")]
 
@@ -170,6 +174,10 @@ CASES = {
         {"block_dim": 1},
         {"mask": "values", "pseudo": "posterior"},
         {"mask": "none", "pseudo": "prior", "kl_weight": 2.0},
+    ],
+    "DCEVAE": [
+        {"roles": ROLES, "caused_dim": 2},
+        {"roles": ROLES, "fairness_weight": 1.0, "independence_weight": 2.0},
     ],
     "Statistician": [{"content_dim": 3, "style_dim": 2, "width": 16}],
 }

@@ -5,13 +5,14 @@ import torch
 
 from mlvae import Batch, DiagonalGaussian, Groups
 from mlvae.models import MLVAE, build
-from mlvae.networks import MLP, Conv, Conv1d, ConvMLP
+from mlvae.networks import MLP, Conv, Conv1d, ConvMLP, TopicMLP
 
 NETWORKS = [
     MLP(hidden=(9,)),
     MLP(hidden=(), init="lecun"),
     Conv(widths=(4, 8)),
     ConvMLP(widths=(4, 8), hidden=(9,)),
+    TopicMLP(hidden=(9,), mixing="product"),
 ]
 
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from mlvae.networks import MLP, Conv, Conv1d, ConvMLP
+from mlvae.networks import MLP, Conv, Conv1d, ConvMLP, TopicMLP
 from mlvae.posteriors import Point
 
 NETWORKS = [
@@ -12,6 +12,7 @@ NETWORKS = [
     Conv((8, 12), blocks=1),
     Conv1d((8, 12)),
     ConvMLP((8, 12)),
+    TopicMLP((9,)),
 ]
 each_network = pytest.mark.parametrize("network", NETWORKS, ids=lambda n: type(n).__name__)
 
@@ -34,7 +35,7 @@ def test_the_posterior_fits_and_every_parameter_learns(network):
 @each_network
 def test_the_posterior_depends_on_the_context_of_its_row_only(network):
     shape = shape_for(network)
-    encoder = network.conditional_encoder(shape, 3, 2).double()
+    encoder = network.conditional_encoder(shape, 3, 2).double().eval()
     x, context = torch.rand(4, *shape).double(), torch.randn(4, 2).double()
     changed = context.clone()
     changed[2] += 1
@@ -46,7 +47,7 @@ def test_the_posterior_depends_on_the_context_of_its_row_only(network):
 @each_network
 def test_features_can_be_computed_once_for_several_contexts(network):
     shape = shape_for(network)
-    encoder = network.conditional_encoder(shape, 3, 2)
+    encoder = network.conditional_encoder(shape, 3, 2).eval()
     x = torch.rand(4, *shape)
     features = encoder.trunk(x)
     for context in (torch.randn(4, 2), torch.randn(4, 2).double()):

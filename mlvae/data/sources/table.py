@@ -7,17 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from mlvae.arguments import as_path
-from mlvae.data.collections.members import first_line
-from mlvae.data.collections.regular import open_regular
 from mlvae.data.splitting.group_splits import Held
 from mlvae.data.splitting.splits import SPLIT_BY, Splits, split_by
+from mlvae.data.tables.files import read_table
 from mlvae.data.tables.frames import opened, read_data
-from mlvae.errors import InputError, check_choice, check_text, check_texts
+from mlvae.errors import check_choice, check_text, check_texts
 
 __all__ = ["table"]
-
-#: Ends of file names, and the kind of file.
-KINDS = {".csv": "csv", ".csv.gz": "csv", ".tsv": "csv", ".parquet": "parquet", ".pq": "parquet"}
 
 
 def table(
@@ -37,7 +33,7 @@ def table(
     unseen_groups: Sequence[object] = (),
     seed: int = 0,
 ) -> Splits:
-    """Rows of a table as observations: a ``.csv``, ``.tsv``, ``.csv.gz`` or ``.parquet`` file.
+    """Rows of a table as observations: a ``.csv``, ``.tsv`` or ``.parquet`` file.
 
     Columns become features as in :meth:`mlvae.GroupedData.from_frame`. Train with
     ``model.standardise=feature``, unless all columns have one scale.
@@ -71,7 +67,7 @@ def table(
     check_text("dataset.group", group)
     path = as_path("dataset.root", root)
     check_texts("dataset.markers", markers)
-    frame = _read(path, markers)
+    frame = read_table(path, markers=markers)
     names = list(opened(frame).columns)
     words = "split" if "split" in names and split is None else None
     if "split" in names and words is None:
@@ -100,40 +96,3 @@ def table(
         unseen_groups=unseen_groups,
         seed=seed,
     )
-
-
-def _read(path: Path, markers: Sequence[str]) -> Any:
-    """The file as a Table of pyarrow.
-
-    Raises:
-        InputError: if pyarrow is missing, or the file is of another kind or damaged.
-    """
-    kind = next((kind for end, kind in KINDS.items() if path.name.lower().endswith(end)), None)
-    if kind is None:
-        raise InputError(
-            f"dataset.root={path} must be a file whose name ends with {', '.join(KINDS)}; for "
-            "others use mlvae.GroupedData.from_frame"
-        )
-    try:
-        from pyarrow import csv, parquet  # optional
-    except ImportError as error:
-        raise InputError("tables need pyarrow: pip install 'mlvae[tables]'") from error
-    tabs = path.name.lower().endswith(".tsv")
-    try:
-        with open_regular(path) as stream:
-            if kind == "parquet":
-                return parquet.read_table(stream)
-            content: Any = stream
-            if path.name.lower().endswith(".gz"):
-                import pyarrow
-
-                content = pyarrow.CompressedInputStream(stream, "gzip")
-            options = csv.ParseOptions(delimiter="\t" if tabs else ",")
-            convert = csv.ConvertOptions(strings_can_be_null=True)
-            convert.null_values = [*convert.null_values, *markers]
-            return csv.read_csv(content, parse_options=options, convert_options=convert)
-    except Exception as error:  # pyarrow raises many types for a damaged file
-        raise InputError(
-            f"dataset.root={path} must be a table, the first line with the names of its columns: "
-            f"{first_line(error)}"
-        ) from error

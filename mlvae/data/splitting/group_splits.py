@@ -39,7 +39,7 @@ Held = float | Sequence[object] | str | Path
 Rows = dict[str, Tensor]
 
 #: Words of a split. The numbers are those of CelebA.
-WORDS = {"train": 0, "validation": 1, "test": 2, "0": 0, "1": 1, "2": 2}
+WORDS = {"train": 0, "validation": 1, "val": 1, "test": 2, "0": 0, "1": 1, "2": 2}
 
 
 def by_groups(
@@ -147,7 +147,7 @@ def numbers_of_words(words: object, length: int, what: str) -> Tensor:
     """The part of each observation, (N,): 0 for training, 1 for validation, 2 for the test.
 
     Args:
-        words: one of train, validation, test, or of 0, 1, 2, for each observation: (N,).
+        words: one of train, validation (or val), test, or of 0, 1, 2, for each observation: (N,).
         length: N.
         what: what the words are, first words of an error message.
 

@@ -44,10 +44,10 @@ class Codebook:
     """The question and its options.
 
     Args:
-        controls: classifiers of z and of the raw observations: "class_mean", the nearest mean of a
-            group; "neighbours", the majority of the nearest training observations; "correlation",
-            the training observation with the largest correlation; "lda", linear discriminant
-            analysis, which takes long for many elements.
+        controls: classifiers of z, of z of an untrained encoder, and of the raw observations:
+            "class_mean", the nearest mean of a group; "neighbours", the majority of the nearest
+            training observations; "correlation", the training observation with the largest
+            correlation; "lda", linear discriminant analysis, which takes long for many elements.
         neighbours: number of these training observations.
         most: largest number of training observations of all but "class_mean", drawn at random.
         groups: largest number of codes in the figure; of more, the first ones.
@@ -96,11 +96,11 @@ class Codebook:
         self, subject: Subject, own: Code, codes: Tensor, parts: dict[str, GroupedData]
     ) -> list[dict[str, Any]]:
         """The accuracy of each classifier on each split."""
-        raw = next(code for code in subject.codes() if code.name == "raw")
+        controls = [code for code in subject.codes() if code.name in ("untrained", "raw")]
         train, number = parts["train"], len(codes)
         labels = {name: data.given["label"] for name, data in parts.items()}
         records = []
-        for code in (own, raw):
+        for code in (own, *controls):
             values = {name: subject.encoded(code, data).mean for name, data in parts.items()}
             classifiers = {name: CLASSIFIERS[name] for name in self.controls}
             known = values["train"], labels["train"], number
@@ -258,8 +258,8 @@ def _error_table(errors: list[dict[str, Any]]) -> Table:
     splits = list(next(iter(cells.values())))
     return Table(
         "Mean squared error per element of one value for all observations of a group, in the "
-        "units inside of the model: the decoded code of the label, the mean of the group's "
-        "training observations, which is the best such value there, and the mean of all.",
+        "units inside of the model: the decoded code of the label; the mean of the group's "
+        "training observations, which is the best such value there; and the mean of all.",
         ["value", *splits],
         [[name, *row.values()] for name, row in cells.items()],
     )

@@ -81,7 +81,7 @@ class Imputation:
 
     def ask(self, subject: Subject) -> Answer:
         """Hide cells of the test, impute them, and compare with the true values."""
-        likelihood, data = subject.model.likelihood, subject.tested()[1]
+        likelihood, data = traits(subject.model).likelihood, subject.tested()[1]
         if not traits(subject.model).missing_cells or not isinstance(likelihood, MixedColumns):
             return not_evaluated(self.title, "the model takes no missing cells, as VSAE does")
         if data is None:

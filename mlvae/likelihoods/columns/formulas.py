@@ -11,6 +11,7 @@ Shapes: N rows, K columns of the kind, L levels.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -19,7 +20,7 @@ from torch.nn import functional
 from mlvae.likelihoods.columns.layout import Levels, Numbers
 from mlvae.likelihoods.parameters import between
 
-__all__ = ["LOG_VARIANCES", "cell_log_prob", "draws", "expected", "raw", "standardised"]
+__all__ = ["LOG_VARIANCES", "carried", "cell_log_prob", "draws", "expected", "raw", "standardised"]
 
 LOG_TWO_PI = math.log(2 * math.pi)
 
@@ -113,6 +114,23 @@ def standardised(kind: str, x: Tensor, place: Numbers | Levels) -> Tensor:
     elif kind == "count":
         x = x.log1p()
     return (x - place.mean) / place.deviation
+
+
+def carried(
+    kind: str, x: Tensor, factual: Sequence[Tensor], other: Sequence[Tensor], place: Numbers
+) -> Tensor:
+    """Numbers (N, K) with the noise of the cells x under other outputs of the decoder.
+
+    Args:
+        kind: "real" or "positive".
+        x: the cells, (N, K).
+        factual: outputs a and r for these cells.
+        other: outputs a and r that replace them.
+        place: the columns.
+    """
+    (a, r), (b, s) = factual, other
+    noise = (standardised(kind, x, place) - a) * (-0.5 * _log_variance(r)).exp()
+    return raw(kind, b + (0.5 * _log_variance(s)).exp() * noise, place)
 
 
 def raw(kind: str, inputs: Tensor, place: Numbers) -> Tensor:

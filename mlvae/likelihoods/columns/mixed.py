@@ -147,6 +147,21 @@ class MixedColumns:
                 found = found.index_copy(1, place.features, values.to(found.dtype))
         return found
 
+    def carried(self, x: Tensor, parameters: Tensor, other: Tensor) -> Tensor:
+        """Features (N, D) of ``other`` parameters with the noise of x under ``parameters``.
+
+        The noise of a normal or log-normal cell is its distance from the mean in standard
+        deviations. Other kinds have their expected features.
+        """
+        parameters, other = full_precision(parameters), full_precision(other)
+        found = self.mean(other)
+        for kind, place in self._layout(x).items():
+            if kind in ("real", "positive") and isinstance(place, Numbers):
+                pairs = [each[:, :, place.features].unbind(1) for each in (parameters, other)]
+                values = formulas.carried(kind, x[:, place.features], *pairs, place)
+                found = found.index_copy(1, place.features, values.to(found.dtype))
+        return found
+
     def restored(self, inputs: Tensor) -> Tensor:
         """Features (N, D) whose :meth:`inputs` are ``inputs``."""
         found = inputs
@@ -249,7 +264,8 @@ def _scale(name: str, kind: str, cells: Tensor) -> ColumnScale:
             f"column {name} has no value in the training rows; leave it out of the features"
         )
     if kind in ("ordinal", "categorical"):
-        return ColumnScale(name, kind, levels=cells.shape[1])
+        levels = cells.shape[1]  # an order needs two
+        return ColumnScale(name, kind if levels > 1 else "categorical", levels=levels)
     if kind == "binary":
         return ColumnScale(name, kind)
     unscaled = ColumnScale(name, kind)

@@ -1,0 +1,1 @@
+"""Documents as counts of words: files of counts, texts, and their vocabulary."""
