@@ -118,8 +118,8 @@ def bag_of_words(
     path = as_path("dataset.root", root)
     if not path.exists():
         raise InputError(
-            f"dataset.root={path} must be a folder of .txt files, a table or a file of counts, but it "
-            "does not exist"
+            f"dataset.root={path} must be a folder of .txt files, a table or a file of counts, "
+            "but it does not exist"
         )
     base = path if path.is_dir() else path.parent
     known = None
