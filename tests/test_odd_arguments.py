@@ -638,6 +638,8 @@ CALLS = {
         likelihood=PARTS["likelihood"],
         entanglement_weight=at_least_0(),
         consistency_weight=at_least_0(),
+        content_dim=whole(),
+        content_kl_weight=at_least_0(),
     ),
     "models.SVQVAE": dict(
         shape=arg((3,)),

@@ -461,6 +461,25 @@ def test_a_run_is_evaluated_beside_a_plain_vae_that_is_trained_once(call, tmp_pa
     assert control["step"] == read_checkpoint(tmp_path / "run" / "checkpoint.pt")["step"]
 
 
+def test_a_model_of_trajectories_is_trained_evaluated_and_compared_with_free_maps(call, tmp_path):
+    options = ["trainer.epochs=1", "dataset.trajectories=64", "dataset.length=10", "run=run"]
+    code, _, err = call("train", "model=rotations", "dataset=torus", *options)
+    assert code == 0, err
+    config = read_checkpoint(tmp_path / "run" / "checkpoint.pt")["config"]
+    assert config["optimizer"]["learning_rate"] == 0.01  # of experiment=torus
+    code, out, err = call("evaluate", "run=run", "evaluation=[rollout]")
+    assert code == 0 and "plain VAE" not in out, err
+    for kind in ("matrix", "network"):
+        control = read_checkpoint(tmp_path / "run" / "controls" / kind / "checkpoint.pt")
+        assert control["model_config"]["transition"] == kind and control["step"] == 4
+    metrics = json.loads((tmp_path / "run" / "evaluation" / "metrics.json").read_text())
+    found = {record["prediction"] for record in metrics["rollout"]["errors"]}
+    assert found == {"model", "matrix", "network", "copy"}
+    # Trained controls are used again.
+    code, out, err = call("evaluate", "run=run", "evaluation=[rollout]")
+    assert code == 0 and "training the control" not in out, err
+
+
 def test_an_evaluation_in_another_folder_writes_nothing_into_the_run(call, tmp_path):
     def content(folder):
         return {p: (p.stat().st_mtime_ns, p.is_dir() or p.read_bytes()) for p in folder.rglob("*")}

@@ -26,6 +26,8 @@ def test_every_variant_and_its_evaluation_compose_and_build(name):
                 config = compose("train", ["run=run", *overrides, *more])
                 model = OmegaConf.to_container(config, resolve=True)["model"]
                 shape = (40, 16) if model["network"]["name"] == "Conv1d" else (1, 28, 28)
+                if model["name"] == "Rotations":
+                    shape = (4, *shape)  # frames
                 build(shape, model, group_names=["a", "b"])
         for more in ([], table["fast"].get("evaluation", [])):
             config = compose("evaluate", ["run=run", *table["evaluation"], *more])

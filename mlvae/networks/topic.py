@@ -22,6 +22,14 @@ from mlvae.posteriors.family import Head
 
 __all__ = ["TopicMLP"]
 
+#: Deviation of the initial weights of a mixture. The normalisation divides by it, so that small
+#: weights learn fast.
+INITIAL = 0.1
+
+#: Factor of the biases of a mixture, so that the frequencies of words are learned in the first
+#: steps, and are no topics.
+FREQUENCIES = 10.0
+
 #: Added to the variance of a word's weights.
 EPS = 1e-5
 
@@ -103,7 +111,7 @@ class TopicMLP:
         self._finish(encoder)
         return encoder
 
-    def _finish(self, encoder: Encoder | ConditionalEncoder) -> None:
+    def _finish(self, encoder: nn.Module) -> None:
         """Append the dropout to the trunk of an encoder, and the normalisation to its heads."""
         if self.dropout:
             assert isinstance(encoder.trunk, nn.Sequential)
@@ -139,7 +147,7 @@ class _Mixture(nn.Module):
 
     def __init__(self, topics: int, elements: int) -> None:
         super().__init__()
-        self.topics = nn.Parameter(torch.randn(topics, elements))
+        self.topics = nn.Parameter(INITIAL * torch.randn(topics, elements))
         self.scale = nn.Parameter(torch.ones(elements))
         self.bias = nn.Parameter(torch.zeros(elements))
 
@@ -153,7 +161,7 @@ class _Mixture(nn.Module):
             )
         variance, mean = torch.var_mean(self.topics, 0, correction=0, keepdim=True)
         normal = (self.topics - mean) * (variance + EPS).rsqrt()
-        words = (self.bias + self.scale * normal).softmax(1)
+        words = (FREQUENCIES * self.bias + self.scale * normal).softmax(1)
         return (shares @ words).clamp_min(SMALLEST).log()
 
 

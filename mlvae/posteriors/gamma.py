@@ -87,7 +87,7 @@ def log_gamma_exact(
 @torch.library.custom_op("mlvae::gamma_gradient", mutates_args=())
 def _implicit_gradient(shape: Tensor, value: Tensor) -> Tensor:
     """The derivative of Gamma variables by their shape, opaque to the compiler."""
-    return torch._standard_gamma_grad(shape, value)
+    return torch._standard_gamma_grad(shape, value)  # pyright: ignore[reportPrivateImportUsage]
 
 
 @_implicit_gradient.register_fake

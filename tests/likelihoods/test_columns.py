@@ -201,6 +201,19 @@ def test_columns_must_be_known(parameters):
     with pytest.raises(InputError, match="MixedColumns"):
         MixedColumns().mean(parameters)
     with pytest.raises(InputError, match=r"levels.*colour"):
-        ColumnScale("colour", "categorical")
+        ColumnScale("colour", "ordinal")
+    with pytest.raises(InputError, match=r"levels.*income"):
+        ColumnScale("income", "real", levels=2)
     with pytest.raises(InputError, match="observed"):
         LIKELIHOOD.log_prob(parameters, rows("income", torch.ones(4, 1)), torch.ones(4, 7))
+
+
+@pytest.mark.parametrize("kind", ["categorical", "ordinal"])
+def test_a_constant_category_has_probability_one(kind):
+    frame = pandas.DataFrame({"veil": ["white", None, "white"], "size": [1.0, 2.0, 4.0]})
+    kinds = {"veil": kind if kind == "categorical" else ["white"]}
+    data = GroupedData.from_frame(frame, range(3), kinds=kinds, missing="keep")
+    likelihood = MixedColumns.of(data)
+    cells = likelihood.cell_log_prob(torch.randn(3, 2, 2), data.x)
+    assert cells[[0, 2], 0].eq(0).all() and (cells[:, 1] < 0).all()
+    likelihood.check(data.x, data.given["observed"])

@@ -107,7 +107,7 @@ class Case:
     @property
     def random(self):
         """Whether the model draws latents."""
-        return self.model not in (SVQVAE, Rotations)
+        return self.model not in (SVQVAE, Rotations) or "content_dim" in self.options
 
     def build(self, kind, seed=0):
         """The model with initial weights by ``seed``."""
@@ -166,6 +166,7 @@ CASES = {
         {"entanglement_weight": 0.1, "latent_dim": 3},
         {"continuous": True, "actions": 2},
         {"transition": "matrix"},
+        {"content_dim": 2, "consistency_weight": 0.1, "content_kl_weight": 0.5},
         {"transition": "network", "width": 5},
         {"transition": "network", "width": 5, "continuous": True, "actions": 2},
     ],

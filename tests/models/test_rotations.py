@@ -312,3 +312,63 @@ def test_a_likelihood_of_real_numbers_is_used_frame_by_frame():
     states = model.path(model.encode(x[:, 0]), torch.zeros(2, 2, dtype=torch.int64))
     one = model.likelihood.log_prob(model.decoder(states[:, 1]), x[:, 1])
     torch.testing.assert_close(model.log_prob(x, states)[:, 1], one)
+
+
+# Content
+
+
+def with_content(**options):
+    torch.manual_seed(0)
+    return Rotations((4, 7), content_dim=3, **options, **SMALL)
+
+
+def test_the_content_is_the_product_of_the_evidence_of_all_frames_and_the_prior():
+    model = with_content().eval()
+    x = torch.rand(2, 4, 7)
+    content = model.infer_content(x)
+    (each,) = model.content.encoder(x.flatten(0, 1))
+    precision = each.variance.reciprocal().unflatten(0, (2, 4))
+    total = 1 + precision.sum(1)
+    mean = (precision * each.mean.unflatten(0, (2, 4))).sum(1) / total
+    torch.testing.assert_close(content.variance, total.reciprocal())
+    torch.testing.assert_close(content.mean, mean)
+    order = torch.tensor([2, 0, 3, 1])
+    torch.testing.assert_close(model.infer_content(x[:, order]).mean, content.mean)
+
+
+def test_actions_change_the_state_and_keep_the_content():
+    model = with_content().eval()
+    states = model.encode(torch.rand(2, 7))
+    path = model.path(states, torch.randint(4, (2, 5))).detach()
+    assert path.shape == (2, 6, 7)
+    assert (path[:, :, 4:] == path[:, :1, 4:]).all()
+    assert float((path[:, 1:, :4] - path[:, :1, :4]).abs().amax(2).min()) > 1e-3
+
+
+def test_a_swap_decodes_the_states_of_one_trajectory_with_the_content_of_another():
+    model = with_content().eval()
+    batch = trajectories(model)
+    codes = model.codes(batch)
+    assert codes.keys() == {"content", "style"}
+    other = batch.x.flip(0)
+    swapped = model.rollout(batch.x[:, 0], batch.given["action"], content_of=other)
+    content = codes["content"].mean.flip(0)
+    torch.testing.assert_close(swapped, model.decode(content=content, style=codes["style"]))
+
+
+def test_the_loss_has_the_kl_of_the_content_with_its_weight():
+    torch.manual_seed(0)
+    model = with_content(content_kl_weight=0.0).eval()
+    batch = trajectories(model)
+    losses = []
+    for weight in (0.0, 2.0):
+        model.options = model.Options(**{**vars(model.options), "content_kl_weight": weight})
+        objective = model(batch, generator=torch.Generator().manual_seed(0))
+        losses.append(objective.loss)
+    expected = 2 * objective.per_observation["content_kl"].mean() / (3 * 7)
+    torch.testing.assert_close(losses[1] - losses[0], expected)
+
+
+def test_a_model_without_content_has_none_to_infer():
+    with pytest.raises(InputError, match="content_dim"):
+        Rotations((4, 7), **SMALL).infer_content(torch.rand(2, 4, 7))

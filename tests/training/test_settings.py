@@ -32,6 +32,7 @@ RECORDS = {"speed": Speed, "reports": Reports, "warmup": Warmup}
         ("warmup", "kl_steps", None),
         ("warmup", "content_first_steps", 1.5),
         ("warmup", "content_first_weight", -1),
+        ("warmup", "entanglement_steps", -1),
     ],
 )
 def test_a_value_out_of_range_is_refused_with_the_name_of_the_option(group, name, value):
@@ -107,6 +108,8 @@ def test_the_factors_of_a_warm_up_have_a_closed_form():
     assert [value["style_scale"] for value in values] == [5.0, 3.0, 1.0, 1.0, 1.0]
     late = [Warmup(information_after=0.5).at(step, 4) for step in range(4)]
     assert late == [{"information_scale": value} for value in (0.0, 0.0, 1.0, 1.0)]
+    grown = [Warmup(entanglement_steps=2).at(step, 4) for step in range(3)]
+    assert grown == [{"entanglement_scale": value} for value in (0.5, 1.0, 1.0)]
 
 
 def test_a_model_without_the_factor_is_refused_by_the_name_of_the_option():
@@ -116,3 +119,5 @@ def test_a_model_without_the_factor_is_refused_by_the_name_of_the_option():
         Warmup(kl_steps=3, content_first_steps=3).check(mlvae.models.VAE((3,)), scales)
     with pytest.raises(InputError, match=r"trainer\.warmup\.information_after .*information_sc"):
         Warmup(information_after=0.3).check(mlvae.models.MLVAE((3,)), scales)
+    with pytest.raises(InputError, match=r"trainer\.warmup\.entanglement_steps .*entanglement_s"):
+        Warmup(entanglement_steps=3).check(mlvae.models.MLVAE((3,)), scales)

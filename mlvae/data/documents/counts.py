@@ -87,7 +87,7 @@ def read_npz(path: Path, words: int | None, what: str) -> Counts:
 
     try:
         with open_regular(path) as stream:
-            matrix = scipy.sparse.csr_array(scipy.sparse.load_npz(stream))
+            matrix: Any = scipy.sparse.csr_array(scipy.sparse.load_npz(stream))
     except Exception as error:  # scipy, numpy and zipfile raise many types for a damaged file
         raise InputError(
             f"{what}={path} must be a file written by scipy.sparse.save_npz: {first_line(error)}"

@@ -24,7 +24,7 @@ from mlvae.evaluation.measures.leakage.scores import ProbeScore, entropy
 from mlvae.evaluation.measures.leakage.testing import tested
 from mlvae.evaluation.measures.probe_sets import drawn_sets
 from mlvae.evaluation.subject import Code
-from mlvae.posteriors import DiagonalGaussian
+from mlvae.posteriors import DiagonalGaussian, Dirichlet
 from mlvae.training.seeding import seeded
 
 __all__ = ["GridCode", "ProbeGrid"]
@@ -44,8 +44,8 @@ class GridCode(NamedTuple):
     """
 
     code: Code
-    train: DiagonalGaussian | Tensor
-    test: DiagonalGaussian | Tensor
+    train: DiagonalGaussian | Dirichlet | Tensor
+    test: DiagonalGaussian | Dirichlet | Tensor
 
     @property
     def dim(self) -> int:

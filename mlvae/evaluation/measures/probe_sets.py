@@ -25,13 +25,13 @@ from mlvae.evaluation.measures.leakage.kinds import PROBES, applies, fit_probes
 from mlvae.evaluation.measures.leakage.networks import Fit
 from mlvae.evaluation.measures.leakage.scores import ProbeScore
 from mlvae.evaluation.measures.leakage.testing import tested
-from mlvae.posteriors import DiagonalGaussian
+from mlvae.posteriors import DiagonalGaussian, Dirichlet
 
 __all__ = ["drawn_sets", "probe_sets"]
 
 
 def drawn_sets(
-    codes: DiagonalGaussian | Tensor,
+    codes: DiagonalGaussian | Dirichlet | Tensor,
     labels: Tensor,
     sets: Tensor,
     *,

@@ -143,7 +143,8 @@ def _of_tf_idf(train: Any, data: GroupedData) -> Features:
     from sklearn.feature_extraction.text import TfidfTransformer  # takes a second to import
 
     transformer = TfidfTransformer(sublinear_tf=True).fit(train)
-    values: Tensor = torch.from_numpy(transformer.transform(sparse_counts(data)).toarray())
+    weighted: Any = transformer.transform(sparse_counts(data))
+    values: Tensor = torch.from_numpy(weighted.toarray())
     return Features(values, torch.zeros(values.shape[1]), shares=False)
 
 

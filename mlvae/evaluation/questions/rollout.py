@@ -147,7 +147,9 @@ class Rollout:
         way = torch.linspace(0, 2 * math.pi, self.turns, device=frame.device)
         for row, plane in enumerate(chosen):
             angles[row, :, pairs.index(plane)] = way
-        states = rotation_matrices(angles, model.latent_dim) @ model.encode(frame)[0]
+        state, dim = model.encode(frame)[0], model.latent_dim
+        turned = rotation_matrices(angles, dim) @ state[:dim]
+        states = torch.cat((turned, state[dim:].expand(*turned.shape[:2], -1)), 2)
         grid = labelled_grid(
             model.frames(states),
             rows=[f"axes {i + 1}, {j + 1}" for i, j in chosen],

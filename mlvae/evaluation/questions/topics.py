@@ -353,9 +353,14 @@ def _words(name: str, records: list[dict[str, Any]], topics: list[dict[str, Any]
     others = [
         f"{record['label']} {record['perplexity_per_document']:.0f} and "
         f"{record['perplexity_per_word']:.0f}"
-        for record in records[1:]
+        for record in records
+        if record["model"] in LABELS
     ]
-    paragraphs = [f"{text} Controls: {', '.join(others)}." if others else text]
+    refined = [record for record in records if record["model"] == "refined"]
+    for record in refined:
+        values = [record[f"perplexity_per_{unit}"] for unit in ("document", "word")]
+        text += f" After steps for each document it is {values[0]:.0f} and {values[1]:.0f}."
+    paragraphs = [f"{text} Controls: {', '.join(others)}."]
     if topics:
         paragraphs.append(
             "Perplexity and coherence measure different things: a model with a lower perplexity "

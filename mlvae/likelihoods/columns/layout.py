@@ -47,10 +47,11 @@ class ColumnScale:
         check_text("name of a column", self.column)
         check_choice(f"kind of column {self.column}", self.kind, KINDS)
         check_integer(f"levels of column {self.column}", self.levels, minimum=1)
-        if (self.kind in LEVELS) != (self.levels > 1):
+        least = {"ordinal": 2, "categorical": 1}.get(self.kind)
+        if self.levels < (least or 1) or (least is None and self.levels > 1):
             raise InputError(
-                f"levels of column {self.column} must be at least 2 for an ordinal or categorical "
-                f"column, and 1 for a column of the kind {self.kind}, not {self.levels}"
+                f"levels of column {self.column} must be 2 or more for an ordinal column, and 1 "
+                f"for a column of numbers, not {self.levels}"
             )
         check_number(f"mean of column {self.column}", self.mean)
         name = f"deviation of column {self.column}"

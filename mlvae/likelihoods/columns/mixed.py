@@ -264,7 +264,8 @@ def _scale(name: str, kind: str, cells: Tensor) -> ColumnScale:
             f"column {name} has no value in the training rows; leave it out of the features"
         )
     if kind in ("ordinal", "categorical"):
-        return ColumnScale(name, kind, levels=cells.shape[1])
+        levels = cells.shape[1]  # an order needs two
+        return ColumnScale(name, kind if levels > 1 else "categorical", levels=levels)
     if kind == "binary":
         return ColumnScale(name, kind)
     unscaled = ColumnScale(name, kind)

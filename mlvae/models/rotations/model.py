@@ -24,10 +24,11 @@ from mlvae.likelihoods import Bernoulli, Likelihood
 from mlvae.models.checks import build_checked, check_batch, check_codes_batch
 from mlvae.models.decoder import build_decoder
 from mlvae.models.encoder import build_encoder
-from mlvae.models.latents import Latents, values_of
+from mlvae.models.latents import values_of
 from mlvae.models.observed import encoder_inputs
 from mlvae.models.part_checks import check_parts
 from mlvae.models.protocol import config_of, takes_options
+from mlvae.models.rotations.content import TrajectoryContent
 from mlvae.models.rotations.planes import entanglement
 from mlvae.models.rotations.planning import Plan, plan
 from mlvae.models.rotations.structure import Structure, structure
@@ -35,8 +36,8 @@ from mlvae.models.rotations.transitions import TRANSITIONS, Turns
 from mlvae.models.summary import summary
 from mlvae.networks import MLP, Network
 from mlvae.objectives import Objective
-from mlvae.observations import as_observations, check_shape
-from mlvae.posteriors import Point
+from mlvae.observations import as_observations, as_tensor, check_shape
+from mlvae.posteriors import DiagonalGaussian, Family, Point
 
 __all__ = ["Rotations", "RotationsOptions"]
 
@@ -50,10 +51,12 @@ class RotationsOptions:
     continuous: bool = False
     transition: str = "rotation"
     width: int = 64
+    content_dim: int = 0
     network: Network = MLP(hidden=(64,))
     likelihood: Likelihood = Bernoulli()
     entanglement_weight: float = 1e-2
     consistency_weight: float = 0.0
+    content_kl_weight: float = 1.0
 
     def __post_init__(self) -> None:
         check_parts(self.network, self.likelihood)
@@ -64,6 +67,8 @@ class RotationsOptions:
         check_integer("width", self.width, minimum=1)
         check_number("entanglement_weight", self.entanglement_weight, minimum=0)
         check_number("consistency_weight", self.consistency_weight, minimum=0)
+        check_integer("content_dim", self.content_dim, minimum=0)
+        check_number("content_kl_weight", self.content_kl_weight, minimum=0)
 
 
 @takes_options(RotationsOptions)
@@ -100,6 +105,11 @@ class Rotations(nn.Module):
         transition: "rotation"; or another map of each action, to compare with: "matrix", any n x n
             matrix; "network", a network with ``width`` units. These have no entanglement.
         width: units of the hidden layer of such networks.
+        content_dim: number C of dimensions of a content, which all frames of a trajectory share;
+            0: no content. The content is that of the Multi-Level VAE, accumulated over the frames
+            (:class:`~mlvae.models.rotations.content.TrajectoryContent`), and the decoder receives
+            it beside the state. The codes are then "content" and "style", the states. The loss has
+            the term KL(q(c | x) || p(c)) / (T E).
         network: builds the encoder and the decoder of a frame.
         likelihood: the observation model of a frame, p(x_t | z_t).
         entanglement_weight: :math:`\lambda`.
@@ -110,6 +120,7 @@ class Rotations(nn.Module):
             has one state, whatever actions led to it. With more dimensions than the group needs,
             actions can otherwise lead to other states of the same frame. 0: the published loss,
             which encodes the first frame alone.
+        content_kl_weight: factor of the KL of the content.
 
     Attributes:
         entanglement_scale: a further factor of :math:`\lambda` in training mode, shape (). A
@@ -148,13 +159,18 @@ class Rotations(nn.Module):
         chosen = self.options
         self.encoder = build_encoder(chosen.network, self.frame, (chosen.latent_dim,), Point)
         self.transition = TRANSITIONS[chosen.transition](
-            chosen.latent_dim,
-            chosen.actions,
-            chosen.width if chosen.continuous else None,
-            chosen.width,
+            chosen.latent_dim, chosen.actions, continuous=chosen.continuous, width=chosen.width
         )
+        self.content = None
+        if chosen.content_dim:
+            self.content = TrajectoryContent(
+                chosen.network, self.frame, chosen.content_dim, chosen.likelihood
+            )
         self.decoder = build_decoder(
-            chosen.network, chosen.latent_dim, self.frame, chosen.likelihood
+            chosen.network,
+            chosen.latent_dim + chosen.content_dim,
+            self.frame,
+            chosen.likelihood,
         )
 
     def __repr__(self) -> str:
@@ -176,19 +192,30 @@ class Rotations(nn.Module):
         Args:
             batch: trajectories, float (N, T + 1, ...) on the model's device, with ``action``. Any
                 T of at least 1. The groups are not used.
-            generator: not used; the model draws no random number.
+            generator: source of the noise of the content; a model without content draws no random
+                number.
         """
         x, actions = self._checked(batch)
         number, frames = x.shape[:2]
-        states = self.path(self.encode(x[:, 0]), actions)
-        log_prob = self.log_prob(x, states)
-        loss = -log_prob.sum() / (number * (frames - 1) * math.prod(self.frame))
+        states, kl = self.path(self._encoded(x[:, 0]), actions), None
+        decoded = states
+        if self.content is not None:
+            content = self.content(x, generator=generator)
+            drawn = content.sample((frames,), generator=generator).transpose(0, 1)
+            decoded, kl = torch.cat((states, drawn), 2), content.kl()
+        log_prob = self.log_prob(x, decoded)
+        cost = -log_prob.sum()
+        if kl is not None:
+            cost = cost + self.options.content_kl_weight * kl.sum()
+        loss = cost / (number * (frames - 1) * math.prod(self.frame))
         terms = {
             "reconstruction_log_likelihood": log_prob[:, 0],
             "prediction_log_likelihood": log_prob[:, 1:].sum(1),
         }
+        if kl is not None:
+            terms["content_kl"] = kl
         if self.options.consistency_weight:
-            encoded = self.encode(x[:, 1:].flatten(0, 1)).unflatten(0, (number, frames - 1))
+            encoded = self._encoded(x[:, 1:].flatten(0, 1)).unflatten(0, (number, frames - 1))
             terms["inconsistency"] = (states[:, 1:] - encoded).square().sum(2).mean(1)
             loss = loss + self.options.consistency_weight * terms["inconsistency"].mean()
         scalars = {}
@@ -204,36 +231,80 @@ class Rotations(nn.Module):
             num_observations=number,
         )
 
-    def codes(self, batch: Batch) -> dict[str, Point]:
+    def codes(self, batch: Batch) -> dict[str, Family]:
         """The code "latent" of each trajectory: its T + 1 predicted states side by side.
 
-        Each row is (T + 1) * n numbers. Only the first frame and the actions have an effect.
+        Each row is (T + 1) * n numbers. Only the first frame and the actions have an effect. A
+        model with content has the codes "content", from all frames of the trajectory, and "style",
+        the states.
         """
         check_codes_batch(batch)
         x, actions = self._checked(batch)
-        return {"latent": Point(self.path(self.encode(x[:, 0]), actions).flatten(1))}
+        states = Point(self.path(self._encoded(x[:, 0]), actions).flatten(1))
+        if self.content is None:
+            return {"latent": states}
+        return {"content": self.content(x), "style": states}
 
-    def decode(self, latent: Latents) -> Tensor:
-        """The expected trajectories (N, T + 1, ...) of states side by side, (N, (T + 1) * n)."""
-        states = values_of("latent", latent, self.shape[0] * self.latent_dim, self)
-        return self.frames(states.unflatten(1, (self.shape[0], self.latent_dim)))
+    def decode(self, latent: Any = None, *, content: Any = None, style: Any = None) -> Tensor:
+        """The expected trajectories (N, T + 1, ...) of codes.
 
-    def encode(self, x: Tensor) -> Tensor:
-        """The states (N, n) of frames x (N, ...), floats on the model's device: unit vectors."""
+        Args:
+            latent: states side by side, (N, (T + 1) * n), or a posterior; of a model without
+                content.
+            content: (N, C), or a posterior; of a model with content.
+            style: states side by side, likewise.
+        """
+        steps, name = self.shape[0], "latent" if self.content is None else "style"
+        given = latent if self.content is None else style
+        states = values_of(name, given, steps * self.latent_dim, self)
+        states = states.unflatten(1, (steps, self.latent_dim))
+        if self.content is not None:
+            shared = values_of("content", content, self.options.content_dim, self)
+            states = torch.cat((states, shared[:, None].expand(-1, steps, -1)), 2)
+        return self.frames(states)
+
+    def _encoded(self, x: Tensor) -> Tensor:
+        """The unit vectors (N, n) of frames x (N, ...)."""
         (state,) = self.encoder(encoder_inputs(self.likelihood, x))
         return functional.normalize(state.mean, dim=-1)
 
+    def encode(self, x: Tensor, content_of: Tensor | None = None) -> Tensor:
+        """The states of frames x (N, ...), floats on the model's device: unit vectors (N, n).
+
+        With content, a state is (N, n + C): the unit vector, and the mean of the content of the
+        frame itself, or of the trajectories ``content_of`` (N, K, ...).
+        """
+        state = self._encoded(x)
+        if self.content is None:
+            return state
+        shown = x[:, None] if content_of is None else content_of
+        return torch.cat((state, self.content(shown).mean), 1)
+
+    def infer_content(self, x: Any) -> DiagonalGaussian:
+        """The content posterior (N, C) of trajectories x (N, K, ...) of any number of frames.
+
+        Raises:
+            InputError: if the model has no content.
+        """
+        if self.content is None:
+            raise InputError("a model of content_dim=0 has no content; set content_dim")
+        shown = as_tensor(x)
+        frames = as_observations(shown.flatten(0, 1), self.frame, self)
+        return self.content(frames.unflatten(0, shown.shape[:2]))
+
     def path(self, states: Tensor, actions: Tensor) -> Tensor:
-        """The states after each action.
+        """The states after each action. The content, if there is one, stays.
 
         Args:
-            states: first states, (N, n).
+            states: first states, (N, n); with content (N, n + C).
             actions: integers (N, T), or floats (N, T, A) of a continuous action.
 
         Returns:
-            (N, T + 1, n), the first states included.
+            (N, T + 1, n), or (N, T + 1, n + C), the first states included.
         """
-        return self.transition.path(states, actions)
+        turned = self.transition.path(states[:, : self.latent_dim], actions)
+        content = states[:, None, self.latent_dim :]
+        return torch.cat((turned, content.expand(-1, turned.shape[1], -1)), 2)
 
     def frames(self, states: Tensor) -> Tensor:
         """The expected frames (N, T, ...) of states (N, T, n)."""
@@ -246,12 +317,14 @@ class Rotations(nn.Module):
         return self.likelihood.log_prob(parameters, x.flatten(0, 1)).view(x.shape[:2])
 
     @torch.no_grad()
-    def rollout(self, x: Any, actions: Any) -> Tensor:
+    def rollout(self, x: Any, actions: Any, *, content_of: Any = None) -> Tensor:
         """The expected frames of sequences of actions of any length.
 
         Args:
             x: first frames (N, ...): uint8 images or floats.
             actions: integers (N, T), or numbers (N, T, A) of a continuous action.
+            content_of: for a model with content, trajectories (N, K, ...) whose content the frames
+                have; None: that of the first frames.
 
         Returns:
             (N, T + 1, ...), the reconstruction of the first frames included.
@@ -260,7 +333,11 @@ class Rotations(nn.Module):
             InputError: if frames or actions have another shape, or an action is unknown.
         """
         x = as_observations(x, self.frame, self)
-        return self.frames(self.path(self.encode(x), self.actions_of(actions, len(x))))
+        states = self.encode(x)
+        if content_of is not None:
+            shared = self.infer_content(content_of).mean
+            states = torch.cat((states[:, : self.latent_dim], shared), 1)
+        return self.frames(self.path(states, self.actions_of(actions, len(x))))
 
     @torch.no_grad()
     def angles(self, actions: Any = None) -> Tensor:
@@ -298,7 +375,8 @@ class Rotations(nn.Module):
             tolerance: distance of the reached state from the state of the goal that is enough.
         """
         start, end = (
-            self.encode(as_observations(frames, self.frame, self)).detach() for frames in (x, goal)
+            self._encoded(as_observations(frames, self.frame, self)).detach()
+            for frames in (x, goal)
         )
         return plan(self.matrices(), start, end, most_steps=most_steps, tolerance=tolerance)
 
@@ -377,17 +455,17 @@ def check_actions(
     """
     if torch.compiler.is_compiling():
         return
-    whole = isinstance(actions, Tensor) and not (
-        actions.is_floating_point() or actions.is_complex() or actions.dtype == torch.bool
-    )
-    expected = "(N, T)"
-    shape = (number, steps)
+    expected, shape = "(N, T)", (number, steps)
     if options.continuous:
-        expected, shape = "(N, T, A)", (*shape, options.actions)
+        expected, shape = "(N, T, A)", (number, steps, options.actions)
     fits = isinstance(actions, Tensor) and actions.ndim == len(shape)
-    if fits:
+    if isinstance(actions, Tensor) and fits:
         fits = all(want in (None, have) for want, have in zip(shape, actions.shape, strict=True))
-    if not fits or not (whole or options.continuous):
+        inexact = (
+            actions.is_floating_point() or actions.is_complex() or actions.dtype == torch.bool
+        )
+        fits = fits and (options.continuous or not inexact)
+    if not fits:
         kind = "numbers" if options.continuous else "integers"
         shown_shape = ", ".join("T" if want is None else str(want) for want in shape)
         raise InputError(
