@@ -82,6 +82,7 @@ class Episodes:
         """The first ``number`` episodes.
 
         Example:
+            >>> import torch
             >>> Episodes(torch.zeros(3, 8, 2), torch.zeros(3, 7, dtype=torch.int64)).first(2)
             Episodes(2 of 7 steps)
         """

@@ -159,10 +159,7 @@ class Rotations(nn.Module):
         chosen = self.options
         self.encoder = build_encoder(chosen.network, self.frame, (chosen.latent_dim,), Point)
         self.transition = TRANSITIONS[chosen.transition](
-            chosen.latent_dim,
-            chosen.actions,
-            chosen.width if chosen.continuous else None,
-            chosen.width,
+            chosen.latent_dim, chosen.actions, continuous=chosen.continuous, width=chosen.width
         )
         self.content = None
         if chosen.content_dim:
@@ -458,17 +455,17 @@ def check_actions(
     """
     if torch.compiler.is_compiling():
         return
-    whole = isinstance(actions, Tensor) and not (
-        actions.is_floating_point() or actions.is_complex() or actions.dtype == torch.bool
-    )
-    expected = "(N, T)"
-    shape = (number, steps)
+    expected, shape = "(N, T)", (number, steps)
     if options.continuous:
-        expected, shape = "(N, T, A)", (*shape, options.actions)
+        expected, shape = "(N, T, A)", (number, steps, options.actions)
     fits = isinstance(actions, Tensor) and actions.ndim == len(shape)
-    if fits:
+    if isinstance(actions, Tensor) and fits:
         fits = all(want in (None, have) for want, have in zip(shape, actions.shape, strict=True))
-    if not fits or not (whole or options.continuous):
+        inexact = (
+            actions.is_floating_point() or actions.is_complex() or actions.dtype == torch.bool
+        )
+        fits = fits and (options.continuous or not inexact)
+    if not fits:
         kind = "numbers" if options.continuous else "integers"
         shown_shape = ", ".join("T" if want is None else str(want) for want in shape)
         raise InputError(

@@ -102,7 +102,7 @@ def _multisets(matrices: Tensor, most_steps: int) -> tuple[list[tuple[int, ...]]
     """
     multisets: list[tuple[int, ...]] = [()]
     products = [torch.eye(matrices.shape[1], dtype=matrices.dtype, device=matrices.device)[None]]
-    place = {(): 0}
+    place: dict[tuple[int, ...], int] = {(): 0}
     for steps in range(1, most_steps + 1):
         new = list(combinations_with_replacement(range(len(matrices)), steps))
         before = torch.tensor([place[multiset[:-1]] for multiset in new])

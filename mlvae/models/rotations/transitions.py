@@ -22,10 +22,10 @@ class Transition(nn.Module):
 
     Args:
         dim: n.
-        size: K.
         actions: A.
-        hidden: units of the network that computes the parameters of a continuous action; None:
-            the actions are discrete, and each has a row of a table.
+        continuous: whether a network computes the parameters of a continuous action; otherwise
+            each action has a row of a table.
+        width: units of the hidden layer of this network, and of :class:`Networks`.
 
     Attributes:
         table: parameters of discrete actions, (A, K).
@@ -34,18 +34,23 @@ class Transition(nn.Module):
 
     table: nn.Parameter
 
-    def __init__(self, dim: int, size: int, actions: int, hidden: int | None) -> None:
+    def __init__(self, dim: int, actions: int, *, continuous: bool, width: int) -> None:
         super().__init__()
-        self.dim, self.size, self.actions = dim, size, actions
-        if hidden is None:
+        self.dim, self.width = dim, width
+        size = self.size()
+        if not continuous:
             self.network = None
             self.table = nn.Parameter(self.initial(torch.empty(actions, size)))
         else:
-            head = nn.Linear(hidden, size)
-            self.network = nn.Sequential(nn.Linear(actions, hidden), nn.Tanh(), head)
+            head = nn.Linear(width, size)
+            self.network = nn.Sequential(nn.Linear(actions, width), nn.Tanh(), head)
             with torch.no_grad():
                 head.weight.mul_(0.1)
                 head.bias.copy_(self.initial(torch.empty(1, size))[0])
+
+    def size(self) -> int:
+        """K."""
+        raise NotImplementedError
 
     def initial(self, empty: Tensor) -> Tensor:
         """Random initial parameters with the shape of ``empty``, (A, K)."""
@@ -79,8 +84,9 @@ class Turns(Transition):
     Initial angles are uniform in pi / n (-1, 1), as in the authors' code.
     """
 
-    def __init__(self, dim: int, actions: int, hidden: int | None, width: int) -> None:
-        super().__init__(dim, len(planes(dim)), actions, hidden)
+    def size(self) -> int:
+        """K, the number of planes."""
+        return len(planes(self.dim))
 
     def initial(self, empty: Tensor) -> Tensor:
         """Random initial parameters with the shape of ``empty``, (A, K)."""
@@ -108,8 +114,9 @@ class Turns(Transition):
 class Free(Transition):
     """Any n x n matrix for each action: linear, without a constraint."""
 
-    def __init__(self, dim: int, actions: int, hidden: int | None, width: int) -> None:
-        super().__init__(dim, dim * dim, actions, hidden)
+    def size(self) -> int:
+        """K, the number of elements of a matrix."""
+        return self.dim**2
 
     def initial(self, empty: Tensor) -> Tensor:
         """Random initial parameters with the shape of ``empty``, (A, K)."""
@@ -132,16 +139,17 @@ class Free(Transition):
 class Networks(Transition):
     """A network with one hidden layer for each action, whose output is put on the sphere."""
 
-    def __init__(self, dim: int, actions: int, hidden: int | None, width: int) -> None:
-        self.width = width
-        super().__init__(dim, width * (2 * dim + 1) + dim, actions, hidden)
+    def size(self) -> int:
+        """K, the number of weights and biases."""
+        return self.width * (2 * self.dim + 1) + self.dim
 
     def initial(self, empty: Tensor) -> Tensor:
         """Random initial parameters with the shape of ``empty``, (A, K)."""
         into, bias, out, last = self._parts(empty)
         into.normal_(std=self.dim**-0.5)
         out.normal_(std=self.width**-0.5)
-        bias.normal_(std=0.1), last.zero_()
+        bias.normal_(std=0.1)
+        last.zero_()
         return empty
 
     def _parts(self, parameters: Tensor) -> tuple[Tensor, ...]:
