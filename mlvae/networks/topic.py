@@ -23,8 +23,12 @@ from mlvae.posteriors.family import Head
 __all__ = ["TopicMLP"]
 
 #: Deviation of the initial weights of a mixture. The normalisation divides by it, so that small
-#: weights learn fast: with 1, the perplexity on 20 Newsgroups was 4 percent higher.
+#: weights learn fast.
 INITIAL = 0.1
+
+#: Factor of the biases of a mixture, so that the frequencies of words are learned in the first
+#: steps, and are no topics.
+FREQUENCIES = 10.0
 
 #: Added to the variance of a word's weights.
 EPS = 1e-5
@@ -157,7 +161,7 @@ class _Mixture(nn.Module):
             )
         variance, mean = torch.var_mean(self.topics, 0, correction=0, keepdim=True)
         normal = (self.topics - mean) * (variance + EPS).rsqrt()
-        words = (self.bias + self.scale * normal).softmax(1)
+        words = (FREQUENCIES * self.bias + self.scale * normal).softmax(1)
         return (shares @ words).clamp_min(SMALLEST).log()
 
 

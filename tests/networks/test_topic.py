@@ -43,7 +43,7 @@ def test_a_weight_that_all_topics_share_does_not_matter():
     before = decoder(torch.eye(4))
     with torch.no_grad():
         decoder.head.topics.mul_(3.0).add_(torch.randn(7))
-    torch.testing.assert_close(decoder(torch.eye(4)), before, rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(decoder(torch.eye(4)), before, rtol=1e-2, atol=1e-2)
 
 
 def test_a_mixture_refuses_latents_that_are_no_shares():

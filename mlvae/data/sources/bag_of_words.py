@@ -116,6 +116,11 @@ def bag_of_words(
         check_text("dataset.split", split)
     limits = Limits(min_documents, max_share, most_words, stop_words)
     path = as_path("dataset.root", root)
+    if not path.exists():
+        raise InputError(
+            f"dataset.root={path} must be a folder of .txt files, a table or a file of counts, "
+            "but it does not exist"
+        )
     base = path if path.is_dir() else path.parent
     known = None
     if vocabulary is not None:
