@@ -23,7 +23,7 @@ OPTIONS = {
     "MLVAE": [{}, {"style_given_content": True, "separation": mlvae.costs.Separation(swap=1.0)}],
     "VAE": [{}],
     "AdaVAE": [{}],
-    "DirVAE": [{}],
+    "DirVAE": [{"sampler": "implicit"}],
     "ConditionalVAE": [{"group_names": range(4)}],
     "SVQVAE": [{"group_names": range(4), "likelihood": Gaussian()}],
 }
