@@ -13,6 +13,9 @@ from mlvae.networks import MLP
 from mlvae.parts import from_config
 
 #: Shapes of observations by experiment.
+#: Choices for data of other kinds, or for other likelihoods: signals, text, tables, trajectories.
+OF_OTHER_DATA = {"conv1d", "plain_conv", "topic_mlp", "vsae", "dcevae", "rotations", "svqvae"}
+
 SHAPES = {"first": (1, 28, 28), "faces": (3, 32, 32)}
 
 
@@ -71,7 +74,7 @@ def test_dataset_digits_is_the_published_objective_as_before():
 @pytest.mark.parametrize("group", ["model", "network", "likelihood", "batching"])
 def test_another_file_replaces_any_part_of_a_default_experiment(experiment, group):
     arguments = {"first": [], "faces": ["dataset=faces", "dataset.root=people"]}[experiment]
-    for choice in set(choices(group)) - {"conv1d"}:  # of signals
+    for choice in set(choices(group)) - OF_OTHER_DATA:
         config = composed(*arguments, f"{group}={choice}")
         model = build(SHAPES[experiment], config["model"], group_names=range(3))
         assert isinstance(model, torch.nn.Module)

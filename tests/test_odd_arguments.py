@@ -985,6 +985,7 @@ CALLS = {
         seed=whole(),
     ),
     "evaluation.Collapse": dict(neighbours=arg([3]), most=count()),
+    "evaluation.Documents": dict(shots=arg([1]), galleries=count(), lda_passes=count()),
     "evaluation.Imputation": dict(
         fractions=arg([0.3]),
         mechanism=arg("mar"),
@@ -1414,6 +1415,7 @@ LEFT_OUT = {
     "read_images": "of files: tests/data/test_new_images.py",
     "anndata": "of a file of an AnnData: tests/data/test_anndata.py",
     "Subject": "made by evaluate",
+    **dict.fromkeys(("newsgroups", "bbc_news"), "of files: tests/data/test_bag_of_words.py"),
     "mpi3d": "its files have at least 460,800 images",
     "Bernoulli": "without parameters",
 }

@@ -257,7 +257,7 @@ BAD = [
     (["network.hiden=3"], r"network\.hiden\b"),
     (
         ["dataset=mnits"],
-        r"dataset .*arrays, cars3d, celeba, digits, dsprites, faces, fashion_mnist.*'mnits'",
+        r"dataset .*arrays, bag_of_words, .*celeba, digits, .*'mnits'",
     ),
     (["trainer.epochs=["], r"'trainer\.epochs=\['"),
     (["dataset=arrays"], r"dataset\.root\b.* dataset\.root="),
@@ -344,7 +344,12 @@ def test_a_run_with_the_options_of_an_earlier_version_is_resumed_and_evaluated(
     code, _, err = call("evaluate", "run=old", "evaluation=[likelihood]", *EVALUATE[5:])
     assert code == 0, err
     control = read_checkpoint(tmp_path / "old" / "controls" / "vae" / "checkpoint.pt")
-    warmup = {"kl_steps": 3, "content_first_steps": 0, "information_after": 0}
+    warmup = {
+        "kl_steps": 3,
+        "content_first_steps": 0,
+        "information_after": 0,
+        "entanglement_steps": 0,
+    }
     assert control["config"]["trainer"]["warmup"] == warmup
     code, _, err = call("train", "resume=old", "trainer.checkpoint_seconds=1")
     assert code == 1 and err.endswith("trainer.reports.checkpoint_seconds\n")
@@ -444,6 +449,12 @@ def test_a_run_is_evaluated_beside_a_plain_vae_that_is_trained_once(call, tmp_pa
         "embedding",
         "likelihood",
         "groups",
+        "codebook",
+        "collapse",
+        "documents",
+        "imputation",
+        "rollout",
+        "topics",
     }
     assert {"content", "style", "vae", "untrained", "raw"} == {
         record["code"] for record in metrics["separation"]["records"]
@@ -559,7 +570,7 @@ def test_bad_input_to_the_evaluation_is_reported_in_one_line_and_leaves_no_files
         ([good, "root=elsewhere"], r"digits\b.*root"),
         (["run=python"], r"mlvae\.evaluation\.evaluate"),
         ([good, "evaluation.separation.k=[1,99]", "vae=null"], r"k=99\b"),
-        ([good, "evaluation=[nothing]"], r"disentanglement, embedding, factors.*'nothing'"),
+        ([good, "evaluation=[nothing]"], r"disentanglement, .*embedding, factors.*'nothing'"),
         ([good, "evaluation=[]"], r"evaluation=\[separation\]"),
         ([good, "vae=nowhere"], r"nowhere .*checkpoint\.pt"),
         ([good, f"vae={run[0]}"], r"vae=.* MLVAE"),

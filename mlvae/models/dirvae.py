@@ -89,7 +89,7 @@ class DirVAE(VAE):
     Example:
         >>> model = DirVAE((1, 8, 8), latent_dim=4)
         >>> q = model.infer(torch.rand(5, 1, 8, 8))
-        >>> q, q.mean.sum(1)
+        >>> q, q.mean.sum(1).detach().round(decimals=3)
         (Dirichlet(shape=(5, 4), dtype=torch.float32), tensor([1., 1., 1., 1., 1.]))
     """
 

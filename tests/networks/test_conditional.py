@@ -58,7 +58,8 @@ def test_features_can_be_computed_once_for_several_contexts(network):
 def test_the_family_sets_the_width_of_the_head(network):
     shape = shape_for(network)
     encoder = network.conditional_encoder(shape, 3, 2, Point)
-    assert encoder.heads.out_features == 3
+    if not isinstance(network, TopicMLP):  # whose heads have a normalisation
+        assert encoder.heads.out_features == 3
     posterior = encoder(torch.rand(4, *shape), torch.randn(4, 2))
     assert type(posterior) is Point and posterior.mean.shape == (4, 3)
 

@@ -66,8 +66,9 @@ def table(
         check_choice("dataset.split", split, SPLIT_BY)
     check_text("dataset.group", group)
     path = as_path("dataset.root", root)
-    check_texts("dataset.markers", markers)
-    frame = read_table(path, markers=markers)
+    several = isinstance(markers, Sequence) and not isinstance(markers, str)
+    check_texts("dataset.markers", list(markers) if several else markers)
+    frame = read_table(path, markers=list(markers))
     names = list(opened(frame).columns)
     words = "split" if "split" in names and split is None else None
     if "split" in names and words is None:

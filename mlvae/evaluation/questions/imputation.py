@@ -89,7 +89,7 @@ class Imputation:
         imputers = {
             name: self._fitted(name, likelihood, subject.splits.train) for name in self.controls
         }
-        x, observed = data.x.cpu(), _observed(data, likelihood)
+        x, observed = data.batch().x.cpu(), _observed(data, likelihood)
         values, deviations = _numbers(likelihood, x, observed)
         records = []
         for fraction in self.fractions:
@@ -124,7 +124,7 @@ class Imputation:
         """An imputer of scikit-learn that is fitted to standardised training rows."""
         rows = np.linspace(0, len(train) - 1, min(len(train), self.most)).astype(int)
         some = train.subset(rows)
-        known = _with_gaps(likelihood, some.x.cpu(), _observed(some, likelihood))
+        known = _with_gaps(likelihood, some.batch().x.cpu(), _observed(some, likelihood))
         imputer = self._imputer(name)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of convergence

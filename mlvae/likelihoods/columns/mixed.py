@@ -157,8 +157,10 @@ class MixedColumns:
         found = self.mean(other)
         for kind, place in self._layout(x).items():
             if kind in ("real", "positive") and isinstance(place, Numbers):
-                pairs = [each[:, :, place.features].unbind(1) for each in (parameters, other)]
-                values = formulas.carried(kind, x[:, place.features], *pairs, place)
+                cells = x[:, place.features]
+                factual = parameters[:, :, place.features].unbind(1)
+                changed = other[:, :, place.features].unbind(1)
+                values = formulas.carried(kind, cells, factual, changed, place)
                 found = found.index_copy(1, place.features, values.to(found.dtype))
         return found
 
