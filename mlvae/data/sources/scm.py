@@ -35,8 +35,8 @@ def scm(*, rows: int = 5000, validation: float = 0.1, test: float = 0.2, seed: i
         seed: seed of the draws and of the split.
 
     Returns:
-        Splits with the true counterfactuals as factors: ``d1_other``, ``d2_other`` and
-        ``y_other``, the values under the other a.
+        Splits with the true counterfactuals, the values under the other a, as the factors
+        ``d1_other``, ``d2_other`` and ``y_other``.
 
     Example:
         >>> data = scm(rows=100).train

@@ -60,7 +60,7 @@ def read_gct(path: str | Path) -> Gct:
         path: the file.
 
     Returns:
-        The matrix, transposed: observations are the columns of the file.
+        The transposed matrix. Observations are the columns of the file.
 
     Raises:
         InputError: if the file cannot be read, is no such file, or a cell is no finite number.

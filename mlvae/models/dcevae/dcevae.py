@@ -320,9 +320,9 @@ class DCEVAE(nn.Module):
             generator: for one sample of the latents of each row; None: their posterior means.
 
         Returns:
-            Caused columns and outcome are as the intervention makes them: numbers with the noise
-            of their row, or expected values, probabilities of the other kinds. The rest stays as
-            it is. With the value of a that a row has, its numbers stay as they are.
+            Features in which caused columns and outcome are as the intervention makes them.
+            Numbers have the noise of their row, or are expected values; other kinds have
+            probabilities. The rest stays as it is. With the value of a that a row has, its numbers stay as they are.
         """
         x = observations(x, self.shape, self)
         latents = [
