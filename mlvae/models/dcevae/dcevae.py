@@ -322,7 +322,8 @@ class DCEVAE(nn.Module):
         Returns:
             Features in which caused columns and outcome are as the intervention makes them.
             Numbers have the noise of their row, or are expected values; other kinds have
-            probabilities. The rest stays as it is. With the value of a that a row has, its numbers stay as they are.
+            probabilities. The rest stays as it is. With the value of a that a row has, its numbers
+            stay as they are.
         """
         x = observations(x, self.shape, self)
         latents = [
