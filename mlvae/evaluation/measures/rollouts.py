@@ -46,8 +46,8 @@ def rollout_errors(
     Returns:
         A record for each horizon, in which ``nats`` is minus the log-probability per element,
         ``excess`` is this minus the smallest possible value (:func:`floor`), ``squared_error`` is
-        the mean over elements, and ``accuracy`` is the share of frames whose largest element is right, of
-        frames with one 1. Each with the standard error over episodes.
+        the mean over elements, and ``accuracy`` is the share of frames whose largest element is
+        right, of frames with one 1. Each with the standard error over episodes.
     """
     x = episodes.floats()
     frames = x[:, list(horizons)]
