@@ -5,6 +5,7 @@ Shapes: N rows, D features.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,11 +13,10 @@ import numpy as np
 import torch
 
 from mlvae.data import GroupedData
-from mlvae.data.tables.columns import column_names
 from mlvae.data.tables.filled import filled_frame
-from mlvae.data.tables.frames import columns_like, opened
+from mlvae.data.tables.frames import columns_like
+from mlvae.encoding import rows_of_table
 from mlvae.errors import InputError, check_flag, check_integer, shown
-from mlvae.models import DCEVAE
 
 __all__ = ["counterfactual"]
 
@@ -33,9 +33,10 @@ def counterfactual(
     """The table after an intervention on one column, row by row.
 
     The latents of a row are inferred from the row as it is (abduction), the column is set
-    (action), and the row is decoded (prediction). Numbers that the intervention causes keep the
-    noise of their row; a binary column has a probability, a categorical column the most probable
-    category. The rest stays as it is.
+    (action), and the row is decoded (prediction). Real and positive numbers that the intervention
+    causes keep the noise of their row, and counts are expected values. Numbers 0 and 1 become a
+    probability, booleans and categories the most probable value. The rest stays as it is, and so
+    does a row whose value the intervention does not change.
 
     Args:
         model: a trained :class:`~mlvae.models.DCEVAE`.
@@ -43,7 +44,8 @@ def counterfactual(
             :class:`~mlvae.GroupedData` of such a table.
         intervention: the column and its value, such as ``{"sex": 1}``; the value is 0, 1, False,
             True, or one of these for each row.
-        keep_noise: False: numbers have their expected values.
+        keep_noise: False: all rows have expected values and probabilities. The mean difference of
+            two such tables is the effect on a binary outcome.
         draws: number of tables, each from one sample of the latents; None: one table from their
             posterior means.
         seed: seed of the samples.
@@ -55,8 +57,8 @@ def counterfactual(
     Raises:
         InputError: if the model or the table does not fit, or another column is named.
     """
-    if not isinstance(model, DCEVAE):
-        raise InputError(f"model must be a DCEVAE, not {shown(model)}")
+    if inspect.isclass(model) or not callable(getattr(model, "counterfactual", None)):
+        raise InputError(f"model must have counterfactuals, as a DCEVAE, not {shown(model)}")
     name = model.options.roles.intervention
     if not isinstance(intervention, Mapping) or set(intervention) != {name}:
         raise InputError(
@@ -67,23 +69,18 @@ def counterfactual(
         check_integer("draws", draws, minimum=1)
     check_integer("seed", seed, minimum=0)
     check_flag("keep_noise", keep_noise)
-    data = _data(model, table)
+    data = rows_of_table(model, table)
     value = np.asarray(intervention[name], dtype=object)
     numbers = _numbers(name, value)
     training = model.training
     model.eval()
     try:
-        found = []
-        for number in range(1 if draws is None else draws):
-            generator = None
-            if draws is not None:
-                device = next(model.parameters()).device
-                generator = torch.Generator(device).manual_seed(int(seed) + number)
-            found.append(
-                model.counterfactual(
-                    data, numbers, keep_noise=keep_noise, generator=generator
-                ).cpu()
-            )
+        generator = None
+        if draws is not None:
+            device = next(model.parameters()).device
+            generator = torch.Generator(device).manual_seed(int(seed))
+        options = {"keep_noise": keep_noise, "generator": generator}
+        found = [model.counterfactual(data, numbers, **options).cpu() for _ in range(draws or 1)]
     finally:
         model.train(training)
     if not isinstance(table, GroupedData):
@@ -92,24 +89,6 @@ def counterfactual(
         changed[:, model.columns["rest"]] = False
         found = [filled_frame(table, columns, x.numpy(), changed) for x in found]
     return found[0] if draws is None else found
-
-
-def _data(model: Any, table: Any) -> GroupedData:
-    """The rows of a table, with the columns of the training table."""
-    if isinstance(table, GroupedData):
-        return table
-    if column_names(table) is None:
-        raise InputError(
-            "table must be a frame of pandas, polars or pyarrow, or GroupedData, not "
-            f"{shown(table)}"
-        )
-    record = getattr(model, "table_columns", None)
-    if record is None:
-        raise InputError(
-            "model must be trained on a table, GroupedData.from_frame(...), to take a frame"
-        )
-    rows = np.arange(len(opened(table, "table")))
-    return GroupedData.from_frame(table, rows, like=columns_like(record))
 
 
 def _numbers(name: str, value: np.ndarray) -> np.ndarray:

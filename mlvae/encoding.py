@@ -27,7 +27,7 @@ from mlvae.observations import as_tensor
 from mlvae.posteriors import DiagonalGaussian, Dirichlet, Family, GroupFamily
 from mlvae.training.checks import with_needs
 
-__all__ = ["Encoded", "encode", "rows_of_frame"]
+__all__ = ["Encoded", "encode", "rows_of_frame", "rows_of_table"]
 
 #: Seconds before a bar shows the progress.
 PATIENCE = 3.0
@@ -201,6 +201,30 @@ def rows_of_frame(model: Any, x: Any, groups: Any) -> GroupedData:
         return GroupedData.from_frame(x, groups, like=columns_like(record), missing=missing)
     labels = np.arange(len(opened(x, "x"))) if groups is None else groups
     return GroupedData.from_frame(x, labels)
+
+
+def rows_of_table(model: Any, table: Any) -> GroupedData:
+    """The rows of a table with the columns of the training table, each a group of its own.
+
+    Args:
+        model: a model that was trained on a table.
+        table: a frame of pandas, polars or pyarrow; or grouped data, which stay as they are.
+
+    Raises:
+        InputError: if the table is of another kind, or lacks a column.
+    """
+    if isinstance(table, GroupedData):
+        return table
+    if column_names(table) is None:
+        raise InputError(
+            "table must be a frame of pandas, polars or pyarrow, or GroupedData, not "
+            f"{shown(table)}"
+        )
+    if getattr(model, "table_columns", None) is None:
+        raise InputError(
+            "model must be trained on a table, GroupedData.from_frame(...), to take a frame"
+        )
+    return rows_of_frame(model, table, np.arange(len(opened(table, "table"))))
 
 
 # Codes

@@ -8,16 +8,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from mlvae.data import GroupedData
-from mlvae.data.tables.columns import column_names
 from mlvae.data.tables.filled import filled_frame
-from mlvae.data.tables.frames import columns_like, opened
+from mlvae.data.tables.frames import columns_like
+from mlvae.encoding import rows_of_table
 from mlvae.errors import InputError, check_integer, shown
-from mlvae.likelihoods import MixedColumns
 from mlvae.models.protocol import traits
 
 __all__ = ["impute"]
@@ -56,7 +54,7 @@ def impute(
     Raises:
         InputError: if the model takes no missing cells, or the table lacks a column.
     """
-    if not traits(model).missing_cells:
+    if not traits(model).missing_cells or not callable(getattr(model, "imputed", None)):
         raise InputError(
             f"model must be one for tables with missing cells, such as VSAE, not {shown(model)}"
         )
@@ -65,7 +63,7 @@ def impute(
     check_integer("seed", seed, minimum=0)
     if draws is not None:
         check_integer("draws", draws, minimum=1)
-    data = _data(model, table)
+    data = rows_of_table(model, table)
     found = list(_completed(model, data, draws, int(samples), int(batch_size), int(seed)))
     if not isinstance(table, GroupedData):
         observed = data.given["observed"].numpy()
@@ -74,50 +72,22 @@ def impute(
     return found[0] if draws is None else found
 
 
-def _data(model: Any, table: Any) -> GroupedData:
-    """The rows of a table, with the columns of the training table."""
-    if isinstance(table, GroupedData):
-        return table
-    if column_names(table) is None:
-        raise InputError(
-            "table must be a frame of pandas, polars or pyarrow, or GroupedData, not "
-            f"{shown(table)}"
-        )
-    record = getattr(model, "table_columns", None)
-    if record is None:
-        raise InputError(
-            "model must be trained on a table, GroupedData.from_frame(...), to impute a frame"
-        )
-    rows = np.arange(len(opened(table, "table")))
-    return GroupedData.from_frame(table, rows, like=columns_like(record), missing="keep")
-
-
 @torch.inference_mode()
 def _completed(
     model: Any, data: GroupedData, draws: int | None, samples: int, batch_size: int, seed: int
 ) -> Iterator[Tensor]:
     """Features (N, D) with values in the missing cells, once or ``draws`` times."""
-    likelihood: MixedColumns = model.likelihood
     device = next(model.parameters()).device
+    generator = torch.Generator(device).manual_seed(seed)
+    averaged = samples if draws is None else None
     training = model.training
     model.eval()
     try:
-        for number in range(1 if draws is None else draws):
-            generator = torch.Generator(device).manual_seed(seed + number)
+        for _ in range(draws or 1):
             parts = []
             for rows in torch.arange(len(data), device=data.device).split(batch_size):
                 batch = data.singles(rows).to(device)
-                observed = model.observed(batch)
-                q = model.posterior(batch.x, observed)
-                if draws is None:
-                    values = torch.zeros_like(batch.x)
-                    for _ in range(samples):
-                        z = q.sample(generator=generator)
-                        values += likelihood.mean(model.decoder(z)) / samples
-                else:
-                    parameters = model.decoder(q.sample(generator=generator))
-                    values = likelihood.sample(parameters, generator=generator)
-                parts.append(torch.where(likelihood.spread(observed), batch.x, values).cpu())
+                parts.append(model.imputed(batch, samples=averaged, generator=generator).cpu())
             yield torch.cat(parts)
     finally:
         model.train(training)

@@ -241,3 +241,23 @@ def test_batches_of_all_sizes_train(monkeypatch):
     monkeypatch.setattr(networks, "BATCH", 64)
     fit = fit_of(0.7, train=65, held=20)  # the last batch has one code
     assert math.isfinite(fit_networks([fit], (8,), Schedule(least=50, most=50))[0].held_out)
+
+
+def test_fine_structure_is_found_by_the_slow_probe_alone():
+    """Six seconds: a fast probe reports half of the bits of a fine checkerboard, or fewer."""
+
+    def board(number, seed):
+        generator = torch.Generator().manual_seed(seed)
+        z = torch.rand(number, 2, generator=generator)
+        flipped = torch.rand(number, generator=generator) < 0.2
+        return Drawn(z, ((6 * z).floor().sum(1) % 2).long() ^ flipped)
+
+    train, held, test = (board(number, seed) for seed, number in enumerate((20_000, 2000, 5000)))
+    x, y = test.draws(1, torch.Generator())
+    truth = 1 + 0.2 * math.log2(0.2) + 0.8 * math.log2(0.8)
+    found = {}
+    for name in ("mlp", "large_mlp"):
+        (network,) = fit_networks([Fit(train, held, 2, 0)], *NETWORKS[name])
+        error = -network.log_probabilities(x)[torch.arange(len(y)), y].mean()
+        found[name] = 1 - float(error) / math.log(2)
+    assert found["mlp"] < 0.5 * truth < found["large_mlp"] < 1.05 * truth

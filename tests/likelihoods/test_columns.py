@@ -217,3 +217,25 @@ def test_a_constant_category_has_probability_one(kind):
     cells = likelihood.cell_log_prob(torch.randn(3, 2, 2), data.x)
     assert cells[[0, 2], 0].eq(0).all() and (cells[:, 1] < 0).all()
     likelihood.check(data.x, data.given["observed"])
+
+
+def test_the_noise_of_a_cell_is_carried_to_other_parameters(parameters):
+    x = LIKELIHOOD.sample(parameters, generator=torch.Generator().manual_seed(1))
+    numbers = [PLACE["income"], PLACE["price"]]
+    same = LIKELIHOOD.carried(x, parameters, parameters)
+    torch.testing.assert_close(same[:, numbers], x[:, numbers])
+    # One standardised unit more in the mean is one deviation more of a real number, and the factor
+    # exp(deviation) of a positive one; twice the deviation is twice the noise.
+    moved = parameters.clone()
+    moved[:, 0] += 1
+    found = LIKELIHOOD.carried(x, parameters, moved)
+    torch.testing.assert_close(found[:, 0], x[:, 0] + 2)
+    torch.testing.assert_close(found[:, 1], x[:, 1] * math.exp(0.5))
+    wider = parameters.clone()
+    wider[:, 1, 0] += 0.1
+    noise = x[:, 0] - LIKELIHOOD.mean(parameters)[:, 0]
+    scale = [(-3 + 5 * (p[:, 1, 0] + math.atanh(0.6)).tanh()) / 2 for p in (parameters, wider)]
+    expected = LIKELIHOOD.mean(wider)[:, 0] + noise * (scale[1] - scale[0]).exp()
+    torch.testing.assert_close(LIKELIHOOD.carried(x, parameters, wider)[:, 0], expected)
+    others = [place for place in range(x.shape[1]) if place not in numbers]
+    assert found[:, others].equal(LIKELIHOOD.mean(moved)[:, others])

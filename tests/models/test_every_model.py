@@ -102,7 +102,8 @@ class Case:
     @property
     def has_bound(self):
         """Whether the objective of the model has a bound."""
-        return self.model not in (SVQVAE, Rotations)
+        of_values = self.options.get("mask") == "values"  # of a VSAE
+        return self.model not in (SVQVAE, Rotations) and not of_values
 
     @property
     def random(self):

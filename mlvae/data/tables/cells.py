@@ -64,6 +64,9 @@ def column_of(
     name, found = series.name, _type(series)
     if found == "other":
         raise _refused(series)
+    if found in ("number", "flag") and kind in (None, "real") and not category:
+        _check_some(series, keep_missing=keep_missing)
+        return Column(name, kind or _OF_TYPE[found])
     values = _values(series, keep_missing=keep_missing)
     if isinstance(kind, list | tuple):
         return _ordered(name, kind, values)
@@ -207,6 +210,19 @@ def _one_hot(series: Any, column: Column) -> Encoded:
     return Encoded(x, observed)
 
 
+def _check_some(series: Any, *, keep_missing: bool) -> None:
+    """Raise :class:`InputError` unless a column of numbers is complete, or has a value."""
+    if not keep_missing:
+        _check_complete(series)
+    elif len(series) and np.isnan(_numbers(series)).all():
+        raise _empty(series)
+
+
+def _empty(series: Any) -> InputError:
+    """An error about a column without a value."""
+    return InputError(f"column {series.name} has no value; leave it out of features")
+
+
 def _values(series: Any, *, keep_missing: bool) -> list:
     """The observed values of a column, of which there is at least one."""
     if not keep_missing:
@@ -214,7 +230,7 @@ def _values(series: Any, *, keep_missing: bool) -> list:
         return series.to_list()
     values = [value for value in series.to_list() if not is_missing(value)]
     if not values:
-        raise InputError(f"column {series.name} has no value; leave it out of features")
+        raise _empty(series)
     return values
 
 

@@ -84,12 +84,16 @@ class Levels(NamedTuple):
         features: their features, int64 (K, L); a place without a level repeats the first.
         real: whether a place is a level, (K, L).
         number: number of levels of each, int64 (K,).
+        own: the features of all levels, each once, int64 (F,).
+        slot: the place of each of these in the padded values, flattened to (K * L,): int64 (F,).
     """
 
     columns: Tensor
     features: Tensor
     real: Tensor
     number: Tensor
+    own: Tensor
+    slot: Tensor
 
 
 def layout(columns: Sequence[ColumnScale]) -> dict[str, Numbers | Levels]:
@@ -111,7 +115,8 @@ def layout(columns: Sequence[ColumnScale]) -> dict[str, Numbers | Levels]:
             level = torch.arange(int(number.max()))
             real = level < number[:, None]
             features = places[:, None] + torch.where(real, level, 0)
-            found[kind] = Levels(numbers, features, real, number)
+            slot = real.flatten().nonzero()[:, 0]
+            found[kind] = Levels(numbers, features, real, number, features[real], slot)
     return found
 
 

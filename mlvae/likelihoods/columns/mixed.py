@@ -79,6 +79,10 @@ class MixedColumns:
     def _layouts(self) -> dict[torch.device, dict[str, Numbers | Levels]]:
         return {}
 
+    @cached_property
+    def _columns_of_features(self) -> dict[torch.device, Tensor]:
+        return {}
+
     def _layout(self, like: Tensor) -> dict[str, Numbers | Levels]:
         """The columns of each kind, on the device of ``like``."""
         if not self.columns:
@@ -115,7 +119,7 @@ class MixedColumns:
         cells = self.cell_log_prob(parameters, x)
         if observed is None:
             return cells.sum(1)
-        self._check_observed(observed, len(x))
+        self.check_observed(observed, len(x))
         return torch.where(observed, cells, torch.zeros_like(cells)).sum(1)
 
     def mean(self, parameters: Tensor) -> Tensor:
@@ -175,8 +179,10 @@ class MixedColumns:
 
     def spread(self, cells: Tensor) -> Tensor:
         """Values of cells (N, C) repeated for each feature, (N, D)."""
-        number = torch.tensor([column.levels for column in self.columns], device=cells.device)
-        return cells.repeat_interleave(number, 1, output_size=self.num_features)
+        if cells.device not in self._columns_of_features:  # copied once, not in every step
+            place = [n for n, column in enumerate(self.columns) for _ in range(column.levels)]
+            self._columns_of_features[cells.device] = torch.tensor(place, device=cells.device)
+        return cells.index_select(1, self._columns_of_features[cells.device])
 
     def check(self, x: Tensor, observed: Tensor | None = None) -> None:
         """Raise :class:`InputError` unless every observed cell is possible under its kind."""
@@ -197,7 +203,11 @@ class MixedColumns:
     def _cells(self, x: Tensor) -> Sequence[Tensor]:
         return x.split([column.levels for column in self.columns], 1)
 
-    def _check_observed(self, observed: object, length: int) -> None:
+    def check_observed(self, observed: object, length: int) -> None:
+        """Raise :class:`InputError` unless ``observed`` is booleans (``length``, C).
+
+        It reads no element, so it waits for no device.
+        """
         shape = (length, len(self.columns))
         if torch.compiler.is_compiling():
             return
@@ -290,4 +300,4 @@ def _placed(found: Tensor, place: Numbers | Levels, values: Tensor) -> Tensor:
     """``found`` (N, D) with the features of one kind."""
     if isinstance(place, Numbers):
         return found.index_copy(1, place.features, values)
-    return found.index_copy(1, place.features[place.real], values[:, place.real])
+    return found.index_copy(1, place.own, values.flatten(1).index_select(1, place.slot))

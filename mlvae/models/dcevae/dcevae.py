@@ -145,6 +145,9 @@ class DCEVAE(nn.Module):
         for role, features in place.items():
             place_of = torch.tensor(features, dtype=torch.int64)
             self.register_buffer(f"{role}_features", place_of, False)
+        number = len(self.likelihood.columns)
+        modelled = [place not in self.columns["intervention"] for place in range(number)]
+        self.register_buffer("modelled", torch.tensor(modelled), False)  # p(x, y | a) has no p(a)
         sizes = {role: len(features) for role, features in place.items()}
         self.encoders = nn.ModuleDict()
         self.decoders = nn.ModuleDict()
@@ -200,8 +203,7 @@ class DCEVAE(nn.Module):
         posteriors = self.posteriors(x)
         caused, rest = (q.sample(generator=generator) for q in posteriors.values())
         parameters = self._decoded(a, caused, rest)
-        cells = self.likelihood.cell_log_prob(parameters, x)
-        cells[:, self.columns["intervention"]] = 0  # the bound is on log p(x, y | a)
+        cells = self.likelihood.cell_log_prob(parameters, x) * self.modelled
         kl = torch.stack([q.kl() for q in posteriors.values()]).sum(0)
         objective = self.objective(log_likelihood=cells.sum(1), kl=kl)
         order = uniform((len(x),), generator=generator, device=x.device).argsort()
@@ -314,16 +316,16 @@ class DCEVAE(nn.Module):
         Args:
             x: features, in memory, or :class:`~mlvae.GroupedData`.
             intervention: 0 or 1, or a value for each row, (N,).
-            keep_noise: whether numbers keep the noise of their row: the distance from the mean of
-                the likelihood, in its standard deviations. It is a cause too, which the
-                intervention does not change. False: expected values.
+            keep_noise: whether real and positive numbers keep the noise of their row: the distance
+                from the mean of the likelihood, in its standard deviations. It is a cause too,
+                which the intervention does not change. A row whose a stays as it is then stays
+                whole. False: expected values for all rows, as an effect on a binary outcome needs.
             generator: for one sample of the latents of each row; None: their posterior means.
 
         Returns:
             Features in which caused columns and outcome are as the intervention makes them.
-            Numbers have the noise of their row, or are expected values; other kinds have
-            probabilities. The rest stays as it is. With the value of a that a row has, its numbers
-            stay as they are.
+            Counts are expected values, and binary, ordinal and categorical columns have
+            probabilities. The rest stays as it is.
         """
         x = observations(x, self.shape, self)
         latents = [
@@ -335,6 +337,7 @@ class DCEVAE(nn.Module):
         other = self._decoded(a, *latents)
         if keep_noise:
             found = self.likelihood.carried(x, self._decoded(before, *latents), other)
+            found = torch.where(a == before, x, found)  # consistency: nothing has changed
         else:
             found = self.likelihood.mean(other)
         kept = self._features("rest")

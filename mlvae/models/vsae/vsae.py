@@ -100,7 +100,9 @@ class VSAE(nn.Module):
         mask: what the probability of an observed cell depends on. "latents": all latents, as
             published. "values": the value of the cell itself, which this library adds, for cells
             that are missing because of their value; the value of a missing cell is the expected
-            one. "none": the mask has no term, for cells that are missing completely at random.
+            one. The term is then above its expectation over values, because the logarithm is
+            concave, so the objective is no bound. "none": the mask has no term, for cells that are
+            missing completely at random.
         pseudo: "none"; "posterior": draws from decoded samples of q(z | x, m); "prior": draws from
             decoded samples of the prior. Draws have no gradient.
         pseudo_weight: factor of the term of pseudo-observations.
@@ -185,11 +187,16 @@ class VSAE(nn.Module):
             pseudo = self._pseudo(parameters, z, observed, generator)
             cost = -self.options.pseudo_weight * pseudo.sum()
             objective = objective.plus(cost, {"pseudo_log_likelihood": pseudo}, {})
-        return replace(objective, per_observation={**objective.per_observation, **terms})
+        bound = None if self.options.mask == "values" else objective.elbo
+        return replace(
+            objective, per_observation={**objective.per_observation, **terms}, elbo=bound
+        )
 
     def observed(self, batch: Batch) -> Tensor:
         """Which cells of a batch are observed, booleans (N, C)."""
         found = batch.given.get("observed")
+        if found is not None:
+            self.likelihood.check_observed(found, len(batch))
         if found is None:
             columns = len(self.likelihood.columns)
             return torch.ones(len(batch), columns, dtype=torch.bool, device=batch.x.device)
@@ -245,6 +252,31 @@ class VSAE(nn.Module):
         if mask.shape != shape:
             raise InputError(f"observed must be booleans of shape {shape}, not {shown(observed)}")
         return self.posterior(features, mask.to(features.device).bool())
+
+    @torch.no_grad()
+    def imputed(
+        self, batch: Batch, *, samples: int | None, generator: torch.Generator | None = None
+    ) -> Tensor:
+        """Features (N, D) with values in the missing cells of a batch.
+
+        Args:
+            batch: rows with ``given["observed"]``.
+            samples: number of samples of the latents, whose expected values are averaged. None:
+                one draw of the latents and of the cells.
+            generator: source of the noise, on the model's device.
+        """
+        check_batch(batch, self.shape)
+        observed = self.observed(batch)
+        q = self.posterior(batch.x, observed)
+        if samples is None:
+            parameters = self.decoder(q.sample(generator=generator))
+            values = self.likelihood.sample(parameters, generator=generator)
+        else:
+            values = torch.zeros_like(batch.x)
+            for _ in range(samples):
+                z = q.sample(generator=generator)
+                values += self.likelihood.mean(self.decoder(z)) / samples
+        return torch.where(self.likelihood.spread(observed), batch.x, values)
 
     def codes(self, batch: Batch) -> dict[str, DiagonalGaussian]:
         """The posterior "latent" of each row of a batch, (N, L)."""

@@ -29,11 +29,13 @@ __all__ = [
     "fit_probes",
 ]
 
-#: Hidden layers and schedule of the probes that are networks.
+#: Hidden layers and schedule of the probes that are networks. The MLP is fast and learns from few
+#: codes. The large MLP is slow: an encoder that a critic has pressed hides a group in fine
+#: structure, which takes thousands of steps at a low rate (docs/guide/separation.md).
 NETWORKS: dict[str, tuple[tuple[int, ...], Schedule]] = {
     "logistic": ((), Schedule(rate=2e-2, full=1)),
     "mlp": ((128, 128), Schedule()),
-    "large_mlp": ((256, 256), Schedule(rate=4e-3)),
+    "large_mlp": ((256, 256), Schedule(epochs=40, most=8000, rate=1e-3)),
 }
 
 PROBES = (*NETWORKS, "knn", "trees")
