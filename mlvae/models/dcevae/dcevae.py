@@ -122,6 +122,7 @@ class DCEVAE(nn.Module):
     """
 
     Options = DCEVAEOptions
+    modelled: torch.Tensor  # (columns,), bool: the columns that the decoder models
 
     def __init__(self, shape: Sequence[int], **options: Any) -> None:
         super().__init__()
