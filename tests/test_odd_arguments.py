@@ -1227,6 +1227,13 @@ CALLS = {
         linkage=arg("average"),
         title=arg("distance", "''", "'a'"),
     ),
+    "show.combinations": dict(
+        model=arg(lambda: of_two()),
+        data=arg(lambda: two_groupings()),
+        rows=optional(arg("b", "'a'")),
+        columns=optional(arg("a", "'a'")),
+        most=count(),
+    ),
     "show.evidence": dict(**VIEW, counts=optional(arg([1, 2]))),
     "show.traversals": dict(
         model=arg(lambda: model()), x=IMAGES, steps=count(), span=positive(), most=count()

@@ -21,6 +21,7 @@ Measurements of speed, which ``all`` makes one after the other, on a GPU in a fe
 - kernels: time of a step by kernel or operation;
 - encoding: ``mlvae.encode`` beside a plain loop over the same batches;
 - codebook: the S-VQ-VAE beside plain loops of its published objective;
+- groupings: a step with two and three groupings beside one with one grouping;
 - rotations: a step of the model Rotations beside loops over episodes, steps and planes.
 
 Measurements of data:
@@ -47,6 +48,7 @@ import mlvae
 from mlvae.commands.benchmarks import (
     codebook,
     encoding,
+    groupings,
     growth,
     growth_figure,
     kernels,
@@ -109,6 +111,16 @@ SPEED: dict[str, tuple[Callable[..., Result], Callable[[Result], str]]] = {
             quick=args.quick,
         ),
         training.report,
+    ),
+    "groupings": (
+        lambda args, device: groupings.measure(
+            device,
+            root=args.root,
+            rounds=args.rounds,
+            seconds=args.seconds,
+            quick=args.quick,
+        ),
+        groupings.report,
     ),
     "rotations": (
         lambda args, device: rotations.measure(

@@ -14,6 +14,7 @@ Example:
 """
 
 from mlvae.show.clusters import group_distances
+from mlvae.show.factorial import combinations
 from mlvae.show.views import (
     evidence,
     interpolations,
@@ -24,6 +25,7 @@ from mlvae.show.views import (
 )
 
 __all__ = [
+    "combinations",
     "evidence",
     "group_distances",
     "interpolations",

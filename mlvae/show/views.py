@@ -27,7 +27,15 @@ from mlvae.training.seeding import seeded
 if TYPE_CHECKING:
     from mlvae.show.drawing import Picture
 
-__all__ = ["evidence", "interpolations", "reconstructions", "samples", "swaps", "traversals"]
+__all__ = [
+    "drawn",
+    "evidence",
+    "interpolations",
+    "reconstructions",
+    "samples",
+    "swaps",
+    "traversals",
+]
 
 MEMBERS = 100  # most observations of a group
 
@@ -71,7 +79,7 @@ def swaps(
             f"model must have the codes content and style, not {', '.join(names)}; "
             "show.reconstructions takes any model"
         )
-    return _drawn(grids.swap_grid, model, data, data.batch())
+    return drawn(grids.swap_grid, model, data, data.batch())
 
 
 def reconstructions(
@@ -101,7 +109,7 @@ def reconstructions(
         batch = data.singles(data.one_of_each(most))
     elif len(data) > most:
         batch = data.batch(range(most))
-    return _drawn(grids.reconstruction_grid, model, data, batch)
+    return drawn(grids.reconstruction_grid, model, data, batch)
 
 
 def samples(
@@ -136,7 +144,7 @@ def samples(
     check_integer("seed", seed, minimum=0)
     generator = seeded(torch.Generator(data.device), seed, "samples")
     options = {"columns": columns, "generator": generator}
-    return _drawn(grids.generation_grid, model, data, data.batch(), **options)
+    return drawn(grids.generation_grid, model, data, data.batch(), **options)
 
 
 def interpolations(
@@ -163,7 +171,7 @@ def interpolations(
     data = _data(model, x, None, labels, most)
     rows = data.one_of_each(data.groups.num_groups)
     batch = data.singles(rows[[0, -1]] if len(rows) > 1 else rows)
-    return _drawn(grids.interpolation_grid, model, data, batch, steps=steps)
+    return drawn(grids.interpolation_grid, model, data, batch, steps=steps)
 
 
 def evidence(
@@ -194,7 +202,7 @@ def evidence(
         >>> figure = evidence(mlvae.models.MLVAE(digits.shape), digits, counts=[1, 5, 10])
     """
     data = _data(model, x, groups, labels, most)
-    return _drawn(grids.evidence_grid, model, data, data.batch(), counts=counts)
+    return drawn(grids.evidence_grid, model, data, data.batch(), counts=counts)
 
 
 def traversals(
@@ -216,7 +224,7 @@ def traversals(
     """
     data = _data(model, x, None, None, 1)
     options = {"steps": steps, "span": span, "most": most}
-    return _drawn(grids.traversal_grid, model, data, data.singles([0]), **options)
+    return drawn(grids.traversal_grid, model, data, data.singles([0]), **options)
 
 
 def _data(
@@ -283,7 +291,7 @@ def _some(data: GroupedData, most: int) -> torch.Tensor:
     return order[(rank < MEMBERS) & (group < most)].sort()[0]
 
 
-def _drawn(
+def drawn(
     grid: Callable[..., Grid], model: Any, data: GroupedData, batch: Batch, **options: Any
 ) -> Picture:
     """The figure of a grid of the model in evaluation mode."""
