@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mlvae import grids
 from mlvae.data.grouped import GroupedData
 from mlvae.errors import InputError, check_integer, shown
 from mlvae.grids.factorial import content_names, factorial_rows
 from mlvae.models.protocol import has_codes, traits
-from mlvae.show.drawing import Picture
 from mlvae.show.views import drawn
 from mlvae.training.checks import with_needs
+
+if TYPE_CHECKING:
+    from mlvae.show.drawing import Picture
 
 __all__ = ["combinations"]
 
