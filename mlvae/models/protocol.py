@@ -89,6 +89,7 @@ class Traits:
             from the posteriors of single observations; a missing code: the product.
         group_codes: names of codes that the observations of a group share; other names than those
             of the model's codes have no effect.
+        grouping_of: by the name of a code of groups, the name of its grouping.
         given_codes: names of codes that are looked up from ``given``, not inferred from x.
         unconditional_codes: in a model with ``given_codes``, names of codes that are inferred from
             x alone; the other ones are inferred given these values.
@@ -113,6 +114,7 @@ class Traits:
     scales: Mapping[str, Tensor] = field(default_factory=dict)
     pooling: Mapping[str, str] = field(default_factory=dict)
     group_codes: frozenset[str] = frozenset({"content"})
+    grouping_of: Mapping[str, str] = field(default_factory=dict)
     given_codes: frozenset[str] = frozenset()
     unconditional_codes: frozenset[str] = frozenset()
     spans_ranks: bool = False
