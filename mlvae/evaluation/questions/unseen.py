@@ -197,7 +197,7 @@ class Unseen:
 def _unseen(subject: Subject, grouping: str) -> GroupedData | None:
     """The observations of groups of one grouping that training does not have, grouped by it.
 
-    They are those of the split ``unseen``. With several groupings, they may be in the test instead:
+    They are in the split ``unseen``. With several groupings, they may be in the test instead:
     the groups of the first grouping divide the splits.
     """
     splits = subject.splits
