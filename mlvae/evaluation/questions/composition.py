@@ -17,7 +17,7 @@ from typing import Any, ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
-from mlvae.data import GroupedData
+from mlvae.data import GroupedData, Splits
 from mlvae.errors import InputError, check_choice, shown
 from mlvae.evaluation.answer import Answer, Estimate, Figure, Table, not_evaluated
 from mlvae.evaluation.charts import grid_figure
@@ -66,13 +66,14 @@ class Composition:
     """The question and its options.
 
     Args:
-        observations: largest number M of test observations of new combinations, drawn at random.
-        reader_steps: training steps of the classifiers of real observations.
+        observations: largest number M of test observations of new combinations that are
+            predicted, drawn at random. At most half of them are: the classifier learns the others.
+        reader_steps: training steps of the classifier of real observations.
         controls: further models that ``mlvae evaluate`` trains in the same way: "conditional", a
             conditional VAE that is given the labels of all groupings; an empty list: none. In
             Python they are the models that are passed to
             :func:`~mlvae.evaluation.evaluate` as ``controls``.
-        seed: seed of the draws and of the classifiers.
+        seed: seed of the draws and of the classifier.
     """
 
     observations: int = 4000
@@ -93,27 +94,35 @@ class Composition:
         for kind in self.controls:
             check_choice("evaluation.composition.controls", kind, CONTROLS)
 
+    def reason(self, model: Any, splits: Splits) -> str:
+        """Why the question does not fit a model and its data; empty if it does."""
+        names = _groupings_of(model)
+        train, test = splits.train, splits.test
+        if len(names) < 2:
+            return "the model has one grouping"
+        if test is None or not set(names) <= set(test.groupings) & set(train.groupings):
+            return f"there is no test split with the groupings {' and '.join(names)}"
+        known = {name: train.groupings[name].names for name in names}
+        if not new_combinations(labels_of(train, known), labels_of(test, known)).any():
+            return (
+                f"the test split has no combination of {' and '.join(names)} that is not in "
+                "training. For glyphs, train with dataset.held_pairs=0.2"
+            )
+        return ""
+
     @torch.no_grad()
     def ask(self, subject: Subject) -> Answer:
         """Predict the new combinations of the test, read the predictions, and draw some."""
-        names = list(dict.fromkeys(traits(subject.model).grouping_of.values()))
         train, test = subject.splits.train, subject.splits.test
-        if len(names) < 2:
-            return not_evaluated(self.title, "the model has one grouping")
-        if test is None or not set(names) <= set(test.groupings) & set(train.groupings):
-            reason = f"there is no test split with the groupings {' and '.join(names)}"
+        reason = self.reason(subject.model, subject.splits)
+        if reason or test is None:
             return not_evaluated(self.title, reason)
+        names = _groupings_of(subject.model)
         case = self._case(train, test, names)
-        if len(case.rows) == 0:
-            return not_evaluated(
-                self.title,
-                f"the test split has no combination of {' and '.join(names)} that is not in "
-                "training. For glyphs, train with dataset.held_pairs=0.2",
-            )
         predictions = _of_model(subject, case) | _of_controls(subject, case)
-        readers = self._readers(case)
+        reader = self._reader(case)
         predictions["observation"] = _Prediction("the observation itself", "", case.truth)
-        records = [self._record(name, found, case, readers) for name, found in predictions.items()]
+        records = [self._record(name, found, case, reader) for name, found in predictions.items()]
         chance = {name: 1 / len(case.known[name]) for name in names}
         number = len(case.labels.unique(dim=0))
         metrics = {
@@ -138,27 +147,35 @@ class Composition:
         rows = new.nonzero()[:, 0]
         generator = seeded(torch.Generator(rows.device), self.seed, "new combinations")
         order = torch.randperm(len(rows), generator=generator, device=rows.device)
-        chosen = order[: self.observations].sort().values
-        rows, twin = rows[chosen], twin[chosen]
-        truth = test.observations(rows) if len(rows) else torch.empty(0)
-        return _Case(train, test, known, seen, labels[rows], rows, twin, truth)
+        half = len(rows) // 2
+        reading, chosen = order[:half], order[half:][: self.observations].sort().values
+        truth = test.observations(rows[chosen]) if len(rows) else torch.empty(0)
+        return _Case(
+            train=train,
+            test=test,
+            known=known,
+            seen=seen,
+            labels=labels[rows[chosen]],
+            rows=rows[chosen],
+            twin=twin[chosen],
+            truth=truth,
+            reading=rows[reading],
+            reading_labels=labels[rows[reading]],
+        )
 
-    def _readers(self, case: _Case) -> dict[str, Reader]:
-        """A classifier of the labels of each grouping, trained on real training observations."""
-        readers = {}
-        for place, (name, labels) in enumerate(case.known.items()):
-            known = (case.seen[:, place] >= 0).nonzero()[:, 0]
-            x, y = case.train.kept(known), case.seen[known, place]
-            with torch.enable_grad():
-                readers[name] = fit_reader(
-                    x, y, len(labels), steps=self.reader_steps, seed=self.seed
-                )
-        return readers
+    def _reader(self, case: _Case) -> Reader:
+        """The classifier of real observations, those of the new combinations among them."""
+        rows = torch.arange(len(case.train), device=case.rows.device)
+        x = torch.cat((case.train.kept(rows), case.test.kept(case.reading)))
+        labels = torch.cat((case.seen, case.reading_labels))
+        sizes = [len(names) for names in case.known.values()]
+        with torch.enable_grad():
+            return fit_reader(x, labels, sizes, steps=self.reader_steps, seed=self.seed)
 
     def _record(
-        self, name: str, found: _Prediction, case: _Case, readers: Mapping[str, Reader]
+        self, name: str, found: _Prediction, case: _Case, reader: Reader
     ) -> dict[str, Any]:
-        """The error of a prediction, and how often each reader reads the right label."""
+        """The error of a prediction, and how often the reader reads the right label."""
         rows = slice(None) if found.rows is None else found.rows
         truth, labels = case.truth[rows], case.labels[rows]
         groups = labels.unique(dim=0, return_inverse=True)[1].cpu().numpy()
@@ -171,11 +188,17 @@ class Composition:
             "error": float(error.mean()),
             "error_standard_error": sampling_error(error, groups=groups),
         }
-        for place, (grouping, reader) in enumerate(readers.items()):
-            right = (reader.read(found.x) == labels[:, place]).double().cpu().numpy()
-            record[f"read_{grouping}"] = float(right.mean())
-            record[f"read_{grouping}_standard_error"] = sampling_error(right, groups=groups)
+        right = (reader.read(found.x) == labels).double().cpu().numpy()
+        for place, grouping in enumerate(case.known):
+            record[f"read_{grouping}"] = float(right[:, place].mean())
+            error = sampling_error(right[:, place], groups=groups)
+            record[f"read_{grouping}_standard_error"] = error
         return record
+
+
+def _groupings_of(model: Any) -> list[str]:
+    """The names of the groupings that a model has codes of, in order."""
+    return list(dict.fromkeys(traits(model).grouping_of.values()))
 
 
 class _Case(NamedTuple):
@@ -190,6 +213,9 @@ class _Case(NamedTuple):
         rows: their indices in ``test``, (M,).
         twin: index in ``test`` of the twin of each, -1 for none, (M,).
         truth: the observations, (M, ...).
+        reading: indices in ``test`` of other observations of new combinations, on which the
+            classifier is trained.
+        reading_labels: numbers of their labels.
     """
 
     train: GroupedData
@@ -200,6 +226,8 @@ class _Case(NamedTuple):
     rows: Tensor
     twin: Tensor
     truth: Tensor
+    reading: Tensor
+    reading_labels: Tensor
 
 
 class _Prediction(NamedTuple):
@@ -324,8 +352,8 @@ def _words(records: list[dict[str, Any]], case: _Case, number: int) -> list[str]
     return [
         f"{len(case.rows):,} test observations have {number} combinations of {what} that training "
         f"does not have. They were decoded from the content of each grouping, accumulated over "
-        f"all training observations. A classifier of real observations reads the predictions "
-        f"with their own style: {read}.",
+        f"all training observations. A classifier of real observations of all combinations reads "
+        f"the predictions with their own style: {read}.",
         "The style of the observation itself may have information about its combination. A twin "
         "is an observation of a combination that training has, with no label in common and with "
         "the same known factors: its style has no information about the predicted combination. "

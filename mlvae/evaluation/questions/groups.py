@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from mlvae.data import GroupedData
+from mlvae.errors import check_choice
 from mlvae.evaluation.answer import Answer, Estimate, Figure, Table, not_evaluated
 from mlvae.evaluation.measures.association import Association, association
 from mlvae.evaluation.measures.codes import (
@@ -30,7 +31,6 @@ from mlvae.evaluation.measures.distances import (
     group_distances,
 )
 from mlvae.evaluation.options import check_question
-from mlvae.errors import check_choice
 from mlvae.evaluation.subject import SOURCES, Code, Subject
 from mlvae.evidence.rules import accumulated
 from mlvae.groups import Groups as Partition
