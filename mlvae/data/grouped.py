@@ -357,18 +357,30 @@ class GroupedData:
             )
         return self._with(episodes=episodes)
 
-    def labelled(self, names: Iterable[object]) -> GroupedData:
+    def labelled(self, names: Iterable[object] | Mapping[str, Any]) -> GroupedData:
         """The same data with ``given["label"]``: the position of each label in ``names``.
 
         Models that need labels number them in the order of the training data's
         ``group_names``. Data with fewer groups get the same numbers by this method.
 
         Args:
-            names: the labels that a model knows, in its order.
+            names: the labels that a model knows, in its order; with several groupings, those of
+                each by its name. ``given["label"]`` then has a column for each, (N, K).
 
         Raises:
             InputError: if the data have a group that is not in ``names``.
+
+        Example:
+            >>> data = GroupedData(np.zeros((2, 5)), groups={"speaker": [1, 2], "digit": [7, 7]})
+            >>> data.labelled({"digit": [6, 7], "speaker": [1, 2]}).given["label"].tolist()
+            [[1, 0], [1, 1]]
         """
+        if isinstance(names, Mapping):
+            columns = []
+            for grouping, labels in names.items():
+                check_choice("a grouping of names", grouping, list(self.groupings))
+                columns.append(self.regrouped(grouping).labelled(labels).given["label"])
+            return self._with(given={**self.given, "label": torch.stack(columns, 1)})
         if isinstance(names, np.ndarray | Tensor):
             names = names.tolist()
         listed = isinstance(names, Sequence) and not isinstance(names, str | bytes)
