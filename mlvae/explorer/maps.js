@@ -129,7 +129,25 @@ class CodeMap {
       this.dots[i].setAttribute("transform", `translate(${x.toFixed(2)} ${y.toFixed(2)})`);
       this.#spread(i, point.ellipse);
     });
+    this.#labels();
     this.show(this.state);
+  }
+
+  /** Show the labels that cover no other one; the rest is shown under the pointer. */
+  #labels() {
+    const boxes = [];
+    this.dots.forEach((dot, i) => {
+      const text = dot.querySelector("text");
+      if (!text) return;
+      const [x, y] = this.pixels[i];
+      const box = [x + 6, y - 16, x + 8 + 8 * this.points[i].label.length, y - 3];
+      const covers = boxes.some(
+        ([left, top, right, bottom]) =>
+          left < box[2] && right > box[0] && top < box[3] && bottom > box[1],
+      );
+      text.classList.toggle("covered", covers);
+      if (!covers) boxes.push(box);
+    });
   }
 
   /** Draw the ellipse of a point; none without one. */

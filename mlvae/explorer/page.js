@@ -35,22 +35,21 @@
     return Math.max(...groupings[code.grouping].members.map((rows) => rows.length));
   }
 
-  /** The name of an observation: its group, and its number among the observations of the page. */
-  const observation = (row) => {
-    const group = first.index[row];
-    return `${first.labels[group]} ${first.index.slice(0, row).filter((g) => g === group).length + 1}`;
-  };
+  /** The names of observations: their groups, numbered within the page. */
+  const names = (() => {
+    const counts = first.labels.map(() => 0);
+    return Array.from(first.index, (group) => `${first.labels[group]} ${++counts[group]}`);
+  })();
 
   // Points of the maps
 
   function pointsOf(code) {
     if (code.grouping === null) {
-      const number = first.index.length;
-      return Array.from({ length: number }, (_, row) => {
+      return names.map((label, row) => {
         const { mean, variance } = Evidence.single(code, row);
         const unseen = first.unseen[first.index[row]];
         const place = Evidence.place(code, mean);
-        return { label: observation(row), place, mean, variance, unseen };
+        return { label, place, mean, variance, unseen };
       });
     }
     const grouping = groupings[code.grouping];
@@ -64,8 +63,8 @@
   }
 
   /** Places that a map must show: those with one member, and those with all. */
-  function extentOf(code) {
-    const places = pointsOf(code).map((point) => point.place);
+  function extentOf(code, points) {
+    const places = points.map((point) => point.place);
     if (code.grouping === null) return places;
     const { members } = state;
     state.members = 1;
@@ -80,8 +79,10 @@
     constructor(code) {
       this.code = code;
       this.points = pointsOf(code);
-      this.choice = { from: 0, to: null, share: 0 };
-      this.value = Array.from(this.points[0].mean);
+      // The first picture is a swap: the style is not one of the first group.
+      const from = code.grouping === null ? Math.floor(this.points.length / 2) : 0;
+      this.choice = { from, to: null, share: 0 };
+      this.value = Array.from(this.points[from].mean);
       this.moved = false; // whether a slider has set the value
       const group = code.grouping !== null;
       const several = codes.filter((other) => other.grouping !== null).length > 1;
@@ -91,7 +92,7 @@
         id: `map-${code.name}`,
         label: `Map of ${this.title.toLowerCase()}, a dot for each ${this.noun}`,
         points: this.points,
-        extent: extentOf(code),
+        extent: extentOf(code, this.points),
         choose: (choice) => this.choose(choice),
         hover: (i, event) => this.tip(i, event),
       });
@@ -159,12 +160,15 @@
     legend() {
       const unseen = this.points.some((point) => point.unseen);
       if (!unseen) return null;
-      const words = this.code.grouping === null ? "of training groups" : "in training";
+      const [known, other] =
+        this.code.grouping === null
+          ? ["of training groups", "of unseen groups"]
+          : ["in training", "unseen in training"];
       return html(
         "p",
         { class: "keys" },
-        html("span", { class: "key known" }, words),
-        html("span", { class: "key unseen" }, words.replace("training", "no training")),
+        html("span", { class: "key known" }, known),
+        html("span", { class: "key unseen" }, other),
       );
     }
 
@@ -193,7 +197,7 @@
         ...[...this.inputs.values()].map((input) => input.row),
         this.reset,
       );
-      details.open = code.grouping === null && code.dim <= 12;
+      details.open = code.grouping === null && code.dim <= 20;
       return details;
     }
 
@@ -411,9 +415,7 @@
   const values = () => Object.fromEntries(panels.map((panel) => [panel.code.name, panel.value]));
 
   function draw() {
-    const start = performance.now();
     const decoded = decode(values());
-    api.milliseconds = performance.now() - start;
     api.decoded = decoded;
     const row = own.length > 0 ? own[0].row() : null;
     view.draw(decoded, row);
@@ -493,6 +495,7 @@
     const expected = read(decoded);
     const [swaps, width] = expected.shape;
     const inputs = Object.entries(places).map(([name, place]) => [name, read(place)]);
+    const start = performance.now();
     let largest = 0;
     for (let swap = 0; swap < swaps; swap++) {
       const latents = inputs.map(([name, { values: all, shape }]) => [
@@ -507,6 +510,7 @@
       }
     }
     api.difference = largest;
+    api.milliseconds = (performance.now() - start) / swaps;
     const good = largest < 5e-3;
     byId("checked").classList.toggle("wrong", !good);
     byId("checked").textContent = good
@@ -534,6 +538,7 @@
   byId("shared").append(...shared.map((panel) => panel.element));
   if (evidence) byId("shared").append(evidence.element);
   byId("own").append(...own.map((panel) => panel.element));
+  byId("main").classList.add(record.view.kind);
   byId("main").classList.toggle("two", shared.length === 0 || own.length === 0);
   if (shared.length === 0) byId("shared").remove();
   if (own.length === 0) byId("own").remove();

@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
@@ -75,6 +74,8 @@ def _images(x: Tensor) -> dict[str, Any]:
 
 def _picture(levels: np.ndarray) -> str:
     """Thumbnails (M, C, height, width) beside each other, as a data URL of a PNG."""
+    from PIL import Image  # a local import, which `import mlvae` does not need
+
     number, channels, height, width = levels.shape
     down = math.ceil(number / ACROSS)
     sheet = np.zeros((down * height, ACROSS * width, channels), dtype=np.uint8)
