@@ -33,7 +33,9 @@ def main(cfg: DictConfig) -> None:
     """Write the page as configured, and print its path and its size."""
     with cli.one_line_errors():
         page = explore_by(checked(cfg))
-        cli.say(f"the explorer is {page}, {page.stat().st_size / 1e6:.1f} MB; open it in a browser")
+        cli.say(
+            f"the explorer is {page}, {page.stat().st_size / 1e6:.1f} MB; open it in a browser"
+        )
 
 
 def checked(cfg: DictConfig) -> dict[str, Any]:

@@ -538,7 +538,7 @@
   byId("shared").append(...shared.map((panel) => panel.element));
   if (evidence) byId("shared").append(evidence.element);
   byId("own").append(...own.map((panel) => panel.element));
-  byId("main").classList.add(record.view.kind);
+  byId("main").classList.add(`of-${record.view.kind}`);
   byId("main").classList.toggle("two", shared.length === 0 || own.length === 0);
   if (shared.length === 0) byId("shared").remove();
   if (own.length === 0) byId("own").remove();

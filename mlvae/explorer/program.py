@@ -151,7 +151,9 @@ def _batch_norm(layer: Any, arrays: Arrays) -> list[Step]:
     shift = -layer.running_mean.double() * factor
     if layer.affine:
         factor, shift = factor * layer.weight, shift * layer.weight + layer.bias
-    return [{"step": "affine", "factor": arrays.add(_host(factor)), "shift": _place(shift, arrays)}]
+    return [
+        {"step": "affine", "factor": arrays.add(_host(factor)), "shift": _place(shift, arrays)}
+    ]
 
 
 def _group_norm(layer: Any, arrays: Arrays) -> list[Step]:

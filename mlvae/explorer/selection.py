@@ -62,9 +62,7 @@ def groupings_of(data: Any) -> dict[str, tuple[np.ndarray, list]]:
     }
 
 
-def selected(
-    data: GroupedData | Splits, *, groups: int, members: int, seed: int = 0
-) -> Selection:
+def selected(data: GroupedData | Splits, *, groups: int, members: int, seed: int = 0) -> Selection:
     """Choose the observations of a page.
 
     Of splits the page has test observations of groups that were trained on, or training
@@ -82,9 +80,7 @@ def selected(
     parts = _parts(data)
     known = _known_labels(data)
     share = _shares([part.groups.num_groups for part in parts], groups)
-    rows = [
-        _rows(part, number, members, seed) for part, number in zip(parts, share, strict=True)
-    ]
+    rows = [_rows(part, number, members, seed) for part, number in zip(parts, share, strict=True)]
     pairs = list(zip(parts, rows, strict=True))
     return Selection(pairs, _joined(pairs, known))
 

@@ -92,11 +92,8 @@ def with_random_weights(model):
 def latents(model, number=10):
     """Values of every code, by the names of ``decode``."""
     generator = torch.Generator().manual_seed(2)
-    dims = {
-        name.removesuffix("_dim"): dim
-        for name, dim in model.config.items()
-        if name in ("content_dim", "style_dim", "latent_dim")
-    }
+    names = [name for name in ("content", "style", "latent") if hasattr(model, f"{name}_dim")]
+    dims = {name: getattr(model, f"{name}_dim") for name in names}
     found = {n: torch.randn(number, dim, generator=generator) for n, dim in dims.items()}
     if isinstance(model, DirVAE):
         return {name: values.softmax(1) for name, values in found.items()}
@@ -155,7 +152,8 @@ def test_half_precision_has_three_digits(scripts):
 
 def test_a_code_that_the_decoder_does_not_receive_is_left_out():
     network = PlainConv((4, 6), head=False)
-    model = SVQVAE((1, 28, 28), latent_dim=6 * 8 * 8, network=network, num_labels=3).eval()
+    names = ("a", "b")
+    model = SVQVAE((1, 28, 28), group_names=names, latent_dim=6 * 8 * 8, network=network).eval()
     codes = {name: torch.randn(4, 6 * 8 * 8) for name in ("content", "latent")}
     assert decoder_inputs(model, codes) == ["content"]
 
