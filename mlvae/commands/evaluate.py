@@ -27,6 +27,7 @@ from mlvae.data import BATCHINGS, open_dataset
 from mlvae.errors import InputError, check_flag, check_integer
 from mlvae.evaluation import QUESTIONS, Composition, Rollout, evaluate
 from mlvae.evaluation.evaluate import check_writable
+from mlvae.evaluation.report import link_explorer
 from mlvae.parts import from_config
 from mlvae.training.checkpoint import read_state
 from mlvae.training.checks import resolve_device
@@ -125,7 +126,7 @@ def evaluate_by(config: dict[str, Any], *, progress: bool = True) -> dict[str, A
         transitions |= _labelled_controls(
             asked.controls, run, as_trained, checkpoint["step"], progress, folder=controls.parent
         )
-    return evaluate(
+    metrics = evaluate(
         model,
         splits,
         folder,
@@ -143,6 +144,8 @@ def evaluate_by(config: dict[str, Any], *, progress: bool = True) -> dict[str, A
         config=OmegaConf.to_yaml(trained),
         progress=progress,
     )
+    link_explorer(folder / "report.html", run / "explore.html")
+    return metrics
 
 
 def trained_on(
