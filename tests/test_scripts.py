@@ -451,6 +451,7 @@ def test_a_run_is_evaluated_beside_a_plain_vae_that_is_trained_once(call, tmp_pa
         "groups",
         "codebook",
         "collapse",
+        "counterfactual",
         "documents",
         "imputation",
         "rollout",

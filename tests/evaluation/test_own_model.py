@@ -12,6 +12,7 @@ from mlvae.data import Splits
 from mlvae.evaluation import (
     QUESTIONS,
     Codebook,
+    Counterfactual,
     Collapse,
     Disentanglement,
     Documents,
@@ -47,6 +48,7 @@ ALL = [
     Codebook(),
     Groups(samples=2, permutations=9),
     Imputation(),
+    Counterfactual(),
     Likelihood(sizes=(1,), groups=2, num_content=(1,), num_style=1),
     Topics(),
     Documents(),
