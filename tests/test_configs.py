@@ -46,7 +46,7 @@ def table():
     """Rows of a table, for models and likelihoods of tables."""
     frame = pandas.DataFrame(
         {
-            **dict.fromkeys(("a", "sex", "black"), [True, False, True]),
+            **{name: [True, False, True] for name in ("a", "sex", "black")},
             **dict.fromkeys(("y", "d1", "d2", "r", "LSAT", "UGPA", "ZFYA", "income"), 1.0),
             **dict.fromkeys(("marital", "education", "occupation"), 1.0),
             **dict.fromkeys(("hours", "workclass", "relationship"), 1.0),

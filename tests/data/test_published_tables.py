@@ -9,8 +9,8 @@ from mlvae import InputError
 from mlvae.data import adult, law_school, open_dataset
 
 ADULT = """\
-39, State-gov, 77516, Bachelors, 13, Never-married, Adm-clerical, Not-in-family, White, Male, 2174, \
-0, 40, United-States, <=50K
+39, State-gov, 77516, Bachelors, 13, Never-married, Adm-clerical, Not-in-family, White, Male, \
+2174, 0, 40, United-States, <=50K
 37, ?, 83311, HS-grad, 9, Married-civ-spouse, Craft-repair, Wife, Black, Female, 0, 0, 41, ?, >50K
 
 """

@@ -128,7 +128,9 @@ def test_the_model_is_compared_with_the_truth_and_the_controls(splits):
         means = [q.mean for q in model.posteriors(x).values()]
         direct = float((model.decode(*means, 1) - model.decode(*means, 0))[:, 4].mean())
     assert effects["model", "y"].mean == pytest.approx(direct, abs=0.05)
-    errors = {(r["method"], r["column"]): r["rmse"].mean for r in answer.metrics["counterfactuals"]}
+    errors = {
+        (r["method"], r["column"]): r["rmse"].mean for r in answer.metrics["counterfactuals"]
+    }
     assert errors["regression", "y"] < 0.1 and errors["unchanged", "d1"] == pytest.approx(1)
     assert {r["latent"] for r in answer.metrics["latents"]} == {"caused", "rest"}
     assert answer.metrics["cells"] == [] and len(answer.tables) == 4

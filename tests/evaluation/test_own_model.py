@@ -12,8 +12,8 @@ from mlvae.data import Splits
 from mlvae.evaluation import (
     QUESTIONS,
     Codebook,
-    Counterfactual,
     Collapse,
+    Counterfactual,
     Disentanglement,
     Documents,
     Embedding,

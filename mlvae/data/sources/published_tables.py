@@ -115,7 +115,9 @@ def adult(
     first = file_of(as_path("dataset.root", root), ("adult.data.gz", "adult.data"), ("adult",))
     second = first.with_name(first.name.replace("data", "test"))
     if not second.is_file():
-        raise InputError(f"dataset.root={first.parent} must have {second.name} beside {first.name}")
+        raise InputError(
+            f"dataset.root={first.parent} must have {second.name} beside {first.name}"
+        )
     rows = [row for path in (first, second) for row in _rows_of_adult(path)]
     cells = {name: [row[place] for row in rows] for place, name in enumerate(ADULT)}
     try:

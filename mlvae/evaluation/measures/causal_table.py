@@ -227,7 +227,10 @@ def predictor_records(table: CausalTable, most: int) -> list[dict[str, Any]]:
     expected = torch.from_numpy(through.expected(train)[:, [place]])
     modelled = train.clone()
     modelled[:, through.of_role("outcome")] = expected.to(train)
-    features["outcomes of the model"] = (features["all"][0], through.inputs(modelled, "outcome")[:, 0])
+    features["outcomes of the model"] = (
+        features["all"][0],
+        through.inputs(modelled, "outcome")[:, 0],
+    )
     records = []
     for name, (columns, target) in features.items():
         predictor = fitted(columns(train), target, binary=binary)

@@ -40,7 +40,8 @@ class Interventions:
     """A model, and the features of each role.
 
     Args:
-        model: a model with ``columns``, the numbers of the columns by role, and ``counterfactual``.
+        model: a model with ``counterfactual`` and with ``columns``, the numbers of the columns of
+            each role.
         samples: samples of the latents of each row, for expected values.
         seed: seed of the samples.
     """

@@ -205,7 +205,9 @@ def _tables(metrics: Mapping[str, Any]) -> list[Table]:
     ]
     if metrics["cells"]:
         found.append(
-            _crossed(metrics["cells"], "cell", "effect", f"Effect of {a} on {y} by cell, likewise.")
+            _crossed(
+                metrics["cells"], "cell", "effect", f"Effect of {a} on {y} by cell, likewise."
+            )
         )
     if metrics["counterfactuals"]:
         found.append(

@@ -157,7 +157,7 @@ class DCEVAE(nn.Module):
         self.columns = chosen.roles.columns(self.likelihood)
         if chosen.posterior == "adjusted" and not self.columns["rest"]:
             raise InputError(
-                "posterior=adjusted needs a column without a role in model.roles, which is the rest"
+                "posterior=adjusted needs a column without a role in model.roles: the rest"
             )
         build_checked(self, chosen.network, self._build)
 
