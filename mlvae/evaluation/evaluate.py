@@ -25,6 +25,7 @@ from mlvae.evaluation.measures.codes import representations
 from mlvae.evaluation.questions.codebook import Codebook
 from mlvae.evaluation.questions.collapse import Collapse
 from mlvae.evaluation.questions.composition import Composition
+from mlvae.evaluation.questions.counterfactual import Counterfactual
 from mlvae.evaluation.questions.disentanglement import Disentanglement
 from mlvae.evaluation.questions.documents import Documents
 from mlvae.evaluation.questions.embedding import Embedding
@@ -58,6 +59,7 @@ QUESTIONS = (
     Codebook,
     Groups,
     Imputation,
+    Counterfactual,
     Likelihood,
     Topics,
     Documents,
