@@ -260,7 +260,7 @@ def test_twins_are_drawn_with_the_style_of_their_image():
         ({"held_pairs": -1}, r"dataset\.held_pairs"),
         ({"held_pairs": 0.2, "unseen_groups": ["A"]}, r"dataset\.unseen_groups"),
         ({"held_pairs": 0.2, "validation": 0.9, "test": 0.2}, r"dataset\.validation"),
-        ({"held_pairs": 0.25, "fonts": ["cmr10", "cmtt10"], "characters": "AB"}, "held_pairs"),
+        ({"held_pairs": 0.5, "fonts": ["cmr10", "cmtt10"], "characters": "AB"}, "held_pairs"),
     ],
 )
 def test_wrong_groupings_and_combinations_are_refused(options, message):
