@@ -5,7 +5,6 @@ from mlvae import Batch, DiagonalGaussian, GroupedData, Groups, InputError
 from mlvae.grids import (
     accumulation_grid,
     evidence_grid,
-    factorial_grid,
     generation_grid,
     interpolation_grid,
     pictures,
@@ -217,55 +216,3 @@ def test_a_model_without_style_has_no_swaps(channels):
     data = GroupedData(torch.zeros(2, channels, 8, 8, dtype=torch.uint8), [0, 1])
     with pytest.raises(InputError, match=r"latent.*reconstruction_grid"):
         swap_grid(vae, data.batch())
-
-
-class Crossed(torch.nn.Module):
-    """The first pixel is the content of a row, the second that of a column, the rest style."""
-
-    grouping_of = {"content_who": "who", "content_what": "what"}  # noqa: RUF012
-
-    def codes(self, batch):
-        x = batch.x.flatten(1)
-        codes = {"content_who": x[:, :1], "content_what": x[:, 1:2]}
-        pooled = {
-            name: batch.groupings[name.removeprefix("content_")].spread(
-                batch.groupings[name.removeprefix("content_")].sum(values)
-            )
-            for name, values in codes.items()
-        }
-        return {name: Point(values) for name, values in (pooled | {"style": x[:, 2:]}).items()}
-
-    def decode(self, content_who, content_what, style):
-        return torch.cat((content_who, content_what, style), 1).view(-1, 1, 4, 4) / 4
-
-
-def test_a_factorial_grid_has_the_contents_of_its_row_and_of_its_column():
-    x = torch.rand(5, 1, 4, 4, generator=torch.Generator().manual_seed(0))
-    groups = {"who": ["b", "a", "a", "b", "c"], "what": [1, 1, 2, 1, 2]}
-    batch = GroupedData(x, groups=groups).batch()
-    grid = factorial_grid(Crossed(), batch)
-    assert (grid.rows, grid.columns) == (["a", "b", "c"], ["1", "2"])
-    assert (grid.down, grid.across) == ("who", {0: "what"})
-    first, second = x[:, 0, 0, 0], x[:, 0, 0, 1]
-    rows = torch.stack((first[[1, 2]].sum(), first[[0, 3]].sum(), first[4])) / 4
-    columns = torch.stack((second[[0, 1, 3]].sum(), second[[2, 4]].sum())) / 4
-    assert torch.allclose(grid.tiles[:, :, 0, 0, 0], rows[:, None].expand(3, 2))
-    assert torch.allclose(grid.tiles[:, :, 0, 0, 1], columns.expand(3, 2))
-    rest = x.flatten(1)[:, 2:].mean(0) / 4
-    assert torch.allclose(grid.tiles.flatten(2)[:, :, 2:], rest.expand(3, 2, -1))
-    assert grid.marked.tolist() == [[False, False], [False, True], [True, False]]
-    other = factorial_grid(Crossed(), batch, down="what", rows=1, columns=2)
-    assert (other.rows, other.columns) == (["1"], ["a", "b"])
-    assert torch.allclose(other.tiles[0], grid.tiles[:2, 0])
-
-
-def test_a_factorial_grid_needs_two_groupings():
-    x = torch.rand(4, 1, 4, 4)
-    batch = GroupedData(x, groups={"who": [1, 1, 2, 2], "what": [1, 2, 1, 2]}).batch()
-    with pytest.raises(InputError, match="two groupings"):
-        factorial_grid(Half(), batch)
-    for options in ({"down": "where"}, {"down": "who", "across": "who"}, {"rows": 0}):
-        with pytest.raises(InputError, match=r"down|factorial|rows"):
-            factorial_grid(Crossed(), batch, **options)
-    with pytest.raises(InputError, match="what"):
-        factorial_grid(Crossed(), GroupedData(x, groups={"who": [1, 1, 2, 2]}).batch())

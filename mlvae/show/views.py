@@ -211,23 +211,22 @@ def factorial(
     model: Any,
     x: GroupedData,
     *,
-    down: str | None = None,
-    across: str | None = None,
-    rows: int = 12,
-    columns: int = 12,
+    rows: str | None = None,
+    columns: str | None = None,
+    most: int = 12,
 ) -> Picture:
     """Every group of one grouping with every group of another one.
 
     The content of the row and the content of the column are accumulated over observations; the
-    style is the mean. A frame marks a combination that has no observation: it is predicted.
+    style is the mean. The first row and the first column are observations. A frame marks a
+    combination that is observed; the others are predicted.
 
     Args:
         model: a trained model with a content for each of several groupings.
         x: observations with these groupings. Of each combination at most 10 are used.
-        down: grouping of the rows; None: the first one of the model.
-        across: grouping of the columns; None: the first other one of the model.
-        rows: largest number of rows, the first groups.
-        columns: largest number of columns, the first groups.
+        rows: grouping of the rows; None: the first one of the model.
+        columns: grouping of the columns; None: the first other one of the model.
+        most: largest number of rows and of columns, the first groups.
 
     Raises:
         InputError: if the model has one grouping, or the observations lack one.
@@ -239,7 +238,7 @@ def factorial(
         ... ).train
         >>> dims = {"character": 4, "font": 4}
         >>> model = mlvae.models.MLVAE(letters.shape, content_dim=dims)
-        >>> figure = factorial(model, letters, columns=5)
+        >>> figure = factorial(model, letters, most=5)
     """
     if not isinstance(x, GroupedData):
         raise InputError(f"x must be GroupedData with several groupings, not {shown(x)}")
@@ -250,7 +249,7 @@ def factorial(
     first = cells.sizes.cumsum(0) - cells.sizes
     rank = torch.arange(len(order), device=order.device) - first[cells.index[order]]
     batch = data.batch(order[rank < IN_CELL].sort()[0])
-    options = {"down": down, "across": across, "rows": rows, "columns": columns}
+    options = {"rows": rows, "columns": columns, "most": most}
     return _drawn(grids.factorial_grid, model, data, batch, **options)
 
 
