@@ -15,6 +15,7 @@ SUMMARIES = {
     "evaluate": "Write a report about a trained run",
     "prepare": "Decode a collection of images before training",
     "reproduce": "Run the experiment behind a table",
+    "export": "Write a trained run as files for other programs",
     "benchmark": "Measure the speed of training and of data handling",
 }
 
@@ -98,6 +99,22 @@ DETAILS: dict[str, tuple[str, dict[str, str], tuple[str, ...]]] = {
             "mlvae reproduce table=all fast=true",
         ),
     ),
+    "export": (
+        "encoder.onnx and decoder.onnx run without PyTorch, in any language that ONNX Runtime\n"
+        "has; mlvae.json describes them. model.safetensors and config.json are the model itself.",
+        {
+            "run=runs/first": "folder of the run (required)",
+            "folder=letters": "folder of the files; export/ of the run without this option",
+            "dtype=uint8": "type of the observations: auto, uint8 or float32",
+            "best=true": "the state with the lowest validation loss",
+            "parts=[my_networks.Waves]": "classes of your own that the run has",
+        },
+        (
+            "mlvae export run=runs/first",
+            "mlvae export run=runs/first folder=letters dtype=float32",
+            "mlvae export run=runs/first best=true",
+        ),
+    ),
 }
 
 #: By command: its options that name a file, and the folders of the files.
@@ -118,6 +135,7 @@ GROUPS = {
     "evaluate": {"evaluation": "evaluation"},
     "prepare": {"dataset": "dataset"},
     "reproduce": {"table": "tables"},
+    "export": {},
 }
 
 
@@ -163,9 +181,7 @@ def help_of(name: str) -> str:
             "Examples:",
             *(f"  {example}" for example in examples),
             "",
-            "Values of an option that names a file of options:",
             *_groups(GROUPS[name]),
-            "",
             f"All options with their values:    {listing}",
             f"Options of Hydra, as -m, -cd, -i: mlvae {name} --hydra-help",
         ]
@@ -174,7 +190,9 @@ def help_of(name: str) -> str:
 
 def _groups(groups: dict[str, str]) -> list[str]:
     """The names of the files of each group, as lines of at most 90 characters."""
-    return [
+    if not groups:
+        return []
+    lines = [
         line
         for option, group in groups.items()
         for line in textwrap.wrap(
@@ -185,3 +203,4 @@ def _groups(groups: dict[str, str]) -> list[str]:
             break_on_hyphens=False,
         )
     ]
+    return ["Values of an option that names a file of options:", *lines, ""]
