@@ -58,7 +58,7 @@ def test_the_python_of_a_page_runs_in_its_order(name, first, monkeypatch):
 
 def commands():
     """Every command of the pages that reads configs: page, command, overrides."""
-    names = "train|evaluate|prepare|reproduce|export"
+    names = "train|evaluate|explore|prepare|reproduce|export"
     pattern = rf"(?:mlvae |scripts/)({names})(?:\.py)?((?: [^`\n]*)?)"
     found = set()
     for name, text in TEXTS.items():
@@ -91,6 +91,7 @@ def test_the_pages_have_commands_of_every_kind():
     assert {command for _, command, _ in commands()} == {
         "train",
         "evaluate",
+        "explore",
         "prepare",
         "reproduce",
         "export",

@@ -7,10 +7,11 @@ from inspect import signature
 from typing import get_args, get_type_hints
 
 from mlvae.data.augmentation import GroupWarp
-from mlvae.data.batching import Grouped, Plan, Shuffled
+from mlvae.data.batching import Grouped, Shuffled
 from mlvae.data.collections.new_images import read_images
 from mlvae.data.collections.stored import StoredImages
 from mlvae.data.grouped import GroupedData
+from mlvae.data.plan import Plan
 from mlvae.data.rows.array_file import ArrayFile
 from mlvae.data.rows.source import Source, SourceRows
 from mlvae.data.rows.sparse import SparseRows
@@ -28,6 +29,7 @@ from mlvae.data.sources.mnist import fashion_mnist, mnist
 from mlvae.data.sources.moving_sprites import moving_sprites
 from mlvae.data.sources.mpi3d import mpi3d
 from mlvae.data.sources.published_documents import bbc_news, newsgroups
+from mlvae.data.sources.published_tables import adult, law_school
 from mlvae.data.sources.recordings import fsdd, recordings
 from mlvae.data.sources.rollouts import rollouts
 from mlvae.data.sources.scm import scm
@@ -63,6 +65,7 @@ __all__ = [
     "Splits",
     "StoredImages",
     "Truth",
+    "adult",
     "anndata",
     "arrays",
     "bag_of_words",
@@ -78,6 +81,7 @@ __all__ = [
     "gct",
     "glyphs",
     "l1000",
+    "law_school",
     "lfw",
     "mnist",
     "moving_sprites",
@@ -104,6 +108,7 @@ __all__ = [
 AUGMENTATIONS = (GroupWarp,)
 BATCHINGS = (Shuffled, Grouped)
 DATASETS: dict[str, Callable[..., Splits]] = {
+    "adult": adult,
     "anndata": anndata,
     "arrays": arrays,
     "bag_of_words": bag_of_words,
@@ -119,6 +124,7 @@ DATASETS: dict[str, Callable[..., Splits]] = {
     "gct": gct,
     "glyphs": glyphs,
     "l1000": l1000,
+    "law_school": law_school,
     "lfw": lfw,
     "mnist": mnist,
     "moving_sprites": moving_sprites,

@@ -25,6 +25,7 @@ from torch import Tensor
 from mlvae.errors import InputError
 from mlvae.evidence import PseudoCounts
 from mlvae.evidence.rules import COUNT_RULES
+from mlvae.groups.grouping import UNNAMED
 from mlvae.models.protocol import Traits
 from mlvae.posteriors import Dirichlet, Family, Point
 
@@ -109,7 +110,7 @@ def _shared(name: str, q: Family, stated: Traits) -> ExportedCode:
     pooling = stated.pooling.get(name, "product")
     option = (stated.config or {}).get("accumulation")
     rule = option if isinstance(option, str) else pooling
-    grouping = getattr(stated, "grouping_of", {}).get(name, "group")
+    grouping = stated.grouping_of.get(name, UNNAMED)
     prior: float | list[float] | None
     if isinstance(q, Dirichlet) and pooling in COUNT_RULES:
         kind, columns = "counts", (f"{name}_counts",)

@@ -122,13 +122,18 @@ def _codes(model: Any, stated: Traits, inputs: Mapping[str, Tensor]) -> Mapping[
     return model.codes(_batch(stated, inputs))
 
 
-def _batch(stated: Traits, inputs: Mapping[str, Tensor], groups: Any = None) -> Batch:
+def _batch(
+    stated: Traits, inputs: Mapping[str, Tensor], groupings: Mapping[str, Groups] | None = None
+) -> Batch:
+    """A batch of inputs of an encoder; None: every observation is a group in all groupings."""
     x = inputs["x"]
     x = x.to(torch.float32) / 255 if x.dtype == torch.uint8 else x
     given = {name: values for name, values in inputs.items() if name != "x"}
     if "label" in stated.needs:  # its codes are not among the outputs
         given["label"] = torch.zeros(len(x), dtype=torch.int64)
-    return Batch(x, Singletons(x) if groups is None else groups, given)
+    if groupings is None:
+        return Batch(x, Singletons(x), given)
+    return Batch.of(x, groupings, given)
 
 
 class _Encoder(nn.Module):
@@ -181,12 +186,13 @@ def _check_sums(
     model: Any, stated: Traits, inputs: Mapping[str, Tensor], codes: Sequence[ExportedCode]
 ) -> None:
     """Raise :class:`InputError` unless the sum over a group gives the posterior of the model."""
-    whole = Groups([0] * EXAMPLE)
+    whole, shared = Groups([0] * EXAMPLE), [code for code in codes if code.grouping is not None]
+    if not shared:
+        return
     single = _codes(model, stated, inputs)
-    together = model.codes(_batch(stated, inputs, whole))
-    for code in codes:
-        if code.grouping is None:
-            continue
+    groupings = {str(code.grouping): whole for code in shared}
+    together = model.codes(_batch(stated, inputs, groupings))
+    for code in shared:
         summed = accumulated(single[code.name], whole, stated.pooling.get(code.name)).mean
         if not torch.allclose(summed[0], together[code.name].mean[0], rtol=1e-3, atol=1e-4):
             raise InputError(

@@ -1,173 +1,30 @@
-"""Graphs of every exportable model and network give the numbers of PyTorch.
+"""The graphs of every exportable model: their numbers, and what is refused.
 
-The graphs of all cases are one module and become one file, because each call of the exporter takes
-seconds. ``mlvae.export`` itself is tested in the other files of this folder.
+Most tests compute the modules of the graphs, which become files. The test of files is of a few
+models; ``pytest tests/exporting/check_every_graph.py`` is of all, and takes a minute.
 
 Shapes: N observations.
 """
 
-import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from mlvae import Batch, Groups, InputError
-from mlvae.exporting.graphs import Graph, graphs_of
-from mlvae.exporting.onnx_files import write_graph
+from mlvae.exporting.graphs import graphs_of
 from mlvae.exporting.record import record_of
-from mlvae.likelihoods import (
-    ColumnScale,
-    LearnedGaussian,
-    MixedColumns,
-    Multinomial,
-    NegativeBinomial,
-)
-from mlvae.models import (
-    DCEVAE,
-    MLVAE,
-    SVQVAE,
-    VAE,
-    VSAE,
-    AdaVAE,
-    ConditionalVAE,
-    DirVAE,
-    Roles,
-    Rotations,
-)
-from mlvae.networks import MLP, Conv, Conv1d, ConvMLP, PlainConv, TopicMLP
+from mlvae.models import MLVAE, ConditionalVAE, Rotations
+from mlvae.networks import MLP
 
-COLUMNS = MixedColumns(
-    (
-        ColumnScale("income", mean=3.0, deviation=2.0),
-        ColumnScale("weight", "positive"),
-        ColumnScale("grade", "ordinal", levels=3),
-        ColumnScale("colour", "categorical", levels=3),
-        ColumnScale("visits", "count", mean=1.0, deviation=0.7),
-        ColumnScale("smokes", "binary"),
-    )
-)
-ROLES = Roles("smokes", "income", ("colour",))
-SMALL = MLP((8,))
 IMAGE = (1, 9, 7)
-DIMS = {"content_dim": 3, "style_dim": 2}
-
-#: Every exportable model and every network at least once, with odd sizes.
-CASES = {
-    "product": lambda: MLVAE(IMAGE, **DIMS, network=Conv((8, 16))),
-    "prior_product": lambda: MLVAE(
-        IMAGE, **DIMS, network=ConvMLP((8,), hidden=(8,)), accumulation="prior_product"
-    ),
-    "prior_corrected": lambda: MLVAE(
-        (3, 25),
-        **DIMS,
-        network=Conv1d((8, 16)),
-        accumulation="prior_corrected",
-        likelihood=LearnedGaussian(),
-        standardise="channel",
-    ),
-    "mean": lambda: MLVAE(
-        (7,),
-        **DIMS,
-        network=SMALL,
-        accumulation="mean",
-        likelihood=LearnedGaussian(scope="channel"),
-        standardise="feature",
-    ),
-    "simplex": lambda: MLVAE(
-        IMAGE,
-        **DIMS,
-        network=SMALL,
-        content_family="dirichlet",
-        accumulation="prior_product",
-        content_alpha=0.5,
-    ),
-    "given": lambda: MLVAE(IMAGE, **DIMS, network=SMALL, style_given_content=True),
-    "counts": lambda: VAE((12,), latent_dim=3, network=SMALL, likelihood=NegativeBinomial()),
-    "pairs": lambda: AdaVAE(
-        (1, 7, 7), latent_dim=3, network=PlainConv((8, 8), (3, 3), (2, 2), (3, 3), (2, 2))
-    ),
-    "topics": lambda: DirVAE(
-        (12,), latent_dim=3, network=TopicMLP((8,)), likelihood=Multinomial()
-    ),
-    "codebook": lambda: SVQVAE(IMAGE, group_names=("ann", "bob"), latent_dim=3, network=SMALL),
-    "missing": lambda: VSAE((10,), likelihood=COLUMNS, network=SMALL),
-    "causes": lambda: DCEVAE((10,), likelihood=COLUMNS, roles=ROLES, network=SMALL),
-}
+SMALL = MLP((8,))
 
 
-class All(nn.Module):
-    """Several graphs side by side."""
-
-    def __init__(self, graphs):
-        super().__init__()
-        self.parts = nn.ModuleList(graph.module for graph in graphs)
-        self.counts = [len(graph.inputs) for graph in graphs]
-
-    def forward(self, *inputs):
-        """All outputs, in the order of the graphs."""
-        found, place = [], 0
-        for part, count in zip(self.parts, self.counts, strict=True):
-            found += part(*inputs[place : place + count])
-            place += count
-        return tuple(found)
-
-
-@pytest.fixture(scope="module")
-def built():
-    """By name of a case: the model, its graphs and its codes."""
-    found = {}
-    for number, (name, build) in enumerate(CASES.items()):
-        torch.manual_seed(number)
-        model = build().eval()
-        found[name] = model, *graphs_of(model)
-    return found
-
-
-def rows(graph, number, seed=0):
-    """Inputs of a graph with another number of rows: random where the example is of floats."""
-    generator = torch.Generator().manual_seed(seed)
-    found = {}
-    for name, value in graph.inputs.items():
-        drawn = torch.rand(number, *value.shape[1:], generator=generator)
-        if value.dtype == torch.uint8:
-            drawn = (255 * drawn).to(torch.uint8)
-        elif value.dtype == torch.bool:
-            drawn = drawn > 0.3
-        elif name == "intervention":
-            drawn = drawn.round()
-        elif name == "x":
-            drawn = (9 * drawn).floor()  # counts too
-        elif name == "size":
-            drawn = 100 * drawn + 1
-        found[name] = drawn
-    return found
-
-
-def test_every_graph_gives_the_numbers_of_pytorch_in_batches_of_any_size(built, tmp_path):
-    onnxruntime = pytest.importorskip("onnxruntime")
-    graphs = [(case, graph) for case, (_, graphs, _) in built.items() for graph in graphs]
-    inputs, outputs = {}, []
-    for case, graph in graphs:
-        inputs |= {f"{case}_{graph.name}_{name}": value for name, value in graph.inputs.items()}
-        outputs += [f"{case}_{graph.name}_{name}_out" for name in graph.outputs]
-    whole = Graph("all", All([graph for _, graph in graphs]), inputs, outputs)
-    write_graph(whole, tmp_path / "all.onnx")
-    session = onnxruntime.InferenceSession(
-        tmp_path / "all.onnx", providers=["CPUExecutionProvider"]
-    )
-    assert len(outputs) == len(session.get_outputs()) > 40
-    for number in range(1, 11):
-        given, expected = {}, []
-        for case, graph in graphs:
-            values = rows(graph, number, seed=number)
-            given |= {f"{case}_{graph.name}_{n}": value.numpy() for n, value in values.items()}
-            with torch.no_grad():
-                expected += graph.module(*values.values())
-        found = session.run(None, given)
-        for name, one, other in zip(outputs, found, expected, strict=True):
-            np.testing.assert_allclose(one, other.numpy(), rtol=1e-5, atol=1e-5, err_msg=name)
-    assert str(tmp_path.parent) not in (tmp_path / "all.onnx").read_bytes().decode("latin-1")
-    assert b"mlvae/" not in (tmp_path / "all.onnx").read_bytes()  # no paths of this machine
+def test_files_give_the_numbers_of_pytorch_in_batches_of_any_size(compare):
+    path = compare(["prior_corrected", "missing", "topics"])
+    content = path.read_bytes()
+    assert str(path.parent).encode() not in content
+    assert b"mlvae/" not in content  # no paths of this machine
 
 
 def summed(code, columns, index, groups):
@@ -181,11 +38,26 @@ def summed(code, columns, index, groups):
     return sums[1] / (prior + sums[0])
 
 
+CASES = [
+    "product",
+    "prior_product",
+    "prior_corrected",
+    "mean",
+    "simplex",
+    "given",
+    "groupings",
+    "counts",
+    "pairs",
+    "topics",
+    "codebook",
+    "missing",
+    "causes",
+]
 SHARED = ["product", "prior_product", "prior_corrected", "mean", "simplex", "given"]
 
 
 @pytest.mark.parametrize("case", SHARED)
-def test_sums_over_ragged_groups_are_the_contents_of_the_model(case, built):
+def test_sums_over_ragged_groups_are_the_contents_of_the_model(case, built, rows):
     model, (encoder, *_), codes = built[case]
     groups = Groups([0, 1, 0, 0, 2, 1, 0])
     inputs = rows(encoder, 7)
@@ -197,7 +69,7 @@ def test_sums_over_ragged_groups_are_the_contents_of_the_model(case, built):
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_the_columns_are_those_of_the_codes_of_the_model(case, built):
+def test_the_columns_are_those_of_the_codes_of_the_model(case, built, rows):
     model, graphs, codes = built[case]
     encoder = graphs[0]
     inputs = rows(encoder, 5)
@@ -215,6 +87,39 @@ def test_the_columns_are_those_of_the_codes_of_the_model(case, built):
             torch.testing.assert_close(columns[code.columns[0]], expected[code.name].concentration)
     names = {"codebook": ["latent"], "causes": ["caused", "rest"]}.get(case)
     assert [code.name for code in codes] == (names or list(expected))
+
+
+def test_each_content_is_added_over_the_groups_of_its_own_grouping(built, rows):
+    model, (encoder, style, decoder), codes = built["groupings"]
+    labels = {"speaker": [0, 1, 0, 0, 1], "digit": [7, 7, 8, 7, 8]}
+    inputs = rows(encoder, 5)
+    columns = dict(zip(encoder.outputs, encoder.module(*inputs.values()), strict=True))
+    expected = model.infer_contents(inputs["x"], groups=labels)
+    shared = {code.grouping: code for code in codes if code.grouping is not None}
+    assert {name: code.name for name, code in shared.items()} == {
+        "speaker": "content_speaker",
+        "digit": "content_digit",
+    }
+    contents = {}
+    for name, code in shared.items():
+        groups = Groups.of(labels[name])
+        values = [columns[column] for column in code.columns]
+        found = summed(code, values, groups.index, groups).float()
+        torch.testing.assert_close(found, expected[name].mean, rtol=1e-5, atol=1e-5)
+        contents[name] = found[groups.index]
+    given = [
+        inputs["x"],
+        *(contents[name.removeprefix("content_")] for name in list(style.inputs)[1:]),
+    ]
+    q = model.infer_style(inputs["x"], contents=contents)
+    torch.testing.assert_close(style.module(*given)[0], q.mean)
+    latents = [
+        q.mean if name == "style" else contents[name.removeprefix("content_")]
+        for name in decoder.inputs
+    ]
+    torch.testing.assert_close(
+        decoder.module(*latents)[0], model.decode(contents=contents, style=q.mean)
+    )
 
 
 def test_the_decoder_of_a_codebook_takes_codes_of_groups_alone(built):

@@ -19,7 +19,7 @@ __all__ = ["table"]
 def table(
     root: str | Path,
     *,
-    group: str = "group",
+    group: str | Sequence[str] = "group",
     features: Sequence[str] | None = None,
     categories: Sequence[str] = (),
     factors: Sequence[str] = (),
@@ -40,7 +40,8 @@ def table(
 
     Args:
         root: the file. The first line of a CSV file has the names of the columns.
-        group: name of the column with the labels of the groups.
+        group: name of the column with the labels of the groups, or a list of such names, of
+            several groupings. An empty cell in one of several columns is a missing label.
         features: names of the columns that become features; None: all others.
         categories: names of columns of text or integers whose values are categories.
         factors: names of the columns of known factors.
@@ -64,7 +65,10 @@ def table(
     """
     if split is not None:
         check_choice("dataset.split", split, SPLIT_BY)
-    check_text("dataset.group", group)
+    if isinstance(group, str):
+        check_text("dataset.group", group)
+    else:
+        check_texts("dataset.group", group)
     path = as_path("dataset.root", root)
     several = isinstance(markers, Sequence) and not isinstance(markers, str)
     check_texts("dataset.markers", list(markers) if several else markers)
