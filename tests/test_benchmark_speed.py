@@ -340,3 +340,11 @@ def test_the_loops_of_rotations_have_the_loss_of_the_library():
     torch.testing.assert_close(
         rotations.looped_loss(model, data.batch()), model(data.batch()).loss
     )
+
+
+def test_an_exported_encoder_is_measured_beside_pytorch(benchmark):
+    pytest.importorskip("onnxruntime")
+    out, result = benchmark("export", "--quick", "--rounds", 1, "--seconds", 0, "--device", "cpu")
+    assert [row["way"] for row in result["rows"]] == ["PyTorch", "ONNX Runtime"]
+    assert all(row["per_second"][0] > 0 for row in result["rows"])
+    assert "ONNX Runtime" in out and result["onnxruntime"] in out

@@ -40,7 +40,7 @@ def observations(x: Any, shape: Sequence[int], model: Any) -> Tensor:
             observations to read them at once.
     """
     x = x.x if isinstance(x, GroupedData) else x
-    if is_source(x):
+    if not isinstance(x, Tensor) and is_source(x):
         if math.prod(x.shape) > MOST_ELEMENTS:
             most = max(1, MOST_ELEMENTS // math.prod(x.shape[1:]))
             raise InputError(
