@@ -5,7 +5,7 @@ Shapes: N observations, G groups, C content and S style dimensions, ... one obse
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from mlvae.batch import Batch
 from mlvae.costs import Separation, Separators
+from mlvae.data.grouped import GroupedData
 from mlvae.errors import (
     InputError,
     check_choice,
@@ -33,9 +34,10 @@ from mlvae.evidence.rules import (
 from mlvae.evidence.sources import EVIDENCE_FROM
 from mlvae.groups import Groups
 from mlvae.likelihoods import Bernoulli, Likelihood
+from mlvae.models.cells import build_row_encoder, check_cells, imputed, row_shape, with_mask
 from mlvae.models.checks import build_checked, check_batch, check_codes_batch
 from mlvae.models.decoder import build_decoder
-from mlvae.models.encoder import build_conditional_encoder, build_encoder
+from mlvae.models.encoder import build_conditional_encoder
 from mlvae.models.inputs import Observations, groups_given, observations
 from mlvae.models.latents import Latents, check_simplex, side_by_side, values_of
 from mlvae.models.observed import encoder_inputs, sizes_of
@@ -77,6 +79,7 @@ class MLVAEOptions:
     standardise: str | None = None
     content_family: str = "gaussian"
     content_alpha: float = 1.0
+    cells: str | None = None
 
     def __post_init__(self) -> None:
         check_parts(self.network, self.likelihood)
@@ -102,6 +105,7 @@ class MLVAEOptions:
             )
         check_choice("content_family", self.content_family, CONTENT_FAMILIES)
         check_number("content_alpha", self.content_alpha, minimum=1e-5, maximum=1e4)
+        check_cells(self)
         if self.on_simplex:
             check_integer("content_dim", self.content_dim, minimum=2)
             if self.accumulation != "prior_product":
@@ -206,6 +210,14 @@ class MLVAE(nn.Module):
             exact.
         content_alpha: with "dirichlet", the concentration :math:`\alpha` of every component of the
             prior.
+        cells: how rows of a table that miss cells are encoded; the likelihood must be
+            :class:`~mlvae.likelihoods.MixedColumns`. None: all cells must be there. "evidence":
+            each observed cell has evidence of the content of its own, and the evidence adds up
+            over the cells of all rows of the group
+            (:class:`mlvae.models.cells.CellEvidence`). A missing cell makes the content posterior
+            wider, whatever the weights are. It needs ``accumulation="prior_product"``. "mask": the
+            network computes content and style from all observed cells and the mask together. In
+            both, the style is computed from the observed cells of the row and the mask.
 
     Warning:
         With ``evidence_from`` "others", "other_part" or "fellow", the training objective is not a
@@ -239,19 +251,20 @@ class MLVAE(nn.Module):
     def _build(self) -> None:
         chosen = self.options
         network, dims = chosen.network, (chosen.content_dim, chosen.style_dim)
+        inputs = row_shape(chosen, self.shape)
         self.standardise = Standardise(chosen.standardise, self.shape)
         heads: Any = None  # Gaussians
         if chosen.on_simplex:
             heads = (EvidenceHead(chosen.content_alpha), DiagonalGaussian)
         if self.style_given_content:
             one = None if heads is None else heads[:1]
-            self.encoder = build_encoder(network, self.shape, dims[:1], family=one)
+            self.encoder = build_row_encoder(chosen, inputs, dims[:1], one)
             of_style: Any = network
             if not chosen.style_dropout and hasattr(network, "dropout"):
                 of_style = replace(of_style, dropout=0.0)
-            self.style_encoder = build_conditional_encoder(of_style, self.shape, dims[1], dims[0])
+            self.style_encoder = build_conditional_encoder(of_style, inputs, dims[1], dims[0])
         else:
-            self.encoder = build_encoder(network, self.shape, dims, family=heads)
+            self.encoder = build_row_encoder(chosen, inputs, dims, heads)
         self.decoder = build_decoder(network, sum(dims), self.shape, chosen.likelihood)
         self.objective = GroupELBO(
             content_kl_weight=chosen.content_kl_weight,
@@ -278,6 +291,11 @@ class MLVAE(nn.Module):
         return {**self.objective.scales, **of_costs}
 
     @property
+    def missing_cells(self) -> bool:
+        """Whether rows may miss cells."""
+        return self.options.cells is not None
+
+    @property
     def pooling(self) -> dict[str, str]:
         """The rule that makes the content of a set from the contents of single observations."""
         rule = self.options.accumulation
@@ -297,7 +315,7 @@ class MLVAE(nn.Module):
         """
         check_batch(batch, self.shape)
         x, groups = batch.x, batch.groups
-        member_q, style_given = self.posteriors(x)
+        member_q, style_given = self.posteriors(x, batch.given)
         content = self._content(member_q, groups, generator)
         content_kl = content.kl()
         if self.training and self.options.content_per_member:
@@ -329,22 +347,33 @@ class MLVAE(nn.Module):
         return objective
 
     def posteriors(
-        self, x: Tensor
+        self, x: Tensor, given: Mapping[str, Tensor] | None = None
     ) -> tuple[DiagonalGaussian | Dirichlet, Callable[[Tensor], DiagonalGaussian]]:
         """The outputs of the encoders for observations x, float (N, ...).
+
+        Args:
+            x: observations.
+            given: known values of the observations; "observed" states which cells of a row are
+                there.
 
         Returns:
             The content posterior of each observation by itself, q(c | x_i) (N, C); and the style
             posterior (N, S) as a function of the content (N, C), which matters only with
             ``style_given_content``.
         """
-        x = self.standardise.inputs(self.likelihood, x)
+        x = self._inputs(x, given)
         if not self.style_given_content:
             member_q, style = self.encoder(x)
             return member_q, lambda content: style
         (member_q,) = self.encoder(x)
         features = self.style_encoder.trunk(x)
         return member_q, lambda content: self.style_encoder.given(features, content).moments()
+
+    def _inputs(self, x: Tensor, given: Mapping[str, Tensor] | None) -> Tensor:
+        """What the encoders receive of observations x, float (N, ...)."""
+        if self.missing_cells:
+            return with_mask(self.likelihood, x, given)  # type: ignore[arg-type]
+        return self.standardise.inputs(self.likelihood, x)
 
     def pooled(self, member_q: Any, groups: Groups) -> tuple[Posterior, Groups]:
         """The content posterior (G, C) of the members' ``member_q`` (N, C), and its groups."""
@@ -361,7 +390,11 @@ class MLVAE(nn.Module):
     def _recognise(self, content: Tensor, style: Tensor) -> Any:
         """The content posteriors (N, C) of decoded observations, which stay standardised."""
         decoded = self.likelihood.mean(self.decoder(torch.cat((content, style), 1)))
-        inputs = encoder_inputs(self.likelihood, decoded)
+        inputs = (
+            with_mask(self.likelihood, decoded, None)  # type: ignore[arg-type]
+            if self.missing_cells
+            else encoder_inputs(self.likelihood, decoded)
+        )
         single = self._single(self.encoder(inputs)[0])
         return single if self.options.on_simplex else single.moments()
 
@@ -375,7 +408,9 @@ class MLVAE(nn.Module):
         With ``style_given_content`` the style is given the content's mean.
         """
         check_codes_batch(batch)
-        member_q, style_given = self.posteriors(as_observations(batch.x, self.shape, self))
+        known = batch.given.get("observed")
+        x = as_observations(batch.x, self.shape, self, observed=known)
+        member_q, style_given = self.posteriors(x, batch.given)
         content = self.rule(member_q, batch.groups)[batch.groups.index]
         return {"content": content, "style": style_given(content.mean)}
 
@@ -393,7 +428,7 @@ class MLVAE(nn.Module):
             Gaussians, or a :class:`mlvae.posteriors.mixture.GroupMixture` under the rule
             "mixture", or a :class:`mlvae.Dirichlet` with ``content_family="dirichlet"``.
         """
-        groups = groups_given(x, groups)
+        groups, given = groups_given(x, groups), self._given(x)
         x = observations(x, self.shape, self)
         groups = Groups.singletons(len(x)) if groups is None else Groups.of(groups)
         if groups.num_observations != len(x):
@@ -401,8 +436,7 @@ class MLVAE(nn.Module):
                 f"groups must name the group of each of the {len(x)} observations, "
                 f"not of {groups.num_observations}"
             )
-        inputs = self.standardise.inputs(self.likelihood, x)
-        return self.rule(self.encoder(inputs)[0], groups.to(x.device))
+        return self.rule(self.encoder(self._inputs(x, given))[0], groups.to(x.device))
 
     def infer_style(self, x: Observations, content: Latents | None = None) -> DiagonalGaussian:
         """The style posterior of each observation x (N, ...), q(s | x_i): shape (N, S).
@@ -416,7 +450,8 @@ class MLVAE(nn.Module):
         Raises:
             InputError: if the content does not have one row for each observation.
         """
-        member_q, style_given = self.posteriors(observations(x, self.shape, self))
+        given = self._given(x)
+        member_q, style_given = self.posteriors(observations(x, self.shape, self), given)
         if content is None:
             content = self._single(member_q)
         c = values_of("content", content, self.content_dim, self)
@@ -470,10 +505,29 @@ class MLVAE(nn.Module):
 
         Posterior means are decoded. ``x`` and ``groups`` are as in :meth:`infer_content`.
         """
-        groups = groups_given(x, groups)
-        x = observations(x, self.shape, self)
         content = self.infer_content(x, groups)
+        style_of, groups = x, groups_given(x, groups)
         if groups is not None:
             content = content[Groups.of(groups).index.to(content.mean.device)]
-        x = as_observations(x, self.shape, self)
-        return self.decode(content, self.infer_style(x, content), **sizes_of(self.likelihood, x))
+        style = self.infer_style(style_of, content)
+        x = observations(x, self.shape, self)
+        return self.decode(content, style, **sizes_of(self.likelihood, x))
+
+    def imputed(self, batch: Batch, **options: Any) -> Tensor:
+        """Features (N, D) with values in the missing cells, as :func:`mlvae.models.cells.imputed`.
+
+        Raises:
+            InputError: if the model takes no missing cells.
+        """
+        if not self.missing_cells:
+            raise InputError(
+                "model must take missing cells, MLVAE(..., cells='evidence'), to impute"
+            )
+        check_batch(batch, self.shape)
+        return imputed(self, batch, **options)
+
+    def _given(self, x: object) -> Mapping[str, Tensor]:
+        """The given values of grouped data, on the device of the model; none of an array."""
+        device = next(self.parameters()).device
+        given = x.given if isinstance(x, GroupedData) else {}
+        return {name: values.to(device) for name, values in given.items()}

@@ -246,12 +246,13 @@ class VSAE(nn.Module):
         """
         if observed is None and isinstance(x, GroupedData):
             observed = x.given.get("observed")
-        features = observations(x, self.shape, self)
-        shape = (len(features), len(self.likelihood.columns))
-        mask = torch.ones(shape) if observed is None else torch.as_tensor(observed)
+        length, columns = len(x.x if isinstance(x, GroupedData) else x), self.likelihood.columns
+        shape = (length, len(columns))
+        mask = (torch.ones(shape) if observed is None else torch.as_tensor(observed)).bool()
         if mask.shape != shape:
             raise InputError(f"observed must be booleans of shape {shape}, not {shown(observed)}")
-        return self.posterior(features, mask.to(features.device).bool())
+        features = observations(x, self.shape, self, observed=mask)
+        return self.posterior(features, mask.to(features.device))
 
     @torch.no_grad()
     def imputed(
