@@ -92,8 +92,7 @@ def hivae(root: Path, seeds: list[int]) -> Iterator[Case]:
             cells = pd.read_csv(root / f"Missing{percent}_{number}.csv", header=None).to_numpy()
             hidden = np.zeros(frame.shape, bool)
             hidden[cells[:, 0] - 1, cells[:, 1] - 1] = True
-            for seed in seeds[:1]:
-                yield Case(frame, hidden, rows, rows, types, f"{percent} % mask {number}")
+            yield Case(frame, hidden, rows, rows, types, f"{percent} % mask {number}")
 
 
 CASES = {"mushroom": mushroom, "wine": wine, "hivae": hivae}

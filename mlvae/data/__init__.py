@@ -19,6 +19,7 @@ from mlvae.data.sources.bag_of_words import bag_of_words
 from mlvae.data.sources.cars3d import cars3d
 from mlvae.data.sources.cells import anndata
 from mlvae.data.sources.digits import digits
+from mlvae.data.sources.donors import donors
 from mlvae.data.sources.dsprites import dsprites
 from mlvae.data.sources.faces import celeba, faces, lfw, omniglot, yale_b
 from mlvae.data.sources.flatland import flatland
@@ -70,6 +71,7 @@ __all__ = [
     "cars3d",
     "celeba",
     "digits",
+    "donors",
     "dsprites",
     "faces",
     "fashion_mnist",
@@ -127,6 +129,7 @@ DATASETS: dict[str, Callable[..., Splits]] = {
     "omniglot": omniglot,
     "recordings": recordings,
     "rollouts": rollouts,
+    "donors": donors,
     "scm": scm,
     "shapes3d": shapes3d,
     "smallnorb": smallnorb,
