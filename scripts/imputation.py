@@ -127,7 +127,7 @@ def by_model(case: Case, seed: int, options: argparse.Namespace) -> pd.DataFrame
     )
     batching = mlvae.data.Shuffled(64)
     with tempfile.TemporaryDirectory() as folder:
-        mlvae.train(
+        result = mlvae.train(
             model,
             data,
             run=Path(folder, "run"),
@@ -137,6 +137,8 @@ def by_model(case: Case, seed: int, options: argparse.Namespace) -> pd.DataFrame
             seed=seed,
             reports=mlvae.Reports(progress=False, pictures_every=None),
         )
+    if not result.finished:
+        raise SystemExit("interrupted")
     return mlvae.impute(model, rest, samples=50)
 
 

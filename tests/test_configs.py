@@ -51,7 +51,7 @@ def table():
 
 
 def built(config):
-    if config["model"]["name"] in ("VSAE", "DCEVAE"):
+    if config["model"]["name"] in ("VSAE", "DCEVAE") or config["model"].get("cells"):
         config["model"]["likelihood"] = {"name": "MixedColumns"}
     data = table() if config["model"]["likelihood"]["name"] == "MixedColumns" else None
     shape = (3, 128) if config["model"]["network"]["name"] == "Conv1d" else (1, 28, 28)
