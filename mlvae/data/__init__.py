@@ -18,6 +18,7 @@ from mlvae.data.sources.arrays import arrays
 from mlvae.data.sources.bag_of_words import bag_of_words
 from mlvae.data.sources.cars3d import cars3d
 from mlvae.data.sources.cells import anndata
+from mlvae.data.sources.digit_parts import digit_parts
 from mlvae.data.sources.digits import digits
 from mlvae.data.sources.donors import donors
 from mlvae.data.sources.dsprites import dsprites
@@ -71,6 +72,7 @@ __all__ = [
     "cars3d",
     "celeba",
     "digits",
+    "digit_parts",
     "donors",
     "dsprites",
     "faces",
@@ -129,6 +131,7 @@ DATASETS: dict[str, Callable[..., Splits]] = {
     "omniglot": omniglot,
     "recordings": recordings,
     "rollouts": rollouts,
+    "digit_parts": digit_parts,
     "donors": donors,
     "scm": scm,
     "shapes3d": shapes3d,
