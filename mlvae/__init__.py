@@ -8,6 +8,7 @@ from mlvae.data import GroupedData, read_images
 from mlvae.encoding import Encoded, encode
 from mlvae.errors import Diverged, InputError, RankLost
 from mlvae.evidence import Evidence
+from mlvae.explorer import explore
 from mlvae.groups import Groups
 from mlvae.imputation import impute
 from mlvae.models import build
@@ -41,6 +42,7 @@ __all__ = [
     "data",
     "encode",
     "evaluation",
+    "explore",
     "grids",
     "history",
     "impute",

@@ -223,7 +223,7 @@ def test_files_of_ones_own_are_among_the_choices(call, tmp_path):
     assert "mine" in error and "mnist_best" in error and "\n" not in error
 
 
-@pytest.mark.parametrize("name", ["train", "evaluate", "prepare", "reproduce"])
+@pytest.mark.parametrize("name", ["train", "evaluate", "explore", "prepare", "reproduce"])
 def test_without_hydra_a_command_ends_with_one_line(name):
     block = "import sys; sys.modules.update(hydra=None, omegaconf=None); "
     code = f"from mlvae.commands.main import main; sys.argv = ['mlvae', '{name}']; main()"

@@ -7,10 +7,11 @@ from inspect import signature
 from typing import get_args, get_type_hints
 
 from mlvae.data.augmentation import GroupWarp
-from mlvae.data.batching import Grouped, Plan, Shuffled
+from mlvae.data.batching import Grouped, Shuffled
 from mlvae.data.collections.new_images import read_images
 from mlvae.data.collections.stored import StoredImages
 from mlvae.data.grouped import GroupedData
+from mlvae.data.plan import Plan
 from mlvae.data.rows.array_file import ArrayFile
 from mlvae.data.rows.source import Source, SourceRows
 from mlvae.data.rows.sparse import SparseRows

@@ -23,6 +23,7 @@ from mlvae.evaluation import report
 from mlvae.evaluation.measures.codes import representations
 from mlvae.evaluation.questions.codebook import Codebook
 from mlvae.evaluation.questions.collapse import Collapse
+from mlvae.evaluation.questions.composition import Composition
 from mlvae.evaluation.questions.disentanglement import Disentanglement
 from mlvae.evaluation.questions.documents import Documents
 from mlvae.evaluation.questions.embedding import Embedding
@@ -61,6 +62,7 @@ QUESTIONS = (
     Documents,
     Collapse,
     Rollout,
+    Composition,
 )
 
 
@@ -92,8 +94,8 @@ def evaluate(
         folder: folder of the answers.
         questions: such as ``Separation(k=(1, 2))``; None asks all of :data:`QUESTIONS`.
         vae: the control: a plain VAE trained the same way.
-        controls: further models that were trained the same way, by name, for the question
-            ``rollout``: "matrix", "network".
+        controls: further models that were trained the same way, by name: for the question
+            ``rollout`` "matrix" and "network", for ``composition`` "conditional".
         batching: batching of the training, which sets the sizes of groups in the bound.
         seed: seed of the training, which determines the weights of the untrained control.
         workers: processes that train probes; None: one for each CPU core.

@@ -108,35 +108,37 @@ class CellEvidence(nn.Module):
 
     Args:
         likelihood: the columns.
-        dim: number K of content dimensions.
+        dims: number K of dimensions of each content.
     """
 
-    def __init__(self, likelihood: MixedColumns, dim: int) -> None:
+    def __init__(self, likelihood: MixedColumns, dims: Sequence[int]) -> None:
         super().__init__()
         widths = [column.levels for column in likelihood.columns]
-        self.features, self.columns, self.dim = sum(widths), len(widths), dim
+        self.features, self.columns, self.dims = sum(widths), len(widths), list(dims)
+        dim = sum(dims)
         self.cells = CellEncoders(widths, HIDDEN, dim)
         with torch.no_grad():  # a complete row begins with a precision near 1
             self.cells.second_bias[:, dim:] += math.log(self.columns)
 
-    def forward(self, x: Tensor) -> tuple[DiagonalGaussian]:
-        """The evidence (N, K) of features and mask x (N, D + C), as a Gaussian."""
+    def forward(self, x: Tensor) -> tuple[DiagonalGaussian, ...]:
+        """The evidence (N, K) of each content, of features and mask x (N, D + C), as Gaussians."""
         inputs, mask = x.split((self.features, self.columns), 1)
         cells = self.cells(inputs)
-        shape = (len(x), self.columns, self.dim)
+        shape = (len(x), self.columns, sum(self.dims))
         missing = (mask == 0)[:, :, None]
         log_precision = (-cells.log_variance.view(shape)).masked_fill(missing, NOTHING)
         total = log_precision.logsumexp(1)
         share = (log_precision - total[:, None]).exp()
         mean = (share * cells.mean.view(shape).masked_fill(missing, 0)).sum(1)
-        return (DiagonalGaussian(mean, -total),)
+        parts = zip(mean.split(self.dims, 1), (-total).split(self.dims, 1), strict=True)
+        return tuple(DiagonalGaussian(*part) for part in parts)
 
 
 class RowEncoder(nn.Module):
-    """The content by the evidence of cells, and the style by a network of all cells and the mask.
+    """Contents by the evidence of cells, and the style by a network of all cells and the mask.
 
     Args:
-        content: from features and mask to the content.
+        content: from features and mask to each content.
         style: from the same to the style.
     """
 
@@ -144,29 +146,30 @@ class RowEncoder(nn.Module):
         super().__init__()
         self.content, self.style = content, style
 
-    def forward(self, x: Tensor) -> tuple[DiagonalGaussian, DiagonalGaussian]:
-        """Content (N, K) and style (N, S) of features and mask x (N, D + C)."""
+    def forward(self, x: Tensor) -> tuple[DiagonalGaussian, ...]:
+        """Each content (N, K) and the style (N, S) of features and mask x (N, D + C)."""
         return (*self.content(x), *self.style(x))
 
 
 def build_row_encoder(
     options: Any, shape: Sequence[int], dims: Sequence[int], family: Heads | None
 ) -> nn.Module:
-    """The encoder of content, or of content and style.
+    """The encoder of the contents, or of the contents and the style.
 
     Args:
-        options: of the model, with ``network``, ``likelihood`` and ``cells``.
+        options: of the model, with ``network``, ``likelihood``, ``contents`` and ``cells``.
         shape: of :func:`row_shape`.
-        dims: (K,) or (K, S).
+        dims: K of each content, and then S if the encoder has the style.
         family: families of the posteriors, as in
             :func:`~mlvae.models.encoder.build_encoder`.
     """
     if options.cells != "evidence":
         return build_encoder(options.network, shape, dims, family=family)
-    content = CellEvidence(options.likelihood, dims[0])
-    if len(dims) == 1:
+    number = len(options.contents)
+    content = CellEvidence(options.likelihood, dims[:number])
+    if len(dims) == number:
         return content
-    return RowEncoder(content, build_encoder(options.network, shape, dims[1:]))
+    return RowEncoder(content, build_encoder(options.network, shape, dims[number:]))
 
 
 @torch.no_grad()
@@ -176,7 +179,7 @@ def imputed(
     *,
     samples: int | None,
     generator: torch.Generator | None = None,
-    content: Any = None,
+    **contents: Any,
 ) -> Tensor:
     """Features (N, D) with values in the missing cells, of a model with content and style.
 
@@ -188,15 +191,19 @@ def imputed(
         samples: number of samples of the latents, whose expected values are averaged. None: one
             draw of the latents and of the cells.
         generator: source of the noise, on the model's device.
-        content: a posterior (N, K) of the content of each row, or values (N, K). None: that of the
-            groups of the batch.
+        contents: by the name of the code, a posterior (N, K) of the content of each row, or values
+            (N, K). Without them those of the groups of the batch.
     """
     x, likelihood = batch.x, model.likelihood
-    content = model.codes(batch)["content"] if content is None else content
+    found = contents or model.codes(batch)
     _, style_given = model.posteriors(x, batch.given)
     values = torch.zeros_like(x)
     for _ in range(samples or 1):
-        c = content if isinstance(content, Tensor) else content.sample(generator=generator)
+        drawn = [
+            q if isinstance(q, Tensor) else q.sample(generator=generator)
+            for q in (found[name] for name in model.contents)
+        ]
+        c = torch.cat(drawn, 1)
         s = style_given(c).sample(generator=generator)
         parameters = model.decoder(torch.cat((c, s), 1))
         if samples is None:

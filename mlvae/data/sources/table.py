@@ -19,7 +19,7 @@ __all__ = ["table"]
 def table(
     root: str | Path,
     *,
-    group: str | None = "group",
+    group: str | Sequence[str] | None = "group",
     header: bool = True,
     features: Sequence[str] | None = None,
     categories: Sequence[str] = (),
@@ -41,8 +41,9 @@ def table(
 
     Args:
         root: the file.
-        group: name of the column with the labels of the groups; None: each row is a group of its
-            own.
+        group: name of the column with the labels of the groups, or a list of such names, of
+            several groupings. An empty cell in one of several columns is a missing label. None:
+            each row is a group of its own.
         header: whether the first line of a CSV file has the names of the columns. False: the names
             are "1", "2" and so on.
         features: names of the columns that become features; None: all others.
@@ -68,8 +69,10 @@ def table(
     """
     if split is not None:
         check_choice("dataset.split", split, SPLIT_BY)
-    if group is not None:
+    if isinstance(group, str):
         check_text("dataset.group", group)
+    elif group is not None:
+        check_texts("dataset.group", group)
     check_flag("dataset.header", header)
     path = as_path("dataset.root", root)
     several = isinstance(markers, Sequence) and not isinstance(markers, str)
