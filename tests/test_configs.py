@@ -54,6 +54,8 @@ def built(config):
     if config["model"]["name"] in ("VSAE", "DCEVAE") or config["model"].get("cells"):
         config["model"]["likelihood"] = {"name": "MixedColumns"}
     data = table() if config["model"]["likelihood"]["name"] == "MixedColumns" else None
+    if config["dataset"]["name"] == "digit_parts":  # its attributes have a number of columns
+        data = open_dataset(**config["dataset"]).train
     shape = (3, 128) if config["model"]["network"]["name"] == "Conv1d" else (1, 28, 28)
     shape = shape if data is None else data.shape
     if config["model"]["name"] == "Rotations":
