@@ -11,7 +11,7 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
 from mlvae import Adam, GroupedData
-from mlvae.data import BATCHINGS, Shuffled, mnist
+from mlvae.data import BATCHINGS, Shuffled, mnist, open_dataset
 from mlvae.evaluation import QUESTIONS
 from mlvae.likelihoods import (
     DiscretisedLogistic,
@@ -45,7 +45,12 @@ def composed(*overrides):
 def table():
     """Rows of a table, for models and likelihoods of tables."""
     frame = pandas.DataFrame(
-        {"a": [True, False, True], **dict.fromkeys(("y", "d1", "d2", "r"), 1.0)}
+        {
+            **{name: [True, False, True] for name in ("a", "sex", "black")},
+            **dict.fromkeys(("y", "d1", "d2", "r", "LSAT", "UGPA", "ZFYA", "income"), 1.0),
+            **dict.fromkeys(("marital", "education", "occupation"), 1.0),
+            **dict.fromkeys(("hours", "workclass", "relationship"), 1.0),
+        }
     )
     return GroupedData.from_frame(frame, range(3))
 

@@ -26,6 +26,7 @@ from mlvae.commands.train import train_by
 from mlvae.data import BATCHINGS, open_dataset
 from mlvae.errors import InputError, check_flag, check_integer
 from mlvae.evaluation import QUESTIONS, Composition, Rollout, evaluate
+from mlvae.evaluation.applicable import applicable
 from mlvae.evaluation.evaluate import check_writable
 from mlvae.evaluation.report import link_explorer
 from mlvae.parts import from_config
@@ -93,6 +94,8 @@ def evaluate_by(config: dict[str, Any], *, progress: bool = True) -> dict[str, A
     own = imported(config["parts"])
     with naming_parts():
         model = mlvae.load(run, best=config["best"], device=device, parts=own)
+    if len(questions) == len(QUESTIONS):  # nobody chose them
+        questions = applicable(questions, model)
     splits = open_dataset(**dataset)
     if splits.train.shape != model.shape:
         raise InputError(

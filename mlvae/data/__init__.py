@@ -31,6 +31,7 @@ from mlvae.data.sources.mnist import fashion_mnist, mnist
 from mlvae.data.sources.moving_sprites import moving_sprites
 from mlvae.data.sources.mpi3d import mpi3d
 from mlvae.data.sources.published_documents import bbc_news, newsgroups
+from mlvae.data.sources.published_tables import adult, law_school
 from mlvae.data.sources.recordings import fsdd, recordings
 from mlvae.data.sources.rollouts import rollouts
 from mlvae.data.sources.scm import scm
@@ -66,6 +67,7 @@ __all__ = [
     "Splits",
     "StoredImages",
     "Truth",
+    "adult",
     "anndata",
     "arrays",
     "bag_of_words",
@@ -83,6 +85,7 @@ __all__ = [
     "gct",
     "glyphs",
     "l1000",
+    "law_school",
     "lfw",
     "mnist",
     "moving_sprites",
@@ -109,6 +112,7 @@ __all__ = [
 AUGMENTATIONS = (GroupWarp,)
 BATCHINGS = (Shuffled, Grouped)
 DATASETS: dict[str, Callable[..., Splits]] = {
+    "adult": adult,
     "anndata": anndata,
     "arrays": arrays,
     "bag_of_words": bag_of_words,
@@ -124,6 +128,7 @@ DATASETS: dict[str, Callable[..., Splits]] = {
     "gct": gct,
     "glyphs": glyphs,
     "l1000": l1000,
+    "law_school": law_school,
     "lfw": lfw,
     "mnist": mnist,
     "moving_sprites": moving_sprites,

@@ -20,10 +20,12 @@ from mlvae.arguments import as_path, check_type
 from mlvae.data import BATCHINGS, Grouped, GroupedData, Shuffled, Splits
 from mlvae.errors import InputError, check_flag, check_integer, check_part, shown
 from mlvae.evaluation import report
+from mlvae.evaluation.applicable import applicable
 from mlvae.evaluation.measures.codes import representations
 from mlvae.evaluation.questions.codebook import Codebook
 from mlvae.evaluation.questions.collapse import Collapse
 from mlvae.evaluation.questions.composition import Composition
+from mlvae.evaluation.questions.counterfactual import Counterfactual
 from mlvae.evaluation.questions.disentanglement import Disentanglement
 from mlvae.evaluation.questions.documents import Documents
 from mlvae.evaluation.questions.embedding import Embedding
@@ -57,6 +59,7 @@ QUESTIONS = (
     Codebook,
     Groups,
     Imputation,
+    Counterfactual,
     Likelihood,
     Topics,
     Documents,
@@ -92,7 +95,8 @@ def evaluate(
         model: a trained model, on the device to work on.
         splits: the data it was trained with.
         folder: folder of the answers.
-        questions: such as ``Separation(k=(1, 2))``; None asks all of :data:`QUESTIONS`.
+        questions: such as ``Separation(k=(1, 2))``; None asks all of :data:`QUESTIONS` that are
+            about models of this kind.
         vae: the control: a plain VAE trained the same way.
         controls: further models that were trained the same way, by name: for the question
             ``rollout`` "matrix" and "network", for ``composition`` "conditional".
@@ -149,7 +153,7 @@ def evaluate(
         progress=progress,
     )
     answers = {}
-    for question in questions or [question() for question in QUESTIONS]:
+    for question in questions or applicable([question() for question in QUESTIONS], model):
         answers[type(question).__name__.lower()] = question.ask(subject)
     facts = {
         **(facts or {}),

@@ -94,11 +94,15 @@ class Composition:
         for kind in self.controls:
             check_choice("evaluation.composition.controls", kind, CONTROLS)
 
+    def applies(self, model: Any) -> bool:
+        """Whether a model is of the kind that this question is about; see :func:`.applies`."""
+        return len(_groupings_of(model)) > 1
+
     def reason(self, model: Any, splits: Splits) -> str:
         """Why the question does not fit a model and its data; empty if it does."""
         names = _groupings_of(model)
         train, test = splits.train, splits.test
-        if len(names) < 2:
+        if not self.applies(model):
             return "the model has one grouping"
         if test is None or not set(names) <= set(test.groupings) & set(train.groupings):
             return f"there is no test split with the groupings {' and '.join(names)}"

@@ -72,10 +72,16 @@ class Imputation:
         check_integer("evaluation.imputation.most", self.most, minimum=2)
         check_question(self, minimum={"neighbours": 1, "samples": 1, "seeds": 1})
 
+    def applies(self, model: Any) -> bool:
+        """Whether a model is of the kind that this question is about; see :func:`.applies`."""
+        stated = traits(model)
+        return stated.missing_cells and isinstance(stated.likelihood, MixedColumns)
+
     def ask(self, subject: Subject) -> Answer:
         """Hide cells of the test, impute them, and compare with the true values."""
-        likelihood, data = traits(subject.model).likelihood, subject.tested()[1]
-        if not traits(subject.model).missing_cells or not isinstance(likelihood, MixedColumns):
+        likelihood: Any = traits(subject.model).likelihood
+        data = subject.tested()[1]
+        if not self.applies(subject.model):
             return not_evaluated(self.title, "the model takes no missing cells, as VSAE does")
         if data is None:
             return not_evaluated(self.title, "the data have no test split")

@@ -92,11 +92,15 @@ class Rollout:
         for kind in self.controls:
             check_choice("evaluation.rollout.controls", kind, CONTROLS)
 
+    def applies(self, model: Any) -> bool:
+        """Whether a model is of the kind that this question is about; see :func:`.applies`."""
+        return all(callable(getattr(model, method, None)) for method in METHODS)
+
     @torch.no_grad()
     def ask(self, subject: Subject) -> Answer:
         """Measure the errors and the group, and draw the planes and a film."""
         model, test = subject.model, subject.splits.test
-        if not all(callable(getattr(model, method, None)) for method in METHODS):
+        if not self.applies(model):
             return not_evaluated(self.title, "the model has no transitions by actions")
         if test is None or "action" not in test.given:
             return not_evaluated(self.title, "there is no test split with actions")
