@@ -23,7 +23,8 @@ Measurements of speed, which ``all`` makes one after the other, on a GPU in a fe
 - export: an exported encoder in ONNX Runtime beside PyTorch; not part of ``all``, because it needs
   the extra ``export``;
 - codebook: the S-VQ-VAE beside plain loops of its published objective;
-- rotations: a step of the model Rotations beside loops over episodes, steps and planes.
+- rotations: a step of the model Rotations beside loops over episodes, steps and planes;
+- tables: a VSAE on 100,000 rows of 50 columns beside scikit-learn's IterativeImputer, on the CPU.
 
 Measurements of data:
 
@@ -51,6 +52,7 @@ from mlvae.commands.benchmarks import (
     encoding,
     growth,
     growth_figure,
+    imputation,
     kernels,
     limit,
     onnx_encoding,
@@ -124,6 +126,10 @@ SPEED: dict[str, tuple[Callable[..., Result], Callable[[Result], str]]] = {
             device, rounds=args.rounds, seconds=args.seconds, quick=args.quick
         ),
         rotations.report,
+    ),
+    "tables": (
+        lambda args, device: imputation.measure(quick=args.quick),
+        imputation.report,
     ),
 }
 

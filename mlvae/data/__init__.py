@@ -19,7 +19,9 @@ from mlvae.data.sources.arrays import arrays
 from mlvae.data.sources.bag_of_words import bag_of_words
 from mlvae.data.sources.cars3d import cars3d
 from mlvae.data.sources.cells import anndata
+from mlvae.data.sources.digit_parts import digit_parts
 from mlvae.data.sources.digits import digits
+from mlvae.data.sources.donors import donors
 from mlvae.data.sources.dsprites import dsprites
 from mlvae.data.sources.faces import celeba, faces, lfw, omniglot, yale_b
 from mlvae.data.sources.flatland import flatland
@@ -72,7 +74,9 @@ __all__ = [
     "bbc_news",
     "cars3d",
     "celeba",
+    "digit_parts",
     "digits",
+    "donors",
     "dsprites",
     "faces",
     "fashion_mnist",
@@ -133,6 +137,8 @@ DATASETS: dict[str, Callable[..., Splits]] = {
     "omniglot": omniglot,
     "recordings": recordings,
     "rollouts": rollouts,
+    "digit_parts": digit_parts,
+    "donors": donors,
     "scm": scm,
     "shapes3d": shapes3d,
     "smallnorb": smallnorb,

@@ -92,7 +92,7 @@ class Case:
     @property
     def kinds(self):
         """The kinds of data that the model is tested with."""
-        if self.model is VSAE:
+        if self.model is VSAE or "cells" in self.options:
             return ["tables with missing cells"]
         if self.model is DCEVAE:
             return ["tables"]
@@ -149,6 +149,8 @@ CASES = {
         {**SIMPLEX, "content_draw": "group", "batch_groups": "parts"},
         {**SIMPLEX, "style_given_content": True, "separation": COSTS},
         *[{**SIMPLEX, "evidence_from": members} for members in EVIDENCE_FROM],
+        {"cells": "evidence", "accumulation": "prior_product", "separation": COSTS},
+        {"cells": "mask", "style_given_content": True},
     ],
     "VAE": [{"latent_dim": 3}, {"kl_weight": 4.0}],
     "AdaVAE": [{"latent_dim": 3}, {"average": "mean"}],
