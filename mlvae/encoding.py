@@ -295,7 +295,7 @@ def shared_codes(model: Any, data: GroupedData, batch_size: int) -> dict[str, Gr
 
     It is empty for a model without such codes. The model is in evaluation mode.
     """
-    names = _shared(model)
+    names = traits(model).group_codes
     if not callable(getattr(model, "pooled", None)):
         return {}
     codes = _codes(model, data, batch_size, progress=False)
