@@ -234,12 +234,16 @@ SPANNING = [
 ]
 
 
-@pytest.mark.parametrize("count", [2, 4])
+#: Cases of two ranks, each of which has groups. Of four ranks, some have none.
+OF_TWO = [*WHOLE[:2], ("MLVAE", COSTS[1], RAGGED), *SPANNING[:1], *SPANNING[-3:]]
+
+
 @pytest.mark.parametrize("case", WHOLE + SPANNING, ids=str)
-def test_reports_and_gradients_are_those_of_one_process(team, count, case):
+def test_reports_and_gradients_are_those_of_one_process(team, case):
     totals, gradients, bound = steps(*case)
-    results = team(count, steps, *case)
-    assert not any(isinstance(r, Exception) for r in results), results
+    results = team(MOST, steps, *case)
+    if case in OF_TWO:
+        results += team(2, steps, *case)
     for result in results:
         assert not isinstance(result, Exception), result
         assert result[0] == pytest.approx(totals, rel=1e-11)
