@@ -11,13 +11,16 @@ from mlvae.data.batching import Grouped, Plan, Shuffled
 from mlvae.data.collections.new_images import read_images
 from mlvae.data.collections.stored import StoredImages
 from mlvae.data.grouped import GroupedData
+from mlvae.data.parted import Part, PartedData
 from mlvae.data.rows.array_file import ArrayFile
+from mlvae.data.rows.joined import JoinedRows
 from mlvae.data.rows.source import Source, SourceRows
 from mlvae.data.rows.sparse import SparseRows
 from mlvae.data.sources.arrays import arrays
 from mlvae.data.sources.bag_of_words import bag_of_words
 from mlvae.data.sources.cars3d import cars3d
 from mlvae.data.sources.cells import anndata
+from mlvae.data.sources.collection import collection
 from mlvae.data.sources.digits import digits
 from mlvae.data.sources.dsprites import dsprites
 from mlvae.data.sources.faces import celeba, faces, lfw, omniglot, yale_b
@@ -55,6 +58,9 @@ __all__ = [
     "GroupWarp",
     "Grouped",
     "GroupedData",
+    "JoinedRows",
+    "Part",
+    "PartedData",
     "Plan",
     "Shuffled",
     "Source",
@@ -69,6 +75,7 @@ __all__ = [
     "bbc_news",
     "cars3d",
     "celeba",
+    "collection",
     "digits",
     "dsprites",
     "faces",
@@ -110,6 +117,7 @@ DATASETS: dict[str, Callable[..., Splits]] = {
     "bbc_news": bbc_news,
     "cars3d": cars3d,
     "celeba": celeba,
+    "collection": collection,
     "digits": digits,
     "dsprites": dsprites,
     "faces": faces,

@@ -176,21 +176,38 @@ class Shuffled:
         _check_data(data)
         return -(-len(data) // self.batch_size)
 
+    @property
+    def pieces(self) -> int:
+        """Pieces of a batch, which are observations."""
+        return self.batch_size
+
+    @staticmethod
+    def num_pieces(sizes: Tensor, counts: Tensor) -> int:
+        """Pieces of an epoch: ``counts[i]`` groups have ``sizes[i]`` members."""
+        return int((sizes * counts).sum())
+
     def plan(self, data: GroupedData, generator: torch.Generator | None) -> Plan:
         """Batches of one epoch; ``generator`` is on the device of the data."""
         _check_data(data)
+        bounds = [*range(0, len(data), self.batch_size), len(data)]
+        return self.plan_between(bounds, data, generator)
+
+    @staticmethod
+    def plan_between(
+        bounds: list[int], data: GroupedData, generator: torch.Generator | None
+    ) -> Plan:
+        """Batches of one epoch; batch b has the observations between two of ``bounds`` (B + 1)."""
         check_generator(generator)
         order = torch.randperm(len(data), generator=generator, device=data.device)
-        batch = torch.arange(len(data), device=data.device) // self.batch_size
+        batch = _batch_of(bounds, data.device)
         num_labels = data.groups.num_groups
         present, group, sizes = (batch * num_labels + data.groups.index[order]).unique(
             return_inverse=True, return_counts=True
         )
-        rows = [*range(0, len(data), self.batch_size), len(data)]
-        first = _starts(present // num_labels, self.num_batches(data))
+        first = _starts(present // num_labels, len(bounds) - 1)
         origin = data.origin(present % num_labels)
         order = order.to(data.x.device)
-        return Plan(data, order, group - first[batch], sizes, origin, rows, first.tolist())
+        return Plan(data, order, group - first[batch], sizes, origin, bounds, first.tolist())
 
 
 @dataclass(frozen=True)
@@ -241,9 +258,35 @@ class Grouped:
             )
         return (sizes + self.members - 1) // self.members
 
+    @property
+    def pieces(self) -> int:
+        """Pieces of a batch, which are groups."""
+        return self.groups
+
+    def num_pieces(self, sizes: Tensor, counts: Tensor) -> int:
+        """Pieces of an epoch: ``counts[i]`` groups have ``sizes[i]`` members.
+
+        Raises:
+            InputError: if a group is smaller than ``members``, and that is an error.
+        """
+        if self.small_groups == "error" and (smallest := int(sizes.min())) < self.members:
+            raise InputError(
+                f"batching.members={self.members} must not exceed the size of a group, but one "
+                f"has {smallest}; lower it, or set batching.small_groups=keep"
+            )
+        return int(((sizes + self.members - 1) // self.members * counts).sum())
+
     def plan(self, data: GroupedData, generator: torch.Generator | None) -> Plan:
         """Batches of one epoch; ``generator`` is on the device of the data."""
         _check_data(data)
+        count = int(self._cuts(data).sum())
+        bounds = [*range(0, count, self.groups), count]
+        return self.plan_between(bounds, data, generator)
+
+    def plan_between(
+        self, bounds: list[int], data: GroupedData, generator: torch.Generator | None
+    ) -> Plan:
+        """Batches of one epoch; batch b has the groups between two of ``bounds`` (B + 1)."""
         check_generator(generator)
         device = data.device
         cuts, sizes = self._cuts(data), data.groups.sizes
@@ -258,16 +301,22 @@ class Grouped:
         by_place = place.argsort(stable=True)
         order, place = order[by_place], place[by_place]
         sizes = torch.bincount(place)
-        first = [*range(0, len(sizes), self.groups), len(sizes)]
         ends = torch.cat((sizes.new_zeros(1), sizes.cumsum(0)))
         origin = data.origin(data.groups.index[order[ends[:-1]]])
-        rows = ends[first].tolist()
+        rows = ends[bounds].tolist()
         order = order.to(data.x.device)
-        return Plan(data, order, place % self.groups, sizes, origin, rows, first)
+        starts = torch.tensor(bounds, device=device)[_batch_of(bounds, device)]
+        return Plan(data, order, place - starts[place], sizes, origin, rows, bounds)
 
 
 def _check_data(data: object) -> None:
     check_type("data", data, GroupedData, "GroupedData")
+
+
+def _batch_of(bounds: list[int], device: torch.device) -> Tensor:
+    """The batch of each piece; batch b has the pieces between two of ``bounds`` (B + 1)."""
+    sizes = torch.tensor(bounds, device=device).diff()
+    return torch.arange(len(sizes), device=device).repeat_interleave(sizes)
 
 
 def _starts(batch: Tensor, num_batches: int) -> Tensor:

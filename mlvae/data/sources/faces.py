@@ -16,6 +16,13 @@ import torch
 from mlvae.arguments import as_path
 from mlvae.data.collections.members import printable
 from mlvae.data.grouped import GroupedData
+from mlvae.data.sources.collection import (
+    Selection,
+    check_options,
+    check_parts,
+    one_part,
+    splits_of,
+)
 from mlvae.data.splitting.group_splits import Held, large_groups
 from mlvae.data.splitting.splits import Splits, split_by
 from mlvae.errors import (
@@ -32,6 +39,7 @@ from mlvae.groups.labels import words_for_missing
 
 if TYPE_CHECKING:
     from mlvae.data.collections.cache import Cache
+    from mlvae.data.collections.parts import Request
 
 __all__ = ["celeba", "faces", "lfw", "omniglot", "yale_b"]
 
@@ -75,6 +83,9 @@ class _Options(TypedDict, total=False):
     limit: int | None
     strict: bool
     workers: int | None
+    parts: int | None
+    part: int | None
+    hands: int | None
     name: str
 
 
@@ -121,6 +132,9 @@ def faces(
     limit: int | None = None,
     strict: bool = False,
     workers: int | None = None,
+    parts: int | None = None,
+    part: int | None = None,
+    hands: int | None = None,
     name: str = "faces",
 ) -> Splits:
     """Images of identities, from any collection with one folder per identity.
@@ -164,14 +178,20 @@ def faces(
         strict: fail at the first file that cannot be used.
         workers: number of processes that decode; None for one per core, 0 to decode in this
             process, where an image has no time limit.
+        parts: number of parts, each prepared by itself; None: one cache. The training data are
+            :class:`~mlvae.data.PartedData`. ``validation`` and ``test`` are then numbers or
+            fractions of whole parts.
+        part: the only part to prepare, as on one of many machines; the result has its images. None
+            prepares all that are missing, and merges them.
+        hands: with parts, as of :func:`mlvae.data.collection`.
         name: beginning of the name of the folder in the cache.
 
     Raises:
         InputError: if arguments are out of range, or the root holds no usable image.
     """
-    from mlvae.data.collections.cache import (
-        open_cache,  # needs Pillow, which `import mlvae` does not load
-    )
+    # These need Pillow, which `import mlvae` does not load.
+    from mlvae.data.collections.cache import open_cache
+    from mlvae.data.collections.parts import Request
 
     for option, value in (("group", group), ("name", name), ("pattern", pattern)):
         if value is not None or option != "pattern":
@@ -191,6 +211,27 @@ def faces(
         workers=workers,
     )
     roots, table = _roots(root, table)
+    check_parts(parts, part, hands)
+    if parts is not None:
+        check_options(split=split, within=within, limit=limit)
+        return _in_parts(
+            Request(
+                name=name,
+                roots=roots,
+                cache=as_path("dataset.cache", cache).absolute(),
+                size=int(size),
+                channels=3 if colour else 1,
+                crop=crop,
+                pattern=pattern,
+                table=table,
+                group=group,
+                parts=int(parts),
+                strict=strict,
+                workers=None if workers is None else int(workers),
+            ),
+            part,
+            Selection(factors, minimum, maximum, validation, test, hands, seed),
+        )
     cached = open_cache(
         name,
         roots,
@@ -236,6 +277,17 @@ def faces(
         if not advice:
             raise
         raise InputError(f"{error}; {advice}") from error
+
+
+def _in_parts(request: Request, part: int | None, selection: Selection) -> Splits:
+    """The splits of a collection in parts; with one part alone, its images."""
+    from mlvae.data.collections.cache import Cache
+    from mlvae.data.collections.parts import open_parts
+
+    found = open_parts(request, part)
+    if isinstance(found, Cache):
+        return Splits(one_part(found, request.group, selection))
+    return splits_of(found, selection)
 
 
 def lfw(root: Roots = "data", *, crop: float = 0.6, **options: Unpack[_LFWOptions]) -> Splits:
