@@ -22,7 +22,7 @@ from mlvae.data import PartedData, SourceRows, StoredImages, open_dataset
 @hydra.main(version_base="1.3", config_path=str(CONFIGS), config_name="prepare")
 def main(cfg: DictConfig) -> None:
     """Prepare the configured collection; print its splits and the path of the report."""
-    with cli.one_line_errors():
+    with cli.one_line_errors(job=cli.job_of_sweep()):
         prepare(cfg)
 
 

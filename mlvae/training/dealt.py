@@ -72,6 +72,11 @@ class Dealt:
 
     def plan(self, epoch: int) -> Plan:
         """This rank's slices of the batches of ``epoch``. A collective."""
+        plan = self.slices(epoch)
+        return self._share(plan) if self.ranks.several else plan
+
+    def slices(self, epoch: int) -> Plan:
+        """This rank's slices of the batches of ``epoch``, as batches of their own."""
         dealt = self.parts(epoch)
         pieces = [sum(self.pieces[part] for part in parts) for parts in dealt]
         plans = []
@@ -81,8 +86,7 @@ class Dealt:
             generator = seeded(self.order, self.seed, f"order of hand {hand}", epoch)
             bounds = bounds_of_hand(pieces, hand, self.batching.pieces)
             plans.append(self.batching.plan_between(bounds, data, generator))
-        plan = side_by_side(plans, joined([plan.data for plan in plans], same_labels=False))
-        return self._share(plan) if self.ranks.several else plan
+        return side_by_side(plans, joined([plan.data for plan in plans], same_labels=False))
 
     def _share(self, plan: Plan) -> DealtPlan:
         """The plan with the sizes of the whole batches, which the ranks exchange."""

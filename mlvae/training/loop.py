@@ -264,6 +264,7 @@ def train(
         scales=scales,
         augmentation=augmentation,
         room=min(steps_per_epoch, reports.log_every or steps_per_epoch),
+        in_parts=dealt is not None,
     )
     plans = Plans(
         batching,

@@ -128,8 +128,7 @@ def test_a_rank_opens_the_parts_of_its_hands_alone():
     ]
     data = PartedData(parts, hands=3)
     dealt = Dealt(data, Shuffled(12), seed=0, ranks=Ranks(rank=1, count=3))
-    dealt._share = lambda plan: plan  # no exchange is needed here
-    dealt.plan(0)
+    dealt.slices(0)
     assert sorted(opened) == sorted(dealt.parts(0)[1]) and len(opened) == 2
     assert len(data) == TOTAL and len(opened) == 2
     assert len(data.labels) == TOTAL and len(opened) == 2 + len(parts)  # joined at first use

@@ -22,7 +22,7 @@ import numpy as np
 from PIL import Image
 
 from mlvae.data.collections.columns import Columns
-from mlvae.data.collections.prepare import Source, listed
+from mlvae.data.collections.prepare import Source, has_paths, listed
 from mlvae.data.collections.regular import open_regular
 from mlvae.errors import InputError, check_choice
 
@@ -84,7 +84,11 @@ def assign(sources: Sequence[Source], columns: Columns, *, parts: int, group: st
         raise InputError("dataset.parts needs files with an identity, but the root has none")
     folders = np.zeros(len(sources), np.int64)
     if columns.by_folder:  # as in a collection in one part, other files count only without images
-        folders = np.array([_common(root, images or set(numbers)) for root in range(len(sources))])
+        labels = images or set(numbers)
+        by_path = [has_paths(source) for source in sources]
+        folders = np.array(
+            [_common(root, labels) * is_path for root, is_path in enumerate(by_path)]
+        )
     hashes = np.array(
         [hash_of_label(without_folders(label, folders[root])) for root, label in numbers],
         np.uint64,

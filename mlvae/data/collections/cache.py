@@ -185,6 +185,7 @@ def open_cache(
     limit: int | None,
     strict: bool,
     workers: int | None,
+    labels: str | None = None,
 ) -> Cache:
     """The cache of a collection, which is prepared first if there is no valid one.
 
@@ -202,6 +203,7 @@ def open_cache(
         limit: largest number of images to prepare; None for all.
         strict: fail if a file is skipped.
         workers: as of :class:`~mlvae.data.collections.decoders.Decoders`.
+        labels: as of :class:`~mlvae.data.collections.samples.Samples`; None: no samples.
 
     Raises:
         InputError: if the roots cannot be read or hold no image, or the cache cannot be written.
@@ -209,8 +211,9 @@ def open_cache(
     columns = Columns(pattern, table)
     settings = {"size": size, "channels": channels, "crop": crop, "pattern": pattern}
     settings |= {"limit": limit, "table": columns.sha256, "format": FORMAT}
+    settings |= {} if labels is None else {"labels": labels}
     folder = folder_of(name, roots, cache, settings)
-    sources = [open_source(root, without=cache) for root in roots]
+    sources = [open_source(root, without=cache, labels=labels) for root in roots]
     header = {"settings": settings, "sources": [state_of(source) for source in sources]}
     if (found := read_cache(folder, header)) is None:
         with writable(cache):

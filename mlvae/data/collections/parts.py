@@ -120,6 +120,7 @@ class Request:
         parts: number of parts.
         strict: fail if a file is skipped.
         workers: as of :class:`~mlvae.data.collections.decoders.Decoders`.
+        labels: as of :class:`~mlvae.data.collections.samples.Samples`; None: no samples.
     """
 
     name: str
@@ -134,6 +135,7 @@ class Request:
     parts: int
     strict: bool
     workers: int | None
+    labels: str | None = None
 
     def columns(self) -> Columns:
         """The columns of files, for one pass over the sources."""
@@ -141,7 +143,7 @@ class Request:
 
     def settings(self) -> dict[str, Any]:
         """The settings that the folder's name and all manifests have."""
-        names = ("size", "channels", "crop", "pattern", "group", "parts")
+        names = ("size", "channels", "crop", "pattern", "group", "parts", "labels")
         chosen = {name: getattr(self, name) for name in names}
         return chosen | {"limit": None, "table": self.columns().sha256, "format": FORMAT}
 
@@ -161,7 +163,9 @@ def open_parts(request: Request, part: int | None) -> Collection | Cache:
     """
     settings = request.settings()
     folder = folder_of(request.name, request.roots, request.cache, settings)
-    sources = [open_source(root, without=request.cache) for root in request.roots]
+    sources = [
+        open_source(root, without=request.cache, labels=request.labels) for root in request.roots
+    ]
     header = {"settings": settings, "sources": [state_of(source) for source in sources]}
     if part is None and (found := _read_collection(folder, header)) is not None:
         _check_strict(found, request.strict)

@@ -22,7 +22,9 @@ from mlvae.data.collections.decoders import Content, Decoders, read_content
 from mlvae.data.collections.images import Attempt, Options
 from mlvae.data.collections.journal import LINES, MAX_LINES, Journal, Line, kind_of, num_files
 from mlvae.data.collections.members import Member, Refusal, printable
+from mlvae.data.collections.parquet import Parquet
 from mlvae.data.collections.regular import open_regular
+from mlvae.data.collections.samples import Samples
 from mlvae.data.collections.sources import Folder
 from mlvae.errors import InputError
 
@@ -34,6 +36,7 @@ __all__ = [
     "Header",
     "Own",
     "Source",
+    "has_paths",
     "hash_of",
     "listed",
     "prepare",
@@ -48,7 +51,13 @@ INDEX, MANIFEST, SKIPPED = "index.npz", "manifest.json", "skipped.txt"
 #: Largest number of files, and of bytes, that a decoder receives at once.
 CHUNK_FILES, CHUNK_BYTES = 32, 2**23
 
-Source = Folder | Zip | Tar
+Source = Folder | Zip | Tar | Parquet | Samples
+
+
+def has_paths(source: Source) -> bool:
+    """Whether the identities of a source are paths of folders, not columns of its own."""
+    return not isinstance(source, Parquet | Samples)
+
 
 #: Settings and state of the sources, as JSON values.
 Header = dict[str, Any]
@@ -121,8 +130,10 @@ def prepare(
     used = [line for line in lines if "crc32" in line]
     if not used:
         raise InputError(_nothing_used(sources, lines, folder / SKIPPED, columns))
+    _check_columns(used, sources)
     if columns.by_folder:
-        _shorten_identities(used, None if own is None else own.folders)
+        by_path = {place for place, each in enumerate(sources) if has_paths(each)}
+        _shorten_identities(used, by_path, None if own is None else own.folders)
     _write_index(folder / INDEX, used)
     counts = {
         name: sum(num_files(line) for line in lines if name in line)
@@ -150,7 +161,7 @@ def _fill(
     first: dict[str, Line] = {line["sha256"]: line for line in journal.lines if "crc32" in line}
     done = journal.num_files
     # The number of files in a tar is known at its end only.
-    sizes = [None if isinstance(source, Tar) else len(source) for source in sources]
+    sizes = [None if isinstance(source, Tar | Samples) else len(source) for source in sources]
     total = None if None in sizes else sum(size or 0 for size in sizes)
     total = total if own is None else int(own.sum())
     chunks: list[list[_File]] = []  # sent to the decoders, not yet answered
@@ -229,7 +240,9 @@ def _file(
         return _File(line | {"left_out": "is hidden, or belongs to an operating system"})
     if isinstance(member, Refusal):
         return _File(line | {"skipped": member.reason})
-    known = columns.of(member.real, root)
+    known = member.columns
+    if known is None or not columns.by_folder:  # a pattern or a table of the user's
+        known = columns.of(member.real, root)
     if known is None:
         return _File(line | {"left_out": "is not in the table, or does not match the pattern"})
     if isinstance(known, str):
@@ -324,14 +337,29 @@ def _nothing_used(
     return text
 
 
-def _shorten_identities(used: list[Line], folders: np.ndarray | None) -> None:
+def _check_columns(used: list[Line], sources: Sequence[Source]) -> None:
+    """Raise :class:`InputError` unless all used files have the same columns."""
+    first = used[0]
+    other = next(
+        (line for line in used if line["columns"].keys() != first["columns"].keys()), None
+    )
+    if other is not None:
+        names = [printable(str(sources[line["root"]].root)) for line in (first, other)]
+        raise InputError(
+            f"dataset.root must be sources with the same columns, but {names[0]} has "
+            f"{', '.join(first['columns'])}, and {names[1]} {', '.join(other['columns'])}"
+        )
+
+
+def _shorten_identities(used: list[Line], by_path: set[int], folders: np.ndarray | None) -> None:
     """Remove the folders that all identities of a source share.
 
     Args:
         used: lines of the used files.
+        by_path: the sources whose identities are paths.
         folders: number of these folders by source; None: found here.
     """
-    for root in {line["root"] for line in used}:
+    for root in by_path & {line["root"] for line in used}:
         lines = [line for line in used if line["root"] == root]
         paths = [line["columns"]["identity"] for line in lines]
         if folders is None:

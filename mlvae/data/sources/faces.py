@@ -117,6 +117,7 @@ def faces(
     cache: str | Path = "cache",
     table: str | Path | None = None,
     pattern: str | None = None,
+    labels: str | None = None,
     group: str = "identity",
     factors: Sequence[str] = (),
     size: int = 64,
@@ -146,15 +147,20 @@ def faces(
     names give a hint of a ``pattern``, but no groups.
 
     Args:
-        root: a folder; a ``.zip``, ``.tar``, ``.tar.gz`` or ``.tar.xz`` archive of a folder; or a
-            table in the folder of its files. Several, as a list, are joined; an identity of the
-            same name in two of them is one identity. Without a table or a pattern, the identity
+        root: a folder; a ``.zip``, ``.tar``, ``.tar.gz`` or ``.tar.xz`` archive of a folder; a
+            ``.parquet`` file with a column of images as bytes, whose other columns are those of
+            the images; or a table in the folder of its files. Several, as a list or as a name
+            with ``*`` such as ``shards/*.parquet``, are joined; an identity of the same name in
+            two of them is one identity. Without a table or a pattern, the identity
             of an image is the path of its folder.
         cache: folder for prepared collections. The same arguments find the same collection again.
         table: a file of file, identity and any columns: see
             :class:`~mlvae.data.collections.columns.Columns`.
         pattern: a regular expression for the end of a file's path. Its named groups are the
             columns. Files that do not match are left out.
+        labels: for tar archives of samples, as WebDataset has them: ending of the file beside each
+            image that has its label, "cls" or "txt" for one word, the column ``identity``, "json"
+            for a record, whose texts and numbers are the columns. None: no samples.
         group: the column whose values are the groups; ``a+b`` for pairs of values of two columns.
             Images whose value is empty are left out, and their number is printed.
         factors: columns of numbers that become known factors. ``a+b`` gives a category: its
@@ -211,6 +217,8 @@ def faces(
         workers=workers,
     )
     roots, table = _roots(root, table)
+    if labels is not None:
+        check_choice("dataset.labels", labels, ("cls", "txt", "json"))
     check_parts(parts, part, hands)
     if parts is not None:
         check_options(split=split, within=within, limit=limit)
@@ -228,6 +236,7 @@ def faces(
                 parts=int(parts),
                 strict=strict,
                 workers=None if workers is None else int(workers),
+                labels=labels,
             ),
             part,
             Selection(factors, minimum, maximum, validation, test, hands, seed),
@@ -244,19 +253,20 @@ def faces(
         limit=None if limit is None else int(limit),
         strict=strict,
         workers=None if workers is None else int(workers),
+        labels=labels,
     )
-    labels = cached.column(group, "dataset.group")
-    known = _known(cached, labels, group, strict=strict)
+    identities = cached.column(group, "dataset.group")
+    known = _known(cached, identities, group, strict=strict)
     names = cached.names()
     data = GroupedData(
         cached.images,
-        labels,
+        identities,
         {factor: cached.factor(factor) for factor in factors},
         names=names,
     )
     if len(known) < len(data):
         data = data.subset(torch.from_numpy(known))
-    advice = "" if pattern or table or group != "identity" else _advice(names, labels)
+    advice = "" if pattern or table or group != "identity" else _advice(names, identities)
     if advice:
         print(f"{printable(str(cached.folder))}: {advice}", flush=True)
     try:
@@ -440,7 +450,18 @@ def _listed(root: object) -> list[Path]:
     paths = [path for path in roots if isinstance(path, str | PathLike) and "\0" not in str(path)]
     if not roots or len(paths) < len(roots):
         raise InputError(f"dataset.root must be a path or a list of paths, not {shown(root)}")
-    return [as_path("dataset.root", path) for path in paths]
+    return [shard for path in paths for shard in _shards(as_path("dataset.root", path))]
+
+
+def _shards(path: Path) -> list[Path]:
+    """The files that a name with ``*`` stands for, sorted; another path is itself."""
+    if "*" not in path.name or path.exists():
+        return [path]
+    if not (found := sorted(path.parent.glob(path.name))):
+        raise InputError(
+            f"dataset.root={printable(str(path))} must be the name of files, not none"
+        )
+    return found
 
 
 def _found(
