@@ -5,7 +5,7 @@
     mlvae benchmark limit               # training beside its floor, by recipe
     mlvae benchmark growth --figure growth.png
     mlvae benchmark all --device cuda --json gpu.json
-    mlvae benchmark data                # all measurements of data
+    mlvae benchmark data                # all measurements of data except parts
     mlvae benchmark disk --gigabytes 5
     mlvae benchmark --json result.json
 
@@ -32,7 +32,8 @@ Measurements of data:
 - batches: drawing batches from the disk and from memory;
 - disk: training from the disk and from memory;
 - memory: resident memory of a training from the disk;
-- grouping: planning an epoch and accumulating evidence.
+- grouping: planning an epoch and accumulating evidence;
+- parts: memory and time of one rank of 1, 2 and 4 to plan an epoch of a collection in parts.
 """
 
 from __future__ import annotations
@@ -205,7 +206,11 @@ def options() -> argparse.ArgumentParser:
         default=0.25,
         help="size of the collection on the disk; default: 0.25",
     )
-    add("--images", type=int, help="images to prepare; default: 1000 per format, or all of --root")
+    add(
+        "--images",
+        type=int,
+        help="images to prepare; default: 1000 per format, or all of --root; of parts: 10,000,000",
+    )
     add(
         "--identities",
         type=int,
