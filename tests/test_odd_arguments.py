@@ -504,6 +504,8 @@ CALLS = {
         network=arg(MLP((4,))),
         likelihood=arg(lambda: columns()),
         kl_weight=at_least_0(),
+        rest_kl_weight=at_least_0(),
+        posterior=arg("adjusted"),
         independence_weight=at_least_0(),
         fairness_weight=at_least_0(),
         critic_width=count(),
@@ -1009,6 +1011,14 @@ CALLS = {
     ),
     "evaluation.Collapse": dict(neighbours=arg([3]), most=count()),
     "evaluation.Documents": dict(shots=arg([1]), galleries=count(), lda_passes=count()),
+    "evaluation.Counterfactual": dict(
+        cells=optional(arg((), "[]")),
+        samples=count(),
+        bins=count(),
+        most=count(),
+        probes=arg(["logistic"]),
+        seed=whole(),
+    ),
     "evaluation.Imputation": dict(
         fractions=arg([0.3]),
         mechanism=arg("mar"),
@@ -1226,13 +1236,6 @@ CALLS = {
         labels=optional(arg(["a", "b", "c"])),
         linkage=arg("average"),
         title=arg("distance", "''", "'a'"),
-    ),
-    "show.combinations": dict(
-        model=arg(lambda: of_two()),
-        data=arg(lambda: two_groupings()),
-        rows=optional(arg("b", "'a'")),
-        columns=optional(arg("a", "'a'")),
-        most=count(),
     ),
     "show.evidence": dict(**VIEW, counts=optional(arg([1, 2]))),
     "show.traversals": dict(
@@ -1465,6 +1468,7 @@ LEFT_OUT = {
     "anndata": "of a file of an AnnData: tests/data/test_anndata.py",
     "Subject": "made by evaluate",
     **dict.fromkeys(("newsgroups", "bbc_news"), "of files: tests/data/test_bag_of_words.py"),
+    **dict.fromkeys(("adult", "law_school"), "of files: tests/data/test_published_tables.py"),
     "mpi3d": "its files have at least 460,800 images",
     "Bernoulli": "without parameters",
 }

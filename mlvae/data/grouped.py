@@ -266,7 +266,7 @@ class GroupedData:
         categories: Sequence[str] = (),
         factors: Sequence[str] = (),
         split: str | None = None,
-        kinds: Mapping[str, Any] | str | None = None,
+        kinds: Mapping[str, Any] | str | Path | None = None,
         missing: str = "refuse",
         like: GroupedData | Columns | str | Path | None = None,
     ) -> Any:
@@ -297,8 +297,9 @@ class GroupedData:
                 "positive", "count", "binary", "ordinal" or "categorical", or the values of an
                 ordinal column in order. "inferred" for one or for all columns: booleans and
                 numbers of 0 and 1 alone are binary, whole numbers of at least 0 are counts, other
-                numbers are real, text is categorical. None, and columns that are not named: by
-                type, as above.
+                numbers are real, text is categorical. The path of a file in the form of HI-VAE's
+                ``data_types.csv``: a line ``type,dim,nclass`` for each feature column, in order.
+                None, and columns that are not named: by type, as above.
             missing: "refuse" or "keep" missing cells: NaN, None, pandas.NA.
             like: data of another table, their ``columns``, or the folder of a run that was trained
                 on them. The features are then those of that table.
@@ -357,18 +358,30 @@ class GroupedData:
             )
         return self._with(episodes=episodes)
 
-    def labelled(self, names: Iterable[object]) -> GroupedData:
+    def labelled(self, names: Iterable[object] | Mapping[str, Any]) -> GroupedData:
         """The same data with ``given["label"]``: the position of each label in ``names``.
 
         Models that need labels number them in the order of the training data's
         ``group_names``. Data with fewer groups get the same numbers by this method.
 
         Args:
-            names: the labels that a model knows, in its order.
+            names: the labels that a model knows, in its order; with several groupings, those of
+                each by its name. ``given["label"]`` then has a column for each, (N, K).
 
         Raises:
             InputError: if the data have a group that is not in ``names``.
+
+        Example:
+            >>> data = GroupedData(np.zeros((2, 5)), groups={"speaker": [1, 2], "digit": [7, 7]})
+            >>> data.labelled({"digit": [6, 7], "speaker": [1, 2]}).given["label"].tolist()
+            [[1, 0], [1, 1]]
         """
+        if isinstance(names, Mapping):
+            columns = []
+            for grouping, labels in names.items():
+                check_choice("a grouping of names", grouping, list(self.groupings))
+                columns.append(self.regrouped(grouping).labelled(labels).given["label"])
+            return self._with(given={**self.given, "label": torch.stack(columns, 1)})
         if isinstance(names, np.ndarray | Tensor):
             names = names.tolist()
         listed = isinstance(names, Sequence) and not isinstance(names, str | bytes)

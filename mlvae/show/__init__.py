@@ -14,9 +14,9 @@ Example:
 """
 
 from mlvae.show.clusters import group_distances
-from mlvae.show.factorial import combinations
 from mlvae.show.views import (
     evidence,
+    factorial,
     interpolations,
     reconstructions,
     samples,
@@ -25,8 +25,8 @@ from mlvae.show.views import (
 )
 
 __all__ = [
-    "combinations",
     "evidence",
+    "factorial",
     "group_distances",
     "interpolations",
     "reconstructions",

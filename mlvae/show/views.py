@@ -19,6 +19,7 @@ from mlvae.data.tables.columns import column_names
 from mlvae.encoding import rows_of_frame
 from mlvae.errors import InputError, check_integer, shown
 from mlvae.grids import Grid
+from mlvae.groups import Groups
 from mlvae.models.protocol import has_codes, traits
 from mlvae.observations import as_floats, as_observations, as_tensor
 from mlvae.training.checks import with_needs
@@ -28,8 +29,8 @@ if TYPE_CHECKING:
     from mlvae.show.drawing import Picture
 
 __all__ = [
-    "drawn",
     "evidence",
+    "factorial",
     "interpolations",
     "reconstructions",
     "samples",
@@ -38,6 +39,7 @@ __all__ = [
 ]
 
 MEMBERS = 100  # most observations of a group
+IN_CELL = 10  # most observations of a combination of two groups
 
 
 def swaps(
@@ -79,7 +81,7 @@ def swaps(
             f"model must have the codes content and style, not {', '.join(names)}; "
             "show.reconstructions takes any model"
         )
-    return drawn(grids.swap_grid, model, data, data.batch())
+    return _drawn(grids.swap_grid, model, data, data.batch())
 
 
 def reconstructions(
@@ -109,7 +111,7 @@ def reconstructions(
         batch = data.singles(data.one_of_each(most))
     elif len(data) > most:
         batch = data.batch(range(most))
-    return drawn(grids.reconstruction_grid, model, data, batch)
+    return _drawn(grids.reconstruction_grid, model, data, batch)
 
 
 def samples(
@@ -144,7 +146,7 @@ def samples(
     check_integer("seed", seed, minimum=0)
     generator = seeded(torch.Generator(data.device), seed, "samples")
     options = {"columns": columns, "generator": generator}
-    return drawn(grids.generation_grid, model, data, data.batch(), **options)
+    return _drawn(grids.generation_grid, model, data, data.batch(), **options)
 
 
 def interpolations(
@@ -171,7 +173,7 @@ def interpolations(
     data = _data(model, x, None, labels, most)
     rows = data.one_of_each(data.groups.num_groups)
     batch = data.singles(rows[[0, -1]] if len(rows) > 1 else rows)
-    return drawn(grids.interpolation_grid, model, data, batch, steps=steps)
+    return _drawn(grids.interpolation_grid, model, data, batch, steps=steps)
 
 
 def evidence(
@@ -202,7 +204,53 @@ def evidence(
         >>> figure = evidence(mlvae.models.MLVAE(digits.shape), digits, counts=[1, 5, 10])
     """
     data = _data(model, x, groups, labels, most)
-    return drawn(grids.evidence_grid, model, data, data.batch(), counts=counts)
+    return _drawn(grids.evidence_grid, model, data, data.batch(), counts=counts)
+
+
+def factorial(
+    model: Any,
+    x: GroupedData,
+    *,
+    rows: str | None = None,
+    columns: str | None = None,
+    most: int = 12,
+) -> Picture:
+    """Every group of one grouping with every group of another one.
+
+    The content of the row and the content of the column are accumulated over observations; the
+    style is the mean. The first row and the first column are observations. A frame marks a
+    combination that is observed; the others are predicted.
+
+    Args:
+        model: a trained model with a content for each of several groupings.
+        x: observations with these groupings. Of each combination at most 10 are used.
+        rows: grouping of the rows; None: the first one of the model.
+        columns: grouping of the columns; None: the first other one of the model.
+        most: largest number of rows and of columns, the first groups.
+
+    Raises:
+        InputError: if the model has one grouping, or the observations lack one.
+
+    Example:
+        >>> import mlvae
+        >>> letters = mlvae.data.glyphs(
+        ...     characters="ABCD", images=20, group=["character", "font"], validation=0, test=0
+        ... ).train
+        >>> dims = {"character": 4, "font": 4}
+        >>> model = mlvae.models.MLVAE(letters.shape, content_dim=dims)
+        >>> figure = factorial(model, letters, most=5)
+    """
+    if not isinstance(x, GroupedData):
+        raise InputError(f"x must be GroupedData with several groupings, not {shown(x)}")
+    data = _data(model, x, None, None, x.groups.num_groups)
+    index = torch.stack([each.groups.index for each in data.groupings.values()], 1)
+    cells = Groups(index.unique(dim=0, return_inverse=True)[1])
+    order = cells.index.argsort(stable=True)
+    first = cells.sizes.cumsum(0) - cells.sizes
+    rank = torch.arange(len(order), device=order.device) - first[cells.index[order]]
+    batch = data.batch(order[rank < IN_CELL].sort()[0])
+    options = {"rows": rows, "columns": columns, "most": most}
+    return _drawn(grids.factorial_grid, model, data, batch, **options)
 
 
 def traversals(
@@ -224,7 +272,7 @@ def traversals(
     """
     data = _data(model, x, None, None, 1)
     options = {"steps": steps, "span": span, "most": most}
-    return drawn(grids.traversal_grid, model, data, data.singles([0]), **options)
+    return _drawn(grids.traversal_grid, model, data, data.singles([0]), **options)
 
 
 def _data(
@@ -291,7 +339,7 @@ def _some(data: GroupedData, most: int) -> torch.Tensor:
     return order[(rank < MEMBERS) & (group < most)].sort()[0]
 
 
-def drawn(
+def _drawn(
     grid: Callable[..., Grid], model: Any, data: GroupedData, batch: Batch, **options: Any
 ) -> Picture:
     """The figure of a grid of the model in evaluation mode."""
