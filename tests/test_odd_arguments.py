@@ -1250,7 +1250,7 @@ CALLS = {
     "grids.factorial_grid": dict(
         model=arg(lambda: of_two()),
         batch=arg(lambda: two_groupings().batch()),
-        rows=optional(arg("b", "'a'")),
+        rows=optional(arg("b")),
         columns=optional(arg("a")),
         most=count(),
     ),
