@@ -128,7 +128,8 @@ def _record(
     codes = codes_of(model, selection)
     means = {name: q.mean for name, q in codes.items()}
     inputs = decoder_inputs(model, {name: mean[:4] for name, mean in means.items()})
-    encoded = _Encoded(model, selection, {name: codes[name] for name in inputs})
+    decoded = {name: q for name, q in codes.items() if name in inputs}  # the order of the model
+    encoded = _Encoded(model, selection, decoded)
     record = {
         "model": type(model).__name__,
         "members": members,
