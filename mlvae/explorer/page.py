@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -100,7 +99,7 @@ def explore(
     check_integer("members", members, minimum=1)
     check_choice("precision", precision, PRECISIONS)
     target = as_path("path", path)
-    model = load(run_or_model) if isinstance(run_or_model, str | os.PathLike) else run_or_model
+    model = load(run_or_model) if isinstance(run_or_model, str | Path) else run_or_model
     if not has_codes(model) or not isinstance(model, torch.nn.Module):
         raise InputError(
             f"run_or_model must be a run or a model with codes and decode, not {shown(model)}"
