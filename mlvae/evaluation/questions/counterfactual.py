@@ -96,9 +96,13 @@ class Counterfactual:
             take_lists(self, "evaluation.counterfactual", "cells")
             check_texts("evaluation.counterfactual.cells", self.cells)
 
+    def applies(self, model: Any) -> bool:
+        """Whether a model is of the kind that this question is about; see :func:`.applies`."""
+        return states_counterfactuals(model)
+
     def ask(self, subject: Subject) -> Answer:
         """Compare the model with the controls, and with the truth where the data have it."""
-        if not states_counterfactuals(subject.model):
+        if not self.applies(subject.model):
             return not_evaluated(self.title, "the model has no counterfactuals, as DCEVAE has")
         _, test = subject.tested()
         if test is None:
