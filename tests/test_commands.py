@@ -223,12 +223,27 @@ def test_files_of_ones_own_are_among_the_choices(call, tmp_path):
     assert "mine" in error and "mnist_best" in error and "\n" not in error
 
 
-@pytest.mark.parametrize("name", ["train", "evaluate", "prepare", "reproduce"])
-def test_without_hydra_a_command_ends_with_one_line(name):
-    block = "import sys; sys.modules.update(hydra=None, omegaconf=None); "
-    code = f"from mlvae.commands.main import main; sys.argv = ['mlvae', '{name}']; main()"
-    done = subprocess.run(
-        [sys.executable, "-c", block + code], capture_output=True, text=True, check=False
-    )
+#: A new process without Hydra; the last command ends it.
+WITHOUT_HYDRA = """
+import sys
+sys.modules.update(hydra=None, omegaconf=None)
+from mlvae.commands.main import main
+for name in ("train", "evaluate", "explore", "prepare", "reproduce", "export"):
+    sys.argv = ["mlvae", name]
+    try:
+        main()
+    except SystemExit as end:
+        assert isinstance(end.code, str), end
+        print(end.code)
+sys.argv = ["mlvae", "train"]
+main()
+"""
+
+
+def test_without_hydra_a_command_ends_with_one_line():
+    command = [sys.executable, "-c", WITHOUT_HYDRA]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 1 and done.stderr.count("\n") == 1
-    assert done.stderr.startswith("error: ") and "3.14" in done.stderr
+    lines = [*done.stdout.splitlines(), *done.stderr.splitlines()]
+    assert len(lines) == 7
+    assert all(line.startswith("error: ") and "3.14" in line for line in lines)

@@ -20,8 +20,11 @@ Measurements of speed, which ``all`` makes one after the other, on a GPU in a fe
 - growth: cost of an image against batch, groups, content dimensions and images;
 - kernels: time of a step by kernel or operation;
 - encoding: ``mlvae.encode`` beside a plain loop over the same batches;
+- export: an exported encoder in ONNX Runtime beside PyTorch; not part of ``all``, because it needs
+  the extra ``export``;
 - codebook: the S-VQ-VAE beside plain loops of its published objective;
-- rotations: a step of the model Rotations beside loops over episodes, steps and planes.
+- rotations: a step of the model Rotations beside loops over episodes, steps and planes;
+- tables: a VSAE on 100,000 rows of 50 columns beside scikit-learn's IterativeImputer, on the CPU.
 
 Measurements of data:
 
@@ -50,8 +53,10 @@ from mlvae.commands.benchmarks import (
     encoding,
     growth,
     growth_figure,
+    imputation,
     kernels,
     limit,
+    onnx_encoding,
     rotations,
     training,
 )
@@ -101,6 +106,12 @@ SPEED: dict[str, tuple[Callable[..., Result], Callable[[Result], str]]] = {
         ),
         encoding.report,
     ),
+    "export": (
+        lambda args, device: onnx_encoding.measure(
+            device, rounds=args.rounds, seconds=args.seconds / 10, quick=args.quick
+        ),
+        onnx_encoding.report,
+    ),
     "codebook": (
         lambda args, device: codebook.measure(
             device,
@@ -117,7 +128,14 @@ SPEED: dict[str, tuple[Callable[..., Result], Callable[[Result], str]]] = {
         ),
         rotations.report,
     ),
+    "tables": (
+        lambda args, device: imputation.measure(quick=args.quick),
+        imputation.report,
+    ),
 }
+
+#: Measurements that need an extra, and are made by their names alone.
+APART = ("export",)
 
 
 def speed(args: argparse.Namespace) -> Result:
@@ -130,7 +148,7 @@ def speed(args: argparse.Namespace) -> Result:
     check_number("--seconds", args.seconds, minimum=0)
     device = resolve_device(args.device)
     results: Result = {}
-    for name in SPEED if args.what == "all" else [args.what]:
+    for name in [n for n in SPEED if n not in APART] if args.what == "all" else [args.what]:
         measure, report = SPEED[name]
         results[name] = measure(args, device)
         print(("\n" if len(results) > 1 else "") + report(results[name]), flush=True)

@@ -27,6 +27,7 @@ from mlvae.commands.train import optimizer_of, train_by
 from mlvae.commands.workers import at_once
 from mlvae.data.collections.regular import read_regular
 from mlvae.errors import InputError, check_flag, check_integer
+from mlvae.evaluation import QUESTIONS
 from mlvae.parts import from_config, plain
 from mlvae.training import Speed, Warmup
 from mlvae.training.checkpoint import read_state
@@ -176,9 +177,14 @@ def plan(table: Config, variant: str, seed: int, folder: Path, config: Config) -
 
 
 def _has_answers(run: Path, asked: Config) -> bool:
-    """Whether the metrics of a run have an answer to each question."""
+    """Whether the metrics of a run have an answer to each question.
+
+    If nobody chose the questions, those about other kinds of models have no answer.
+    """
     metrics = content_of(run / "evaluation" / "metrics.json")
     names = {"facts", *(question["name"].lower() for question in asked["evaluation"].values())}
+    if len(asked["evaluation"]) == len(QUESTIONS):
+        names -= {kind.__name__.lower() for kind in QUESTIONS if hasattr(kind, "applies")}
     return isinstance(metrics, dict) and all(isinstance(metrics.get(n), dict) for n in names)
 
 

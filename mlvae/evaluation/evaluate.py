@@ -20,9 +20,13 @@ from mlvae.arguments import as_path, check_type
 from mlvae.data import BATCHINGS, Grouped, GroupedData, Shuffled, Splits
 from mlvae.errors import InputError, check_flag, check_integer, check_part, shown
 from mlvae.evaluation import report
+from mlvae.evaluation.answer import Answer
+from mlvae.evaluation.applicable import applicable
 from mlvae.evaluation.measures.codes import representations
 from mlvae.evaluation.questions.codebook import Codebook
 from mlvae.evaluation.questions.collapse import Collapse
+from mlvae.evaluation.questions.composition import Composition
+from mlvae.evaluation.questions.counterfactual import Counterfactual
 from mlvae.evaluation.questions.disentanglement import Disentanglement
 from mlvae.evaluation.questions.documents import Documents
 from mlvae.evaluation.questions.embedding import Embedding
@@ -56,11 +60,13 @@ QUESTIONS = (
     Codebook,
     Groups,
     Imputation,
+    Counterfactual,
     Likelihood,
     Topics,
     Documents,
     Collapse,
     Rollout,
+    Composition,
 )
 
 
@@ -90,10 +96,11 @@ def evaluate(
         model: a trained model, on the device to work on.
         splits: the data it was trained with.
         folder: folder of the answers.
-        questions: such as ``Separation(k=(1, 2))``; None asks all of :data:`QUESTIONS`.
+        questions: such as ``Separation(k=(1, 2))``; None asks all of :data:`QUESTIONS` that are
+            about models of this kind.
         vae: the control: a plain VAE trained the same way.
-        controls: further models that were trained the same way, by name, for the question
-            ``rollout``: "matrix", "network".
+        controls: further models that were trained the same way, by name: for the question
+            ``rollout`` "matrix" and "network", for ``composition`` "conditional".
         batching: batching of the training, which sets the sizes of groups in the bound.
         seed: seed of the training, which determines the weights of the untrained control.
         workers: processes that train probes; None: one for each CPU core.
@@ -146,9 +153,9 @@ def evaluate(
         workers=workers or os.cpu_count() or 1,
         progress=progress,
     )
-    answers = {}
-    for question in questions or [question() for question in QUESTIONS]:
-        answers[type(question).__name__.lower()] = question.ask(subject)
+    answers = _answers(
+        questions or applicable([question() for question in QUESTIONS], model), subject
+    )
     facts = {
         **(facts or {}),
         "model": _description(model),
@@ -161,6 +168,20 @@ def evaluate(
     metrics = {name: answer.metrics for name, answer in answers.items()}
     opening = verdict(metrics, images=len(splits.train.shape) == 3)
     return _replace(folder, answers, title=title, facts=facts, config=config, opening=opening)
+
+
+def _answers(questions: Sequence[Any], subject: Subject) -> dict[str, Answer]:
+    """The answer to each question; a terminal shows the question and the remaining time."""
+    from tqdm import tqdm  # a local import: it takes time that `import mlvae` does not need
+
+    answers = {}
+    disable = None if subject.progress else True
+    with tqdm(questions, "questions", unit="question", disable=disable) as bar:
+        for question in bar:
+            name = type(question).__name__.lower()
+            bar.set_postfix_str(name)
+            answers[name] = question.ask(subject)
+    return answers
 
 
 def _check(

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from mlvae.errors import InputError, shown
 
-__all__ = ["is_missing", "label_index", "words_for_missing"]
+__all__ = ["is_missing", "label_index", "report_words", "words_for_missing"]
 
 #: Texts that other programs write for a missing value.
 WORDS = ("na", "n/a", "nan", "<na>", "nat", "none", "null")
@@ -93,6 +93,12 @@ def words_for_missing(names: Iterable[object]) -> list[str]:
     They may be names of groups too, so they are labels; a caller reports them.
     """
     return [name for name in names if isinstance(name, str) and name.strip().lower() in WORDS]
+
+
+def report_words(names: Iterable[object], where: str) -> None:
+    """Print a line for each of ``names`` that other programs write for a missing value."""
+    for word in words_for_missing(names):
+        print(f"{where}: {word!r} is one group; leave it out if it stands for unknown", flush=True)
 
 
 def _as_array(labels: Any) -> np.ndarray:

@@ -217,7 +217,20 @@ def check_shared(model: nn.Module, ranks: Ranks, *, span: bool) -> None:
         ranks: the processes that train together.
         span: whether the members of a group are on several ranks.
     """
-    if ranks.several and span and not traits(model).spans_ranks:
+    stated = traits(model)
+    several = len(stated.grouping_of) > 1
+    if ranks.several and several and not stated.spans_ranks:
+        raise InputError(
+            "several groupings over several ranks need a model that adds the evidence of all "
+            f"members: MLVAE with evidence_from=all and accumulation={', '.join(SUM_RULES[:-1])} "
+            f"or {SUM_RULES[-1]}"
+        )
+    if ranks.several and stated.nested and not span:
+        raise InputError(
+            "nested groupings over several ranks need batching.span_ranks=true, which divides "
+            "batches at any observation"
+        )
+    if ranks.several and span and not stated.spans_ranks:
         raise InputError(
             "batching.span_ranks needs a model that adds the evidence of all members: MLVAE with "
             f"evidence_from=all and accumulation={', '.join(SUM_RULES[:-1])} or {SUM_RULES[-1]}; "

@@ -1,6 +1,7 @@
 """An evaluation replaces an earlier evaluation and no other file."""
 
 import threading
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,9 @@ import pytest
 import mlvae
 from mlvae import InputError
 from mlvae.data import Splits
-from mlvae.evaluation import Embedding, Likelihood, Unseen, evaluate
+from mlvae.evaluation import QUESTIONS, Embedding, Likelihood, Rollout, Unseen, evaluate
+from mlvae.evaluation.applicable import applicable
+from mlvae.likelihoods import ColumnScale, MixedColumns
 
 
 @pytest.fixture
@@ -20,6 +23,46 @@ def ask(known, known_data):
         return evaluate(known, splits, folder, **({"questions": [Unseen()]} | options))
 
     return ask
+
+
+#: Questions about one kind of model.
+OF_A_KIND = {"Codebook", "Documents", "Imputation", "Rollout", "Topics"}
+
+
+def test_questions_about_another_kind_of_model_are_not_asked_unless_they_are_chosen(
+    ask, known, tmp_path, monkeypatch
+):
+    names = [type(q).__name__ for q in applicable([kind() for kind in QUESTIONS], known)]
+    assert names == [kind.__name__ for kind in QUESTIONS if kind.__name__ not in OF_A_KIND]
+    module = import_module("mlvae.evaluation.evaluate")  # the package has the function's name
+    monkeypatch.setattr(module, "QUESTIONS", (Unseen, Rollout))
+    assert ask(tmp_path / "default", questions=None).keys() == {"facts", "verdict", "unseen"}
+    assert Rollout.title not in (tmp_path / "default" / "report.html").read_text()
+    assert ask(tmp_path / "chosen", questions=[Rollout()])["rollout"] == {}
+    assert Rollout.title in (tmp_path / "chosen" / "report.html").read_text()
+    # An option is a choice too.
+    assert applicable([Unseen(), Rollout(turns=3)], known)[1:] == [Rollout(turns=3)]
+
+
+@pytest.mark.parametrize(
+    ("build", "kinds"),
+    [
+        (lambda: mlvae.models.Rotations((4, 3), actions=2), {"Rollout"}),
+        (lambda: mlvae.models.SVQVAE((3,), group_names=["a", "b"]), {"Codebook"}),
+        (
+            lambda: mlvae.models.DirVAE((3,), likelihood=mlvae.likelihoods.Multinomial()),
+            {"Documents", "Topics"},
+        ),
+        (
+            lambda: mlvae.models.VSAE((1,), likelihood=MixedColumns((ColumnScale("age"),))),
+            {"Imputation"},
+        ),
+    ],
+    ids=["Rotations", "SVQVAE", "documents", "VSAE"],
+)
+def test_questions_about_a_kind_of_model_are_asked_of_that_kind(build, kinds):
+    found = applicable([kind() for kind in QUESTIONS], build())
+    assert {type(question).__name__ for question in found} & OF_A_KIND == kinds
 
 
 def test_an_earlier_evaluation_is_replaced_as_a_whole(ask, tmp_path):

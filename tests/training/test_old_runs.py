@@ -2,11 +2,12 @@
 
 import json
 import os
+import runpy
 import signal
-import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import torch
 import yaml
 
@@ -129,22 +130,23 @@ def test_a_folder_of_the_first_format_is_a_run_and_not_overwritten(small_model, 
     assert not text.startswith("# What") and yaml.safe_load(text)["trainer"]["speed"]
 
 
-def script(folder, *overrides):
-    """Run scripts/train.py in ``folder``."""
-    subprocess.run(
-        [sys.executable, SCRIPTS / "train.py", *overrides],
-        cwd=folder,
-        check=True,
-        capture_output=True,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-    )
+@pytest.fixture
+def script(tmp_path, monkeypatch):
+    """Runs scripts/train.py in ``tmp_path``, in this process: a new one needs seconds to start."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*overrides):
+        monkeypatch.setattr(sys, "argv", [str(SCRIPTS / "train.py"), *overrides])
+        runpy.run_path(str(SCRIPTS / "train.py"), run_name="__main__")
+
+    return run
 
 
-def test_the_script_resumes_a_run_of_the_first_format_bit_for_bit(tmp_path):
-    script(tmp_path, "run=whole", *SIZES)
-    script(tmp_path, "run=old", *SIZES[:-1], "trainer.epochs=1")
+def test_the_script_resumes_a_run_of_the_first_format_bit_for_bit(script, tmp_path):
+    script("run=whole", *SIZES)
+    script("run=old", *SIZES[:-1], "trainer.epochs=1")
     make_old(tmp_path / "old")
-    script(tmp_path, "resume=old", "trainer.epochs=3")
+    script("resume=old", "trainer.epochs=3")
     assert_equal_ends(tmp_path / "whole", tmp_path / "old")
     config = yaml.safe_load((tmp_path / "old" / "config.yaml").read_text())
     assert set(config["trainer"]) == {"epochs", "patience", "speed", "reports", "warmup"}

@@ -71,7 +71,7 @@ class _Options(TypedDict, total=False):
     """Options of :func:`faces` that every dataset passes on."""
 
     cache: str | Path
-    group: str
+    group: str | Sequence[str]
     size: int
     minimum: int
     maximum: int | None
@@ -118,7 +118,7 @@ def faces(
     table: str | Path | None = None,
     pattern: str | None = None,
     labels: str | None = None,
-    group: str = "identity",
+    group: str | Sequence[str] = "identity",
     factors: Sequence[str] = (),
     size: int = 64,
     colour: bool = True,
@@ -162,7 +162,10 @@ def faces(
             image that has its label, "cls" or "txt" for one word, the column ``identity``, "json"
             for a record, whose texts and numbers are the columns. None: no samples.
         group: the column whose values are the groups; ``a+b`` for pairs of values of two columns.
-            Images whose value is empty are left out, and their number is printed.
+            Images whose value is empty are left out, and their number is printed. Or a list of
+            columns, one for each of several groupings, the first of which divides the splits. The
+            grouping of ``a+b`` has the name ``a_b``. An image whose value is empty in a further
+            grouping is a group of its own in it.
         factors: columns of numbers that become known factors. ``a+b`` gives a category: its
             number only names a pair of values.
         size: height and width to which images are resized.
@@ -199,7 +202,11 @@ def faces(
     from mlvae.data.collections.cache import open_cache
     from mlvae.data.collections.parts import Request
 
-    for option, value in (("group", group), ("name", name), ("pattern", pattern)):
+    columns = [group] if isinstance(group, str) else group
+    check_texts("dataset.group", columns)
+    if not columns or len(set(columns)) < len(columns):
+        raise InputError(f"dataset.group must have different columns, not {shown(group)}")
+    for option, value in (("group", columns[0]), ("name", name), ("pattern", pattern)):
         if value is not None or option != "pattern":
             check_text(f"dataset.{option}", value)
     _check(
@@ -222,6 +229,11 @@ def faces(
     check_parts(parts, part, hands)
     if parts is not None:
         check_options(split=split, within=within, limit=limit)
+        if not isinstance(group, str):
+            raise InputError(
+                "dataset.group must be one column of a collection in parts, not "
+                f"{shown(group)}; leave out dataset.parts for several groupings"
+            )
         return _in_parts(
             Request(
                 name=name,
@@ -255,18 +267,20 @@ def faces(
         workers=None if workers is None else int(workers),
         labels=labels,
     )
-    identities = cached.column(group, "dataset.group")
-    known = _known(cached, identities, group, strict=strict)
+    identities = cached.column(columns[0], "dataset.group")
+    known = _known(cached, identities, columns[0], strict=strict)
     names = cached.names()
+    several = not isinstance(group, str)
     data = GroupedData(
         cached.images,
-        identities,
+        None if several else identities,
         {factor: cached.factor(factor) for factor in factors},
+        groups=_groupings(cached, columns, identities) if several else None,
         names=names,
     )
     if len(known) < len(data):
         data = data.subset(torch.from_numpy(known))
-    advice = "" if pattern or table or group != "identity" else _advice(names, identities)
+    advice = "" if pattern or table or columns != ["identity"] else _advice(names, identities)
     if advice:
         print(f"{printable(str(cached.folder))}: {advice}", flush=True)
     try:
@@ -410,6 +424,15 @@ def _advice(names: list[str], labels: np.ndarray) -> str:
     if len(set(labels.tolist())) > MAX_FOLDERS and any("/" in name for name in names):
         return ""
     return hint(names, labels[: len(names)].tolist())
+
+
+def _groupings(cached: Cache, columns: Sequence[str], first: np.ndarray) -> dict[str, np.ndarray]:
+    """The labels of several groupings by name, None for an empty value of a further one."""
+    found = {columns[0].replace("+", "_"): first}
+    for column in columns[1:]:
+        labels = cached.column(column, "dataset.group")
+        found[column.replace("+", "_")] = np.where(labels == "", None, labels)
+    return found
 
 
 def _known(cached: Cache, labels: np.ndarray, group: str, *, strict: bool) -> np.ndarray:

@@ -68,11 +68,16 @@ class Codebook:
             check_choice("evaluation.codebook.controls", name, CLASSIFIERS)
         check_question(self, minimum={"neighbours": 1, "most": 2, "groups": 2, "seed": 0})
 
+    def applies(self, model: Any) -> bool:
+        """Whether a model is of the kind that this question is about; see :func:`.applies`."""
+        codes = getattr(model, "codebook", None)
+        return isinstance(codes, Tensor) and codes.ndim == 2 and len(codes) >= 2
+
     def ask(self, subject: Subject) -> Answer:
         """Classify by the nearest code, and compare the codes with each other."""
-        codes = getattr(subject.model, "codebook", None)
-        if not isinstance(codes, Tensor) or codes.ndim != 2 or len(codes) < 2:
+        if not self.applies(subject.model):
             return not_evaluated(self.title, "the model has no codes of groups, as SVQVAE has")
+        codes = subject.model.codebook
         known = [(name, data) for name, data in subject.splits if "label" in data.given]
         parts = {name: data for name, data in known if name != "unseen"}
         codes = codes.detach()

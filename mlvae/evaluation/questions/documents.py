@@ -47,10 +47,14 @@ class Documents:
         minimum = {"shots": 1, "galleries": 2, "lda_passes": 1}
         check_question(self, "shots", minimum=minimum)
 
+    def applies(self, model: Any) -> bool:
+        """Whether a model is of the kind that this question is about; see :func:`.applies`."""
+        return hasattr(traits(model).likelihood, "log_coefficient")
+
     def ask(self, subject: Subject) -> Answer:
         """Classify the documents of the test split, and those of unseen classes."""
         model = subject.model
-        if not hasattr(traits(model).likelihood, "log_coefficient"):
+        if not self.applies(model):
             reason = "the observations are no words of documents: it needs likelihood=multinomial"
             return not_evaluated(self.title, reason)
         splits = {

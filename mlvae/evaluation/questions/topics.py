@@ -89,10 +89,14 @@ class Topics:
         for weight in self.relevance:
             check_number("evaluation.topics.relevance", weight, minimum=0, maximum=1)
 
+    def applies(self, model: Any) -> bool:
+        """Whether a model is of the kind that this question is about; see :func:`.applies`."""
+        return hasattr(traits(model).likelihood, "log_coefficient")
+
     def ask(self, subject: Subject) -> Answer:
         """Measure the perplexity of held-out documents, and the topics."""
         model, (name, data) = subject.model, subject.tested()
-        if not hasattr(traits(model).likelihood, "log_coefficient"):
+        if not self.applies(model):
             reason = "the observations are no words of documents: it needs likelihood=multinomial"
             return not_evaluated(self.title, reason)
         if data is None:

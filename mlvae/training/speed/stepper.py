@@ -17,7 +17,7 @@ from torch import Tensor
 
 from mlvae.batch import Batch
 from mlvae.data import GroupedData, GroupWarp, Plan
-from mlvae.data.batching import Block
+from mlvae.data.plan import Block
 from mlvae.training.players import set_rates
 from mlvae.training.seeding import default_generator, seeded
 from mlvae.training.settings import Warmup
