@@ -184,6 +184,16 @@ def model():
 
 
 @cache
+def of_two():
+    return mlvae_model(content_dim={"a": 2, "b": 3})
+
+
+@cache
+def two_groupings():
+    return data().regrouped({"a": LABELS, "b": [7, 7, 8, 8, 8, None]})
+
+
+@cache
 def vae():
     return models.VAE((1, 8, 8), latent_dim=2, network=MLP((4,)))
 
@@ -446,13 +456,20 @@ CALLS = {
         weight_decay=at_least_0(),
         amsgrad=flag(),
     ),
-    "Batch": dict(x=ROWS, groups=GROUPS, given=arg(lambda: {"a": torch.zeros(6)}, "{}")),
+    "Batch": dict(
+        x=ROWS,
+        groups=GROUPS,
+        given=arg(lambda: {"a": torch.zeros(6)}, "{}"),
+        further_groups=arg(lambda: {"b": groups()}, "{}"),
+        grouping=arg("a", "'a'"),
+    ),
     "DiagonalGaussian": dict(mean=ROWS, log_variance=ROWS),
     "Dirichlet": dict(concentration=arg(lambda: torch.ones(6, 3)), prior=positive()),
     "Evidence": dict(log_precision=ROWS, mean=ROWS),
     "GroupedData": dict(
         x=arg(lambda: np.zeros((6, 3))),
         group=LABELLED,
+        groups=arg(None, "None"),
         factors=optional(arg({"a": range(6)}, "{}")),
         given=optional(arg({"a": range(6)}, "{}")),
         names=optional(arg(list("abcdef"))),
@@ -595,6 +612,7 @@ CALLS = {
         separation=arg(Separation()),
         content_family=arg("gaussian"),
         content_alpha=arg(1.0),
+        nested=arg((), "[]", "None"),
     ),
     "models.DirVAE": dict(
         shape=arg((3,)),
@@ -667,7 +685,11 @@ CALLS = {
         flip=flag(),
     ),
     "data.Grouped": dict(
-        groups=count(), members=count(), small_groups=arg("keep"), span_ranks=flag()
+        groups=count(),
+        members=count(),
+        small_groups=arg("keep"),
+        span_ranks=flag(),
+        by=arg(None, "None", "'a'"),
     ),
     "data.Shuffled": dict(batch_size=count(), span_ranks=flag()),
     "data.Splits": dict(
@@ -729,6 +751,7 @@ CALLS = {
     "data.SparseRows": dict(matrix=arg(lambda: torch.eye(6, 3).to_sparse())),
     "data.arrays": dict(
         root=arg(lambda: place("data.npz")),
+        group=arg(None, "None"),
         split=optional(arg("observations")),
         validation=SHARE,
         test=SHARE,
@@ -991,8 +1014,8 @@ CALLS = {
     "evaluation.Counterfactual": dict(
         cells=optional(arg((), "[]")),
         samples=count(),
-        bins=count(2),
-        most=count(10),
+        bins=count(),
+        most=count(),
         probes=arg(["logistic"]),
         seed=whole(),
     ),
@@ -1224,6 +1247,13 @@ CALLS = {
         model=arg(lambda: model()), batch=BATCH, counts=optional(arg([1, 2]))
     ),
     "grids.accumulation_grid": dict(model=arg(lambda: model()), batch=BATCH),
+    "grids.factorial_grid": dict(
+        model=arg(lambda: of_two()),
+        batch=arg(lambda: two_groupings().batch()),
+        rows=optional(arg("b", "'a'")),
+        columns=optional(arg("a")),
+        most=count(),
+    ),
     "grids.generation_grid": dict(
         model=arg(lambda: model()), batch=BATCH, columns=count(), **DRAW
     ),
@@ -1289,6 +1319,16 @@ CALLS = {
     "MLVAE.forward": dict(batch=BATCH, **DRAW),
     "MLVAE.codes": dict(batch=BATCH),
     "MLVAE.infer_content": dict(x=IMAGES, groups=optional(LABELLED)),
+    "OfTwo.infer_contents": dict(
+        x=arg(lambda: two_groupings().x, "array", "tensor"),
+        groups=optional(arg(lambda: {"a": LABELS, "b": LABELS}, "{}")),
+    ),
+    "OfTwo.decode": dict(
+        contents=arg(lambda: {"a": torch.zeros(6, 2), "b": torch.zeros(6, 3)}),
+        style=LATENTS,
+    ),
+    "OfTwo.swap": dict(a_of=IMAGES, b_of=IMAGES, style_of=IMAGES),
+    "OfTwo.reconstruct": dict(x=IMAGES, groups=optional(arg(lambda: {"a": LABELS}, "{}"))),
     "MLVAE.infer_style": dict(x=IMAGES, content=optional(LATENTS)),
     "MLVAE.decode": dict(content=LATENTS, style=LATENTS),
     "MLVAE.swap": dict(content_of=IMAGES, style_of=IMAGES),
@@ -1394,6 +1434,7 @@ OWNERS = {
     "PairOfPoints": lambda: Point(torch.zeros(2, 3)),
     "Point": lambda: Point(torch.zeros(6, 3)),
     "MLVAE": lambda: model(),
+    "OfTwo": lambda: of_two(),
     "VAE": lambda: vae(),
     "ConditionalVAE": lambda: conditional(),
     "SVQVAE": lambda: coded(),
@@ -1416,6 +1457,7 @@ LEFT_OUT = {
         ("ConditionalNetwork", "Likelihood", "Model", "Network", "Recipe", "Source"), "a protocol"
     ),
     "Encoded": "an answer of encode",
+    "Grouping": "a part of GroupedData",
     **dict.fromkeys(
         ("Answer", "Association", "Estimate", "Figure", "Grid", "GroupDistances"), "an answer"
     ),

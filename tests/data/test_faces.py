@@ -475,6 +475,24 @@ def keys_of(record):
 LIMIT = {"limit": 300, "workers": 0}
 
 
+def test_a_list_of_columns_gives_several_groupings(write, png):
+    names = {f"i{i}.png": png(i) for i in range(5)}
+    people, hats = ["ann", "ann", "bob", "bob", ""], ["red", "", "red", "blue", "blue"]
+    lines = [f"{n},{p},{h}" for n, p, h in zip(names, people, hats, strict=True)]
+    root = write("flat", names)
+    (root / "t.csv").write_text("\n".join(["file,identity,hat", *lines]))
+    options = {"table": root / "t.csv", **SMALL, **ALL}
+    data = faces(root, group=["identity", "identity+hat", "hat"], **options).train
+    assert list(data.groupings) == ["identity", "identity_hat", "hat"]
+    assert data.groupings["identity"].labels.tolist() == ["ann", "ann", "bob", "bob"]
+    assert data.groupings["hat"].labels.tolist() == ["red", None, "red", "blue"]
+    assert len(data.groupings["identity_hat"].names) == 4
+    assert faces(root, group=["hat"], **options).train.group_names == ["blue", "red"]
+    for group in ([], ["hat", "hat"], 3):
+        with pytest.raises(InputError, match=r"dataset\.group"):
+            faces(root, group=group, **options)
+
+
 def test_yale_b_has_the_directions_of_the_light_as_factors(data_root):
     train = yale_b(data_root, **LIMIT, **ALL).train
     assert train.shape == (1, 64, 64) and train.group_names[0] == "yaleB01"

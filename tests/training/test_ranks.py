@@ -97,10 +97,13 @@ def team():
 # Tasks
 
 
-def ragged(seed=0):
+def ragged(seed=0, several=False):
     """Groups of 1 to 12; in batches of three groups, the last batch has one group only."""
     labels = torch.repeat_interleave(torch.arange(4), torch.tensor([7, 1, 12, 3]))
     x = torch.rand(len(labels), 6, generator=torch.Generator().manual_seed(seed))
+    if several:
+        crossed = [None if i % 5 == 4 else i % 3 for i in range(len(labels))]
+        return GroupedData(x, groups={"a": labels, "b": crossed, "c": labels // 2})
     return GroupedData(x, labels)
 
 
@@ -114,7 +117,8 @@ def steps(name, options, batching):
     """The reports of an epoch, its clipped gradients, and the bound of other data."""
     ranks, model = join(torch.device("cpu")), built(name, options)
     parts = StepParts(model, Adam(gradient_clip=3.0), ranks=ranks)
-    data, other = (with_needs(model, ragged(seed), "training") for seed in (0, 1))
+    several = isinstance(options.get("content_dim"), dict)
+    data, other = (with_needs(model, ragged(seed, several), "training") for seed in (0, 1))
     plan = batching.plan(data, torch.Generator().manual_seed(1))
     gradients = []
     for i, batch in enumerate(ranks.share(plan, span=batching.span_ranks)):
@@ -200,11 +204,17 @@ COSTS = [
     {"content_capacity": 2.0, "style_capacity": 0.1, "style_kl_weight": 0.5},
     {"content_capacity": 2.0, **PARTS},
 ]
+SEVERAL = {"content_dim": {"a": 3, "b": 2}}
+CRITICS = Separation(mmd=2.0, pair_critic=2.0, content_critic=3.0, contents=2.0, width=8)
+ONE_GROUP = Grouped(groups=1, members=100, small_groups="keep")  # other ranks borrow it
 WHOLE = [
     *(("MLVAE", options, RAGGED) for options in [*ANY_RULE, *DRAWS, *SOURCES, GIVEN, PARTS]),
     *(("MLVAE", options, RAGGED) for options in COSTS),
     ("MLVAE", {"evidence_from": "fellow", **GIVEN, **COSTS[0]}, RAGGED),  # as mnist_best
     ("MLVAE", {}, Shuffled(9)),
+    *(("MLVAE", SEVERAL | options, RAGGED) for options in (GIVEN, {"separation": CRITICS})),
+    ("MLVAE", SEVERAL | DRAWS[0] | COSTS[-1], Shuffled(9)),
+    ("MLVAE", SEVERAL, ONE_GROUP),
     ("VAE", {}, RAGGED),
     ("ConditionalVAE", {"group_names": range(4)}, RAGGED),
     ("AdaVAE", {}, Grouped(groups=3, members=2, small_groups="keep")),
@@ -217,7 +227,10 @@ SPANNING = [
     *(("MLVAE", options, SPAN) for options in COSTS),
     ("MLVAE", GIVEN, Shuffled(9, span_ranks=True)),
     ("MLVAE", {}, Shuffled(2, span_ranks=True)),  # some ranks have no observation
-    ("MLVAE", {}, Grouped(groups=1, members=100, small_groups="keep", span_ranks=True)),
+    ("MLVAE", {}, replace(ONE_GROUP, span_ranks=True)),
+    ("MLVAE", SEVERAL | COSTS[-1] | {"accumulation": "mean"}, SPAN),
+    ("MLVAE", SEVERAL, Shuffled(2, span_ranks=True)),
+    ("MLVAE", {"content_dim": {"a": 3, "b": 2, "c": 2}, "nested": ("c", "a")}, SPAN),
 ]
 
 
@@ -613,6 +626,8 @@ def test_more_ranks_than_cuda_devices_on_a_machine_are_refused(monkeypatch):
         ("MLVAE", {"accumulation": "mixture"}, True, "^batching.span_ranks .* accumulation="),
         ("MLVAE", {"evidence_from": "subset"}, True, "^batching.span_ranks "),
         ("VAE", {}, True, "^batching.span_ranks "),
+        ("MLVAE", SEVERAL | {"evidence_from": "subset"}, False, "evidence_from=all"),
+        ("MLVAE", {"content_dim": {"a": 3, "b": 2}, "nested": ("a", "b")}, False, "span_ranks"),
     ],
 )
 def test_a_model_whose_groups_cannot_span_ranks_is_refused(name, options, span, match):

@@ -63,7 +63,7 @@ class _Options(TypedDict, total=False):
     """Options of :func:`faces` that every dataset passes on."""
 
     cache: str | Path
-    group: str
+    group: str | Sequence[str]
     size: int
     minimum: int
     maximum: int | None
@@ -106,7 +106,7 @@ def faces(
     cache: str | Path = "cache",
     table: str | Path | None = None,
     pattern: str | None = None,
-    group: str = "identity",
+    group: str | Sequence[str] = "identity",
     factors: Sequence[str] = (),
     size: int = 64,
     colour: bool = True,
@@ -142,7 +142,10 @@ def faces(
         pattern: a regular expression for the end of a file's path. Its named groups are the
             columns. Files that do not match are left out.
         group: the column whose values are the groups; ``a+b`` for pairs of values of two columns.
-            Images whose value is empty are left out, and their number is printed.
+            Images whose value is empty are left out, and their number is printed. Or a list of
+            columns, one for each of several groupings, the first of which divides the splits. The
+            grouping of ``a+b`` has the name ``a_b``. An image whose value is empty in a further
+            grouping is a group of its own in it.
         factors: columns of numbers that become known factors. ``a+b`` gives a category: its
             number only names a pair of values.
         size: height and width to which images are resized.
@@ -173,7 +176,11 @@ def faces(
         open_cache,  # needs Pillow, which `import mlvae` does not load
     )
 
-    for option, value in (("group", group), ("name", name), ("pattern", pattern)):
+    columns = [group] if isinstance(group, str) else group
+    check_texts("dataset.group", columns)
+    if not columns or len(set(columns)) < len(columns):
+        raise InputError(f"dataset.group must have different columns, not {shown(group)}")
+    for option, value in (("group", columns[0]), ("name", name), ("pattern", pattern)):
         if value is not None or option != "pattern":
             check_text(f"dataset.{option}", value)
     _check(
@@ -204,18 +211,20 @@ def faces(
         strict=strict,
         workers=None if workers is None else int(workers),
     )
-    labels = cached.column(group, "dataset.group")
-    known = _known(cached, labels, group, strict=strict)
+    labels = cached.column(columns[0], "dataset.group")
+    known = _known(cached, labels, columns[0], strict=strict)
     names = cached.names()
+    several = not isinstance(group, str)
     data = GroupedData(
         cached.images,
-        labels,
+        None if several else labels,
         {factor: cached.factor(factor) for factor in factors},
+        groups=_groupings(cached, columns, labels) if several else None,
         names=names,
     )
     if len(known) < len(data):
         data = data.subset(torch.from_numpy(known))
-    advice = "" if pattern or table or group != "identity" else _advice(names, labels)
+    advice = "" if pattern or table or columns != ["identity"] else _advice(names, labels)
     if advice:
         print(f"{printable(str(cached.folder))}: {advice}", flush=True)
     try:
@@ -348,6 +357,15 @@ def _advice(names: list[str], labels: np.ndarray) -> str:
     if len(set(labels.tolist())) > MAX_FOLDERS and any("/" in name for name in names):
         return ""
     return hint(names, labels[: len(names)].tolist())
+
+
+def _groupings(cached: Cache, columns: Sequence[str], first: np.ndarray) -> dict[str, np.ndarray]:
+    """The labels of several groupings by name, None for an empty value of a further one."""
+    found = {columns[0].replace("+", "_"): first}
+    for column in columns[1:]:
+        labels = cached.column(column, "dataset.group")
+        found[column.replace("+", "_")] = np.where(labels == "", None, labels)
+    return found
 
 
 def _known(cached: Cache, labels: np.ndarray, group: str, *, strict: bool) -> np.ndarray:
