@@ -178,7 +178,7 @@ def joined(data: Sequence[GroupedData], *, same_labels: bool) -> GroupedData:
         tensor([0, 1, 2, 3])
     """
     first = data[0]
-    if getattr(first, "further_groupings", None):
+    if first.further_groupings:
         raise InputError("data in parts must have one grouping, not several; name one of them")
     if len(data) == 1:
         return first
@@ -222,6 +222,5 @@ def _joined_values(values: list[dict[str, Tensor]], what: str) -> dict[str, Tens
 def _joined_names(data: Sequence[GroupedData]) -> Any:
     import numpy as np
 
-    if any(part.names is None for part in data):
-        return None
-    return np.concatenate([part.names for part in data])
+    names = [part.names for part in data if part.names is not None]
+    return np.concatenate(names) if len(names) == len(data) else None

@@ -299,7 +299,8 @@ class MLVAE(nn.Module):
             samples[name] = self._sample(content, groups, source)
         for lower, upper in self.options.uppers.items():
             above = contents[upper][upper_groups(groupings[lower], groupings[upper])]
-            content_kls[lower] = self.priors[lower].kl(contents[lower], above)
+            prior: Any = self.priors[lower]
+            content_kls[lower] = prior.kl(contents[lower], above)
         c = side_by_side(samples)
         style = style_given(c)
         s = style.sample(generator=generator)
