@@ -28,7 +28,14 @@ from mlvae.observations import as_tensor
 from mlvae.posteriors import DiagonalGaussian, Dirichlet, Family, GroupFamily
 from mlvae.training.checks import with_needs
 
-__all__ = ["Encoded", "EncodedGroups", "encode", "rows_of_frame", "rows_of_table"]
+__all__ = [
+    "Encoded",
+    "EncodedGroups",
+    "encode",
+    "rows_of_frame",
+    "rows_of_table",
+    "shared_codes",
+]
 
 #: Seconds before a bar shows the progress.
 PATIENCE = 3.0
@@ -249,12 +256,15 @@ def rows_of_frame(model: Any, x: Any, groups: Any) -> GroupedData:
     return GroupedData.from_frame(x, labels)
 
 
-def rows_of_table(model: Any, table: Any) -> GroupedData:
-    """The rows of a table with the columns of the training table, each a group of its own.
+def rows_of_table(model: Any, table: Any, groups: Any = None) -> GroupedData:
+    """The rows of a table with the columns of the training table.
 
     Args:
         model: a model that was trained on a table.
         table: a frame of pandas, polars or pyarrow; or grouped data, which stay as they are.
+        groups: label of each row's group, or the name of a column. None: for a model whose rows
+            share content, the column that had the groups in training, if the frame has it;
+            otherwise each row is a group of its own.
 
     Raises:
         InputError: if the table is of another kind, or lacks a column.
@@ -270,10 +280,26 @@ def rows_of_table(model: Any, table: Any) -> GroupedData:
         raise InputError(
             "model must be trained on a table, GroupedData.from_frame(...), to take a frame"
         )
-    return rows_of_frame(model, table, np.arange(len(opened(table, "table"))))
+    if groups is None and callable(getattr(model, "pooled", None)):
+        name = columns_like(model.table_columns).group
+        groups = name if name in (column_names(table) or ()) else None
+    labels = np.arange(len(opened(table, "table"))) if groups is None else groups
+    return rows_of_frame(model, table, labels)
 
 
 # Codes
+
+
+def shared_codes(model: Any, data: GroupedData, batch_size: int) -> dict[str, GroupFamily]:
+    """The posterior (G, D) of every code that the rows of a group share, by its name.
+
+    It is empty for a model without such codes. The model is in evaluation mode.
+    """
+    names = traits(model).group_codes
+    if not callable(getattr(model, "pooled", None)):
+        return {}
+    codes = _codes(model, data, batch_size, progress=False)
+    return {name: q for name, q in codes.items() if name in names}
 
 
 def _codes(
@@ -374,10 +400,15 @@ def _style_given_content(
             q.mean[_groups_of(data, stated, name).index[rows].to(device)]
             for name, q in contents.items()
         ]
-        _, style_given = model.posteriors(batch.x.to(means[0].dtype))
+        _, style_given = _posteriors(model, batch.x.to(means[0].dtype), batch)
         found.append(style_given(torch.cat(means, 1)).moments())
         bar.update(len(rows))
     return DiagonalGaussian.cat(found)
+
+
+def _posteriors(model: Any, x: torch.Tensor, batch: Batch) -> Any:
+    """``model.posteriors`` of x, with the given values if rows may miss cells."""
+    return model.posteriors(x, batch.given) if traits(model).missing_cells else model.posteriors(x)
 
 
 # Frames

@@ -1014,8 +1014,8 @@ CALLS = {
     "evaluation.Counterfactual": dict(
         cells=optional(arg((), "[]")),
         samples=count(),
-        bins=count(2),
-        most=count(10),
+        bins=count(),
+        most=count(),
         probes=arg(["logistic"]),
         seed=whole(),
     ),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -91,7 +91,8 @@ def explore(
         >>> import mlvae, tempfile
         >>> digits = mlvae.data.digits()
         >>> folder = tempfile.mkdtemp()
-        >>> page = explore(mlvae.models.MLVAE(digits.train.shape), digits, folder + "/explore.html")
+        >>> model = mlvae.models.MLVAE(digits.train.shape)
+        >>> page = explore(model, digits, folder + "/explore.html")
         >>> page.name, "http-equiv" in page.read_text()
         ('explore.html', True)
     """
