@@ -25,6 +25,7 @@ Measurements of speed, which ``all`` makes one after the other, on a GPU in a fe
 - codebook: the S-VQ-VAE beside plain loops of its published objective;
 - groupings: a step with two and three groupings beside one with one grouping;
 - rotations: a step of the model Rotations beside loops over episodes, steps and planes;
+- topics: an epoch of DirVAE beside a pass of scikit-learn's LDA, on the CPU;
 - tables: a VSAE on 100,000 rows of 50 columns beside scikit-learn's IterativeImputer, on the CPU.
 
 Measurements of data:
@@ -60,6 +61,7 @@ from mlvae.commands.benchmarks import (
     limit,
     onnx_encoding,
     rotations,
+    topics,
     training,
 )
 from mlvae.commands.benchmarks.data import MEASUREMENTS, run
@@ -139,6 +141,15 @@ SPEED: dict[str, tuple[Callable[..., Result], Callable[[Result], str]]] = {
             device, rounds=args.rounds, seconds=args.seconds, quick=args.quick
         ),
         rotations.report,
+    ),
+    "topics": (
+        lambda args, device: topics.measure(
+            root=args.root if args.what == "topics" else None,  # of "all" it is that of MNIST
+            rounds=args.rounds,
+            seconds=args.seconds,
+            quick=args.quick,
+        ),
+        topics.report,
     ),
     "tables": (
         lambda args, device: imputation.measure(quick=args.quick),
