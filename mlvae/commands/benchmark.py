@@ -23,6 +23,7 @@ Measurements of speed, which ``all`` makes one after the other, on a GPU in a fe
 - export: an exported encoder in ONNX Runtime beside PyTorch; not part of ``all``, because it needs
   the extra ``export``;
 - codebook: the S-VQ-VAE beside plain loops of its published objective;
+- groupings: a step with two and three groupings beside one with one grouping;
 - rotations: a step of the model Rotations beside loops over episodes, steps and planes;
 - topics: an epoch of DirVAE beside a pass of scikit-learn's LDA, on the CPU;
 - tables: a VSAE on 100,000 rows of 50 columns beside scikit-learn's IterativeImputer, on the CPU.
@@ -52,6 +53,7 @@ import mlvae
 from mlvae.commands.benchmarks import (
     codebook,
     encoding,
+    groupings,
     growth,
     growth_figure,
     imputation,
@@ -123,6 +125,16 @@ SPEED: dict[str, tuple[Callable[..., Result], Callable[[Result], str]]] = {
             quick=args.quick,
         ),
         training.report,
+    ),
+    "groupings": (
+        lambda args, device: groupings.measure(
+            device,
+            root=args.root,
+            rounds=args.rounds,
+            seconds=args.seconds,
+            quick=args.quick,
+        ),
+        groupings.report,
     ),
     "rotations": (
         lambda args, device: rotations.measure(

@@ -194,7 +194,7 @@ class Grouped:
     def plan(self, data: GroupedData, generator: torch.Generator | None) -> Plan:
         """Batches of one epoch; ``generator`` is on the device of the data."""
         _check_data(data)
-        count = int(self._cuts(data).sum())
+        count = int(self._cuts(self._cut(data)).sum())
         bounds = [*range(0, count, self.groups), count]
         return self.plan_between(bounds, data, generator)
 

@@ -27,8 +27,8 @@ import torch
 from torch import Tensor
 
 from mlvae.batch import Batch
-from mlvae.data.batching import Plan
 from mlvae.data.grouped import GroupedData
+from mlvae.data.plan import Plan
 from mlvae.errors import InputError
 from mlvae.groups import Origin, Share
 
@@ -154,6 +154,7 @@ def side_by_side(plans: Sequence[Plan], data: GroupedData) -> Plan:
         origin=origin[by_group],
         rows=_bounds(lengths.sum(0), length),
         first=_bounds(groups.sum(0), length),
+        further=(),  # data in parts have one grouping
     )
 
 

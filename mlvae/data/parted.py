@@ -178,7 +178,7 @@ def joined(data: Sequence[GroupedData], *, same_labels: bool) -> GroupedData:
         tensor([0, 1, 2, 3])
     """
     first = data[0]
-    if getattr(first, "further_groupings", None):
+    if first.further_groupings:
         raise InputError("data in parts must have one grouping, not several; name one of them")
     if len(data) == 1:
         return first

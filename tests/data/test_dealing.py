@@ -216,3 +216,6 @@ def test_parts_that_do_not_fit_are_refused():
     given = GroupedData(torch.zeros(2, 2), [0, 1], given={"a": torch.zeros(2)})
     with pytest.raises(InputError, match="same given"):
         joined([given, GroupedData(torch.zeros(2, 2), [0, 1])], same_labels=True)
+    several = GroupedData(torch.zeros(2, 2), groups={"speaker": [0, 1], "digit": [7, 7]})
+    with pytest.raises(InputError, match="several"):
+        joined([several], same_labels=True)
