@@ -9,6 +9,7 @@ from mlvae.encoding import Encoded, encode
 from mlvae.errors import Diverged, InputError, RankLost
 from mlvae.evidence import Evidence
 from mlvae.explorer import explore
+from mlvae.exporting import export, share
 from mlvae.groups import Groups
 from mlvae.imputation import impute
 from mlvae.models import build
@@ -43,6 +44,7 @@ __all__ = [
     "encode",
     "evaluation",
     "explore",
+    "export",
     "grids",
     "history",
     "impute",
@@ -52,6 +54,7 @@ __all__ = [
     "networks",
     "objectives",
     "read_images",
+    "share",
     "show",
     "train",
 ]

@@ -58,9 +58,8 @@ def test_the_python_of_a_page_runs_in_its_order(name, first, monkeypatch):
 
 def commands():
     """Every command of the pages that reads configs: page, command, overrides."""
-    pattern = (
-        r"(?:mlvae |scripts/)(train|evaluate|explore|prepare|reproduce)(?:\.py)?((?: [^`\n]*)?)"
-    )
+    names = "train|evaluate|explore|prepare|reproduce|export"
+    pattern = rf"(?:mlvae |scripts/)({names})(?:\.py)?((?: [^`\n]*)?)"
     found = set()
     for name, text in TEXTS.items():
         code = re.findall(r"```sh\n(.*?)```", text, flags=re.DOTALL)
@@ -95,6 +94,7 @@ def test_the_pages_have_commands_of_every_kind():
         "explore",
         "prepare",
         "reproduce",
+        "export",
     }
     assert len(commands()) > 30
 

@@ -16,6 +16,7 @@ SUMMARIES = {
     "explore": "Write a page that decodes a trained model in the browser",
     "prepare": "Decode a collection of images before training",
     "reproduce": "Run the experiment behind a table",
+    "export": "Write a trained run as files for other programs",
     "benchmark": "Measure the speed of training and of data handling",
 }
 
@@ -118,6 +119,22 @@ DETAILS: dict[str, tuple[str, dict[str, str], tuple[str, ...]]] = {
             "mlvae reproduce table=all fast=true",
         ),
     ),
+    "export": (
+        "encoder.onnx and decoder.onnx run without PyTorch, in any language that ONNX Runtime\n"
+        "has; mlvae.json describes them. model.safetensors and config.json are the model itself.",
+        {
+            "run=runs/first": "folder of the run (required)",
+            "folder=letters": "folder of the files; export/ of the run without this option",
+            "dtype=uint8": "type of the observations: auto, uint8 or float32",
+            "best=true": "the state with the lowest validation loss",
+            "parts=[my_networks.Waves]": "classes of your own that the run has",
+        },
+        (
+            "mlvae export run=runs/first",
+            "mlvae export run=runs/first folder=letters dtype=float32",
+            "mlvae export run=runs/first best=true",
+        ),
+    ),
 }
 
 #: By command: its options that name a file, and the folders of the files.
@@ -139,6 +156,7 @@ GROUPS = {
     "explore": {},
     "prepare": {"dataset": "dataset"},
     "reproduce": {"table": "tables"},
+    "export": {},
 }
 
 

@@ -46,7 +46,7 @@ def observations(
     if isinstance(x, GroupedData):
         observed = x.given.get("observed") if observed is None else observed
         x = x.x
-    if is_source(x):
+    if not isinstance(x, Tensor) and is_source(x):
         if math.prod(x.shape) > MOST_ELEMENTS:
             most = max(1, MOST_ELEMENTS // math.prod(x.shape[1:]))
             raise InputError(

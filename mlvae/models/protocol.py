@@ -103,6 +103,7 @@ class Traits:
         style_given_content: whether the style posterior depends on the content.
         missing_cells: whether the model takes observations with missing cells, which
             ``given["observed"]`` states.
+        decode_given: names of further arguments of ``decode``, one number for each row.
         standardise: the scale of the observations, which training measures before its first step;
             None: the model works with raw units.
     """
@@ -126,6 +127,7 @@ class Traits:
     importance_weighted: bool = False
     style_given_content: bool = False
     missing_cells: bool = False
+    decode_given: tuple[str, ...] = ()
     standardise: Standardise | None = None
 
 

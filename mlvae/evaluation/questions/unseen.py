@@ -220,7 +220,7 @@ def _unseen(subject: Subject, grouping: str) -> GroupedData | None:
 
 def _joined(names: list[str], answers: list[Answer]) -> Answer:
     """The answers for several groupings as one."""
-    metrics: dict[str, Any] = {"identification": [], "verification": []}
+    metrics: dict[str, Any] = {**answers[0].metrics, "identification": [], "verification": []}
     summary, tables, figures = [], [], []
     for name, answer in zip(names, answers, strict=True):
         metrics[name] = {key: answer.metrics[key] for key in ("num_groups", "num_observations")}

@@ -141,6 +141,7 @@ class DCEVAE(nn.Module):
     """
 
     Options = DCEVAEOptions
+    decode_given = ("intervention",)
     modelled: torch.Tensor  # (columns,), bool: the columns that the decoder models
 
     def __init__(self, shape: Sequence[int], **options: Any) -> None:
@@ -322,6 +323,8 @@ class DCEVAE(nn.Module):
         """Values of the intervention, (N, 1)."""
         a = torch.as_tensor(value, dtype=like.dtype, device=like.device)
         a = a.expand(length) if a.ndim == 0 else a
+        if torch.compiler.is_compiling():
+            return a[:, None]
         if a.shape != (length,) or not bool(((a == 0) | (a == 1)).all()):
             raise InputError(
                 f"intervention must be 0 or 1, or such a value for each of {length} rows, not "
