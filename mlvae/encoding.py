@@ -32,9 +32,11 @@ __all__ = [
     "Encoded",
     "EncodedGroups",
     "encode",
+    "groups_of",
     "rows_of_frame",
     "rows_of_table",
     "shared_codes",
+    "with_groupings",
 ]
 
 #: Seconds before a bar shows the progress.
@@ -194,7 +196,7 @@ def _data(model: Any, x: Any, groups: Any) -> GroupedData:
     else:
         data = _of_array(stated, x, groups)
     if not isinstance(x, GroupedData):
-        data = _with_groupings(stated, data, given=groups is not None)
+        data = with_groupings(stated, data, given=groups is not None)
     if stated.shape is not None and tuple(stated.shape) != data.shape:
         raise InputError(
             f"the model takes observations of shape {tuple(stated.shape)}, not {data.shape}"
@@ -220,7 +222,7 @@ def _of_array(stated: Traits, x: Any, groups: Any) -> GroupedData:
     return GroupedData(x, np.arange(len(x)) if groups is None else groups, kind=kind)
 
 
-def _with_groupings(stated: Traits, data: GroupedData, *, given: bool) -> GroupedData:
+def with_groupings(stated: Traits, data: GroupedData, *, given: bool) -> GroupedData:
     """The data with all groupings of a model.
 
     Each observation is a group of its own in a grouping without labels. ``given`` is whether the
@@ -280,11 +282,9 @@ def rows_of_table(model: Any, table: Any, groups: Any = None) -> GroupedData:
         raise InputError(
             "model must be trained on a table, GroupedData.from_frame(...), to take a frame"
         )
-    if groups is None and callable(getattr(model, "pooled", None)):
-        name = columns_like(model.table_columns).group
-        groups = name if name in (column_names(table) or ()) else None
-    labels = np.arange(len(opened(table, "table"))) if groups is None else groups
-    return rows_of_frame(model, table, labels)
+    if groups is None and not callable(getattr(model, "pooled", None)):
+        groups = np.arange(len(opened(table, "table")))
+    return rows_of_frame(model, table, groups)
 
 
 # Codes
@@ -295,11 +295,10 @@ def shared_codes(model: Any, data: GroupedData, batch_size: int) -> dict[str, Gr
 
     It is empty for a model without such codes. The model is in evaluation mode.
     """
-    names = traits(model).group_codes
     if not callable(getattr(model, "pooled", None)):
         return {}
     codes = _codes(model, data, batch_size, progress=False)
-    return {name: q for name, q in codes.items() if name in names}
+    return {name: q for name, q in codes.items() if name in traits(model).group_codes}
 
 
 def _codes(
@@ -327,7 +326,7 @@ def _codes(
             bar.update(len(rows))
         single = {name: type(some[0]).cat(some) for name, some in found.items()}
         codes = {
-            name: _pooled(name, q, _groups_of(data, stated, name).to(device), stated)
+            name: _pooled(name, q, groups_of(data, stated, name).to(device), stated)
             if name in stated.group_codes
             else q
             for name, q in single.items()
@@ -341,7 +340,7 @@ def _codes(
     return codes
 
 
-def _groups_of(data: GroupedData, stated: Traits, name: str) -> Groups:
+def groups_of(data: GroupedData, stated: Traits, name: str) -> Groups:
     """The groups that share the code ``name``."""
     grouping = stated.grouping_of.get(name, UNNAMED)
     return data.groups if grouping == UNNAMED else data.groupings[grouping].groups
@@ -364,7 +363,7 @@ def _check_pooling(
 ) -> None:
     """Raise :class:`InputError` unless pooled codes are those of the model for a whole group."""
     for name in stated.group_codes & single.keys() - stated.given_codes:
-        groups = _groups_of(data, stated, name)
+        groups = groups_of(data, stated, name)
         rows = (groups.index == int(groups.sizes.argmax())).nonzero()[:COMPARED, 0]
         members = Groups(torch.zeros(len(rows), dtype=torch.int64, device=device))
         whole = model.codes(data.batch(rows).to(device))
@@ -397,7 +396,7 @@ def _style_given_content(
     for rows in parts:
         batch: Batch = data.singles(rows).to(device)
         means = [
-            q.mean[_groups_of(data, stated, name).index[rows].to(device)]
+            q.mean[groups_of(data, stated, name).index[rows].to(device)]
             for name, q in contents.items()
         ]
         _, style_given = _posteriors(model, batch.x.to(means[0].dtype), batch)

@@ -14,7 +14,7 @@ from torch import Tensor
 from mlvae.data import GroupedData
 from mlvae.data.tables.filled import filled_frame
 from mlvae.data.tables.frames import columns_like
-from mlvae.encoding import rows_of_table, shared_codes
+from mlvae.encoding import groups_of, rows_of_table, shared_codes, with_groupings
 from mlvae.errors import InputError, check_integer, shown
 from mlvae.models.protocol import traits
 
@@ -49,7 +49,8 @@ def impute(
         table: a frame of pandas, polars or pyarrow with the columns of the training table; or
             :class:`~mlvae.GroupedData` of ``from_frame(..., missing="keep")``.
         groups: of a model with grouped content, the label of each row's group, length N, or the
-            name of a column of the frame. None: the groups of GroupedData; the column of the frame
+            name of a column of the frame; of several groupings, labels by the name of the
+            grouping. None: the groups of GroupedData; the column of the frame
             that had the groups in training; otherwise each row is a group of its own.
         draws: number of tables; None: one table of expected values.
         samples: samples of the latents for the expected values.
@@ -84,16 +85,18 @@ def impute(
 
 
 def _data(model: Any, table: Any, groups: Any) -> GroupedData:
-    """The rows of the table in their groups."""
-    if groups is None:
-        return rows_of_table(model, table)
+    """The rows of the table in their groups, of each grouping of the model."""
     if not callable(getattr(model, "pooled", None)):
+        if groups is None:
+            return rows_of_table(model, table)
         raise InputError(
             f"groups must be None for a {type(model).__name__}, whose rows share no content"
         )
     if isinstance(table, GroupedData):
-        return GroupedData(table.x, groups, given=table.given, kind="array")
-    return rows_of_table(model, table, groups)
+        data = table if groups is None else table.regrouped(groups)
+    else:
+        data = rows_of_table(model, table, groups)
+    return with_groupings(traits(model), data, given=groups is not None)
 
 
 @torch.inference_mode()
@@ -104,7 +107,7 @@ def _completed(
     device = next(model.parameters()).device
     generator = torch.Generator(device).manual_seed(seed)
     averaged = samples if draws is None else None
-    training = model.training
+    stated, training = traits(model), model.training
     model.eval()
     try:
         shared = shared_codes(model, data, batch_size)
@@ -115,8 +118,10 @@ def _completed(
             parts = []
             for rows in torch.arange(len(data), device=data.device).split(batch_size):
                 batch = data.singles(rows).to(device)
-                index = data.groups.index[rows].to(device)
-                of_rows = {name: values[index] for name, values in codes.items()}
+                of_rows = {
+                    name: values[groups_of(data, stated, name).index[rows].to(device)]
+                    for name, values in codes.items()
+                }
                 found = model.imputed(batch, samples=averaged, generator=generator, **of_rows)
                 parts.append(found.cpu())
             yield torch.cat(parts)

@@ -23,7 +23,9 @@ Measurements of speed, which ``all`` makes one after the other, on a GPU in a fe
 - export: an exported encoder in ONNX Runtime beside PyTorch; not part of ``all``, because it needs
   the extra ``export``;
 - codebook: the S-VQ-VAE beside plain loops of its published objective;
+- groupings: a step with two and three groupings beside one with one grouping;
 - rotations: a step of the model Rotations beside loops over episodes, steps and planes;
+- topics: an epoch of DirVAE beside a pass of scikit-learn's LDA, on the CPU;
 - tables: a VSAE on 100,000 rows of 50 columns beside scikit-learn's IterativeImputer, on the CPU.
 
 Measurements of data:
@@ -51,6 +53,7 @@ import mlvae
 from mlvae.commands.benchmarks import (
     codebook,
     encoding,
+    groupings,
     growth,
     growth_figure,
     imputation,
@@ -58,6 +61,7 @@ from mlvae.commands.benchmarks import (
     limit,
     onnx_encoding,
     rotations,
+    topics,
     training,
 )
 from mlvae.commands.benchmarks.data import MEASUREMENTS, run
@@ -122,11 +126,30 @@ SPEED: dict[str, tuple[Callable[..., Result], Callable[[Result], str]]] = {
         ),
         training.report,
     ),
+    "groupings": (
+        lambda args, device: groupings.measure(
+            device,
+            root=args.root,
+            rounds=args.rounds,
+            seconds=args.seconds,
+            quick=args.quick,
+        ),
+        groupings.report,
+    ),
     "rotations": (
         lambda args, device: rotations.measure(
             device, rounds=args.rounds, seconds=args.seconds, quick=args.quick
         ),
         rotations.report,
+    ),
+    "topics": (
+        lambda args, device: topics.measure(
+            root=args.root if args.what == "topics" else None,  # of "all" it is that of MNIST
+            rounds=args.rounds,
+            seconds=args.seconds,
+            quick=args.quick,
+        ),
+        topics.report,
     ),
     "tables": (
         lambda args, device: imputation.measure(quick=args.quick),

@@ -8,6 +8,7 @@ number of observations stays free.
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -71,7 +72,18 @@ def write_graph(graph: Graph, path: Path) -> None:
             f"({type(error).__name__}: {reason[:300]})"
         ) from error
     ClearMetadataAndDocStringPass()(program.model)  # the metadata have paths of this machine
-    replace_file(path, program.model_proto.SerializeToString())
+    replace_file(path, _named_rows(program.model_proto).SerializeToString())
+
+
+def _named_rows(model: Any) -> Any:
+    """The model with :data:`ROWS` as the name of the axis of observations in all shapes."""
+    graph = model.graph
+    symbol = graph.input[0].type.tensor_type.shape.dim[0].dim_param  # of the tracer, as "s6"
+    for value in (*graph.input, *graph.output, *graph.value_info):
+        for dim in value.type.tensor_type.shape.dim:
+            if dim.dim_param:
+                dim.dim_param = re.sub(rf"\b{re.escape(symbol)}\b", ROWS, dim.dim_param)
+    return model
 
 
 @contextmanager

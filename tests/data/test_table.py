@@ -129,5 +129,5 @@ def test_files_of_kinds_that_do_not_fit_are_refused(tmp_path, text, match):
 
 def test_a_file_of_kinds_that_is_not_there_is_named(tmp_path):
     (tmp_path / "data.csv").write_text("a,b\n1.5,2\n")
-    with pytest.raises(InputError, match="kinds=.*no.csv"):
+    with pytest.raises(InputError, match=r"kinds=.*no\.csv"):
         table(tmp_path / "data.csv", group=None, kinds=tmp_path / "no.csv")

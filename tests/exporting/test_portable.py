@@ -46,7 +46,7 @@ def test_the_columns_of_a_table_survive(tmp_path):
             "colour": ["red", "blue", None, "red"],
         }
     )
-    data = GroupedData.from_frame(frame, range(4), missing="keep")
+    data = GroupedData.from_frame(frame, range(4), missing="keep", categories=["colour"])
     model = VSAE(data.shape, likelihood=MixedColumns.of(data), network=SMALL)
     model.table_columns = data.columns
     write_portable(model, tmp_path)
@@ -109,7 +109,7 @@ def test_a_small_file_cannot_demand_a_large_model(tmp_path):
     write_portable(MLVAE((5,), network=SMALL), tmp_path)
     path = tmp_path / "config.json"
     config = json.loads(path.read_text())
-    config["model_config"]["network"]["hidden"] = [100_000, 100_000]
+    config["model_config"]["network"]["hidden"] = [3000]
     path.write_text(json.dumps(config))
     with pytest.raises(InputError, match="numbers"):
         mlvae.load(tmp_path)

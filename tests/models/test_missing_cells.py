@@ -171,6 +171,33 @@ def test_the_importance_weighted_bound_is_of_observed_cells():
     assert found[0].equal(found[1]) and found[0].isfinite().all()
 
 
+# Several groupings
+
+
+def test_each_of_several_groupings_has_the_evidence_of_its_cells():
+    x, observed = rows()
+    labels = {"site": [0, 1] * 15, "donor": np.arange(30) % 5}
+    data = GroupedData(x, groups=labels, given={"observed": observed}, kind="array")
+    one = model(content_dim={"site": 2, "donor": 3}, style_given_content=True)
+    contents = one.infer_contents(data)
+    assert {name: tuple(q.mean.shape) for name, q in contents.items()} == {
+        "site": (2, 2),
+        "donor": (5, 3),
+    }
+    fewer = observed.clone()
+    fewer[0] = False  # a row of site 0 and donor 0
+    less = GroupedData(x, groups=labels, given={"observed": fewer}, kind="array")
+    for name, q in one.infer_contents(less).items():
+        assert (q.variance[0] > contents[name].variance[0]).all()
+        assert q.variance[1:].equal(contents[name].variance[1:])
+    found = mlvae.impute(one, data, samples=2)
+    seen = LIKELIHOOD.spread(observed)
+    assert found[seen].equal(x[seen]) and found.isfinite().all()
+    alone = mlvae.impute(one, data, groups={name: range(30) for name in labels}, samples=2)
+    assert not alone.equal(found)
+    assert one(data.batch()).loss.isfinite()
+
+
 # Imputation
 
 

@@ -21,6 +21,7 @@ from mlvae.evaluation.measures.imputers import GROUPED, IMPUTERS, fitted
 from mlvae.evaluation.measures.missing import MECHANISMS, Errors, errors, hidden
 from mlvae.evaluation.options import check_question
 from mlvae.evaluation.subject import Subject
+from mlvae.groups.grouping import UNNAMED
 from mlvae.imputation import impute
 from mlvae.likelihoods import MixedColumns
 from mlvae.models import traits
@@ -124,8 +125,13 @@ class Imputation:
         With ``alone`` each row is a group of its own.
         """
         given = {**data.given, "observed": torch.from_numpy(kept).to(data.device)}
-        labels = np.arange(len(data)) if alone else data.labels
-        rows = GroupedData(data.x, labels, given=given, kind="array")
+        labels: Any = {name: each.labels for name, each in data.groupings.items()}
+        if alone:
+            labels = {name: np.arange(len(data)) for name in labels}
+        if list(labels) == [UNNAMED]:
+            rows = GroupedData(data.x, labels[UNNAMED], given=given, kind="array")
+        else:
+            rows = GroupedData(data.x, groups=labels, given=given, kind="array")
         return impute(subject.model, rows, samples=self.samples).numpy()
 
     def _imputers(

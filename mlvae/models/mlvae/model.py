@@ -332,7 +332,8 @@ class MLVAE(nn.Module):
             upper = self.options.uppers.get(name)
             if upper is not None:
                 number = upper_groups(groupings[name], groupings[upper])
-                kls[name] = self.priors[name].kl(content, contents[upper][number])
+                prior: Any = self.priors[name]
+                kls[name] = prior.kl(content, contents[upper][number])
                 continue
             kls[name] = content.kl()
             if self.training and self.options.content_per_member:
