@@ -15,7 +15,7 @@ import torch
 from mlvae.data import GroupedData
 from mlvae.evaluation.answer import Answer, Estimate, Figure, Table, not_evaluated
 from mlvae.evaluation.charts import curves
-from mlvae.evaluation.measures.codes import encode, principal_components, shuffled
+from mlvae.evaluation.measures.codes import principal_components, shuffled
 from mlvae.evaluation.measures.nearest import DISTANCES, compact, n_shot_accuracy
 from mlvae.evaluation.measures.verification import verification
 from mlvae.evaluation.options import check_question
@@ -60,7 +60,9 @@ class Unseen:
                 "all groups were used in training. For MNIST, train with "
                 "dataset.unseen_groups=[7,8,9]",
             )
-        data = self._limited(subject.splits.unseen)
+        split = subject.splits.unseen
+        rows = self._rows(split)
+        data = split.subset(rows)
         sizes = data.groups.sizes
         shots = [n for n in self.shots if int((sizes > n).sum()) >= 2]
         if not shots:
@@ -72,7 +74,10 @@ class Unseen:
                 "of training",
             )
         codes = self._codes(subject)
-        posteriors = {code.name: _posterior(code, data) for code in codes}
+        posteriors = {
+            code.name: compact(subject.encoded(code, split, rows).moments().to("cpu"))
+            for code in codes  # distances are computed on the host
+        }
         records = [
             self._identify(code, posteriors[code], data.groups, n, distance)
             for n, code, distance in product(shots, posteriors, self.distances)
@@ -93,12 +98,12 @@ class Unseen:
         figures = [_figure(labels, records)] if len(shots) > 1 else []
         return Answer(self.title, self._words(labels, data, records), metrics, tables, figures)
 
-    def _limited(self, data: GroupedData) -> GroupedData:
-        """The data with at most ``most_members`` observations of every group."""
+    def _rows(self, data: GroupedData) -> torch.Tensor:
+        """At most ``most_members`` observations of every group."""
         if int(data.groups.sizes.max()) <= self.most_members:
-            return data
+            return torch.arange(len(data), device=data.device)
         order, rank = shuffled(data.groups, torch.Generator(data.device).manual_seed(0))
-        return data.subset(order[rank < self.most_members])
+        return order[rank < self.most_members]
 
     def _codes(self, subject: Subject) -> list[Code]:
         """The codes to compare: the subject's, and as many principal components."""
@@ -176,11 +181,6 @@ class Unseen:
                 )
             )
         return tables
-
-
-def _posterior(code: Code, data: GroupedData) -> DiagonalGaussian:
-    """The codes of all observations on the host, where distances are computed."""
-    return compact(encode(code.representation, data).moments().to("cpu"))
 
 
 def _figure(labels: dict[str, str], records: list[dict]) -> Figure:
