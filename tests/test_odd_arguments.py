@@ -1244,7 +1244,7 @@ CALLS = {
     "show.factorial": dict(
         model=arg(lambda: of_two()),
         x=arg(lambda: two_groupings()),
-        rows=optional(arg(None)),
+        rows=optional(arg(None, "'a'")),
         columns=optional(arg(None, "'a'")),
         most=count(),
     ),
@@ -1261,7 +1261,7 @@ CALLS = {
     "grids.factorial_grid": dict(
         model=arg(lambda: of_two()),
         batch=arg(lambda: two_groupings().batch()),
-        rows=optional(arg(None)),
+        rows=optional(arg(None, "'a'")),
         columns=optional(arg(None, "'a'")),
         most=count(),
     ),
