@@ -8,6 +8,8 @@ from mlvae.data import GroupedData, read_images
 from mlvae.encoding import Encoded, encode
 from mlvae.errors import Diverged, InputError, RankLost
 from mlvae.evidence import Evidence
+from mlvae.explorer import explore
+from mlvae.exporting import export, share
 from mlvae.groups import Groups
 from mlvae.imputation import impute
 from mlvae.models import build
@@ -41,6 +43,8 @@ __all__ = [
     "data",
     "encode",
     "evaluation",
+    "explore",
+    "export",
     "grids",
     "history",
     "impute",
@@ -50,6 +54,7 @@ __all__ = [
     "networks",
     "objectives",
     "read_images",
+    "share",
     "show",
     "train",
 ]

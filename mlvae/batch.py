@@ -5,15 +5,16 @@ Shapes: N observations, G groups, ... any trailing shape.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from mlvae.arguments import as_device, integer_tensor
-from mlvae.errors import InputError, shown
+from mlvae.errors import InputError, check_text, shown
 from mlvae.groups import Groups
 from mlvae.observations import as_floats, as_tensor, check_image_bytes
 
@@ -32,16 +33,25 @@ class Batch:
         groups: the partition of the N observations into G groups.
         given: known values of the observations by name, each (N, ...): a mask, an action, a
             covariate, or the "label" that :meth:`mlvae.GroupedData.labelled` adds.
+        further_groups: further groupings of the same observations, by name. A grouping of a
+            training batch may have groups without members at its end, so that batches have one
+            form; ``groups`` has none.
+        grouping: name of the grouping ``groups``.
 
     Example:
         >>> batch = Batch(torch.rand(3, 2), Groups.of(["a", "b", "a"]), {"mask": torch.ones(3, 2)})
         >>> batch.singles(torch.tensor([2, 0])).given["mask"].shape
         torch.Size([2, 2])
+        >>> groupings = {"speaker": Groups.of(["a", "b", "a"]), "digit": Groups.of([7, 7, 8])}
+        >>> list(Batch.of(torch.rand(3, 2), groupings).groupings)
+        ['speaker', 'digit']
     """
 
     x: Tensor
     groups: Groups
     given: Mapping[str, Tensor] = field(default_factory=dict)
+    further_groups: Mapping[str, Groups] = field(default_factory=dict)
+    grouping: str = "group"
 
     def __post_init__(self) -> None:
         if torch.compiler.is_compiling():
@@ -65,6 +75,36 @@ class Batch:
                 raise InputError(
                     f"given {name} must be a tensor of {len(self.x)} rows, not {shown(values)}"
                 )
+        check_text("grouping", self.grouping)
+        if not isinstance(self.further_groups, Mapping):
+            raise InputError(
+                f"further_groups must be Groups by name, not {shown(self.further_groups)}"
+            )
+        for name, groups in self.further_groups.items():
+            if not isinstance(groups, Groups) or groups.num_observations != len(self.x):
+                raise InputError(
+                    f"further_groups {name} must be Groups of {len(self.x)} observations, not "
+                    f"{shown(groups)}"
+                )
+            if name == self.grouping:
+                raise InputError(f"further_groups must not have {name!r}, the name of groups")
+
+    @classmethod
+    def of(
+        cls,
+        x: Tensor,
+        groupings: Mapping[str, Groups],
+        given: Mapping[str, Tensor] | None = None,
+    ) -> Batch:
+        """A batch of observations x (N, ...) in several groupings, by name.
+
+        Raises:
+            InputError: if there is no grouping, or one does not fit the observations.
+        """
+        if not isinstance(groupings, Mapping) or not groupings:
+            raise InputError(f"groupings must be Groups by name, not {shown(groupings)}")
+        (name, groups), *rest = groupings.items()
+        return cls(x, groups, given or {}, dict(rest), name)
 
     @classmethod
     def ungrouped(cls, x: Tensor | np.ndarray) -> Batch:
@@ -80,42 +120,61 @@ class Batch:
         return len(self.x)
 
     @property
+    def groupings(self) -> dict[str, Groups]:
+        """All groupings by name, in order; the first one is ``groups``."""
+        return {self.grouping: self.groups, **self.further_groups}
+
+    @property
     def form(self) -> tuple:
         """Shapes, types and names. Batches of equal form fit the memory of one another."""
         given = tuple((name, tuple(v.shape), v.dtype) for name, v in self.given.items())
-        origin = self.groups.origin is not None
-        return tuple(self.x.shape), self.x.dtype, self.groups.num_groups, origin, given
+        groups = tuple(
+            (name, each.num_groups, each.origin is not None)
+            for name, each in self.groupings.items()
+        )
+        return tuple(self.x.shape), self.x.dtype, groups, given
 
     def to(self, device: torch.device | str) -> Batch:
         """The same batch on another device."""
         device = as_device(device)
-        given = {name: values.to(device) for name, values in self.given.items()}
-        return Batch(self.x.to(device), self.groups.to(device), given)
+        return self._map(lambda values: values.to(device))
 
     def clone(self) -> Batch:
         """A copy in memory of its own."""
-        given = {name: values.clone() for name, values in self.given.items()}
-        return Batch(self.x.clone(), self.groups.clone(), given)
+        return self._map(lambda values: values.clone())
+
+    def _map(self, function: Callable[[Any], Any]) -> Batch:
+        """The batch with ``function`` applied to every tensor and to all groups."""
+        return Batch(
+            function(self.x),
+            function(self.groups),
+            {name: function(values) for name, values in self.given.items()},
+            {name: function(groups) for name, groups in self.further_groups.items()},
+            self.grouping,
+        )
 
     def copy_(self, other: Batch) -> None:
         """Copy all values of ``other``, a batch of the same :attr:`form`, into this memory."""
         self.x.copy_(other.x)
         self.groups.copy_(other.groups)
+        for name, groups in self.further_groups.items():
+            groups.copy_(other.further_groups[name])
         for name, values in self.given.items():
             values.copy_(other.given[name])
 
     def singles(self, rows: Tensor | None = None) -> Batch:
-        """The observations at ``rows`` (n,), None for all, each as a group of one."""
+        """The observations at ``rows`` (n,), None for all, each as a group of one everywhere."""
         if rows is None:
             rows = torch.arange(len(self), device=self.groups.index.device)
         else:
             rows = self._rows(rows)
-        origin = self.groups.origin
-        if origin is not None:
-            origin = origin[self.groups.index[rows]]
-        groups = Groups.singletons(len(rows), rows.device, origin=origin)
-        given = {name: values[rows] for name, values in self.given.items()}
-        return Batch(self.x[rows], groups, given)
+        return Batch(
+            self.x[rows],
+            self.groups.singles(rows),
+            {name: values[rows] for name, values in self.given.items()},
+            {name: groups.singles(rows) for name, groups in self.further_groups.items()},
+            self.grouping,
+        )
 
     def _rows(self, rows: object) -> Tensor:
         """Indices of observations (n,) on the device of the batch, or :class:`InputError`."""

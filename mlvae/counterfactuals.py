@@ -45,7 +45,8 @@ def counterfactual(
         intervention: the column and its value, such as ``{"sex": 1}``; the value is 0, 1, False,
             True, or one of these for each row.
         keep_noise: False: all rows have expected values and probabilities. The mean difference of
-            two such tables is the effect on a binary outcome.
+            two such tables is the effect on a binary outcome, with ``draws=8`` or more: a
+            probability at the mean of the latents is not the mean of the probabilities.
         draws: number of tables, each from one sample of the latents; None: one table from their
             posterior means.
         seed: seed of the samples.

@@ -14,9 +14,23 @@ from torch import Tensor, nn
 from mlvae.errors import InputError, check_choice, check_integer, check_number, shown
 from mlvae.groups import Groups
 
-__all__ = ["ELBO", "GroupELBO", "Objective"]
+__all__ = ["ELBO", "GroupELBO", "GroupingTerms", "Objective"]
 
 BATCH_GROUPS = ("whole", "parts")
+
+
+@dataclass(frozen=True, eq=False)
+class GroupingTerms:
+    """The terms of one grouping of several.
+
+    Args:
+        terms: terms of shape (G,) by name; 0 for a group without members.
+        num_groups: number of groups with members, floats of shape (). In a share of a batch, one
+            rank has the number and the others have 0.
+    """
+
+    terms: Mapping[str, Tensor]
+    num_groups: Tensor
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,7 +48,8 @@ class Objective:
         elbo: evidence lower bound in nats, without weights and without gradient: of each group,
             shape (G,), or of each observation, (N,), where ``num_groups`` is None. None: the model
             has no bound.
-        num_groups: G, or None if the model does not use groups.
+        num_groups: G, or None if the model does not use groups, or uses several groupings.
+        per_grouping: terms of the groups of each of several groupings, by its name.
 
     Example:
         >>> loss = torch.tensor(2.0, requires_grad=True)
@@ -50,6 +65,7 @@ class Objective:
     scalars: Mapping[str, Tensor] = field(default_factory=dict)
     elbo: Tensor | None = None
     num_groups: int | None = None
+    per_grouping: Mapping[str, GroupingTerms] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if torch.compiler.is_compiling():
@@ -59,6 +75,12 @@ class Objective:
             fits = isinstance(values, Mapping) and (values or name != "losses")
             if not fits or any(not isinstance(value, Tensor) for value in values.values()):
                 raise InputError(f"{name} must be tensors by name, not {shown(values)}")
+        found = self.per_grouping
+        terms = isinstance(found, Mapping) and list(found.values())
+        if terms is False or any(not isinstance(each, GroupingTerms) for each in terms):
+            raise InputError(
+                f"per_grouping must be GroupingTerms by name of the grouping, not {shown(found)}"
+            )
         # A rank may have no observation of a batch.
         check_integer("num_observations", self.num_observations, minimum=0)
         if self.num_groups is not None:
@@ -85,16 +107,23 @@ class Objective:
         cost: Tensor,
         per_observation: Mapping[str, Tensor],
         per_group: Mapping[str, Tensor],
+        per_grouping: Mapping[str, Mapping[str, Tensor]] | None = None,
     ) -> Objective:
         """The objective with a ``cost`` of the whole batch, shape (), added to the model's loss.
 
         The cost is divided by :attr:`count`, as the loss is. The terms of the cost are added.
         """
+        added = per_grouping or {}
+        groupings = {
+            name: replace(each, terms={**each.terms, **added.get(name, {})})
+            for name, each in self.per_grouping.items()
+        }
         return replace(
             self,
-            losses={**self.losses, "model": self.loss + cost / self.count},
+            losses={**self.losses, "model": self.loss + cost / max(1, self.count)},
             per_observation={**self.per_observation, **per_observation},
             per_group={**self.per_group, **per_group},
+            per_grouping=groupings,
         )
 
 
@@ -237,6 +266,68 @@ class GroupELBO(nn.Module):
             elbo=elbo,
             num_observations=groups.num_observations,
             num_groups=groups.num_groups,
+        )
+
+    def of_groupings(
+        self,
+        *,
+        log_likelihood: Tensor,
+        style_kl: Tensor,
+        content_kl: Mapping[str, Tensor],
+        groupings: Mapping[str, Groups],
+    ) -> Objective:
+        r"""Combine the terms of the bound of several groupings.
+
+        .. math:: \mathrm{ELBO} = \sum_i \mathbb E[\log p(x_i \mid c, s_i)]
+            - \sum_i \mathrm{KL}(q(s_i \mid x_i) \,\|\, p(s_i))
+            - \sum_k \sum_{G \in k} \mathrm{KL}(q(c_G \mid x_G) \,\|\, p(c_G))
+
+        over the groupings k and their groups G. The groups of crossed groupings share
+        observations, so the bound does not divide into groups. The loss is a mean over
+        observations, and each member of a group of n bears 1 / n of its content KL.
+
+        Args:
+            log_likelihood: as in :meth:`forward`.
+            style_kl: as in :meth:`forward`.
+            content_kl: content KL of the groups of each grouping, (G,), by its name.
+            groupings: the group of each observation in each grouping. Groups without members have
+                no part in the bound.
+
+        Raises:
+            InputError: as in :meth:`forward`.
+        """
+        bound, style = log_likelihood - style_kl, style_kl.sum()
+        content, found = style.new_zeros(()), {}
+        for name, kl in content_kl.items():
+            groups = groupings[name]
+            member = groups.sizes.clamp(min=1).to(kl.dtype).reciprocal()
+            bound = bound - groups.spread(kl * member)
+            if self.training and self.batch_groups == "parts":
+                member = member * _part_of_data(groups, kl.dtype)
+            total = groups.spread(kl * member).sum()
+            if self.content_capacity is not None:
+                number = groups.spread(member).sum()
+                total = _gap(total, self.content_capacity * number, groups)
+            content = content + total
+            present = groups.sizes > 0
+            found[name] = GroupingTerms(
+                {"content_kl": groups.count_once(kl.masked_fill(~present, 0))},
+                groups.count_once(present.to(kl.dtype)).sum(),
+            )
+        if self.style_capacity is not None:
+            first = next(iter(groupings.values()))
+            style = _gap(style, self.style_capacity * len(style_kl), first)
+        style = _times(self.style_kl_weight, style)
+        content = _times(self.content_kl_weight, content)
+        kl = style + content
+        if self.training:
+            kl = self.kl_scale * (self.style_scale * style + content)
+        return Objective(
+            losses={"model": (kl - log_likelihood.sum()) / max(1, len(style_kl))},
+            per_observation={"log_likelihood": log_likelihood, "style_kl": style_kl},
+            per_grouping=found,
+            elbo=bound.detach(),
+            num_observations=len(style_kl),
         )
 
 

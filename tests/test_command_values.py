@@ -125,9 +125,11 @@ def test_training_with_a_value_of_any_kind(base, group, untrained):
     assert_one_line(config, options, train.run, values)
 
 
-@pytest.mark.parametrize("script", ["train", "evaluate", "reproduce", "prepare"])
+@pytest.mark.parametrize("script", ["train", "evaluate", "explore", "reproduce", "prepare"])
 def test_overrides_that_hydra_refuses(script, monkeypatch):
-    base = {"evaluate": ["run=run"], "reproduce": ["table=lfw"], "prepare": ["dataset=lfw"]}
+    run = ["run=run"]
+    base = {"evaluate": run, "explore": run, "reproduce": ["table=lfw"]}
+    base |= {"prepare": ["dataset=lfw"]}
     base = base.get(script, [])
     monkeypatch.setattr(sys, "argv", [str(SCRIPTS / f"{script}.py")])
     names = list(compose(script, base))

@@ -228,7 +228,7 @@ WITHOUT_HYDRA = """
 import sys
 sys.modules.update(hydra=None, omegaconf=None)
 from mlvae.commands.main import main
-for name in ("train", "evaluate", "prepare", "reproduce"):
+for name in ("train", "evaluate", "explore", "prepare", "reproduce", "export"):
     sys.argv = ["mlvae", name]
     try:
         main()
@@ -245,5 +245,5 @@ def test_without_hydra_a_command_ends_with_one_line():
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 1 and done.stderr.count("\n") == 1
     lines = [*done.stdout.splitlines(), *done.stderr.splitlines()]
-    assert len(lines) == 5
+    assert len(lines) == 7
     assert all(line.startswith("error: ") and "3.14" in line for line in lines)

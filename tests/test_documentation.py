@@ -58,7 +58,8 @@ def test_the_python_of_a_page_runs_in_its_order(name, first, monkeypatch):
 
 def commands():
     """Every command of the pages that reads configs: page, command, overrides."""
-    pattern = r"(?:mlvae |scripts/)(train|evaluate|prepare|reproduce)(?:\.py)?((?: [^`\n]*)?)"
+    names = "train|evaluate|explore|prepare|reproduce|export"
+    pattern = rf"(?:mlvae |scripts/)({names})(?:\.py)?((?: [^`\n]*)?)"
     found = set()
     for name, text in TEXTS.items():
         code = re.findall(r"```sh\n(.*?)```", text, flags=re.DOTALL)
@@ -76,7 +77,8 @@ def commands():
 @pytest.mark.parametrize(("name", "command", "overrides"), commands())
 def test_every_option_of_a_command_in_a_page_exists(name, command, overrides):
     values = [
-        re.sub(r"^([^=]+=)([^\[{,]+),.*", r"\1\2", word)  # the first value of a sweep
+        # The first value of a sweep.
+        re.sub(r"^([^=]+=)([^\[{,]+),.*", r"\1\2", re.sub(r"=range\((\d+),.*", r"=\1", word))
         for word in overrides
         if not word.startswith("hydra") and "..." not in word
     ]
@@ -90,8 +92,10 @@ def test_the_pages_have_commands_of_every_kind():
     assert {command for _, command, _ in commands()} == {
         "train",
         "evaluate",
+        "explore",
         "prepare",
         "reproduce",
+        "export",
     }
     assert len(commands()) > 30
 

@@ -25,9 +25,10 @@ from mlvae.commands.own_parts import imported, naming_parts
 from mlvae.commands.train import train_by
 from mlvae.data import BATCHINGS, open_dataset
 from mlvae.errors import InputError, check_flag, check_integer
-from mlvae.evaluation import QUESTIONS, Rollout, evaluate
+from mlvae.evaluation import QUESTIONS, Composition, Rollout, evaluate
 from mlvae.evaluation.applicable import applicable
 from mlvae.evaluation.evaluate import check_writable
+from mlvae.evaluation.report import link_explorer
 from mlvae.parts import from_config
 from mlvae.training.checkpoint import read_state
 from mlvae.training.checks import resolve_device
@@ -123,7 +124,12 @@ def evaluate_by(config: dict[str, Any], *, progress: bool = True) -> dict[str, A
     transitions = _transitions(
         kinds, run, as_trained, checkpoint["step"], progress, folder=controls.parent
     )
-    return evaluate(
+    asked = next((part for part in questions if isinstance(part, Composition)), None)
+    if asked is not None and not asked.reason(model, splits):
+        transitions |= _labelled_controls(
+            asked.controls, run, as_trained, checkpoint["step"], progress, folder=controls.parent
+        )
+    metrics = evaluate(
         model,
         splits,
         folder,
@@ -141,6 +147,8 @@ def evaluate_by(config: dict[str, Any], *, progress: bool = True) -> dict[str, A
         config=OmegaConf.to_yaml(trained),
         progress=progress,
     )
+    link_explorer(folder / "report.html", run / "explore.html")
+    return metrics
 
 
 def trained_on(
@@ -272,6 +280,36 @@ def _transitions(
     return places
 
 
+def _labelled_controls(
+    kinds: Sequence[str],
+    run: Path,
+    trained: dict[str, Any],
+    step: int,
+    progress: bool,
+    *,
+    folder: Path,
+) -> dict[str, Path]:
+    """The folders of the controls that are given labels, by their kind, trained first.
+
+    Args:
+        kinds: kinds of controls: "conditional".
+        run: the run that is evaluated.
+        trained: its configuration.
+        step: its number of steps.
+        progress: whether the terminal shows progress.
+        folder: the folder of all controls.
+    """
+    places = {kind: folder / kind for kind in kinds}
+    for kind, place in places.items():
+        words = (
+            f"training the control {kind}, a VAE that is given the labels, in {place}; "
+            "evaluation.composition.controls=[] turns it off"
+        )
+        config = conditional_config(trained, place)
+        _train_control(config, run, step, progress, folder=place, words=words)
+    return places
+
+
 def _train_control(
     config: dict[str, Any], run: Path, step: int, progress: bool, *, folder: Path, words: str
 ) -> None:
@@ -321,7 +359,11 @@ def _same_training(one: dict[str, Any], other: dict[str, Any]) -> bool:
 def vae_config(trained: dict[str, Any], folder: Path) -> dict[str, Any]:
     """The configuration of the run with a plain VAE, with as many latent dimensions."""
     model = trained["model"]
-    dims = {name: value for name, value in model.items() if name.endswith("_dim")}
+    dims = dict[str, Any]()
+    for name, value in model.items():
+        if name.endswith("_dim"):
+            several = value if isinstance(value, dict) else {"": value}
+            dims |= {f"{name}.{part}".rstrip("."): dim for part, dim in several.items()}
     for name, value in dims.items():
         check_integer(f"model.{name}", value, minimum=1)
     parts = {
@@ -346,6 +388,14 @@ def vae_config(trained: dict[str, Any], folder: Path) -> dict[str, Any]:
         "trainer": {**trainer, "warmup": warmup},
         "run": str(folder),
     }
+
+
+def conditional_config(trained: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """The configuration of the run with a VAE that is given the labels of all groupings."""
+    config, model = vae_config(trained, folder), trained["model"]
+    kept = ("content_dim", "style_dim", "style_kl_weight", "network", "likelihood", "standardise")
+    parts = {name: model[name] for name in kept if name in model}
+    return {**config, "model": {"name": "ConditionalVAE", "group_names": None, **parts}}
 
 
 def command() -> None:

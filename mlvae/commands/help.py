@@ -13,8 +13,10 @@ __all__ = ["DETAILS", "SUMMARIES", "help_of", "overview"]
 SUMMARIES = {
     "train": "Train a model, or continue a run",
     "evaluate": "Write a report about a trained run",
+    "explore": "Write a page that decodes a trained model in the browser",
     "prepare": "Decode a collection of images before training",
     "reproduce": "Run the experiment behind a table",
+    "export": "Write a trained run as files for other programs",
     "benchmark": "Measure the speed of training and of data handling",
 }
 
@@ -63,6 +65,25 @@ DETAILS: dict[str, tuple[str, dict[str, str], tuple[str, ...]]] = {
             "mlvae evaluate run=runs/first best=true folder=best-report",
         ),
     ),
+    "explore": (
+        "The page is explore.html in the folder of the run. It opens by double click, without a\n"
+        "network. It shows observations of the data.",
+        {
+            "run=runs/first": "folder of the run (required)",
+            "path=explore.html": "path of the page",
+            "groups=60": "largest number of groups in the page",
+            "members=12": "members of each group",
+            "precision=float16": "half of the size, and errors of about 1e-3",
+            "best=true": "the state with the lowest validation loss",
+            "root=people": "folder of the data, if it has moved since training",
+            "parts=[my_networks.Waves]": "classes of your own that the run has",
+        },
+        (
+            "mlvae explore run=runs/first",
+            "mlvae explore run=runs/first path=letters.html groups=20",
+            "mlvae explore run=runs/first members=30 best=true",
+        ),
+    ),
     "prepare": (
         "Images are decoded once into the cache. Training does the same if it finds no cache.\n"
         "An interrupted preparation is continued.",
@@ -98,6 +119,22 @@ DETAILS: dict[str, tuple[str, dict[str, str], tuple[str, ...]]] = {
             "mlvae reproduce table=all fast=true",
         ),
     ),
+    "export": (
+        "encoder.onnx and decoder.onnx run without PyTorch, in any language that ONNX Runtime\n"
+        "has; mlvae.json describes them. model.safetensors and config.json are the model itself.",
+        {
+            "run=runs/first": "folder of the run (required)",
+            "folder=letters": "folder of the files; export/ of the run without this option",
+            "dtype=uint8": "type of the observations: auto, uint8 or float32",
+            "best=true": "the state with the lowest validation loss",
+            "parts=[my_networks.Waves]": "classes of your own that the run has",
+        },
+        (
+            "mlvae export run=runs/first",
+            "mlvae export run=runs/first folder=letters dtype=float32",
+            "mlvae export run=runs/first best=true",
+        ),
+    ),
 }
 
 #: By command: its options that name a file, and the folders of the files.
@@ -116,8 +153,10 @@ GROUPS = {
         )
     },
     "evaluate": {"evaluation": "evaluation"},
+    "explore": {},
     "prepare": {"dataset": "dataset"},
     "reproduce": {"table": "tables"},
+    "export": {},
 }
 
 
@@ -163,9 +202,7 @@ def help_of(name: str) -> str:
             "Examples:",
             *(f"  {example}" for example in examples),
             "",
-            "Values of an option that names a file of options:",
             *_groups(GROUPS[name]),
-            "",
             f"All options with their values:    {listing}",
             f"Options of Hydra, as -m, -cd, -i: mlvae {name} --hydra-help",
         ]
@@ -173,8 +210,10 @@ def help_of(name: str) -> str:
 
 
 def _groups(groups: dict[str, str]) -> list[str]:
-    """The names of the files of each group, as lines of at most 90 characters."""
-    return [
+    """The names of the files of each group, as lines of at most 90 characters, with a title."""
+    if not groups:
+        return []
+    lines = [
         line
         for option, group in groups.items()
         for line in textwrap.wrap(
@@ -185,3 +224,4 @@ def _groups(groups: dict[str, str]) -> list[str]:
             break_on_hyphens=False,
         )
     ]
+    return ["Values of an option that names a file of options:", *lines, ""]

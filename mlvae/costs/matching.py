@@ -34,7 +34,7 @@ def moment_gap(style: Tensor, groups: Groups) -> Tensor:
         groups: groups of the N observations.
     """
     sizes = groups.sizes[:, None]
-    mean = groups.sum(style) / sizes
+    mean = groups.sum(style) / sizes.clamp_min(1)
     variance = groups.sum((style - groups.spread(mean)).square()) / (sizes - 1).clamp_min(1)
     variance = torch.where(sizes > 1, variance, 1).clamp_min(1e-6)
     gap = 0.5 * (variance - 1 - variance.log() + mean.square()).sum(1)
@@ -65,7 +65,11 @@ def squared_mmd(style: Tensor, prior: Tensor, groups: Groups) -> Tensor:
     across = _kernel(style, prior).mean(1)
     n, m = groups.sizes, len(prior)
     among = (_kernel(prior, prior).sum() - m) / max(m * (m - 1), 1)  # k(z, z) is 1
-    result = groups.sum(within) / (n * (n - 1)).clamp_min(1) - 2 * groups.sum(across) / n + among
+    result = (
+        groups.sum(within) / (n * (n - 1)).clamp_min(1)
+        - 2 * groups.sum(across) / n.clamp_min(1)
+        + among
+    )
     return result * (n > 1)
 
 

@@ -6,7 +6,7 @@ Shapes: N observations, G groups, C content and S style dimensions.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -24,8 +24,11 @@ from mlvae.posteriors import DiagonalGaussian
 
 __all__ = ["Separation", "Separators"]
 
+#: Name of the only grouping.
+ONE = "group"
+
 #: Options that are weights of costs.
-WEIGHTS = ("moments", "mmd", "pair_critic", "content_critic", "information", "swap")
+WEIGHTS = ("moments", "mmd", "pair_critic", "content_critic", "information", "swap", "contents")
 
 
 class Costs(NamedTuple):
@@ -34,12 +37,14 @@ class Costs(NamedTuple):
     Attributes:
         total: the weighted sum over observations, shape ().
         per_observation: unweighted costs (N,) by name.
-        per_group: unweighted costs (G,) by name.
+        per_group: unweighted costs (G,) of one grouping by name.
+        per_grouping: unweighted costs (G,) by name, by the name of one of several groupings.
     """
 
     total: Tensor
     per_observation: dict[str, Tensor]
     per_group: dict[str, Tensor]
+    per_grouping: dict[str, dict[str, Tensor]]
 
 
 @dataclass(frozen=True)
@@ -72,6 +77,19 @@ class Separation:
     own content, and :math:`\bar c_i` the mean of the contents of the group's members in the batch,
     which a critic cannot learn by heart as it can each member's draw. All but the MMD are in nats.
 
+    With several groupings, the costs of the style are of the contents of all groupings side by
+    side; the moments, the MMD and the pair critic have a term for each grouping. The cost of
+    ``contents`` keeps the content :math:`c^k` of each grouping apart from the others:
+
+    .. math::
+        r_\text{contents} = \sum_k 2 \log 2 - \operatorname{softplus}(-T_k(c^k_i, c^{-k}_i))
+            - \operatorname{softplus}(T_k(c^k_i, c^{-k}_l))
+
+    where :math:`c^{-k}` are the contents of the other groupings, which identify their groups. It
+    is zero if and only if the content of each grouping has no information about the groups of the
+    others. That is the aim for crossed groupings. The contents of nested groupings depend on each
+    other, so those above and below a grouping are left out.
+
     Warning:
         The pair critic and the content critic minimise their own loss with weight 1. The weight
         multiplies the reversed gradient of the style only, so the value of the loss contains minus
@@ -101,6 +119,7 @@ class Separation:
             Veeravasarapu: Disentangling Factors of Variation with Cycle-Consistent Variational
             Auto-Encoders. ECCV 2018, arXiv:1804.10469, proposed it as a cycle through content and
             swapped style.
+        contents: weight of the penalty on the dependence of the contents of several groupings.
         width: units of each hidden layer of a critic.
 
     Example:
@@ -119,6 +138,7 @@ class Separation:
     critic_rate: float = 1e-3
     swap: float = 0.0
     width: int = 256
+    contents: float = 0.0
 
     def __post_init__(self) -> None:
         for name in WEIGHTS:
@@ -133,13 +153,28 @@ class Separation:
         return any(vars(self)[name] for name in WEIGHTS)
 
 
+def _means(c: Tensor, groups: Groups) -> Tensor:
+    """The mean content (N, C) of the members of each observation's group."""
+    return groups.spread(groups.sum(c) / groups.sizes.clamp(min=1)[:, None])
+
+
+def _others(names: Iterable[str], nested: Sequence[str]) -> dict[str, list[str]]:
+    """For each grouping, the other ones that its content is kept apart from, if there are any."""
+    every = list(names)
+    others = {
+        name: [n for n in every if n != name and not {n, name} <= set(nested)] for name in every
+    }
+    return {name: some for name, some in others.items() if some}
+
+
 class Separators(nn.Module):
     """The costs with a weight above 0, and their critics.
 
     Args:
         separation: weights of the costs.
-        content_dim: number C of content dimensions.
+        content_dim: number C of content dimensions, or that of each of several groupings by name.
         style_dim: number S of style dimensions.
+        nested: names of groupings, each with its groups within those of the one before.
 
     Attributes:
         information_scale: a further factor of the weight of the information cost, shape (). A
@@ -149,11 +184,33 @@ class Separators(nn.Module):
 
     information_scale: Tensor
 
-    def __init__(self, separation: Separation, content_dim: int, style_dim: int) -> None:
+    def __init__(
+        self,
+        separation: Separation,
+        content_dim: int | Mapping[str, int],
+        style_dim: int,
+        *,
+        nested: Sequence[str] = (),
+    ) -> None:
         super().__init__()
         self.separation = separation
-        dims = (content_dim, style_dim, separation.width)
-        self.pair_critic = PairCritic(*dims) if separation.pair_critic else None
+        several = content_dim if isinstance(content_dim, Mapping) else {}
+        width = sum(several.values()) if isinstance(content_dim, Mapping) else content_dim
+        dims = (width, style_dim, separation.width)
+        paired = bool(separation.pair_critic)
+        self.pair_critic = PairCritic(*dims) if paired and not several else None
+        if paired and several:
+            self.pair_critics = nn.ModuleDict({name: PairCritic(*dims) for name in several})
+        if separation.contents:
+            self.apart = _others(several, nested)
+            self.content_critics = nn.ModuleDict(
+                {
+                    name: ContentCritic(
+                        sum(several[one] for one in others), several[name], dims[2]
+                    )
+                    for name, others in self.apart.items()
+                }
+            )
         self.content_critic = ContentCritic(*dims) if separation.content_critic else None
         chosen = bool(separation.information)
         rate = separation.critic_rate
@@ -171,9 +228,9 @@ class Separators(nn.Module):
     def forward(
         self,
         objective: Objective,
-        c: Tensor,
+        c: Tensor | Mapping[str, Tensor],
         s: Tensor,
-        groups: Groups,
+        groups: Groups | Mapping[str, Groups],
         *,
         recognise: Callable[[Tensor, Tensor], DiagonalGaussian],
         style: Callable[[], DiagonalGaussian],
@@ -186,68 +243,80 @@ class Separators(nn.Module):
 
         Args:
             objective: the bound of the batch.
-            c: the sampled content of each observation, (N, C).
+            c: the sampled content of each observation, (N, C), or that of each of several
+                groupings by name.
             s: the sampled style of each observation, (N, S).
-            groups: the group of each observation.
+            groups: the group of each observation, or the groups of each grouping by name.
             recognise: decodes contents (N, C) with styles (N, S) and infers the content posterior
                 (N, C) of each decoded observation.
             style: infers the style posterior (N, S) of each observation as evaluation does.
             generator: source of prior samples, pairs and permutations, on the device of ``c``.
         """
-        codes = (c, s)
+        contents = c if isinstance(c, Mapping) else {ONE: c}
+        groupings = groups if isinstance(groups, Mapping) else {ONE: groups}
+        codes = (*contents.values(), s)
         if self.information is not None:
             read = style()
-            codes = (c, s, read.mean, read.log_variance)
-        if not isinstance(groups, Share):
-            return objective.plus(*self._costs(codes, groups, recognise, generator))
-        gathered, whole = groups.whole(torch.cat(codes, 1))
+            codes = (*codes, read.mean, read.log_variance)
+        first = next(iter(groupings.values()))
+        if not isinstance(first, Share):
+            return objective.plus(*self._costs(codes, groupings, recognise, generator))
+        gathered, _ = first.whole(torch.cat(codes, 1))
+        shares = {n: each for n, each in groupings.items() if isinstance(each, Share)}
+        whole = {name: each.whole(s[:, :1])[1] for name, each in shares.items()}
         if isinstance(generator, ShareGenerator):
             generator = generator.whole
         codes = gathered.split([code.shape[1] for code in codes], 1)
         costs = self._costs(codes, whole, recognise, generator)
-        per_observation = {name: v[groups.rows] for name, v in costs.per_observation.items()}
-        per_group = {name: groups.own_groups(v) for name, v in costs.per_group.items()}
-        return objective.plus(groups.rank_share(costs.total), per_observation, per_group)
+        return objective.plus(
+            first.rank_share(costs.total),
+            {name: v[first.rows] for name, v in costs.per_observation.items()},
+            {name: first.own_groups(v) for name, v in costs.per_group.items()},
+            {
+                grouping: {name: shares[grouping].own_groups(v) for name, v in terms.items()}
+                for grouping, terms in costs.per_grouping.items()
+            },
+        )
 
     def _costs(
         self,
         codes: Sequence[Tensor],
-        groups: Groups,
+        groupings: Mapping[str, Groups],
         recognise: Callable[[Tensor, Tensor], DiagonalGaussian],
         generator: torch.Generator | None,
     ) -> Costs:
         """The costs of a whole batch.
 
         Args:
-            codes: contents, styles, and with an information critic mean and log-variance of the
-                style as evaluation infers it.
-            groups: the groups of the whole batch.
+            codes: contents of each grouping, styles, and with an information critic mean and
+                log-variance of the style as evaluation infers it.
+            groupings: the groups of the whole batch in each grouping, by name.
             recognise: as in :meth:`forward`.
             generator: as in :meth:`forward`, of the whole batch.
         """
-        c, s, *read = codes
+        contents = dict(zip(groupings, codes, strict=False))
+        s, *read = codes[len(contents) :]
+        c = codes[0] if len(contents) == 1 else torch.cat(list(contents.values()), 1)
         weights = self.separation
         per_observation: dict[str, Tensor] = {}
-        per_group: dict[str, Tensor] = {}
+        per_grouping: dict[str, dict[str, Tensor]] = {name: {} for name in groupings}
         loss = c.new_zeros(())
         if weights.moments:
-            per_group["moment_gap"] = moment_gap(s, groups)
-            loss = loss + weights.moments * (groups.sizes * per_group["moment_gap"]).sum()
+            for name, groups in groupings.items():
+                per_grouping[name]["moment_gap"] = gap = moment_gap(s, groups)
+                loss = loss + weights.moments * (groups.sizes * gap).sum()
         if weights.mmd:
             prior = normal(s.shape, generator=generator, dtype=s.dtype, device=s.device)
-            per_group["mmd"] = squared_mmd(s, prior, groups)
-            loss = loss + weights.mmd * (groups.sizes * per_group["mmd"]).sum()
-        for name, critic, weight in (
-            ("pair_critic", self.pair_critic, weights.pair_critic),
-            ("content_critic", self.content_critic, weights.content_critic),
-        ):
-            if critic is not None:
-                losses = critic(c, s, groups, weight, generator)
-                per_observation[name] = 2 * math.log(2) - losses  # gain over a random guess
-                loss = loss + losses.sum()  # the critic's gradient; the encoder's is reversed
+            for name, groups in groupings.items():
+                per_grouping[name]["mmd"] = mmd = squared_mmd(s, prior, groups)
+                loss = loss + weights.mmd * (groups.sizes * mmd).sum()
+        for name, critic, pair, groups, weight in self._critics(contents, c, s, groupings):
+            losses = critic(*pair, groups, weight, generator)
+            per_observation[name] = 2 * math.log(2) - losses  # gain over a random guess
+            loss = loss + losses.sum()  # the critic's gradient; the encoder's is reversed
         if self.information is not None and self.memory is not None:
             style = DiagonalGaussian(read[0], read[1])
-            shared = groups.spread(groups.sum(c) / groups.sizes[:, None])
+            shared = torch.cat([_means(contents[n], each) for n, each in groupings.items()], 1)
             found = self._information(self.information, self.memory, shared, style, generator)
             per_observation["information"] = found
             loss = loss + weights.information * self.information_scale * found.sum()
@@ -255,7 +324,32 @@ class Separators(nn.Module):
             order = uniform((len(s),), generator=generator, device=s.device).argsort()
             per_observation["swap"] = -recognise(c, s[order]).log_prob(c)
             loss = loss + weights.swap * per_observation["swap"].sum()
-        return Costs(loss, per_observation, per_group)
+        if len(groupings) > 1:
+            return Costs(loss, per_observation, {}, per_grouping)
+        return Costs(loss, per_observation, next(iter(per_grouping.values())), {})
+
+    def _critics(
+        self,
+        contents: Mapping[str, Tensor],
+        c: Tensor,
+        s: Tensor,
+        groupings: Mapping[str, Groups],
+    ) -> Iterator[tuple[str, nn.Module, tuple[Tensor, Tensor], Groups, float]]:
+        """The name, the critic, the codes, the groups and the weight of each cost of a critic."""
+        weights, first = self.separation, next(iter(groupings.values()))
+        if self.pair_critic is not None:
+            yield "pair_critic", self.pair_critic, (c, s), first, weights.pair_critic
+        elif weights.pair_critic:
+            for name, critic in self.pair_critics.items():
+                pair = contents[name], s
+                yield f"pair_critic_{name}", critic, pair, groupings[name], weights.pair_critic
+        if self.content_critic is not None:
+            yield "content_critic", self.content_critic, (c, s), first, weights.content_critic
+        if weights.contents:
+            for name, critic in self.content_critics.items():
+                others = torch.cat([contents[other] for other in self.apart[name]], 1)
+                pair = others, contents[name]
+                yield f"contents_{name}", critic, pair, first, weights.contents
 
     def _information(
         self,

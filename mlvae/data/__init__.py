@@ -7,18 +7,24 @@ from inspect import signature
 from typing import get_args, get_type_hints
 
 from mlvae.data.augmentation import GroupWarp
-from mlvae.data.batching import Grouped, Plan, Shuffled
+from mlvae.data.batching import Grouped, Shuffled
 from mlvae.data.collections.new_images import read_images
 from mlvae.data.collections.stored import StoredImages
 from mlvae.data.grouped import GroupedData
+from mlvae.data.parted import Part, PartedData
+from mlvae.data.plan import Plan
 from mlvae.data.rows.array_file import ArrayFile
+from mlvae.data.rows.joined import JoinedRows
 from mlvae.data.rows.source import Source, SourceRows
 from mlvae.data.rows.sparse import SparseRows
 from mlvae.data.sources.arrays import arrays
 from mlvae.data.sources.bag_of_words import bag_of_words
 from mlvae.data.sources.cars3d import cars3d
 from mlvae.data.sources.cells import anndata
+from mlvae.data.sources.collection import collection
+from mlvae.data.sources.digit_parts import digit_parts
 from mlvae.data.sources.digits import digits
+from mlvae.data.sources.donors import donors
 from mlvae.data.sources.dsprites import dsprites
 from mlvae.data.sources.faces import celeba, faces, lfw, omniglot, yale_b
 from mlvae.data.sources.flatland import flatland
@@ -28,6 +34,7 @@ from mlvae.data.sources.mnist import fashion_mnist, mnist
 from mlvae.data.sources.moving_sprites import moving_sprites
 from mlvae.data.sources.mpi3d import mpi3d
 from mlvae.data.sources.published_documents import bbc_news, newsgroups
+from mlvae.data.sources.published_tables import adult, law_school
 from mlvae.data.sources.recordings import fsdd, recordings
 from mlvae.data.sources.rollouts import rollouts
 from mlvae.data.sources.scm import scm
@@ -55,6 +62,9 @@ __all__ = [
     "GroupWarp",
     "Grouped",
     "GroupedData",
+    "JoinedRows",
+    "Part",
+    "PartedData",
     "Plan",
     "Shuffled",
     "Source",
@@ -63,13 +73,17 @@ __all__ = [
     "Splits",
     "StoredImages",
     "Truth",
+    "adult",
     "anndata",
     "arrays",
     "bag_of_words",
     "bbc_news",
     "cars3d",
     "celeba",
+    "collection",
+    "digit_parts",
     "digits",
+    "donors",
     "dsprites",
     "faces",
     "fashion_mnist",
@@ -78,6 +92,7 @@ __all__ = [
     "gct",
     "glyphs",
     "l1000",
+    "law_school",
     "lfw",
     "mnist",
     "moving_sprites",
@@ -104,12 +119,14 @@ __all__ = [
 AUGMENTATIONS = (GroupWarp,)
 BATCHINGS = (Shuffled, Grouped)
 DATASETS: dict[str, Callable[..., Splits]] = {
+    "adult": adult,
     "anndata": anndata,
     "arrays": arrays,
     "bag_of_words": bag_of_words,
     "bbc_news": bbc_news,
     "cars3d": cars3d,
     "celeba": celeba,
+    "collection": collection,
     "digits": digits,
     "dsprites": dsprites,
     "faces": faces,
@@ -119,6 +136,7 @@ DATASETS: dict[str, Callable[..., Splits]] = {
     "gct": gct,
     "glyphs": glyphs,
     "l1000": l1000,
+    "law_school": law_school,
     "lfw": lfw,
     "mnist": mnist,
     "moving_sprites": moving_sprites,
@@ -127,6 +145,8 @@ DATASETS: dict[str, Callable[..., Splits]] = {
     "omniglot": omniglot,
     "recordings": recordings,
     "rollouts": rollouts,
+    "digit_parts": digit_parts,
+    "donors": donors,
     "scm": scm,
     "shapes3d": shapes3d,
     "smallnorb": smallnorb,

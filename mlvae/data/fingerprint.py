@@ -14,7 +14,11 @@ __all__ = ["fingerprint"]
 
 
 def fingerprint(
-    x: Tensor | None, groups: Groups, group_names: Sequence[object], given: Mapping[str, Tensor]
+    x: Tensor | None,
+    groups: Groups,
+    group_names: Sequence[object],
+    given: Mapping[str, Tensor],
+    further: Mapping[str, tuple[Groups, Sequence[object]]] | None = None,
 ) -> dict[str, object]:
     """CRC-32 checksums of the groups, the labels and all values that are in memory.
 
@@ -23,6 +27,7 @@ def fingerprint(
         groups: the group of each observation.
         group_names: label of each group.
         given: known values of the observations (N, ...) by name.
+        further: groups and their labels of further groupings, by name.
     """
     sizes = groups.sizes.cpu().numpy()
     names = "\0".join(map(str, group_names))
@@ -37,7 +42,13 @@ def fingerprint(
         "labels": _checksum(groups.index),
         "given": {name: _checksum(values) for name, values in sorted(given.items())},
         **({} if x is None else {"x": _checksum(x)}),
+        **({"groupings": {n: _grouping(*each) for n, each in further.items()}} if further else {}),
     }
+
+
+def _grouping(groups: Groups, names: Sequence[object]) -> list[int]:
+    """Checksums of the groups and of their labels."""
+    return [_checksum(groups.index), zlib.crc32("\0".join(map(str, names)).encode())]
 
 
 def _checksum(values: Tensor) -> int:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from numbers import Number
 from pathlib import Path
 from typing import Any
@@ -25,10 +26,11 @@ from mlvae.data.tables.columns import Columns, column_names
 from mlvae.data.trajectories.episodes import Episodes
 from mlvae.data.values import as_factor, as_features, as_given, as_names, by_name
 from mlvae.errors import InputError, check_choice, check_integer, shown
-from mlvae.groups import Groups, Origin, label_index
+from mlvae.groups import Grouping, Groups, Origin, label_index
+from mlvae.groups.grouping import UNNAMED, groupings_of
 from mlvae.observations import as_floats, as_tensor, check_image_bytes
 
-__all__ = ["GroupedData"]
+__all__ = ["GroupedData", "origin_of"]
 
 KINDS = ("auto", "image", "array")
 
@@ -49,6 +51,9 @@ class GroupedData:
             :class:`~mlvae.data.ArrayFile`. Integers other than uint8 become float32. A sparse
             matrix stays sparse (:class:`~mlvae.data.SparseRows`).
         group: label of each observation's group, length N, all of one type: integers, strings.
+        groups: labels of several groupings by name, instead of ``group``; or a DataFrame. The
+            first grouping is the primary one. An observation without a label (None, NaN,
+            pandas.NA) is a group of its own in that grouping.
         factors: known factors of variation by name, such as the direction of the light: N numbers
             each; NaN, None or pandas.NA where the value is unknown. A DataFrame has its columns.
             Training does not use them.
@@ -67,8 +72,11 @@ class GroupedData:
 
     Attributes:
         x: the observations, uint8 or float32; or rows of a source. Grey images have a channel.
-        groups: the partition into G groups, numbered in sorted order of their labels.
-        group_names: label of each group, length G.
+        groups: the partition into G groups, numbered in sorted order of their labels. Of several
+            groupings, it is the first one.
+        group_names: label of each group, length G; None of a group without a label.
+        grouping: name of the grouping ``groups``: "group", unless ``groups`` named it.
+        further_groupings: the other groupings by name.
         factors: float32 of shape (N,) by name.
         given: tensors (N, ...) by name.
         names: name of each observation, a NumPy array (N,), or None. Prepared images have the
@@ -88,11 +96,16 @@ class GroupedData:
         GroupedData(4 observations of shape (1, 28, 28) in 2 groups)
         >>> GroupedData(np.zeros((4, 100, 3)), [0, 0, 1, 1]).shape  # 100 times of 3 sensors
         (100, 3)
+        >>> labels = {"speaker": ["ann", "bob", "ann", None], "digit": [7, 7, 8, 8]}
+        >>> GroupedData(np.zeros((4, 12)), groups=labels)
+        GroupedData(4 observations of shape (12,) in 3 speaker groups and 2 digit groups)
     """
 
     x: Tensor | SourceRows
     groups: Groups
     group_names: list
+    grouping: str
+    further_groupings: dict[str, Grouping]
     factors: dict[str, Tensor]
     given: dict[str, Tensor]
     names: np.ndarray | None
@@ -103,9 +116,10 @@ class GroupedData:
     def __init__(
         self,
         x: Tensor | np.ndarray | Source | Sequence,
-        group: object,
+        group: object = None,
         factors: Any = None,
         *,
+        groups: Any = None,
         given: Any = None,
         names: Any = None,
         feature_names: Sequence[str] | None = None,
@@ -128,13 +142,14 @@ class GroupedData:
             self.x = _checked(found, kind, self.feature_names)
         else:
             self.x = _source_rows(found, kind)
-        index, self.group_names = label_index(group)
-        if len(index) != len(self.x):
-            raise InputError(
-                f"group must have one label for each of the {len(self.x)} observations, "
-                f"not {len(index)}"
-            )
-        self.groups = Groups(index).to(self.x.device)
+        self.grouping, self.further_groupings = UNNAMED, {}
+        if groups is None:
+            index, self.group_names = _label_index(group, len(self.x))
+            self.groups = Groups(index).to(self.x.device)
+        elif group is not None:
+            raise InputError("group must be None where groups has the labels of all groupings")
+        else:
+            self._set(groupings_of(groups, len(self.x)), self.x.device)
         self.factors = {
             name: as_factor(name, values, len(self)).to(self.device)
             for name, values in by_name("factors", factors).items()
@@ -145,11 +160,17 @@ class GroupedData:
         }
         self.names = None if names is None else as_names(names, len(self))
 
+    def _set(self, groupings: Mapping[str, Grouping], device: torch.device) -> None:
+        """Set all groupings."""
+        (self.grouping, first), *rest = groupings.items()
+        self.groups, self.group_names = first.groups.to(device), first.names
+        self.further_groupings = {name: each.to(device) for name, each in rest}
+
     @classmethod
     def from_anndata(
         cls,
         adata: Any,
-        group: str,
+        group: str | Sequence[str],
         *,
         layer: str | None = None,
         obsm: str | None = None,
@@ -165,7 +186,7 @@ class GroupedData:
         Args:
             adata: the AnnData.
             group: name of the column of ``adata.obs`` with the group of each cell, such as its
-                donor.
+                donor; or a list of names, of several groupings.
             layer: name of the layer with the observations, such as "counts"; None: ``adata.X``.
             obsm: name of the entry of ``adata.obsm`` with the observations, such as "X_pca".
             factors: names of columns of ``adata.obs`` that are known factors. Words become their
@@ -182,10 +203,12 @@ class GroupedData:
             data = mlvae.GroupedData.from_anndata(adata, group="donor", layer="counts")
         """
         cells = read_cells(adata, group, layer=layer, obsm=obsm, factors=factors, size=size)
+        several = isinstance(cells.group, dict)
         return cls(
             cells.x,
-            cells.group,
+            None if several else cells.group,
             cells.factors,
+            groups=cells.group if several else None,
             given=cells.given,
             names=cells.names,
             feature_names=cells.feature_names,
@@ -194,6 +217,10 @@ class GroupedData:
 
     def __repr__(self) -> str:
         groups = f"{len(self.group_names)} groups"
+        if self.grouping != UNNAMED or self.further_groupings:
+            counts = [f"{len(each.names)} {name} groups" for name, each in self.groupings.items()]
+            *some, last = counts
+            groups = f"{', '.join(some)} and {last}" if some else last
         return f"GroupedData({len(self)} observations of shape {self.shape} in {groups})"
 
     def __len__(self) -> int:
@@ -208,6 +235,16 @@ class GroupedData:
     def device(self) -> torch.device:
         """The device of the batches; the observations are there too, or on the disk."""
         return self.groups.index.device
+
+    @property
+    def groupings(self) -> dict[str, Grouping]:
+        """All groupings by name, in order. The first one is ``groups`` with ``group_names``.
+
+        Example:
+            >>> list(GroupedData(np.zeros((3, 5)), ["bob", "ann", "bob"]).groupings)
+            ['group']
+        """
+        return {self.grouping: Grouping(self.groups, self.group_names), **self.further_groupings}
 
     @property
     def labels(self) -> np.ndarray:
@@ -229,7 +266,7 @@ class GroupedData:
         categories: Sequence[str] = (),
         factors: Sequence[str] = (),
         split: str | None = None,
-        kinds: Mapping[str, Any] | str | None = None,
+        kinds: Mapping[str, Any] | str | Path | None = None,
         missing: str = "refuse",
         like: GroupedData | Columns | str | Path | None = None,
     ) -> Any:
@@ -248,9 +285,9 @@ class GroupedData:
 
         Args:
             frame: a DataFrame of pandas or polars, or a Table of pyarrow.
-            group: name of the column with the labels of the groups, or a label for each row. With
-                ``like``, None is the column of the record; each row is a group of its own if the
-                frame has no such column.
+            group: name of the column with the labels of the groups; a list of such names, for
+                several groupings; or a label for each row. With ``like``, None is the columns of
+                the record; each row is a group of its own if the frame has no such column.
             features: names of the columns that become features; None: all columns that are no
                 group, factor or split.
             categories: names of columns of text or integers whose values are categories.
@@ -260,8 +297,9 @@ class GroupedData:
                 "positive", "count", "binary", "ordinal" or "categorical", or the values of an
                 ordinal column in order. "inferred" for one or for all columns: booleans and
                 numbers of 0 and 1 alone are binary, whole numbers of at least 0 are counts, other
-                numbers are real, text is categorical. None, and columns that are not named: by
-                type, as above.
+                numbers are real, text is categorical. The path of a file in the form of HI-VAE's
+                ``data_types.csv``: a line ``type,dim,nclass`` for each feature column, in order.
+                None, and columns that are not named: by type, as above.
             missing: "refuse" or "keep" missing cells: NaN, None, pandas.NA.
             like: data of another table, their ``columns``, or the folder of a run that was trained
                 on them. The features are then those of that table.
@@ -300,6 +338,7 @@ class GroupedData:
         return self._with(
             x=self.x.to(device),
             groups=self.groups.to(device),
+            further_groupings={n: each.to(device) for n, each in self.further_groupings.items()},
             factors={name: values.to(device) for name, values in self.factors.items()},
             given={name: values.to(device) for name, values in self.given.items()},
             episodes=None if self.episodes is None else self.episodes.to(device),
@@ -319,18 +358,32 @@ class GroupedData:
             )
         return self._with(episodes=episodes)
 
-    def labelled(self, names: Iterable[object]) -> GroupedData:
+    def labelled(self, names: Iterable[object] | Mapping[str, Any]) -> GroupedData:
         """The same data with ``given["label"]``: the position of each label in ``names``.
 
         Models that need labels number them in the order of the training data's
         ``group_names``. Data with fewer groups get the same numbers by this method.
 
         Args:
-            names: the labels that a model knows, in its order.
+            names: the labels that a model knows, in its order; with several groupings, those of
+                each by its name. ``given["label"]`` then has a column for each, (N, K).
 
         Raises:
             InputError: if the data have a group that is not in ``names``.
+
+        Example:
+            >>> data = GroupedData(np.zeros((2, 5)), groups={"speaker": [1, 2], "digit": [7, 7]})
+            >>> data.labelled({"digit": [6, 7], "speaker": [1, 2]}).given["label"].tolist()
+            [[1, 0], [1, 1]]
         """
+        if isinstance(names, Mapping):
+            if not names:
+                raise InputError("names must have the labels of a grouping, not be empty")
+            columns = []
+            for grouping, labels in names.items():
+                check_choice("a grouping of names", grouping, list(self.groupings))
+                columns.append(self.regrouped(grouping).labelled(labels).given["label"])
+            return self._with(given={**self.given, "label": torch.stack(columns, 1)})
         if isinstance(names, np.ndarray | Tensor):
             names = names.tolist()
         listed = isinstance(names, Sequence) and not isinstance(names, str | bytes)
@@ -351,19 +404,29 @@ class GroupedData:
         """The same observations in other groups.
 
         Args:
-            group: label of each observation's group, length N.
+            group: label of each observation's group, length N, in the first grouping; the others
+                stay. Or the name of a grouping, which becomes the first one. Or labels of all
+                groupings by name.
 
         Example:
             >>> data = GroupedData(np.zeros((3, 5)), ["ann", "bob", "ann"])
             >>> data.regrouped(["left", "left", "right"]).group_names
             ['left', 'right']
+            >>> data = GroupedData(np.zeros((2, 5)), groups={"speaker": [1, 2], "digit": [7, 7]})
+            >>> list(data.regrouped("digit").groupings)
+            ['digit', 'speaker']
         """
-        index, group_names = label_index(group)
-        if len(index) != len(self):
-            raise InputError(
-                f"group must have one label for each of the {len(self)} observations, "
-                f"not {len(index)}"
-            )
+        if isinstance(group, str):
+            groupings = self.groupings
+            check_choice("the name of a grouping", group, groupings)
+            data = copy.copy(self)
+            data._set({group: groupings.pop(group), **groupings}, self.device)
+            return data
+        if isinstance(group, Mapping):
+            data = copy.copy(self)
+            data._set(groupings_of(group, len(self)), self.device)
+            return data
+        index, group_names = _label_index(group, len(self))
         return self._with(groups=Groups(index).to(self.device), group_names=group_names)
 
     def subset(self, indices: Indices) -> GroupedData:
@@ -374,11 +437,13 @@ class GroupedData:
                 a mask of N booleans.
         """
         rows = self._rows(indices)
-        kept, index = self.groups.index[rows].unique(return_inverse=True)
+        first = Grouping(self.groups, self.group_names).subset(rows)
+        further = {name: each.subset(rows) for name, each in self.further_groupings.items()}
         return self._with(
             x=self.x[rows],
-            groups=Groups(index),
-            group_names=[self.group_names[group] for group in kept.tolist()],
+            groups=first.groups,
+            group_names=first.names,
+            further_groupings=further,
             factors={name: values[rows] for name, values in self.factors.items()},
             given={name: values[rows] for name, values in self.given.items()},
             names=None if self.names is None else self.names[rows.cpu().numpy()],
@@ -432,18 +497,21 @@ class GroupedData:
         rows = torch.linspace(0, len(self) - 1, min(len(self), limit), dtype=torch.float64).long()
         return self.kept(rows.to(self.x.device))
 
-    def gathered(self, indices: Tensor, groups: Groups) -> Batch:
+    def gathered(
+        self, indices: Tensor, groups: Groups, further_groups: Mapping[str, Groups] | None = None
+    ) -> Batch:
         """The observations at ``indices`` (n,) in their own type, and their given values.
 
         Args:
             indices: on the device of ``x``, which may be the CPU while batches are on another.
             groups: the groups of the batch.
+            further_groups: those of the further groupings, by name.
         """
         given = {}
         if self.given:
             rows = indices.to(self.device)
             given = {name: values.index_select(0, rows) for name, values in self.given.items()}
-        return Batch(self.kept(indices), groups, given)
+        return Batch(self.kept(indices), groups, given, further_groups or {}, self.grouping)
 
     def fingerprint(self) -> dict[str, object]:
         """Checksums of the groups, the labels and all values that are in memory.
@@ -451,7 +519,8 @@ class GroupedData:
         A source is not read: decoding its images anew may change a grey level.
         """
         values = self.x if isinstance(self.x, Tensor) else None
-        return fingerprint(values, self.groups, self.group_names, self.given)
+        further = {name: (e.groups, e.names) for name, e in self.further_groupings.items()}
+        return fingerprint(values, self.groups, self.group_names, self.given, further)
 
     def expect(self, indices: Tensor) -> None:
         """Announce the observations (n,) of the next batch, so that a source can read them."""
@@ -464,30 +533,30 @@ class GroupedData:
         The groups of the batch have an ``origin``: the groups of these data that they are parts
         of.
         """
-        if indices is None:
-            rows, kept = torch.arange(len(self), device=self.device), slice(None)
-            index, sizes = self.groups.index, self.groups.sizes
-        else:
-            rows = self._rows(indices)
-            kept, index, sizes = self.groups.index[rows].unique(
-                return_inverse=True, return_counts=True
-            )
-        number = torch.arange(self.groups.num_groups, device=self.device)[kept]
-        return self._floats(rows, Groups.unchecked(index, sizes, self.origin(number)))
+        rows = None if indices is None else self._rows(indices)
+        groups, *further = (_part(each, rows) for each in self.groupings.values())
+        if rows is None:
+            rows = torch.arange(len(self), device=self.device)
+        return self._floats(rows, groups, dict(zip(self.further_groupings, further, strict=True)))
 
     def singles(self, indices: Indices) -> Batch:
         """The observations at ``indices`` (n,), each as a group of one, in their order."""
         rows = self._rows(indices)
-        origin = self.origin(self.groups.index[rows])
-        return self._floats(rows, Groups.singletons(len(rows), self.device, origin=origin))
+        groups, *further = (
+            Groups.singletons(
+                len(rows), self.device, origin=origin_of(each, each.groups.index[rows])
+            )
+            for each in self.groupings.values()
+        )
+        return self._floats(rows, groups, dict(zip(self.further_groupings, further, strict=True)))
 
-    def _floats(self, rows: Tensor, groups: Groups) -> Batch:
-        batch = self.gathered(rows, groups)
-        return Batch(as_floats(batch.x), groups, batch.given)
+    def _floats(self, rows: Tensor, groups: Groups, further: Mapping[str, Groups]) -> Batch:
+        batch = self.gathered(rows, groups, further)
+        return replace(batch, x=as_floats(batch.x))
 
     def origin(self, number: Tensor) -> Origin:
         """The origin of parts (G,) of groups of these data, by the groups' ``number`` (G,)."""
-        return Origin(number, self.groups.sizes[number], self.group_names)
+        return origin_of(Grouping(self.groups, self.group_names), number)
 
     def one_of_each(self, limit: int = 10) -> Tensor:
         """Indices of the first member of each of the first ``limit`` groups, in group order."""
@@ -495,6 +564,36 @@ class GroupedData:
         order = self.groups.index.argsort(stable=True)
         first = self.groups.sizes.cumsum(0) - self.groups.sizes
         return order[first[:limit]]
+
+
+def origin_of(grouping: Grouping, number: Tensor) -> Origin:
+    """The origin of parts (G,) of groups of a grouping, by the groups' ``number`` (G,)."""
+    return Origin(number, grouping.groups.sizes[number], grouping.names)
+
+
+def _part(grouping: Grouping, rows: Tensor | None) -> Groups:
+    """The groups of the observations at ``rows`` (n,), None for all, with their origin."""
+    groups = grouping.groups
+    index, sizes = groups.index, groups.sizes
+    number = torch.arange(groups.num_groups, device=index.device)
+    if rows is not None:
+        number, index, sizes = index[rows].unique(return_inverse=True, return_counts=True)
+    return Groups.unchecked(index, sizes, origin_of(grouping, number))
+
+
+def _label_index(group: object, length: int) -> tuple[Tensor, list]:
+    """The number of each of N labels, and the labels in order of their numbers."""
+    if group is None:
+        raise InputError(
+            "group must be the label of each observation's group, or groups the labels of several "
+            "groupings by name, not None"
+        )
+    index, names = label_index(group)
+    if len(index) != length:
+        raise InputError(
+            f"group must have one label for each of the {length} observations, not {len(index)}"
+        )
+    return index, names
 
 
 def _source_rows(x: Source, kind: str) -> SourceRows:

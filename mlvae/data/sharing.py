@@ -6,12 +6,13 @@ Shapes: N observations, G groups, B batches in an epoch; n observations of a sha
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import torch
 from torch import Tensor
 
 from mlvae.batch import Batch
-from mlvae.data.batching import Plan
+from mlvae.data.plan import Plan
 from mlvae.groups import Share, SpanningShare
 
 __all__ = ["SharedPlan", "share"]
@@ -26,8 +27,9 @@ class SharedPlan(Plan):
         whole: the plan of whole batches.
         place: place of each observation in its whole batch, (n,).
         first_group: for each batch, the number of the share's first group in the whole batch.
-        counts: for each batch, False if the share is borrowed; see
+        counts: for each batch, False if the share is borrowed or empty; see
             :class:`~mlvae.groups.shares.Share`.
+        counting: for each batch, the first rank whose share is not borrowed.
         span: whether the members of a group are on several ranks.
     """
 
@@ -36,23 +38,31 @@ class SharedPlan(Plan):
     place: Tensor
     first_group: list[int]
     counts: list[bool]
+    counting: list[int]
     span: bool
 
     def kept(self, batch: int) -> Batch:
         """The share of batch number ``batch``, with observations in their own type."""
         batch = range(len(self))[batch]
         gathered = super().kept(batch)
-        kind = SpanningShare if self.span else Share
-        groups = kind(
-            gathered.groups,
-            rank=self.rank,
-            rows=self.place[self.rows[batch] : self.rows[batch + 1]],
-            num_rows=self.whole.rows[batch + 1] - self.whole.rows[batch],
-            first_group=self.first_group[batch],
-            whole_groups=self.whole.first[batch + 1] - self.whole.first[batch],
-            counts=self.counts[batch],
-        )
-        return replace(gathered, groups=groups)
+        own = {
+            "rank": self.rank,
+            "rows": self.place[self.rows[batch] : self.rows[batch + 1]],
+            "num_rows": self.whole.rows[batch + 1] - self.whole.rows[batch],
+            "counts": self.counts[batch],
+        }
+        counting, first = self.counting[batch], self.first_group[batch]
+        # Members of a group of a further grouping are on any rank.
+        further = {
+            name: SpanningShare(each, whole_groups=each.num_groups, counting=counting, **own)
+            for name, each in gathered.further_groups.items()
+        }
+        number = self.whole.first[batch + 1] - self.whole.first[batch]
+        if self.span:
+            groups = SpanningShare(gathered.groups, whole_groups=number, counting=counting, **own)
+        else:
+            groups = Share(gathered.groups, first_group=first, whole_groups=number, **own)
+        return replace(gathered, groups=groups, further_groups=further)
 
 
 def share(plan: Plan, *, rank: int, ranks: int, span: bool = False) -> SharedPlan:
@@ -62,7 +72,8 @@ def share(plan: Plan, *, rank: int, ranks: int, span: bool = False) -> SharedPla
         plan: whole batches, the same plan on all ranks.
         rank: in [0, ranks).
         ranks: number of ranks.
-        span: False: each batch is split between groups, as evenly in observations as that allows.
+        span: False: each batch is split between groups of the first grouping, as evenly in
+            observations as that allows. The groups of further groupings are then on several ranks.
             True: each batch is split at any observation, into shares whose sizes differ by one at
             most; a rank has members of any group.
 
@@ -79,7 +90,7 @@ def share(plan: Plan, *, rank: int, ranks: int, span: bool = False) -> SharedPla
     if span:
         own = place * ranks // size[batch] == rank
         return _taken(plan, rank, own, batch, place, span=True)
-    own, counts = _whole_groups(plan, rank, ranks, size)
+    own, counts, counting = _whole_groups(plan, rank, ranks, size)
     starts = torch.tensor(plan.first, device=batch.device)
     kept = own[starts[batch] + plan.group]
     shared = _taken(plan, rank, kept, batch, place, span=False)
@@ -95,39 +106,53 @@ def share(plan: Plan, *, rank: int, ranks: int, span: bool = False) -> SharedPla
         first=first,
         first_group=first_group.tolist(),
         counts=counts,
+        counting=counting,
     )
 
 
 def _taken(
     plan: Plan, rank: int, own: Tensor, batch: Tensor, place: Tensor, *, span: bool
 ) -> SharedPlan:
-    """The share with the observations where ``own`` (N,) is true, and with all groups."""
+    """The share with the observations where ``own`` (N,) is true, and with all groups.
+
+    A rank without observations of a batch counts nothing of it. Rank 0 has the first one.
+    """
+    rows = _bounds(batch[own], len(plan))
     return SharedPlan(
         data=plan.data,
         order=plan.order[own.to(plan.order.device)],
         group=plan.group[own],
         sizes=plan.sizes,
         origin=plan.origin,
-        rows=_bounds(batch[own], len(plan)),
+        rows=rows,
         first=plan.first,
+        further=tuple(replace(each, group=each.group[own]) for each in plan.further),
         rank=rank,
         whole=plan,
         place=place[own],
         first_group=[0] * len(plan),
-        counts=[True] * len(plan),
+        counts=[start < end for start, end in pairwise(rows)],
+        counting=[0] * len(plan),
         span=span,
     )
 
 
-def _whole_groups(plan: Plan, rank: int, ranks: int, size: Tensor) -> tuple[Tensor, list[bool]]:
-    """Mask of the rank's groups, and for each batch whether the rank counts them."""
+def _whole_groups(
+    plan: Plan, rank: int, ranks: int, size: Tensor
+) -> tuple[Tensor, list[bool], list[int]]:
+    """Mask of the rank's groups; for each batch, whether the rank counts and which rank is first.
+
+    The first rank is the first one that counts.
+    """
     batch, number, _ = _places(plan.first, plan.sizes.device)
     end = plan.sizes.cumsum(0) - torch.tensor(plan.rows, device=batch.device)[batch]
     # The middle of a group decides its rank, with observations split evenly.
     twice_the_middle = 2 * end - plan.sizes
-    own = twice_the_middle * ranks // (2 * size[batch]) == rank
+    owner = twice_the_middle * ranks // (2 * size[batch])
+    own = owner == rank
     counts = torch.bincount(batch[own], minlength=len(plan)) > 0
-    return own | ((number == 0) & ~counts[batch]), counts.tolist()
+    counting = owner[number == 0]  # owners ascend with the number of the group
+    return own | ((number == 0) & ~counts[batch]), counts.tolist(), counting.tolist()
 
 
 def _places(bounds: list[int], device: torch.device) -> tuple[Tensor, Tensor, Tensor]:

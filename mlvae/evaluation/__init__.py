@@ -3,8 +3,9 @@
 The questions are :class:`Separation`, :class:`Leakage`, :class:`Unseen`, :class:`Factors`,
 :class:`Disentanglement`, :class:`Fidelity`, :class:`Manipulation`, :class:`Embedding`,
 :class:`Codebook`, :class:`Groups`, :class:`Likelihood`, :class:`Collapse`, :class:`Imputation`,
-:class:`Rollout`, :class:`Topics` and :class:`Documents`; :func:`evaluate` asks them and writes a
-report. What they measure with can be used by itself.
+:class:`Counterfactual`, :class:`Rollout`, :class:`Topics`, :class:`Documents` and
+:class:`Composition`; :func:`evaluate` asks them and writes a report. What they measure with can be
+used by itself.
 """
 
 from mlvae.evaluation.answer import Answer, Estimate, Figure, Table
@@ -38,6 +39,8 @@ from mlvae.evaluation.measures.topics import coherence, diversity, perplexity, t
 from mlvae.evaluation.measures.verification import verification
 from mlvae.evaluation.questions.codebook import Codebook
 from mlvae.evaluation.questions.collapse import Collapse
+from mlvae.evaluation.questions.composition import Composition
+from mlvae.evaluation.questions.counterfactual import Counterfactual
 from mlvae.evaluation.questions.disentanglement import Disentanglement
 from mlvae.evaluation.questions.documents import Documents
 from mlvae.evaluation.questions.embedding import Embedding
@@ -60,6 +63,8 @@ __all__ = [
     "Association",
     "Codebook",
     "Collapse",
+    "Composition",
+    "Counterfactual",
     "Disentanglement",
     "Documents",
     "Embedding",

@@ -25,6 +25,8 @@ from mlvae.evaluation.applicable import applicable
 from mlvae.evaluation.measures.codes import representations
 from mlvae.evaluation.questions.codebook import Codebook
 from mlvae.evaluation.questions.collapse import Collapse
+from mlvae.evaluation.questions.composition import Composition
+from mlvae.evaluation.questions.counterfactual import Counterfactual
 from mlvae.evaluation.questions.disentanglement import Disentanglement
 from mlvae.evaluation.questions.documents import Documents
 from mlvae.evaluation.questions.embedding import Embedding
@@ -58,11 +60,13 @@ QUESTIONS = (
     Codebook,
     Groups,
     Imputation,
+    Counterfactual,
     Likelihood,
     Topics,
     Documents,
     Collapse,
     Rollout,
+    Composition,
 )
 
 
@@ -95,8 +99,8 @@ def evaluate(
         questions: such as ``Separation(k=(1, 2))``; None asks all of :data:`QUESTIONS` that are
             about models of this kind.
         vae: the control: a plain VAE trained the same way.
-        controls: further models that were trained the same way, by name, for the question
-            ``rollout``: "matrix", "network".
+        controls: further models that were trained the same way, by name: for the question
+            ``rollout`` "matrix" and "network", for ``composition`` "conditional".
         batching: batching of the training, which sets the sizes of groups in the bound.
         seed: seed of the training, which determines the weights of the untrained control.
         workers: processes that train probes; None: one for each CPU core.

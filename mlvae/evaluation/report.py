@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import base64
+import html
 import json
 import math
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from urllib.parse import quote
 
 from mlvae.data.collections.members import HARMFUL, printable
 from mlvae.evaluation.answer import Answer, Estimate, Figure
 
-__all__ = ["json_values", "page", "write"]
+__all__ = ["json_values", "link_explorer", "page", "write"]
 
 TEMPLATE = Path(__file__).with_name("report.html")
+
+#: The place of the link to the explorer in a report.
+LINK_BEGIN, LINK_END = "<!-- explorer -->", "<!-- end of explorer -->"
 
 
 def write(
@@ -38,8 +44,8 @@ def write(
             (folder / f"{figure.name}.png").write_bytes(figure.png)
         if answer.embeddings:
             _write_projector(folder / "projector", answer.embeddings)
-    html = page(answers, title=title, facts=facts, config=config, opening=opening)
-    (folder / "report.html").write_text(html, encoding="utf-8")
+    text = page(answers, title=title, facts=facts, config=config, opening=opening)
+    (folder / "report.html").write_text(text, encoding="utf-8")
     return metrics
 
 
@@ -71,6 +77,26 @@ def page(
         facts=facts,
         config=config,
     )
+
+
+def link_explorer(report: Path, explorer: Path) -> None:
+    """Put a link to the page ``explorer`` into a report; nothing if one of the two is missing.
+
+    The link is relative, so the folder of a run may move.
+    """
+    if not report.is_file() or not explorer.is_file():
+        return
+    try:
+        address = quote(Path(os.path.relpath(explorer, report.parent)).as_posix())
+    except ValueError:  # another drive of Windows has no relative path
+        address = explorer.absolute().as_uri()
+    text = report.read_text(encoding="utf-8")
+    before, begin, rest = text.partition(LINK_BEGIN)
+    _, end, after = rest.partition(LINK_END)
+    if not begin or not end:  # a report of an earlier version
+        return
+    link = f'<p><a href="{html.escape(address)}">Explore the model</a>: swaps and maps, live.</p>'
+    report.write_text(f"{before}{begin}{link}{end}{after}", encoding="utf-8")
 
 
 def _first_picture(answers: Mapping[str, Answer]) -> Figure | None:

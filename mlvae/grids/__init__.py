@@ -5,6 +5,7 @@ width) of 1 or 3 channels with values in [0, 1], or series: vectors (length,) or
 with any values.
 """
 
+from mlvae.grids.factorial import factorial_grid
 from mlvae.grids.grid import Grid, drawable, separates
 from mlvae.grids.grouped import accumulation_grid, evidence_grid, generation_grid
 from mlvae.grids.single import (
@@ -20,6 +21,7 @@ __all__ = [
     "accumulation_grid",
     "drawable",
     "evidence_grid",
+    "factorial_grid",
     "generation_grid",
     "interpolation_grid",
     "pictures",

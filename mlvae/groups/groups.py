@@ -111,6 +111,11 @@ class Groups:
         groups.index, groups.sizes, groups.origin = index, sizes, origin
         return groups
 
+    def singles(self, rows: Tensor) -> Groups:
+        """Return the observations at ``rows`` (n,) as groups of one, with their origins."""
+        origin = None if self.origin is None else self.origin[self.index[rows]]
+        return Groups.singletons(len(rows), rows.device, origin=origin)
+
     def __repr__(self) -> str:
         return f"Groups({self.num_observations} observations in {self.num_groups} groups)"
 

@@ -16,13 +16,16 @@ from torch import Tensor
 
 from mlvae.errors import InputError, shown
 
-__all__ = ["is_missing", "label_index", "words_for_missing"]
+__all__ = ["is_missing", "label_index", "report_words", "words_for_missing"]
 
 #: Texts that other programs write for a missing value.
 WORDS = ("na", "n/a", "nan", "<na>", "nat", "none", "null")
 
 #: Types of a list's elements that are no labels.
 CONTAINERS = (list, tuple, dict, set, frozenset, np.ndarray, Tensor)
+
+#: Types of tensors whose numbers are counted.
+COUNTED = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
 
 
 def label_index(labels: Any) -> tuple[Tensor, list]:
@@ -48,7 +51,7 @@ def label_index(labels: Any) -> tuple[Tensor, list]:
         if labels.is_complex():
             raise _wrong_type(labels)
         _check(tuple(labels.shape), bool(labels.isnan().any()))
-        names, index = labels.unique(return_inverse=True)
+        index, names = _numbered(labels)
         return index, names.tolist()
     if np.ma.is_masked(labels):
         _check(np.array(labels, dtype=object).shape, some_missing=True)
@@ -62,6 +65,16 @@ def label_index(labels: Any) -> tuple[Tensor, list]:
     if array.dtype.kind == "U":
         _check_readable(names.tolist())
     return torch.from_numpy(index.astype(np.int64)), names.tolist()
+
+
+def _numbered(labels: Tensor) -> tuple[Tensor, Tensor]:
+    """The number of each label and the distinct labels, sorted."""
+    if labels.dtype in COUNTED and labels.min() >= 0 and labels.max() < len(labels):
+        # Counting needs no sort: numbers of many observations, as a prepared collection has them.
+        present = torch.bincount(labels) > 0
+        return (present.cumsum(0) - 1)[labels.long()], present.nonzero()[:, 0].to(labels.dtype)
+    names, index = labels.unique(return_inverse=True)
+    return index, names
 
 
 def is_missing(label: object) -> bool:
@@ -80,6 +93,12 @@ def words_for_missing(names: Iterable[object]) -> list[str]:
     They may be names of groups too, so they are labels; a caller reports them.
     """
     return [name for name in names if isinstance(name, str) and name.strip().lower() in WORDS]
+
+
+def report_words(names: Iterable[object], where: str) -> None:
+    """Print a line for each of ``names`` that other programs write for a missing value."""
+    for word in words_for_missing(names):
+        print(f"{where}: {word!r} is one group; leave it out if it stands for unknown", flush=True)
 
 
 def _as_array(labels: Any) -> np.ndarray:

@@ -40,6 +40,7 @@ class Share(Groups):
         whole_groups: number G of groups.
         counts: whether this rank counts the groups. It is false if another rank counts the same
             groups: a rank without groups borrows one, so that all ranks run the same operations.
+        counting: number of the rank that counts groups which are on several ranks.
     """
 
     def __init__(
@@ -49,14 +50,15 @@ class Share(Groups):
         rank: int,
         rows: Tensor,
         num_rows: int,
-        first_group: int,
+        first_group: int = 0,
         whole_groups: int,
         counts: bool = True,
+        counting: int = 0,
     ) -> None:
         self.index, self.sizes, self.origin = groups.index, groups.sizes, groups.origin
         self.rank, self.rows, self.num_rows = rank, rows, num_rows
         self.first_group, self.whole_groups = first_group, whole_groups
-        self.counts = counts
+        self.counts, self.counting = counts, counting
 
     @property
     def counts_groups(self) -> bool:
@@ -104,9 +106,10 @@ class Share(Groups):
 class SpanningShare(Share):
     """Any observations of a batch, possibly none of some of its G groups.
 
-    ``index`` has the observations of this rank. ``sizes``, :meth:`sum` and :meth:`max` are of
-    whole groups and equal on all ranks. Both methods are collectives: all ranks must call them in
-    the same order.
+    The batch is split at any observation, or between the groups of another grouping. In the second
+    case a rank may borrow rows that it does not count. ``index`` has the observations of this
+    rank. ``sizes``, :meth:`sum` and :meth:`max` are of whole groups and equal on all ranks. Both
+    methods are collectives: all ranks must call them in the same order.
 
     Warning:
         Methods that select or pair members do not work, because a rank has only its own
@@ -115,12 +118,14 @@ class SpanningShare(Share):
 
     @property
     def counts_groups(self) -> bool:
-        """Rank 0 counts all groups."""
-        return self.rank == 0
+        """One rank counts all groups."""
+        return self.rank == self.counting
 
     def sum(self, values: Tensor) -> Tensor:
         """Sum ``values`` (n, ...) over the members of each group on all ranks: (G, ...)."""
-        return sum_over_ranks(super().sum(values))
+        own = super().sum(values)
+        # A rank that does not count adds zeros, because another rank holds the same rows.
+        return sum_over_ranks(own if self.counts else own * 0)
 
     @torch.no_grad()
     def max(self, values: Tensor) -> Tensor:
@@ -130,12 +135,12 @@ class SpanningShare(Share):
         return largest
 
     def count_once(self, values: Tensor) -> Tensor:
-        """Return ``values`` (G, ...) on rank 0 and zeros elsewhere: the all-reduce counts once."""
+        """Return ``values`` (G, ...) on one rank, zeros elsewhere: the all-reduce counts once."""
         # A product, not a branch: all ranks must run the same backward pass.
         return values * self.counts_groups
 
     def own_groups(self, values: Tensor) -> Tensor:
-        """Return ``values`` (G, ...) on rank 0 and zeros elsewhere, as :meth:`count_once` does."""
+        """Return ``values`` (G, ...) on one rank, zeros elsewhere, as :meth:`count_once` does."""
         return self.count_once(values)
 
 

@@ -69,7 +69,7 @@ def build(
     for key in values:
         check_choice(f"an option of model {model.__name__}", key, known)
     if "group_names" in known and values.get("group_names") is None:
-        values["group_names"] = group_names
+        values["group_names"] = _names(values, group_names, data)
     mine = [part for part in parts if is_dataclass(part)]
     likelihoods = [*LIKELIHOODS, *TABLE_LIKELIHOODS, *mine]
     kinds = {Network: [*NETWORKS, *mine], Likelihood: likelihoods}
@@ -78,6 +78,18 @@ def build(
         values = _with_columns(values, data)
     options = from_config(values, (model.Options,), "model", kinds)
     return model(shape, **vars(options))
+
+
+def _names(
+    values: Mapping[str, Any], group_names: Any, data: GroupedData | None
+) -> Sequence[object] | dict[str, Sequence[object]] | None:
+    """The labels of the groups of the training data; of each grouping that has a content."""
+    dims = values.get("content_dim")
+    if not isinstance(dims, Mapping) or not isinstance(data, GroupedData):
+        return group_names
+    for name in dims:
+        check_choice("a grouping of model.content_dim", name, list(data.groupings))
+    return {name: data.groupings[name].names for name in dims}
 
 
 def _with_columns(values: dict[str, Any], data: GroupedData) -> dict[str, Any]:
@@ -128,7 +140,11 @@ def plain_vae(model: Any) -> VAE:
     """
     options = getattr(model, "options", None)
     values = vars(options) if is_dataclass(options) else {}
-    dims = [value for name, value in values.items() if name.endswith("_dim")]
+    dims = [
+        sum(value.values()) if isinstance(value, Mapping) else value
+        for name, value in values.items()
+        if name.endswith("_dim")
+    ]
     if not dims or not {"network", "likelihood"} <= values.keys():
         raise InputError(
             f"a {type(model).__name__} must have options with a network, a likelihood and "

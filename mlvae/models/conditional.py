@@ -1,12 +1,12 @@
 """The conditional VAE: content looked up by the label of the group.
 
-Shapes: N observations, G groups of a batch, L labels, C content and S style dimensions, ... one
-observation.
+Shapes: N observations, G groups of a batch, K groupings, L labels, C content and S style
+dimensions, ... one observation.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,13 +14,16 @@ import torch
 from torch import Tensor, nn
 
 from mlvae.batch import Batch
-from mlvae.errors import check_integer, check_number
+from mlvae.errors import InputError, check_integer, check_number, shown
+from mlvae.groups.grouping import UNNAMED, check_grouping_name
 from mlvae.likelihoods import Bernoulli, Likelihood
 from mlvae.models.checks import build_checked, check_batch, check_codes_batch
 from mlvae.models.decoder import build_decoder
 from mlvae.models.encoder import build_conditional_encoder
 from mlvae.models.known_groups import checked_names, labels_of
-from mlvae.models.latents import Latents, side_by_side
+from mlvae.models.latents import Latents, joined
+from mlvae.models.mlvae.contents import contents_of, side_by_side
+from mlvae.models.mlvae.options import content_name
 from mlvae.models.observed import sizes_of
 from mlvae.models.part_checks import check_parts
 from mlvae.models.protocol import config_of, takes_options
@@ -38,8 +41,8 @@ __all__ = ["ConditionalVAE", "ConditionalVAEOptions"]
 class ConditionalVAEOptions:
     """Options of :class:`ConditionalVAE`."""
 
-    group_names: tuple[object, ...] = ()
-    content_dim: int = 10
+    group_names: tuple[object, ...] | Mapping[str, tuple[object, ...]] = ()
+    content_dim: int | Mapping[str, int] = 10
     style_dim: int = 10
     network: Network = MLP()
     likelihood: Likelihood = Bernoulli()
@@ -47,12 +50,36 @@ class ConditionalVAEOptions:
     standardise: str | None = None
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "group_names", checked_names(self.group_names))
+        self._check_contents()
         check_parts(self.network, self.likelihood)
         check_standardise(self.standardise, self.likelihood)
-        check_integer("content_dim", self.content_dim, minimum=1)
         check_integer("style_dim", self.style_dim, minimum=1)
         check_number("style_kl_weight", self.style_kl_weight, minimum=0)
+
+    def _check_contents(self) -> None:
+        """Check the labels and the dimensions of the content of each grouping."""
+        names, dims = self.group_names, self.content_dim
+        if not isinstance(names, Mapping) and not isinstance(dims, Mapping):
+            check_integer("content_dim", dims, minimum=1)
+            object.__setattr__(self, "group_names", checked_names(names))
+            return
+        if (
+            not isinstance(names, Mapping)
+            or not isinstance(dims, Mapping)
+            or not dims
+            or list(names) != list(dims)
+        ):
+            raise InputError(
+                "model.group_names and model.content_dim must have the same groupings, as "
+                "group_names={speaker: [ann, bob], digit: [7, 8]} and content_dim={speaker: 8, "
+                f"digit: 8}}, not {shown(names)} and {shown(dims)}"
+            )
+        for name, dim in dims.items():
+            check_grouping_name(name)
+            check_integer(f"content_dim.{name}", dim, minimum=1)
+        object.__setattr__(self, "content_dim", dict(dims))
+        found = {name: checked_names(labels) for name, labels in names.items()}
+        object.__setattr__(self, "group_names", found)
 
 
 @takes_options(ConditionalVAEOptions)
@@ -62,7 +89,8 @@ class ConditionalVAE(nn.Module):
     .. math:: \log p(x_i \mid y) \ge \mathbb E_{q(s_i \mid x_i, y)}[\log p(x_i \mid c_y, s_i)]
         - \mathrm{KL}(q(s_i \mid x_i, y) \,\|\, p(s))
 
-    with a learned vector :math:`c_y` (C,) for each label y. It is the M2 of D. P. Kingma,
+    with a learned vector :math:`c_y` (C,) for each label y; with several groupings, one for each
+    label of each grouping. It is the M2 of D. P. Kingma,
     D. J. Rezende, S. Mohamed, M. Welling: Semi-Supervised Learning with Deep Generative Models,
     NeurIPS 2014, arXiv:1406.5298 (Eq. 6, without the constant log p(y)), with all labels observed;
     and a conditional VAE (K. Sohn, H. Lee, X. Yan: Learning Structured Output Representation using
@@ -81,8 +109,10 @@ class ConditionalVAE(nn.Module):
 
     Args:
         shape: shape of one observation; images (channels, height, width).
-        group_names: label of each group, length L, as ``data.group_names`` of the training data.
-        content_dim: number C of content dimensions.
+        group_names: label of each group, length L, as ``data.group_names`` of the training data;
+            with several groupings, the labels of each by its name.
+        content_dim: number C of content dimensions; with several groupings, the number of each by
+            its name.
         style_dim: number S of style dimensions.
         network: builds the encoder and the decoder.
         likelihood: the observation model p(x | c, s).
@@ -108,29 +138,40 @@ class ConditionalVAE(nn.Module):
 
     Options = ConditionalVAEOptions
     needs = frozenset({"label"})
-    given_codes = frozenset({"content"})
 
     def __init__(self, shape: Sequence[int], **options: Any) -> None:
         super().__init__()
         self.shape = check_shape(shape)
         chosen = self.options = ConditionalVAEOptions(**options)
-        self.group_names = list(chosen.group_names)
         self.content_dim, self.style_dim = chosen.content_dim, chosen.style_dim
+        self.group_names: Any = chosen.group_names
+        if isinstance(chosen.content_dim, Mapping):
+            self.contents = {content_name(n): dim for n, dim in chosen.content_dim.items()}
+            self.grouping_of = {content_name(name): name for name in chosen.content_dim}
+        else:
+            self.group_names = list(self.group_names)
+            self.contents = {"content": chosen.content_dim}
+            self.grouping_of = {"content": UNNAMED}
+        self.group_codes = self.given_codes = frozenset(self.contents)
         self.likelihood = chosen.likelihood
         build_checked(self, chosen.network, self._build)
 
     def _build(self) -> None:
         chosen = self.options
         self.standardise = Standardise(chosen.standardise, self.shape)
-        self.content = nn.Embedding(len(self.group_names), chosen.content_dim)
+        total = sum(self.contents.values())
+        if isinstance(self.group_names, Mapping):
+            sizes = zip(self.group_names.values(), self.contents.items(), strict=True)
+            self.content = nn.ModuleDict(
+                {name: nn.Embedding(len(labels), dim) for labels, (name, dim) in sizes}
+            )
+        else:
+            self.content = nn.Embedding(len(self.group_names), total)
         self.encoder = build_conditional_encoder(
-            chosen.network, self.shape, chosen.style_dim, chosen.content_dim
+            chosen.network, self.shape, chosen.style_dim, total
         )
         self.decoder = build_decoder(
-            chosen.network,
-            chosen.content_dim + chosen.style_dim,
-            self.shape,
-            chosen.likelihood,
+            chosen.network, total + chosen.style_dim, self.shape, chosen.likelihood
         )
         self.objective = GroupELBO(style_kl_weight=chosen.style_kl_weight)
 
@@ -159,7 +200,7 @@ class ConditionalVAE(nn.Module):
         """
         check_batch(batch, self.shape)
         x, groups = batch.x, batch.groups
-        c = groups.spread(self.content(self._label_of_groups(batch, wait=False)))
+        c = side_by_side(self._looked_up(batch, wait=False))
         style = self.encoder(self.standardise.inputs(self.likelihood, x), c)
         s = style.sample(generator=generator)
         parameters = self.decoder(torch.cat((c, s), 1))
@@ -171,17 +212,36 @@ class ConditionalVAE(nn.Module):
         )
 
     def codes(self, batch: Batch) -> dict[str, Family]:
-        """The content of each observation's label (N, C), and the style given it (N, S)."""
+        """The content of each observation's labels (N, C), and the style given it (N, S)."""
         check_codes_batch(batch)
         x = as_observations(batch.x, self.shape, self)
-        content = batch.groups.spread(self.infer_content(batch))
+        found = self._looked_up(batch)
         inputs = self.standardise.inputs(self.likelihood, x)
-        return {"content": Point(content), "style": self.encoder(inputs, content)}
+        contents = {name: Point(values) for name, values in found.items()}
+        return {**contents, "style": self.encoder(inputs, side_by_side(found))}
 
     def infer_content(self, batch: Batch) -> Tensor:
-        """The content of each group of a batch, looked up by its label: (G, C)."""
+        """The content of each group of a batch, looked up by its label: (G, C).
+
+        Raises:
+            InputError: if the model has several groupings, whose groups differ.
+        """
         check_codes_batch(batch)
+        if isinstance(self.content, nn.ModuleDict):
+            raise InputError(
+                f"a model with the contents {', '.join(self.contents)} has no single content; use "
+                "codes(batch)"
+            )
         return self.content(self._label_of_groups(batch))
+
+    def _looked_up(self, batch: Batch, *, wait: bool = True) -> dict[str, Tensor]:
+        """The content of each observation's label (N, C), by its name."""
+        if not isinstance(self.content, nn.ModuleDict):
+            label = self._label_of_groups(batch, wait=wait)
+            return {"content": batch.groups.spread(self.content(label))}
+        labels = labels_of(batch, self, wait=wait)
+        tables = self.content.items()
+        return {name: table(labels[:, place]) for place, (name, table) in enumerate(tables)}
 
     def _label_of_groups(self, batch: Batch, *, wait: bool = True) -> Tensor:
         """The number of each group's label in ``group_names``, (G,)."""
@@ -192,26 +252,34 @@ class ConditionalVAE(nn.Module):
         """The style posterior of each observation of a batch, q(s | x_i, y): shape (N, S)."""
         check_codes_batch(batch)
         x = as_observations(batch.x, self.shape, self)
-        content = batch.groups.spread(self.infer_content(batch))
+        content = side_by_side(self._looked_up(batch))
         return self.encoder(self.standardise.inputs(self.likelihood, x), content)
 
-    def decode(self, content: Latents, style: Latents, *, size: Any = None) -> Tensor:
+    def decode(
+        self,
+        content: Latents | None = None,
+        style: Latents | None = None,
+        *,
+        contents: Mapping[str, Latents] | None = None,
+        size: Any = None,
+        **codes: Latents,
+    ) -> Tensor:
         """The expected observation E[x | c, s]: shape (N, ...).
 
         Args:
-            content: values (N, C).
-            style: values (N, S), or a posterior, whose mean is used. If one of the two has one
-                row, the row is repeated.
+            content: values (N, C) of the only content.
+            style: values (N, S), or a posterior, whose mean is used. If one code has one row, the
+                row is repeated.
+            contents: with several groupings, the values of each content by the grouping's name.
             size: with a likelihood of counts, the total count of each observation, (N,) or one
                 number; None: ``likelihood.total``.
+            codes: values of each content by its own name, as ``content_speaker``.
         """
-        latent = side_by_side(
-            self,
-            content=content,
-            style=style,
-            content_dim=self.content_dim,
-            style_dim=self.style_dim,
-        )
+        if style is None:
+            raise InputError("style must be values (N, S), not None")
+        values = contents_of(self, content, contents, codes)
+        dims = {**self.contents, "style": self.style_dim}
+        latent = joined(self, {**values, "style": style}, dims)
         return self.standardise.expected(self.likelihood, self.decoder(latent), size)
 
     @torch.no_grad()
@@ -222,10 +290,11 @@ class ConditionalVAE(nn.Module):
         total of ``style_of``.
         """
         check_codes_batch(content_of)
-        content = content_of.groups.spread(self.infer_content(content_of))
+        given: dict[str, Any] = self._looked_up(content_of)
         style = self.infer_style(style_of)
         x = as_observations(style_of.x, self.shape, self)
-        return self.decode(content, style, **sizes_of(self.likelihood, x))
+        given |= sizes_of(self.likelihood, x)
+        return self.decode(style=style, **given)
 
     def reconstruct(self, batch: Batch) -> Tensor:
         """Encode and decode the observations of a batch by posterior means: (N, ...)."""

@@ -1,11 +1,11 @@
 """The groups that a model knows by their labels.
 
-Shapes: N observations, L labels.
+Shapes: N observations, K groupings, L labels.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from numbers import Number
 from typing import Any
 
@@ -33,12 +33,15 @@ def checked_names(names: Any) -> tuple:
 
 
 def labels_of(batch: Batch, model: Any, *, wait: bool = True) -> Tensor:
-    """The number of each observation's label in the model's ``group_names``, (N,).
+    """The number of each observation's label in the model's ``group_names``.
 
     Args:
         batch: observations with labels.
-        model: its ``group_names`` are the known labels.
+        model: its ``group_names`` are the known labels, or those of each grouping by its name.
         wait: whether the check of the numbers may wait for a GPU; a training step does not.
+
+    Returns:
+        int64 (N,), or (N, K) with several groupings.
 
     Raises:
         InputError: if the batch has no labels, or numbers beyond those of the model.
@@ -48,16 +51,21 @@ def labels_of(batch: Batch, model: Any, *, wait: bool = True) -> Tensor:
             f"a {type(model).__name__} needs batch.given['label'], the label of each observation; "
             "take batches from data.labelled(model.group_names)"
         )
-    label = batch.given["label"]
-    if label.dtype != torch.int64 or label.ndim != 1:
+    label, names = batch.given["label"], model.group_names
+    several = isinstance(names, Mapping)
+    sizes = [len(each) for each in names.values()] if several else [len(names)]
+    shape = (len(batch), len(sizes)) if several else (len(batch),)
+    if label.dtype != torch.int64 or tuple(label.shape) != shape:
         raise InputError(
-            f"batch.given['label'] must be int64 of shape (N,), not {shown(label)}; take batches "
-            "from data.labelled(model.group_names)"
+            f"batch.given['label'] must be int64 of shape {shape}, not {shown(label)}; take "
+            "batches from data.labelled(model.group_names)"
         )
     checked = (wait or label.device.type == "cpu") and not torch.compiler.is_compiling()
-    if checked and (label >= len(model.group_names)).any():
-        raise InputError(
-            f"batch.given['label'] must be below {len(model.group_names)}, the number of "
-            f"groups that the model knows, not {int(label.max())}"
-        )
+    if checked:
+        for size, column in zip(sizes, label.T if several else [label], strict=True):
+            if (column >= size).any():
+                raise InputError(
+                    f"batch.given['label'] must be below {size}, the number of groups that the "
+                    f"model knows, not {int(column.max())}"
+                )
     return label

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 from mlvae.errors import InputError, shown
 from mlvae.posteriors import Family, GroupFamily
 
-__all__ = ["Latents", "check_simplex", "side_by_side", "values_of"]
+__all__ = ["Latents", "check_simplex", "joined", "side_by_side", "values_of"]
 
 #: Largest difference of the sum of shares from 1: half-precision shares have this error.
 TOLERANCE = 1e-2
@@ -91,12 +92,30 @@ def side_by_side(
     Raises:
         InputError: if the shapes do not fit.
     """
-    c = values_of("content", content, content_dim, model)
-    s = values_of("style", style, style_dim, model)
-    if len(c) != len(s) and 1 not in (len(c), len(s)):
+    dims = {"content": content_dim, "style": style_dim}
+    return joined(model, {"content": content, "style": style}, dims)
+
+
+def joined(model: nn.Module, latents: Mapping[str, Latents], dims: Mapping[str, int]) -> Tensor:
+    """The codes of a model as one row, (N, sum of ``dims``), in the order of ``dims``.
+
+    Args:
+        model: the model that receives the values.
+        latents: values (N, D) or a posterior by the name of the code. A code of one row is
+            repeated.
+        dims: number of dimensions of each code.
+
+    Raises:
+        InputError: if the shapes do not fit.
+    """
+    values = [values_of(name, latents[name], dim, model) for name, dim in dims.items()]
+    lengths = [len(each) for each in values]
+    rows = max(lengths)
+    if wrong := [length for length in lengths if length not in (1, rows)]:
+        names = list(dims)
+        found = f"{', '.join(names[:-1])} and {names[-1]}"
         raise InputError(
-            f"content and style must have the same number of rows, not {len(c)} and {len(s)}; "
+            f"{found} must have the same number of rows, not {rows} and {wrong[0]}; "
             "content[groups.index] gives each observation the content of its group"
         )
-    rows = max(len(c), len(s))
-    return torch.cat((c.expand(rows, -1), s.expand(rows, -1)), 1)
+    return torch.cat([each.expand(rows, -1) for each in values], 1)

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from mlvae.batch import Batch
+from mlvae.groups.grouping import UNNAMED
 from mlvae.likelihoods import Likelihood
 from mlvae.models.standardise import Standardise
 from mlvae.objectives import Objective
@@ -89,6 +90,10 @@ class Traits:
             from the posteriors of single observations; a missing code: the product.
         group_codes: names of codes that the observations of a group share; other names than those
             of the model's codes have no effect.
+        grouping_of: by code, the name of the grouping whose groups share it; "group" is the first
+            grouping of the data, whatever its name. It must name the groupings of all
+            ``group_codes`` but "content".
+        nested: names of groupings, each of which has its groups within those of the one before.
         given_codes: names of codes that are looked up from ``given``, not inferred from x.
         unconditional_codes: in a model with ``given_codes``, names of codes that are inferred from
             x alone; the other ones are inferred given these values.
@@ -98,6 +103,7 @@ class Traits:
         style_given_content: whether the style posterior depends on the content.
         missing_cells: whether the model takes observations with missing cells, which
             ``given["observed"]`` states.
+        decode_given: names of further arguments of ``decode``, one number for each row.
         standardise: the scale of the observations, which training measures before its first step;
             None: the model works with raw units.
     """
@@ -113,12 +119,15 @@ class Traits:
     scales: Mapping[str, Tensor] = field(default_factory=dict)
     pooling: Mapping[str, str] = field(default_factory=dict)
     group_codes: frozenset[str] = frozenset({"content"})
+    grouping_of: Mapping[str, str] = field(default_factory=lambda: {"content": UNNAMED})
+    nested: Sequence[str] = ()
     given_codes: frozenset[str] = frozenset()
     unconditional_codes: frozenset[str] = frozenset()
     spans_ranks: bool = False
     importance_weighted: bool = False
     style_given_content: bool = False
     missing_cells: bool = False
+    decode_given: tuple[str, ...] = ()
     standardise: Standardise | None = None
 
 

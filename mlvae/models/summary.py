@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from torch import nn
 
 from mlvae.models.protocol import traits
@@ -33,7 +35,9 @@ def summary(model: nn.Module) -> str:
     stated = traits(model)
     options: object = getattr(model, "options", None)
     values = {} if options is None else vars(options)
-    facts = [f"{name[:-4]} {size}" for name, size in values.items() if name.endswith("_dim")]
+    facts = [
+        f"{name[:-4]} {_size(size)}" for name, size in values.items() if name.endswith("_dim")
+    ]
     if stated.likelihood is not None:
         facts.append(type(stated.likelihood).__name__)
     facts.append(f"{_parameters(model):,} parameters")
@@ -42,6 +46,13 @@ def summary(model: nn.Module) -> str:
         if number := _parameters(part):
             lines.append(f"  {name:<14}{number:>10,}  {_layers(part)}")
     return "\n".join(lines)
+
+
+def _size(size: object) -> str:
+    """The dimensions of a code, or of the code of each grouping."""
+    if isinstance(size, Mapping):
+        return " + ".join(f"{number} of {name}" for name, number in size.items())
+    return str(size)
 
 
 def _parameters(module: nn.Module) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import torch
@@ -12,11 +13,13 @@ from mlvae.data import GroupedData
 from mlvae.data.collections.regular import open_regular
 from mlvae.data.rows.sparse import SparseRows
 from mlvae.errors import InputError, check_choice, check_integer
+from mlvae.groups.grouping import UNNAMED
 from mlvae.likelihoods import Likelihood
 from mlvae.likelihoods.counts import check_sizes
+from mlvae.models.mlvae.nested import upper_groups
 from mlvae.models.observed import is_of_counts, known_values
 from mlvae.models.part_checks import check_likelihood, check_networks
-from mlvae.models.protocol import traits
+from mlvae.models.protocol import Traits, traits
 from mlvae.training.files import check_no_links
 from mlvae.training.settings import PRECISIONS, Reports
 
@@ -209,6 +212,26 @@ def _check_parts(model: nn.Module, data: GroupedData) -> None:
     check_networks(model, some.singles(range(len(some))), some.singles([0]))
 
 
+def _check_groupings(stated: Traits, data: GroupedData, what: str) -> None:
+    """Raise :class:`InputError` unless the data have the groupings of a model's codes."""
+    names = [name for name in stated.grouping_of.values() if name != UNNAMED]
+    if missing := [name for name in names if name not in data.groupings]:
+        raise InputError(
+            f"the model has contents of {', '.join(names)}, but the {what} data have the "
+            f"groupings {', '.join(data.groupings)}; pass the labels of {missing[0]} in "
+            f"GroupedData(x, groups={{{missing[0]!r}: [...]}}), or in the config as dataset.group"
+        )
+    if len(names) == 1 and names[0] != data.grouping:
+        raise InputError(
+            f"a model with one content needs {names[0]} as the first grouping of the {what} data, "
+            f"not {data.grouping}; use data.regrouped({names[0]!r}), or name it first in "
+            "dataset.group"
+        )
+    for upper, lower in pairwise(stated.nested):
+        groups = [data.groupings[name].groups.to("cpu") for name in (lower, upper)]
+        upper_groups(*groups)
+
+
 def with_needs(model: object, data: GroupedData, what: str) -> GroupedData:
     """The ``data`` with the given values that ``model`` needs in training.
 
@@ -216,6 +239,7 @@ def with_needs(model: object, data: GroupedData, what: str) -> GroupedData:
         InputError: if a value is missing or does not fit, or a group is unknown to the model.
     """
     stated = traits(model)
+    _check_groupings(stated, data, what)
     if "label" in stated.needs and stated.group_names is not None:
         data = data.labelled(stated.group_names)
     if not stated.missing_cells and "observed" in data.given:

@@ -22,6 +22,8 @@ from mlvae.system import lock, opened_for_lock
 from mlvae.training.checkpoint import read_state
 from mlvae.training.checks import HEADER, check_folder, resolve_device
 from mlvae.training.files import replace_file
+from mlvae.training.hub import HUB, downloaded
+from mlvae.training.portable import is_portable, read_portable
 from mlvae.training.structure import built_model
 
 __all__ = ["claim", "held", "load", "new_name", "restore", "undone_on_failure", "write_config"]
@@ -41,8 +43,10 @@ def load(
     """The trained model of a run, in evaluation mode.
 
     Args:
-        run: the run's folder.
-        best: the state with the lowest validation loss, instead of the last one.
+        run: the run's folder; or a folder of :func:`mlvae.export`, with model.safetensors and
+            config.json; or the name of a model on the Hugging Face Hub, "hf://user/name", at a
+            revision "hf://user/name@revision".
+        best: the state with the lowest validation loss, instead of the last one; of a run only.
         device: device of the model.
         model: a model of your own class that receives the weights; needed only if the run trained
             such a model.
@@ -58,6 +62,7 @@ def load(
 
         model = mlvae.load("runs/first")
         model = mlvae.load("runs/waves", parts=[WaveNetwork, Laplace])
+        model = mlvae.load("hf://someone/faces")
     """
     check_flag("best", best)
     if (kind := str(device).split(":")[0]) in ("cuda", "mps"):
@@ -68,8 +73,15 @@ def load(
         check_type("model", model, nn.Module, "a model that is built, as MLVAE(shape)")
         if parts:
             raise InputError("parts must be empty where a model that is built is given")
+    if isinstance(run, str) and run.startswith(HUB):
+        run = downloaded(run)
     path = as_path("run", run) / ("best.pt" if best else "checkpoint.pt")
-    checkpoint = read_state(path)
+    if is_portable(path.parent) and not (path.parent / "checkpoint.pt").exists():
+        if best:
+            raise InputError(f"best must be false: {path.parent} is an export, with one state")
+        path, checkpoint = path.parent, read_portable(path.parent)
+    else:
+        checkpoint = read_state(path)
     if model is None:
         if checkpoint["model_config"] is None:
             raise InputError(

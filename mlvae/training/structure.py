@@ -6,7 +6,7 @@ used, so that a wrong file ends in one line and not in the middle of a training.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from numbers import Real
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,7 +18,7 @@ from mlvae.errors import InputError, shown
 from mlvae.models import build
 from mlvae.parts import UnknownPart
 
-__all__ = ["built_model", "check_config", "check_moments", "check_structure"]
+__all__ = ["built_model", "check_config", "check_fields", "check_moments", "check_structure"]
 
 
 class Field(NamedTuple):
@@ -161,9 +161,20 @@ def check_structure(state: Mapping[str, Any], path: Path) -> None:
         state: the content of a checkpoint of a format that this version reads.
         path: its file, for messages.
     """
-    for key, field in FIELDS.items():
-        if state["format"] not in field.formats:
-            continue
+    known = [key for key, field in FIELDS.items() if state["format"] in field.formats]
+    check_fields(state, known, path)
+
+
+def check_fields(state: Mapping[str, Any], keys: Iterable[str], path: Path) -> None:
+    """Raise :class:`InputError` unless ``state`` has ``keys`` with the types of :data:`FIELDS`.
+
+    Args:
+        state: content of a file.
+        keys: keys of :data:`FIELDS`.
+        path: the file, for messages.
+    """
+    for key in keys:
+        field = FIELDS[key]
         if key not in state:
             if field.required:
                 raise InputError(

@@ -29,8 +29,9 @@ class Passed(NamedTuple):
         count: number of groups or of observations in the loss.
         totals: sums over the batch by name, shape () each, without gradient: losses, terms,
             "observations" and "groups".
-        units: for each term, "observation", "group", or "batch" for a value of the whole batch,
-            which is weighted by the observations of the batch.
+        units: for each term, "observation", "group", "group_speaker" for a group of the grouping
+            speaker, or "batch" for a value of the whole batch, which is weighted by the
+            observations of the batch.
     """
 
     losses: dict[str, Tensor]
@@ -187,6 +188,11 @@ def counted(objective: Objective, groups: Groups) -> tuple[dict[str, Tensor], di
         totals[name], units[name] = values.detach().sum(), "observation"
     for name, values in objective.per_group.items():
         totals[name], units[name] = values.detach().sum(), "group"
+    for grouping, each in objective.per_grouping.items():
+        totals[f"groups_{grouping}"] = each.num_groups
+        for name, values in each.terms.items():
+            totals[f"{name}_{grouping}"] = values.detach().sum()
+            units[f"{name}_{grouping}"] = f"group_{grouping}"
     for name, value in objective.scalars.items():
         totals[name], units[name] = value.detach() * objective.num_observations, "batch"
     counts = counts_groups = 1
@@ -215,6 +221,11 @@ def averages(totals: Mapping[str, float], units: Mapping[str, str]) -> dict[str,
         "observation": totals["observations"],
         "group": totals["groups"],
         "batch": totals["observations"],
+        **{
+            name.replace("groups", "group", 1): total
+            for name, total in totals.items()
+            if name.startswith("groups_")
+        },
     }
     result = {}
     for name, unit in units.items():
@@ -225,5 +236,6 @@ def averages(totals: Mapping[str, float], units: Mapping[str, str]) -> dict[str,
         else:
             if name == "elbo" and unit == "group":
                 result["elbo_per_observation"] = totals[name] / number["observation"]
-            result[f"{name}_per_{unit}"] = totals[name] / number[unit]
+            of_group = unit.startswith("group")
+            result[f"{name}_per_{'group' if of_group else unit}"] = totals[name] / number[unit]
     return result

@@ -258,11 +258,12 @@ def test_a_block_is_copied_into_the_memory_of_another_of_its_form():
     first, second = (Grouped(2, 3).plan(data, seeded(seed)).block(0, 2) for seed in (0, 1))
     assert first.form == second.form and not torch.equal(first.order, second.order)
     copy = first.clone()
-    memory = [values.data_ptr() for values in vars(copy).values()]
+    memory = [copy.order.data_ptr(), *(values.data_ptr() for values in copy.groups)]
     copy.copy_(second)
-    assert [values.data_ptr() for values in vars(copy).values()] == memory
-    for name, values in vars(second).items():
-        assert torch.equal(vars(copy)[name], values)
+    assert [copy.order.data_ptr(), *(v.data_ptr() for v in copy.groups)] == memory
+    assert torch.equal(copy.order, second.order)
+    for values, others in zip(copy.groups, second.groups, strict=True):
+        assert torch.equal(values, others)
     assert not torch.equal(first.order, copy.order)
     assert first.form != Grouped(2, 2).plan(data, seeded()).block(0, 2).form
 

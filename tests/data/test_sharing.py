@@ -166,9 +166,9 @@ def test_only_the_observations_of_the_share_are_read():
         def __getattr__(self, name):
             return getattr(plan.data, name)
 
-        def gathered(self, indices, groups):
+        def gathered(self, indices, groups, further):
             read.append(len(indices))
-            return plan.data.gathered(indices, groups)
+            return plan.data.gathered(indices, groups, further)
 
     part = share(plan, rank=0, ranks=2, span=True)
     object.__setattr__(part, "data", Counting())

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from mlvae import DiagonalGaussian, InputError
+from mlvae import DiagonalGaussian, GroupedData, InputError
+from mlvae.data import Splits
 from mlvae.evaluation import Leakage, Subject, leakage
 from mlvae.evaluation.measures.leakage import networks, trees
 from mlvae.evaluation.measures.leakage.drawn import Drawn, Scale
@@ -303,3 +304,45 @@ def test_fine_structure_is_found_by_the_slow_probe_alone():
         error = -network.log_probabilities(x)[torch.arange(len(y)), y].mean()
         found[name] = 1 - float(error) / math.log(2)
     assert found["mlp"] < 0.5 * truth < found["large_mlp"] < 1.05 * truth
+
+
+def test_the_matrix_has_each_grouping_and_each_factor_from_each_code(two, two_images, quick):
+    generator = torch.Generator().manual_seed(0)
+    pairs = [(i, j) for i in range(3) for j in range(4)]
+    poses = torch.randint(2, (480,), generator=generator).float()
+    train, test = (two_images(n * pairs, poses[: 12 * n]) for n in (40, 20))
+    question = Leakage(probes=("logistic",), factors=("pose", "light"))
+    answer = question.ask(Subject(two, Splits(train, test=test)))
+    found = {
+        (r["grouping"], r["code"]): r["bits"]
+        for r in answer.metrics["records"]
+        if r["values"] == "means"
+    }
+    assert {grouping for grouping, _ in found} == {"first", "second", "pose"}
+    own = {"first": "content_first", "second": "content_second", "pose": "style"}
+    for grouping, code in found:
+        bits = found[grouping, code]
+        entropy = {"first": math.log2(3), "second": 2, "pose": 1}[grouping]
+        if code == own[grouping] or code == "raw":
+            assert bits > 0.9 * entropy
+        elif code in own.values():
+            assert bits < 0.1
+    matrix = answer.tables[0]
+    assert list(matrix.columns) == ["code", "first", "second", "pose"]
+    assert [row[0] for row in matrix.rows[:3]] == list(own.values())
+    assert "light" in " ".join(answer.summary)  # no such factor
+    assert [figure.name for figure in answer.figures][:2] == ["leakage_first", "leakage_second"]
+
+
+def test_observations_without_a_label_are_left_out_of_its_row(two, two_images, quick):
+    pairs = [(i, j) for i in range(3) for j in range(4)]
+    data = two_images(40 * pairs, torch.zeros(480))
+    second = data.groupings["second"].labels.tolist()
+    second[::3] = [None] * 160
+    groups = {"first": data.groupings["first"].labels, "second": second}
+    part = GroupedData(data.x, groups=groups)
+    answer = Leakage(probes=("logistic",)).ask(Subject(two, Splits(part, test=part)))
+    number = {r["grouping"]: r["num_test_codes"] for r in answer.metrics["records"]}
+    assert number == {"first": 480, "second": 320}
+    best = max(r["bits"] for r in answer.metrics["records"] if r["grouping"] == "second")
+    assert best > 1.8

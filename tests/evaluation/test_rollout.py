@@ -102,6 +102,9 @@ def test_the_group_of_a_torus_is_reported(tmp_path):
     group = metrics["group"]
     assert group["number_of_planes"] == 2 and group["periods_found"] == 1
     assert group["entanglement"] == 0
+    invariant = group["invariant"]
+    assert invariant["number_of_planes"] == 2 and invariant["periods_found"] == 1
+    assert invariant["periods"] == [3, 3, 4, 4] and invariant["residual"] < 1e-5
     turns = {name: action["turns"] for name, action in group["actions"].items()}
     expected = {"+1": 1 / 3, "-1": -1 / 3, "+2": 1 / 4, "-2": -1 / 4}
     assert turns == pytest.approx(expected, abs=1e-6)
@@ -158,6 +161,8 @@ def test_own_trajectories_are_their_own_episodes(tmp_path):
     ]
     assert {record["steps"] for record in metrics["errors"]} == {1}
     assert metrics["group"]["periods_found"] is None
+    assert metrics["group"]["invariant"]["residual"] > 0.05  # untrained actions do not commute
+    assert metrics["group"]["invariant"]["number_of_planes"] is None
 
 
 @pytest.mark.parametrize("model", [MLVAE, VAE])

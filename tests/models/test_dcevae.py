@@ -12,7 +12,7 @@ import mlvae
 from mlvae import Batch, InputError
 from mlvae.data.sources.scm import TOTAL_EFFECT
 from mlvae.likelihoods import ColumnScale, MixedColumns
-from mlvae.models import DCEVAE, Roles
+from mlvae.models import DCEVAE, VSAE, Roles
 from mlvae.networks import MLP
 
 QUIET = mlvae.Reports(progress=False, pictures_every=None)
@@ -102,6 +102,66 @@ def test_the_bound_is_without_the_intervention_and_the_costs():
     assert trained.loss.allclose(-trained.elbo.mean() + cost.mean())
 
 
+def test_posteriors_depend_on_the_columns_of_their_roles():
+    x = rows()
+    changed = {"sex": [SEX], "income": INCOME, "job": JOB, "rest": REST}
+    expected = {
+        "published": {"caused": {"sex", "income", "job"}, "rest": {"sex", "income", "rest"}},
+        "adjusted": {"caused": set(changed), "rest": {"rest"}},
+    }
+    for posterior, columns in expected.items():
+        dcevae = model(posterior=posterior)
+        before = dcevae.posteriors(x)
+        found = {"caused": set(), "rest": set()}
+        for name, places in changed.items():
+            other = x.clone()
+            other[:, places] = x.roll(1, 0)[:, places]
+            for latent, q in dcevae.posteriors(other).items():
+                if not q.mean.equal(before[latent].mean):
+                    found[latent].add(name)
+        assert found == columns
+
+
+def test_the_weight_of_the_kl_of_the_rest_changes_the_loss_and_not_the_bound():
+    x = rows()
+    plain, other = model().train(), model(rest_kl_weight=0.25).train()
+    one, two = (
+        each(Batch.ungrouped(x), generator=torch.Generator().manual_seed(0))
+        for each in (plain, other)
+    )
+    kl = plain.posteriors(x)["rest"].kl()
+    torch.testing.assert_close(one.loss - two.loss, 0.75 * kl.mean())
+    assert one.elbo.equal(two.elbo)
+    plain.scales["kl_scale"].fill_(0.5)
+    other.scales["kl_scale"].fill_(0.5)
+    one, two = (
+        each(Batch.ungrouped(x), generator=torch.Generator().manual_seed(0))
+        for each in (plain, other)
+    )
+    torch.testing.assert_close(one.loss - two.loss, 0.375 * kl.mean())
+
+
+@pytest.mark.parametrize("kind", [DCEVAE, VSAE])
+def test_compiled_steps_are_the_eager_steps(kind):
+    from mlvae.training.speed.compiling import compiled
+    from mlvae.training.sums import forward_of
+
+    options = {"roles": ROLES, "fairness_weight": 1.0} if kind is DCEVAE else {}
+    torch.manual_seed(0)
+    trained = kind((8,), likelihood=LIKELIHOOD, network=MLP((8,)), **options)
+    given = {} if kind is DCEVAE else {"observed": torch.rand(30, 5) < 0.8}
+    batch = Batch(rows(), Batch.ungrouped(rows()).groups, given=given)
+    several = kind is DCEVAE
+    run = compiled(trained, backend="eager", several_losses=several)
+    passed, eager = (
+        each(batch, generator=torch.Generator().manual_seed(0))
+        for each in (run, forward_of(trained))
+    )
+    assert passed.losses.keys() == eager.losses.keys()
+    for name, loss in passed.losses.items():
+        torch.testing.assert_close(loss, eager.losses[name])
+
+
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     splits = mlvae.data.scm(rows=4000)
@@ -169,6 +229,12 @@ def test_another_intervention_is_refused(trained, intervention, match):
         ({"roles": Roles("sex", "sex")}, r"'sex'.*one role"),
         ({"likelihood": MixedColumns()}, r"MixedColumns\.of"),
         ({"caused_dim": 0}, "caused_dim.*0"),
+        ({"posterior": "exact"}, "posterior.*exact"),
+        (
+            {"posterior": "adjusted", "roles": Roles("sex", "income", ("job", "age", "country"))},
+            "rest",
+        ),
+        ({"rest_kl_weight": -1.0}, "rest_kl_weight.*-1"),
         ({"fairness_weight": -1.0}, "fairness_weight.*-1"),
         ({"roles": ("sex", "income")}, "roles"),
     ],

@@ -17,7 +17,7 @@ from torch.nn import functional
 import mlvae
 from mlvae import Adam, Diverged, InputError, Reports, Speed, Warmup
 from mlvae.data import Grouped, GroupWarp, Shuffled, StoredImages
-from mlvae.data.batching import Block
+from mlvae.data.plan import Block, BlockGroups
 from mlvae.observations import as_floats
 from mlvae.training.checkpoint import read_checkpoint
 from mlvae.training.ranks import Ranks
@@ -193,8 +193,9 @@ class Steps:
         self.recorder, self.sums = Recorder(enabled=True), []
 
     def __call__(self, n):
-        block = Block(*(torch.full((n, 2), i) for i in range(5)))
-        self.recorder(block, lambda block: self.sums.append(int(block.sizes.sum())), [])
+        order, *groups = (torch.full((n, 2), i) for i in range(5))
+        block = Block(order, BlockGroups(*groups))
+        self.recorder(block, lambda block: self.sums.append(int(block.groups.sizes.sum())), [])
 
 
 def test_a_failed_capture_is_logged_once_and_everything_runs_eagerly(monkeypatch, caplog):

@@ -17,7 +17,7 @@ import torch
 import mlvae
 from mlvae.batch import Batch
 from mlvae.data import GroupedData, Shuffled, StoredImages
-from mlvae.data.batching import Plan
+from mlvae.data.plan import Plan
 from mlvae.training import Adam
 from mlvae.training.loop import training_step
 from mlvae.training.step import StepParts

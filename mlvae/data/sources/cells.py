@@ -12,7 +12,7 @@ from mlvae.data.collections.members import first_line
 from mlvae.data.grouped import GroupedData
 from mlvae.data.splitting.group_splits import Held
 from mlvae.data.splitting.splits import SPLIT_BY, Splits, split_by
-from mlvae.errors import InputError, check_flag, check_text
+from mlvae.errors import InputError, check_flag, check_text, check_texts
 
 __all__ = ["anndata"]
 
@@ -20,7 +20,7 @@ __all__ = ["anndata"]
 def anndata(
     root: str | Path,
     *,
-    group: str,
+    group: str | Sequence[str],
     layer: str | None = None,
     obsm: str | None = None,
     factors: Sequence[str] = (),
@@ -39,7 +39,8 @@ def anndata(
 
     Args:
         root: the file ``.h5ad``, or the folder ``.zarr``.
-        group: column of ``obs`` with the group of each cell, as are the next four in
+        group: column of ``obs`` with the group of each cell, or a list of columns; it and the next
+            four are as in
             :meth:`mlvae.GroupedData.from_anndata`.
         layer: layer with the observations; None: ``X``.
         obsm: entry of ``obsm`` with the observations.
@@ -60,8 +61,11 @@ def anndata(
     Raises:
         InputError: if the file is not as described.
     """
-    for name, value in (("group", group), ("split", split)):
-        check_text(f"dataset.{name}", value)
+    check_text("dataset.split", split)
+    if isinstance(group, str):
+        check_text("dataset.group", group)
+    else:
+        check_texts("dataset.group", group)
     check_flag("dataset.backed", backed)
     path = as_path("dataset.root", root)
     adata: Any = _read(path, backed)

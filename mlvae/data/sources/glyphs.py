@@ -15,8 +15,17 @@ from torch import Tensor
 
 from mlvae.data.grouped import GroupedData
 from mlvae.data.sources.fonts import EM, FONTS, draw_glyph, fonts_with
+from mlvae.data.splitting.held_pairs import held_pairs as draw_pairs
+from mlvae.data.splitting.shares import check_share, count_of
 from mlvae.data.splitting.splits import Splits, split_by
-from mlvae.errors import InputError, check_integer, check_number, shown
+from mlvae.errors import (
+    InputError,
+    check_choice,
+    check_integer,
+    check_number,
+    check_texts,
+    shown,
+)
 
 __all__ = ["CHARACTERS", "Style", "glyphs", "render"]
 
@@ -25,6 +34,9 @@ CHARACTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabdefghnqrt23456789"
 
 #: Least height and width, in pixels, of a drawing before it is averaged to an image.
 FINE = 128
+
+#: Groupings of the images.
+GROUPINGS = ("character", "font")
 
 Range = Sequence[float]
 
@@ -53,6 +65,8 @@ def glyphs(
     *,
     characters: str = CHARACTERS,
     fonts: Sequence[str] | None = None,
+    group: str | Sequence[str] = "character",
+    held_pairs: float = 0.0,
     images: int = 500,
     scale: Range = (0.5, 0.6),
     rotation: Range = (-0.2, 0.2),
@@ -66,7 +80,7 @@ def glyphs(
     size: int = 32,
     seed: int = 0,
 ) -> Splits:
-    """White characters on black, grouped by character. The style is known.
+    """White characters on black, grouped by character, by font or by both. The style is known.
 
     The fonts are DejaVu, STIX and Computer Modern, the same on every machine. Every factor is
     drawn independently and uniformly; a range [a, a] fixes it. The default characters are the 45
@@ -79,6 +93,14 @@ def glyphs(
         characters: the characters, as one string.
         fonts: names of fonts; None for all :data:`~mlvae.data.sources.fonts.FONTS`. A character
             is drawn in the fonts that have it.
+        group: "character" or "font"; or a list of both, the first grouping first. A grouping by
+            font is no known factor as well.
+        held_pairs: with both groupings, fraction of the combinations of a character and a font
+            that are kept out of training and validation; every character and every font stays in
+            training. The test has all their images, and a twin of each: an image with the same
+            style, of a combination that is in training, with another character and another font.
+            The twin's style with the contents of the held-out combination predicts an image whose
+            truth is known.
         images: number of images per character.
         scale: size of the font's em, in sides of the image.
         rotation: angle anticlockwise, in radians.
@@ -94,7 +116,8 @@ def glyphs(
 
     Returns:
         uint8 images (N, 1, size, size). The known factors are ``font``, a position in
-        :data:`~mlvae.data.sources.fonts.FONTS`, and the six ranges above.
+        :data:`~mlvae.data.sources.fonts.FONTS`, unless images are grouped by it, and the six
+        ranges above.
 
     Raises:
         InputError: if an option is out of range, no font has a character, or the box around a
@@ -113,11 +136,99 @@ def glyphs(
     for name, ends in ranges.items():
         _check_range(name, ends)
     choices = [fonts_with(character, fonts) for character in _checked(characters)]
+    names = _groupings(group, held_pairs)
     text = [character for character in characters for _ in range(images)]
     factors = _styles(choices, images, ranges, np.random.default_rng(seed))
-    data = GroupedData(render(text, factors, size=size), text, factors)
     held = {"validation": validation, "test": test, "unseen_groups": unseen_groups}
-    return split_by(data, "observations", **held, seed=seed)
+    if not held_pairs:
+        data = _data(text, factors, names, size)
+        return split_by(data, "observations", **held, seed=seed)
+    return _with_held_pairs(text, factors, names, size, held_pairs, held, seed)
+
+
+def _groupings(group: str | Sequence[str], held_pairs: float) -> list[str]:
+    """The checked names of the groupings."""
+    names = [group] if isinstance(group, str) else group
+    check_texts("dataset.group", names)
+    for name in names:
+        check_choice("dataset.group", name, GROUPINGS)
+    if not names or len(set(names)) < len(names):
+        raise InputError(f"dataset.group must have different names, not {shown(group)}")
+    check_number("dataset.held_pairs", held_pairs, minimum=0, maximum=1)
+    if held_pairs and len(names) < 2:
+        raise InputError(
+            f"dataset.held_pairs={held_pairs:g} needs dataset.group=[character,font], not "
+            f"{shown(group)}"
+        )
+    return list(names)
+
+
+def _data(
+    text: Sequence[str], factors: Mapping[str, Tensor], names: Sequence[str], size: int
+) -> GroupedData:
+    """The images, grouped by ``names``. A font is a factor unless it is a grouping."""
+    fonts = [FONTS[number] for number in factors["font"].long().tolist()]
+    labels = {"character": list(text), "font": fonts}
+    known = {name: values for name, values in factors.items() if name not in names}
+    x = render(text, factors, size=size)
+    if len(names) == 1:
+        return GroupedData(x, labels[names[0]], known)
+    return GroupedData(x, factors=known, groups={name: labels[name] for name in names})
+
+
+def _with_held_pairs(
+    text: list[str],
+    factors: Mapping[str, Tensor],
+    names: Sequence[str],
+    size: int,
+    share: float,
+    held: dict[str, Any],
+    seed: int,
+) -> Splits:
+    """The splits with combinations of character and font that only the test has."""
+    if len(held["unseen_groups"]):
+        raise InputError(
+            f"dataset.held_pairs={share:g} needs dataset.unseen_groups=[], not "
+            f"{shown(held['unseen_groups'])}"
+        )
+    check_share("dataset.validation", held["validation"], "observations")
+    check_share("dataset.test", held["test"], "observations")
+    pairs = torch.stack((torch.tensor([ord(one) for one in text]), factors["font"].long()), 1)
+    out = draw_pairs(pairs[:, 0], pairs[:, 1], share, seed=seed, option="dataset.held_pairs")
+    generator = np.random.default_rng([int(seed), 2])
+    twins = _twins(pairs, out, generator)
+    styles = {name: torch.cat((values, values[out])) for name, values in factors.items()}
+    styles["font"][len(text) :] = twins[:, 1]
+    data = _data([*text, *map(chr, twins[:, 0].tolist())], styles, names, size)
+    words = np.full(len(data), "test", dtype="<U10")
+    rest = generator.permutation((~out).nonzero()[:, 0].numpy())
+    words[rest] = "train"
+    validated, tested = (count_of(held[name], len(rest)) for name in ("validation", "test"))
+    if validated + tested >= len(rest):
+        raise InputError(
+            f"dataset.validation={held['validation']} and dataset.test={held['test']} must leave "
+            f"at least one of the {len(rest)} images of the other combinations to train on"
+        )
+    words[rest[:validated]] = "validation"
+    words[rest[validated : validated + tested]] = "test"
+    return split_by(data, words, words="the split by combinations")
+
+
+def _twins(pairs: Tensor, out: Tensor, generator: np.random.Generator) -> Tensor:
+    """For each held-out image a combination (2,) of the others, with no label in common."""
+    free = pairs[~out].unique(dim=0)
+    found, wrong = pairs[out].clone(), torch.ones(int(out.sum()), dtype=torch.bool)
+    held = found.unique(dim=0)
+    if not (free[:, None] != held).all(2).any(0).all():
+        raise InputError(
+            "dataset.held_pairs needs a combination in training that has neither the character "
+            "nor the font of a held-out one; lower it, or take more characters and fonts"
+        )
+    while wrong.any():
+        drawn = generator.integers(len(free), size=int(wrong.sum()))
+        found[wrong] = free[torch.from_numpy(drawn)]
+        wrong = (found == pairs[out]).any(1)
+    return found
 
 
 def render(text: Sequence[str], factors: Mapping[str, Tensor], *, size: int) -> Tensor:

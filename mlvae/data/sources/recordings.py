@@ -28,6 +28,7 @@ from mlvae.errors import (
     check_number,
     check_text,
     check_texts,
+    shown,
 )
 
 __all__ = ["fsdd", "recordings"]
@@ -54,7 +55,7 @@ def recordings(
     root: str | Path,
     *,
     pattern: str = "{group}/*.wav",
-    group: str = "group",
+    group: str | Sequence[str] = "group",
     factors: Sequence[str] | None = None,
     features: str = "logmel",
     rate: int | None = None,
@@ -87,7 +88,8 @@ def recordings(
         pattern: form of the paths below ``root``, with fields in braces, as
             ``{speaker}/{take}.wav``; or a regular expression with named groups. See
             :class:`~mlvae.data.signals.path_pattern.PathPattern`.
-        group: the field whose values are the groups; ``a+b`` for pairs of values of two fields.
+        group: the field whose values are the groups; ``a+b`` for pairs of values of two fields; or
+            a list of fields, one for each of several groupings.
         factors: fields that become known factors. Words become their number in sorted order.
             None: all fields of numbers but those of ``group``.
         features: "logmel" or "wave".
@@ -126,8 +128,9 @@ def recordings(
         print(remark, flush=True)
     data = GroupedData(
         found.x,
-        _labels(found, group),
+        _labels(found, group) if isinstance(group, str) else None,
         _factors(found, group, factors),
+        groups=None if isinstance(group, str) else _groupings(found, group),
         names=np.array([printable(name) for name in found.names]),
         kind="array",
     )
@@ -146,8 +149,9 @@ def recordings(
 def fsdd(
     root: str | Path = "data",
     *,
-    group: str = "speaker",
+    group: str | Sequence[str] = "speaker",
     unseen_speakers: Sequence[str] = (),
+    unseen_digits: Sequence[str] = (),
     frames: int = 32,
     level: str = "rms",
     validation: Any = 0.1,
@@ -162,34 +166,46 @@ def fsdd(
     Args:
         root: the folder of the recordings, an archive of it, or a folder with it.
         group: "speaker" or "digit"; the other one is the known factor (speakers by their number
-            in sorted order).
+            in sorted order). Or a list of both, the first of which is the primary grouping.
         unseen_speakers: speakers who are kept out of training. With group="speaker" they are
             ``Splits.unseen``. With group="digit" all their recordings are the test, and no others.
+            With a list, the first grouping decides.
+        unseen_digits: digits that are kept out of training, likewise: with group="digit" they are
+            ``Splits.unseen``, with group="speaker" the test.
         frames: as of :func:`recordings`.
         level: as of :func:`recordings`.
         validation: number or fraction of the other recordings for validation, drawn at random.
         seed: seed of the draw.
 
     Raises:
-        InputError: if the recordings are not found, or a speaker is unknown.
+        InputError: if the recordings are not found, or a speaker or a digit is unknown.
     """
-    check_choice("dataset.group", group, ("speaker", "digit"))
+    groups = [group] if isinstance(group, str) else group
+    check_texts("dataset.group", groups)
+    for name in groups or [""]:
+        check_choice("dataset.group", name, ("speaker", "digit"))
     check_integer("dataset.frames", frames, minimum=1)
-    check_texts("dataset.unseen_speakers", unseen_speakers)
-    by_speaker = group == "speaker"
+    if not isinstance(unseen_digits, list | tuple):
+        raise InputError(f"dataset.unseen_digits must be a list, not {shown(unseen_digits)}")
+    digits = [str(digit) for digit in unseen_digits]  # 7 in a config is a number
+    for option, labels in (("speakers", unseen_speakers), ("digits", digits)):
+        check_texts(f"dataset.unseen_{option}", labels)
+    unseen = {"speaker": list(unseen_speakers), "digit": digits}
+    first = groups[0]
+    other = "digit" if first == "speaker" else "speaker"
     test: dict[str, list] = {"take": list(TEST_TAKES)}
-    if unseen_speakers and not by_speaker:
-        test = {"speaker": list(unseen_speakers)}
+    if unseen[other]:
+        test = {other: unseen[other]}
     return recordings(
         _found(root),
         pattern=PATTERN,
         group=group,
-        factors=["digit" if by_speaker else "speaker"],
+        factors=[name for name in ("digit", "speaker") if name not in groups],
         frames=frames,
         level=level,
         validation=validation,
         test=test,
-        unseen_groups=unseen_speakers if by_speaker else (),
+        unseen_groups=unseen[first],
         seed=seed,
     )
 
@@ -231,17 +247,29 @@ def _labels(found: Recordings, group: str) -> np.ndarray:
     return np.array(["+".join(values) for values in zip(*columns, strict=True)])
 
 
-def _names(found: Recordings, group: str) -> list[str]:
-    """The fields that ``group`` joins."""
-    check_text("dataset.group", group)
-    names = group.split("+")
+def _groupings(found: Recordings, group: Sequence[str]) -> dict[str, np.ndarray]:
+    """The labels of several groupings by the field; an empty text is a missing label."""
+    return {
+        name: np.array([one or None for one in found.fields[name].tolist()], object)
+        for name in _names(found, group)
+    }
+
+
+def _names(found: Recordings, group: str | Sequence[str]) -> list[str]:
+    """The fields that ``group`` joins or lists."""
+    if isinstance(group, str):
+        check_text("dataset.group", group)
+        names = group.split("+")
+    else:
+        check_texts("dataset.group", group)
+        names = list(group)
     for name in names:
         check_choice("dataset.group", name, list(found.fields))
     return names
 
 
 def _factors(
-    found: Recordings, group: str, factors: Sequence[str] | None
+    found: Recordings, group: str | Sequence[str], factors: Sequence[str] | None
 ) -> dict[str, np.ndarray]:
     """The known factors by name, float64 (N,)."""
     if factors is None:

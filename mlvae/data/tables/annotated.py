@@ -25,7 +25,7 @@ class Cells(NamedTuple):
 
     Attributes:
         x: (N, D), dense, sparse or a source.
-        group: label of each cell's group, (N,).
+        group: label of each cell's group, (N,); or the labels of several groupings by name.
         factors: numbers of each cell by name, (N,).
         given: the size of each cell, (N,), or nothing.
         names: name of each cell, (N,).
@@ -34,7 +34,7 @@ class Cells(NamedTuple):
     """
 
     x: Any
-    group: np.ndarray
+    group: np.ndarray | dict[str, np.ndarray]
     factors: dict[str, np.ndarray]
     given: dict[str, np.ndarray]
     names: np.ndarray
@@ -57,7 +57,7 @@ def check_anndata(adata: object) -> None:
 
 def read_cells(
     adata: Any,
-    group: str,
+    group: str | Sequence[str],
     *,
     layer: str | None = None,
     obsm: str | None = None,
@@ -73,12 +73,7 @@ def read_cells(
         factors = [factors]
     if not isinstance(factors, list | tuple):
         raise InputError(f"factors must be names of columns of adata.obs, not {shown(factors)}")
-    labels = column(adata, "group", group)
-    if missing := sum(map(is_missing, labels)):
-        raise InputError(
-            f"adata.obs[{group!r}] must have the group of each cell, but {missing} of "
-            f"{len(labels)} are missing; leave them out: adata[adata.obs[{group!r}].notna()]"
-        )
+    labels = _groups(adata, group)
     return Cells(
         x=_matrix(adata, layer, obsm),
         group=labels,
@@ -87,6 +82,19 @@ def read_cells(
         names=np.asarray(adata.obs_names),
         feature_names=None if obsm is not None else _genes(adata),
     )
+
+
+def _groups(adata: Any, group: str | Sequence[str]) -> np.ndarray | dict[str, np.ndarray]:
+    """The labels of one grouping, or of several by name, where some may be missing."""
+    if isinstance(group, list | tuple) and group:
+        return {name: column(adata, "group", name) for name in group}
+    labels = column(adata, "group", group)
+    if missing := sum(map(is_missing, labels)):
+        raise InputError(
+            f"adata.obs[{group!r}] must have the group of each cell, but {missing} of "
+            f"{len(labels)} are missing; leave them out: adata[adata.obs[{group!r}].notna()]"
+        )
+    return labels
 
 
 def column(adata: Any, option: str, name: object) -> np.ndarray:

@@ -80,7 +80,8 @@ class Columns:
 
     Args:
         features: the columns that become features, in order.
-        group: the column of the groups' labels; None: labels that are in no column.
+        group: the column of the groups' labels; None: labels that are in no column. With several
+            groupings, the columns of all of them.
         factors: the columns of known factors.
 
     Example:
@@ -90,14 +91,17 @@ class Columns:
     """
 
     features: tuple[Column, ...]
-    group: str | None = None
+    group: str | tuple[str, ...] | None = None
     factors: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         columns = isinstance(self.features, list | tuple) and bool(self.features)
         if not columns or not all(isinstance(column, Column) for column in self.features):
             raise InputError(f"features must be a list of Column(...), not {shown(self.features)}")
-        if self.group is not None:
+        if isinstance(self.group, list | tuple):
+            check_texts("group", self.group)
+            object.__setattr__(self, "group", tuple(self.group))
+        elif self.group is not None:
             check_text("group", self.group)
         check_texts("factors", self.factors)
         object.__setattr__(self, "features", tuple(self.features))
@@ -105,6 +109,13 @@ class Columns:
         names = self.feature_names
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise InputError(f"features must have different names, not two of {twice[0]!r}")
+
+    @property
+    def groups(self) -> tuple[str, ...]:
+        """The columns of all groupings."""
+        if isinstance(self.group, tuple):
+            return self.group
+        return () if self.group is None else (self.group,)
 
     @property
     def feature_names(self) -> list[str]:
@@ -131,7 +142,8 @@ class Columns:
             {"name": column.name, "kind": column.kind, "categories": list(column.categories)}
             for column in self.features
         ]
-        return {"features": columns, "group": self.group, "factors": list(self.factors)}
+        group = list(self.group) if isinstance(self.group, tuple) else self.group
+        return {"features": columns, "group": group, "factors": list(self.factors)}
 
     @classmethod
     def of_plain(cls, values: object) -> Columns:

@@ -16,8 +16,9 @@ from mlvae.data.grouped import GroupedData
 from mlvae.data.splitting.splits import Splits, split_by
 from mlvae.data.tables.cells import column_of, encoded, factor
 from mlvae.data.tables.columns import KINDS, Columns, column_names, few, missing_name
+from mlvae.data.tables.kind_files import kinds_of_file
 from mlvae.errors import InputError, check_choice, shown
-from mlvae.groups.labels import is_missing, words_for_missing
+from mlvae.groups.labels import is_missing, report_words
 
 __all__ = [
     "Table",
@@ -33,8 +34,8 @@ __all__ = [
 #: What happens to missing cells.
 MISSING = ("refuse", "keep")
 
-#: Kinds by the name of a column, "inferred" for all columns, or None.
-Kinds = Mapping[str, Any] | str | None
+#: Kinds by the name of a column, "inferred" for all columns, the path of a file, or None.
+Kinds = Mapping[str, Any] | str | Path | None
 
 
 class Table(NamedTuple):
@@ -42,7 +43,7 @@ class Table(NamedTuple):
 
     Attributes:
         x: features, float32 (N, D).
-        group: label of each row's group, length N.
+        group: label of each row's group, length N; or the labels of several groupings by name.
         factors: numbers by name, length N each, NaN where unknown.
         names: label of each row in its frame, length N.
         split: words of the split, length N, or None.
@@ -112,8 +113,8 @@ def read_frame(
 
     Args:
         frame: a DataFrame of pandas or polars, or a Table of pyarrow.
-        group: name of the column of the groups' labels, or a label for each row; None with
-            ``like``: each row is a group of its own.
+        group: name of the column of the groups' labels, names of several such columns, or a label
+            for each row; None with ``like``: each row is a group of its own.
         features: names of the columns that become features; None: all others.
         categories: names of further columns whose values are categories: text or integers.
         factors: names of the columns of known factors.
@@ -132,9 +133,9 @@ def read_frame(
     categories, factors = _listed("categories", categories), _listed("factors", factors)
     check_choice("missing", missing, MISSING)
     keep = missing == "keep"
-    labelled = isinstance(group, str)
-    aside = [*([group] if labelled else []), *factors, *([] if split is None else [split])]
-    for option, some in (("group", aside[:1] if labelled else []), ("factors", factors)):
+    grouped = group_columns(group, names)
+    aside = [*grouped, *factors, *([] if split is None else [split])]
+    for option, some in (("group", grouped), ("factors", factors)):
         _check_there(option, some, names, what)
     if split is not None:
         _check_there("split", [split], names, what)
@@ -146,7 +147,7 @@ def read_frame(
         )
         _check_there("features", chosen, names, what)
         _check_there("categories", categories, chosen, "the features")
-        if twice := [n for n in aside[:1] if labelled and n in chosen]:
+        if twice := [n for n in grouped if n in chosen]:
             raise InputError(f"features must not have the column of the group, {twice[0]!r}")
         if not chosen:
             raise InputError(f"{what} must have a column that is no group, factor or split")
@@ -155,11 +156,15 @@ def read_frame(
             column_of(table[name], kind=kind[name], category=name in categories, keep_missing=keep)
             for name in chosen
         )
-        record = Columns(columns, group if labelled else None, tuple(factors))
+        one = grouped[0] if isinstance(group, str) else tuple(grouped) or None
+        record = Columns(columns, one, tuple(factors))
     else:
         record = like
     x, observed = encode_frame(table, record, what, keep_missing=keep)
-    labels = _labels(table, group, len(table))
+    if grouped and not isinstance(group, str):
+        labels: Any = {name: table[name].to_list() for name in grouped}
+    else:
+        labels = _labels(table, group, len(table))
     found = {name: factor(table[name]) for name in factors}
     return Table(
         x,
@@ -201,7 +206,8 @@ def read_data(
         raise InputError(
             "features, categories and kinds must be left out with `like`, which has its own"
         )
-    if record is not None and group is None and record.group in list(opened(frame, what).columns):
+    known = () if record is None or group is not None else record.groups
+    if record is not None and known and set(known) <= set(opened(frame, what).columns):
         group = record.group
     table = read_frame(
         frame,
@@ -217,18 +223,20 @@ def read_data(
     )
     if record is None:
         announce(table, what)
+    several = isinstance(table.group, dict)
     data = GroupedData(
         table.x,
-        table.group,
+        None if several else table.group,
         table.factors,
+        groups=table.group if several else None,
         given=None if table.observed is None else {"observed": table.observed},
         names=table.names,
         feature_names=table.columns.feature_names,
         kind="array",
     )
     data.columns = table.columns
-    for word in words_for_missing(data.group_names):
-        print(f"{what}: {word!r} is one group; leave it out if it stands for unknown", flush=True)
+    for grouping in data.groupings.values():
+        report_words(grouping.names, what)
     if table.split is None:
         return data
     words = f"the column {split}"
@@ -303,14 +311,15 @@ def encode_frame(
 
 
 def _kinds(kinds: Kinds, chosen: Sequence[str]) -> dict[str, Any]:
-    """The kind of each column: of the mapping, "inferred", or None."""
-    if kinds is None or isinstance(kinds, str):
-        if kinds is not None:
-            check_choice("kinds", kinds, ("inferred",))
+    """The kind of each column: of the mapping, of a file, "inferred", or None."""
+    if kinds is None or kinds == "inferred":
         return dict.fromkeys(chosen, kinds)
+    if isinstance(kinds, str | Path):
+        return {**kinds_of_file(kinds, chosen)}
     if not isinstance(kinds, Mapping):
         raise InputError(
-            f"kinds must be 'inferred', or kinds by the name of a column, not {shown(kinds)}"
+            "kinds must be 'inferred', kinds by the name of a column, or the path of a file with "
+            f"them, not {shown(kinds)}"
         )
     _check_there("kinds", list(kinds), chosen, "the features")
     for name, kind in kinds.items():
@@ -343,6 +352,17 @@ def _check_there(option: str, some: Sequence[str], names: Sequence[str], where: 
     for name in some:
         if name not in names:
             raise missing_name(option, name, names, where)
+
+
+def group_columns(group: Any, names: Sequence[str]) -> list[str]:
+    """The columns of the groupings; empty where ``group`` has a label for each row, or is None.
+
+    A list of texts is of columns if one of them is the name of a column.
+    """
+    if isinstance(group, str):
+        return [group]
+    texts = isinstance(group, list | tuple) and all(isinstance(name, str) for name in group)
+    return _listed("group", group) if texts and set(group) & set(names) else []
 
 
 def _labels(table: Any, group: Any, length: int) -> Any:

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from mlvae.data import GroupedData
+from mlvae.errors import check_choice
 from mlvae.evaluation.answer import Answer, Estimate, Figure, Table, not_evaluated
 from mlvae.evaluation.measures.association import Association, association
 from mlvae.evaluation.measures.codes import (
@@ -33,6 +34,7 @@ from mlvae.evaluation.options import check_question
 from mlvae.evaluation.subject import SOURCES, Code, Subject
 from mlvae.evidence.rules import accumulated
 from mlvae.groups import Groups as Partition
+from mlvae.models import traits
 from mlvae.training.seeding import seeded
 
 __all__ = ["Groups"]
@@ -56,6 +58,7 @@ class Groups:
         members: largest number k of members in each of the two sets of a group; k is at most half
             the median size of the groups.
         groups: largest number of groups; of more, the first ones in random order are used.
+        grouping: name of the grouping, for data with several; None: the first one.
         samples: bootstrap samples of the standard errors.
         permutations: permutations of each known value.
         seed: seed of the sets and of all samples.
@@ -64,6 +67,7 @@ class Groups:
     kind: str = "symmetric_kl"
     members: int = 20
     groups: int = 40
+    grouping: str | None = None
     samples: int = 50
     permutations: int = 100
     seed: int = 0
@@ -82,19 +86,27 @@ class Groups:
         name, data = subject.tested()
         if data is None:
             return not_evaluated(self.title, "this dataset has no test split")
+        if self.grouping is not None:
+            check_choice("evaluation.groups.grouping", self.grouping, list(data.groupings))
+            data = data.regrouped(self.grouping)
         sets = self._sets(data)
         if sets is None:
             return not_evaluated(self.title, "no two groups have two members each")
         codes = subject.codes()
-        content = next((code for code in codes if code.name == "content"), codes[0])
+        of = traits(subject.model).grouping_of
+        own = next(iter(data.groupings))
+        content = next(
+            (code for code in codes if code.name == "content" or of.get(code.name) == own),
+            codes[0],
+        )
         records = [_compared(code, data, sets) for code in codes]
         found = self._distances(content, data, sets)
         associated = self._associations(subject, content)
         names = [str(data.group_names[group]) for group in sets.groups]
         k, number = sets.first.shape[1], len(names)
-        chosen = "" if number == len(data.group_names) else f" of {len(data.group_names)}"
+        some = "" if number == len(data.group_names) else f" of {len(data.group_names)}"
         text = (
-            f"Two disjoint sets of {k} members were drawn from each of {number}{chosen} groups "
+            f"Two disjoint sets of {k} members were drawn from each of {number}{some} groups "
             f"({SOURCES[name]}). A code separates groups if the two sets of a group are nearer to "
             "each other than to sets of other groups."
         )
@@ -166,6 +178,8 @@ class Groups:
     def _associations(self, subject: Subject, content: Code) -> list[tuple[str, str, Association]]:
         """The association of each known value of training groups with codes and components."""
         data = subject.splits.train
+        if self.grouping is not None:
+            data = data.regrouped(self.grouping)
         covariates = _covariates(data)
         if not covariates or len(data.group_names) < LEAST:
             return []

@@ -1,4 +1,4 @@
-r"""Question: how much does a single code tell about the group, by the strongest probe?
+r"""Question: how much information about the group has a single code, by the strongest probe?
 
 Separation compares codes at several k by fixed probes. A fixed probe finds a part of the
 information. Here several kinds of probes, with new posterior draws in every epoch, are trained on
@@ -12,17 +12,19 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple, cast
 
 import torch
+from torch import Tensor
 
 from mlvae.data import GroupedData
+from mlvae.errors import check_texts
 from mlvae.evaluation.answer import Answer, Estimate, Figure, Table, not_evaluated
 from mlvae.evaluation.charts import Curve, curves
-from mlvae.evaluation.measures.codes import common_labels
 from mlvae.evaluation.measures.leakage.drawn import Drawn
 from mlvae.evaluation.measures.leakage.kinds import MOST_CODES, PROBE_NAMES, PROBES
 from mlvae.evaluation.measures.leakage.networks import MOST_PADDED, Fit
 from mlvae.evaluation.measures.leakage.strongest import Codes, Strongest, strongest_of_each
 from mlvae.evaluation.options import check_question
 from mlvae.evaluation.subject import CONTROLS, Code, Subject
+from mlvae.parts import take_lists
 from mlvae.training.seeding import seeded
 
 __all__ = ["Leakage"]
@@ -45,60 +47,59 @@ class Leakage:
 
     Args:
         probes: kinds of probes: "logistic", "mlp", "large_mlp", "knn", "trees".
+        factors: names of known factors that are labels too, such as a category; all groupings of
+            the data are labels.
         seed: seed of the held-out codes, the draws and the probes.
     """
 
     probes: tuple[str, ...] = PROBES
+    factors: tuple[str, ...] = ()
     seed: int = 0
 
     title: ClassVar[str] = "How much information about the group has a single code at least?"
 
     def __post_init__(self) -> None:
         check_question(self, "probes", minimum={"seed": 0}, choices={"probes": PROBES})
+        take_lists(self, "evaluation.leakage", "factors")
+        check_texts("evaluation.leakage.factors", self.factors)
 
     def ask(self, subject: Subject) -> Answer:
-        """Find the strongest probe of every code."""
+        """Find the strongest probe of every code for every label."""
         test = subject.splits.test
         if test is None:
             return not_evaluated(self.title, "this dataset has no test split")
-        name, first = subject.held_out()
-        if not set(test.group_names) <= set(first.group_names):
-            return not_evaluated(self.title, "the test split has groups that no other split has")
-        if len(test.group_names) < 2:
-            reason = "a probe needs at least two groups, and the test split has only "
-            return not_evaluated(self.title, f"{reason}{test.group_names[0]!r}")
-        sources = {name: first}
-        if set(first.group_names) == set(subject.splits.train.group_names):
-            sources["train"] = subject.splits.train
         codes = subject.codes()
-        found = self._found(codes, sources, test, subject)
-        records = [_record(*key, result) for key, result in found.items()]
         labels = {code.name: code.label for code in codes}
-        splits = " and on the ".join(
-            f"{len(data):,} of the {key} split" for key, data in sources.items()
-        )
-        protocol = (
-            f"Probes were trained on codes of single observations, on the {splits}, with new "
-            f"draws in every epoch, and tested on the {len(test):,} of the test split. The kind "
-            "of probe and its training codes were chosen on held-out codes. Kinds other than "
-            "logistic regression and the MLP were trained on the better one of these parts. "
-            f"{_limits(found)}Bits are H(label) minus the cross-entropy: a lower bound of the "
-            "information."
-        )
-        text = [*_words(found, labels), protocol]
-        return Answer(
-            self.title,
-            text,
-            {"records": records},
-            [_table(found, labels)],
-            [_curves(found, labels)],
-        )
+        answers: dict[str, dict[tuple[str, str], Strongest]] = {}
+        sources: dict[str, GroupedData] = {}
+        reasons, text, records, tables, figures = [], [], [], [], []
+        several = len(test.groupings) + len(self.factors) > 1
+        for name in [*test.groupings, *self.factors]:
+            target = _target(subject, test, name)
+            if isinstance(target, str):
+                reasons.append(target)
+                continue
+            sources |= target.sources
+            found = answers[name] = self._found(codes, target, subject)
+            records += [{"grouping": name, **_record(*key, each)} for key, each in found.items()]
+            what = name if several else "the group"
+            words = _words(found, labels)
+            text += [f"{name}: {word}" for word in words] if several else words
+            tables.append(_table(found, labels, what))
+            figures.append(_curves(found, labels, f"leakage_{name}" if several else "leakage"))
+        if not answers:
+            return not_evaluated(self.title, reasons[0])
+        if len(answers) > 1:
+            tables.insert(0, _matrix(answers, labels))
+        text += [f"No matrix entry: {reason}." for reason in reasons]
+        limits = "".join(dict.fromkeys(_limits(found) for found in answers.values()))
+        text.append(_protocol(sources, test, limits))
+        return Answer(self.title, text, {"records": records}, tables, figures)
 
     def _found(
         self,
         codes: Sequence[Code],
-        sources: dict[str, GroupedData],
-        test: GroupedData,
+        target: _Target,
         subject: Subject,
     ) -> dict[tuple[str, str], Strongest]:
         """The strongest probe by code and values, samples or means."""
@@ -107,12 +108,12 @@ class Leakage:
         from tqdm import tqdm
 
         # A GPU is used by one process; on a CPU, one thread a process.
-        workers = 1 if test.device.type == "cuda" else subject.workers
+        workers = 1 if target.test.device.type == "cuda" else subject.workers
         with parallel_config("loky", inner_max_num_threads=1):
             pool = Parallel(n_jobs=workers, return_as="generator", pre_dispatch="2*n_jobs")
         total = sum(2 if code.random else 1 for code in codes)
-        most = total if test.device.type == "cuda" else min(TOGETHER, -(-total // workers))
-        bundles = _bundles(self._tasks(subject, sources, test), most)
+        most = total if target.test.device.type == "cuda" else min(TOGETHER, -(-total // workers))
+        bundles = _bundles(self._tasks(subject, target), most)
         tasks = (delayed(_run)(bundle, self.probes) for bundle in bundles)
         disable = None if subject.progress else True
         results = cast("Iterator[dict[tuple[str, str], Strongest]]", pool(tasks))
@@ -124,37 +125,134 @@ class Leakage:
         order = [(code.name, values) for code in codes for values in ("samples", "means")]
         return {key: found[key] for key in order if key in found}
 
-    def _tasks(
-        self, subject: Subject, sources: dict[str, GroupedData], test: GroupedData
-    ) -> Iterator[_Task]:
-        first = next(iter(sources.values()))
-        held, rest = self._parts(first)
-        labels = {key: common_labels(first, data)[1] for key, data in sources.items()}
-        test_labels = common_labels(first, test)[1]
-        number = len(first.group_names)
+    def _tasks(self, subject: Subject, target: _Target) -> Iterator[_Task]:
+        first = next(iter(target.sources))
+        held, rest = self._parts(target.labels[first], target.rows[first])
         for code in _longest_first(subject.codes()):
-            posteriors = {key: subject.encoded(code, data) for key, data in sources.items()}
-            tested = subject.encoded(code, test)
+            posteriors = {key: subject.encoded(code, data) for key, data in target.sources.items()}
+            tested = subject.encoded(code, target.test)
             for values in ("samples", "means") if code.random else ("means",):
                 drawn = {
-                    key: Drawn(posterior if values == "samples" else posterior.mean, labels[key])
+                    key: Drawn(
+                        posterior if values == "samples" else posterior.mean,
+                        target.labels[key],
+                        target.rows[key],
+                    )
                     for key, posterior in posteriors.items()
                 }
-                own = next(iter(drawn.values()))
+                own = drawn[first]
                 fits = {}
                 for key, part in drawn.items():
                     train = own.part(rest) if part is own else part
-                    fits[key] = Fit(train, own.part(held), number, self.seed)
+                    fits[key] = Fit(train, own.part(held), target.number, self.seed)
                 x = tested if values == "samples" else tested.mean
                 curve = code.name not in CONTROLS
-                yield _Task(code.name, values, Codes(fits, Drawn(x, test_labels), curve))
+                test = Drawn(x, target.labels["test"], target.rows["test"])
+                yield _Task(code.name, values, Codes(fits, test, curve))
 
-    def _parts(self, data: GroupedData) -> tuple[torch.Tensor, torch.Tensor]:
+    def _parts(self, labels: Tensor, rows: Tensor | None) -> tuple[Tensor, Tensor]:
         """Indices of the held-out observations and of the rest, in random order."""
-        noise = seeded(torch.Generator(data.device), self.seed, "held-out codes")
-        order = torch.randperm(len(data), generator=noise, device=data.device)
-        number = max(1, int(HELD * len(data)))
+        length = len(labels if rows is None else rows)
+        noise = seeded(torch.Generator(labels.device), self.seed, "held-out codes")
+        order = torch.randperm(length, generator=noise, device=labels.device)
+        number = max(1, int(HELD * length))
         return order[:number], order[number:]
+
+
+class _Target(NamedTuple):
+    """A label that is predicted: a grouping or a factor.
+
+    Attributes:
+        sources: observations to train on, by the name of the split; the first ones are held out
+            in part.
+        test: observations to test on.
+        labels: number of each observation's label, (N,), by the split, "test" among them.
+        rows: indices of the observations with a label; None: all.
+        number: number of labels.
+    """
+
+    sources: dict[str, GroupedData]
+    test: GroupedData
+    labels: dict[str, Tensor]
+    rows: dict[str, Tensor | None]
+    number: int
+
+
+def _target(subject: Subject, test: GroupedData, name: str) -> _Target | str:
+    """The label ``name`` of all observations, or the reason why it is not predicted."""
+    what = "" if len(test.groupings) == 1 and name in test.groupings else f" of {name}"
+    train, validation = subject.splits.train, subject.splits.validation
+    parts = {"train": train, "validation": validation, "test": test}
+    found = {
+        split: each
+        for split, data in parts.items()
+        if data is not None and (each := _labels_by(data, name)) is not None
+    }
+    if "test" not in found or "train" not in found:
+        return f"{name} is neither a grouping nor a known factor of the training and test splits"
+    own = set(found["test"].names)
+    has_all = "validation" in found and own <= set(found["validation"].names)
+    first = "validation" if has_all else "train"
+    if not own <= set(found[first].names):
+        return f"the test split has groups{what} that no other split has"
+    if len(own) < 2:
+        names = found["test"].names
+        reason = f"a probe needs at least two groups{what}, and the test split has only "
+        return f"{reason}{names[0] if names else None!r}"
+    chosen = [first]
+    if first != "train" and set(found[first].names) == set(found["train"].names):
+        chosen.append("train")
+    number = {label: i for i, label in enumerate(found[first].names)}
+    labels, rows = {}, {}
+    for split in (*chosen, "test"):
+        each = found[split]
+        table = torch.tensor([number[label] for label in each.names], device=each.index.device)
+        labels[split] = table[each.index.clamp_max(len(table) - 1)]
+        rows[split] = None if bool(each.known.all()) else each.known.nonzero()[:, 0]
+    sources = {split: data for split in chosen if (data := parts[split]) is not None}
+    return _Target(sources, test, labels, rows, len(number))
+
+
+class _Labels(NamedTuple):
+    """Labels of one split.
+
+    Attributes:
+        names: the known labels.
+        index: number of each observation's label, (N,).
+        known: mask (N,) of the observations with a label.
+    """
+
+    names: list
+    index: Tensor
+    known: Tensor
+
+
+def _labels_by(data: GroupedData, name: str) -> _Labels | None:
+    """The labels by a grouping or by a factor of ``data``; None if it has neither."""
+    if (grouping := data.groupings.get(name)) is not None:
+        names = [label for label in grouping.names if label is not None]  # these are the first
+        return _Labels(names, grouping.groups.index, grouping.labelled)
+    if (values := data.factors.get(name)) is None:
+        return None
+    known = values.isfinite()
+    names, index = values[known].unique(return_inverse=True)
+    every = torch.zeros(len(values), dtype=torch.int64, device=values.device)
+    every[known] = index
+    return _Labels(names.tolist(), every, known)
+
+
+def _protocol(sources: Mapping[str, GroupedData], test: GroupedData, limits: str) -> str:
+    splits = " and on the ".join(
+        f"{len(data):,} of the {key} split" for key, data in sources.items()
+    )
+    return (
+        f"Probes were trained on codes of single observations, on the {splits}, with new "
+        f"draws in every epoch, and tested on the {len(test):,} of the test split. The kind "
+        "of probe and its training codes were chosen on held-out codes. Kinds other than "
+        "logistic regression and the MLP were trained on the better one of these parts. "
+        f"{limits}Bits are H(label) minus the cross-entropy: a lower bound of the "
+        "information."
+    )
 
 
 class _Task(NamedTuple):
@@ -260,7 +358,28 @@ def _words(found: dict[tuple[str, str], Strongest], labels: dict[str, str]) -> l
     return texts
 
 
-def _table(found: dict[tuple[str, str], Strongest], labels: dict[str, str]) -> Table:
+def _matrix(
+    answers: Mapping[str, Mapping[tuple[str, str], Strongest]], labels: dict[str, str]
+) -> Table:
+    """The largest number of bits about each label in each code, from samples or means."""
+    rows = []
+    for code, label in labels.items():
+        best = [
+            max((each for key, each in found.items() if key[0] == code), key=lambda x: x.bits)
+            for found in answers.values()
+        ]
+        rows.append([label, *[f"{Estimate(each.bits, each.bits_error).text(2)}" for each in best]])
+    entropies = [next(iter(found.values())).entropy for found in answers.values()]
+    rows.append(["largest possible", *[f"{entropy:.2f}" for entropy in entropies]])
+    return Table(
+        "Leakage matrix: information about each label in a code of one observation, in bits, at "
+        "least, by the strongest probe of samples or of means; ± standard error over test codes.",
+        ["code", *answers],
+        rows,
+    )
+
+
+def _table(found: dict[tuple[str, str], Strongest], labels: dict[str, str], what: str) -> Table:
     rows = [
         [
             _label(code, values, labels, found),
@@ -275,21 +394,21 @@ def _table(found: dict[tuple[str, str], Strongest], labels: dict[str, str]) -> T
     rows.append(["largest possible", f"{entropy:.3f}", "100.0", "", ""])
     rows.append(["no code", "0.000", f"{100 * chance:.1f}", "", ""])
     return Table(
-        "Information about the group in a code of one observation, at least, and accuracy, by the "
+        f"Information about {what} in a code of one observation, at least, and accuracy, by the "
         "strongest probe; ± standard error over test codes.",
         ["code", "bits", "accuracy in percent", "probe", "trained on"],
         rows,
     )
 
 
-def _curves(found: dict[tuple[str, str], Strongest], labels: dict[str, str]) -> Figure:
+def _curves(found: dict[tuple[str, str], Strongest], labels: dict[str, str], name: str) -> Figure:
     series: dict[str, Curve] = {
         _label(*key, labels, found): {float(n): Estimate(bits, 0.0) for n, bits in result.curve}
         for key, result in found.items()
         if result.curve
     }
     return curves(
-        "leakage",
+        name,
         "Bits found by the MLP that was trained on n codes. A curve that still rises at "
         "its end has not found all information.",
         {"bits found": series},

@@ -9,6 +9,7 @@ Shapes: M episodes, A actions, n dimensions of a state, P planes.
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -29,12 +30,18 @@ from mlvae.evaluation.options import check_question
 from mlvae.evaluation.subject import Subject
 from mlvae.grids import Grid, drawable
 from mlvae.grids.grid import labelled_grid
-from mlvae.models.rotations import planes, rotation_matrices
+from mlvae.models.rotations import InvariantPlanes, planes, rotation_matrices
 
 __all__ = ["Rollout"]
 
 #: Kinds of transitions that a model of rotations can be compared with.
 CONTROLS = ("matrix", "network")
+
+#: Number of frames whose states give the planes that the actions turn.
+FRAMES = 2000
+
+#: Largest residual of planes that all actions keep.
+RESIDUAL = 0.05
 
 #: Labels of predictions in tables and figures.
 LABELS = {
@@ -119,6 +126,11 @@ class Rollout:
             names = list(group["actions"])
             tables.append(_group_table(group))
             words.append(_group_words(group))
+            found = model.invariant_planes(episodes.floats().flatten(0, 1)[:FRAMES], actions)
+            group["invariant"] = _invariant(found, group["actions"].values())
+            words.append(_invariant_words(group["invariant"]))
+            if found.residual < RESIDUAL:
+                tables.append(_invariant_table(group["invariant"], names))
             figures.append(_angle_figure(model.angles(actions), names, model.latent_dim))
             figures += self._traversal(model, episodes, group["planes"])
         return Answer(self.title, words, metrics, tables, figures)
@@ -192,13 +204,11 @@ def _group(model: Any, truth: Truth | None, actions: Tensor | None) -> dict[str,
         errors = group_errors(model.matrices(actions), truth)
     rows = zip(names, found.plane, found.turns, found.periods, periods, strict=True)
     sizes = [abs(turns) for turns in found.turns]
-    known = [pair for pair in zip(found.periods, periods, strict=True) if pair[1] is not None]
-    share = sum(one == other for one, other in known) / len(known) if known else None
     return {
         "entanglement": found.entanglement,
         "planes": found.planes,
         "number_of_planes": len(found.planes),
-        "periods_found": share,
+        "periods_found": _periods_found(found.periods, periods),
         "smallest_turn": min(sizes),
         "largest_turn": max(sizes),
         **{
@@ -210,6 +220,12 @@ def _group(model: Any, truth: Truth | None, actions: Tensor | None) -> dict[str,
         },
         "errors": errors,
     }
+
+
+def _periods_found(found: list[int | None], true: list[int | None]) -> float | None:
+    """The share of the known true periods that are found; None: none is known."""
+    known = [pair for pair in zip(found, true, strict=True) if pair[1] is not None]
+    return sum(one == other for one, other in known) / len(known) if known else None
 
 
 def _error_table(errors: dict[str, list[dict]]) -> Table:
@@ -296,6 +312,49 @@ def _group_words(group: dict[str, Any]) -> str:
         if values := group["errors"].get(name):
             text += f" In the matrices, {words} {max(values.values()):.2g}."
     return text
+
+
+def _invariant(found: InvariantPlanes, actions: Collection[dict]) -> dict[str, Any]:
+    """The planes in the span of the states, as plain values."""
+    known = found.residual < RESIDUAL
+    true = [action["true_period"] for action in actions]
+    return {
+        "residual": found.residual,
+        "number_of_planes": len(found.shares) if known else None,
+        "periods": found.periods if known else None,
+        "periods_found": _periods_found(found.periods if known else [None] * len(true), true),
+        "fixed": found.fixed,
+        "planes": [
+            {"share": share, "turns": turns}
+            for share, turns in zip(found.shares.tolist(), found.turns.T.tolist(), strict=True)
+        ],
+    }
+
+
+def _invariant_words(found: dict[str, Any]) -> str:
+    if found["number_of_planes"] is None:
+        return (
+            "The actions have no planes in common in the span of the states: the residual is "
+            f"{found['residual']:.2g}, so they do not commute."
+        )
+    periods = ", ".join(str(period or "none") for period in found["periods"])
+    return (
+        f"In the span of the states the actions turn {found['number_of_planes']} planes, of any "
+        f"direction; periods of the actions: {periods}; residual {found['residual']:.2g}."
+    )
+
+
+def _invariant_table(found: dict[str, Any], names: list[str]) -> Table:
+    rows = [
+        [str(number), f"{100 * plane['share']:.1f}", *[f"{t:+.4f}" for t in plane["turns"]]]
+        for number, plane in enumerate(found["planes"], 1)
+    ]
+    return Table(
+        "The planes that all actions keep, of any direction in the span of the states: share of "
+        "the squared length of the states in percent, and the angle of each action in turns.",
+        ["plane", "share", *names],
+        rows,
+    )
 
 
 def _angle_figure(angles: Tensor, names: list[str], dim: int) -> Figure:

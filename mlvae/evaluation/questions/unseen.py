@@ -6,16 +6,16 @@ pairs, by the distance of codes alone. No parameter is trained on them.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 
 from mlvae.data import GroupedData
 from mlvae.evaluation.answer import Answer, Estimate, Figure, Table, not_evaluated
 from mlvae.evaluation.charts import curves
-from mlvae.evaluation.measures.codes import principal_components, shuffled
+from mlvae.evaluation.measures.codes import encode, principal_components, shuffled
 from mlvae.evaluation.measures.nearest import DISTANCES, compact, n_shot_accuracy
 from mlvae.evaluation.measures.verification import verification
 from mlvae.evaluation.options import check_question
@@ -53,40 +53,51 @@ class Unseen:
         check_question(self, "shots", "distances", minimum=minimum, choices=choices)
 
     def ask(self, subject: Subject) -> Answer:
-        """Identify and verify unseen groups."""
-        if subject.splits.unseen is None:
-            return not_evaluated(
-                self.title,
-                "all groups were used in training. For MNIST, train with "
-                "dataset.unseen_groups=[7,8,9]",
-            )
-        split = subject.splits.unseen
-        rows = self._rows(split)
-        data = split.subset(rows)
-        sizes = data.groups.sizes
-        shots = [n for n in self.shots if int((sizes > n).sum()) >= 2]
-        if not shots:
-            least = min(self.shots) + 1
-            return not_evaluated(
-                self.title,
-                f"of {data.groups.num_groups} unseen groups, {int((sizes >= least).sum())} have "
-                f"{least} observations, but at least two groups are needed. Keep more groups out "
-                "of training",
-            )
+        """Identify and verify unseen groups, of each grouping."""
+        found, reasons = {}, []
+        for name in subject.splits.train.groupings:
+            data = _unseen(subject, name)
+            if data is None:
+                reasons.append(
+                    "all groups were used in training. For MNIST, train with "
+                    "dataset.unseen_groups=[7,8,9]"
+                )
+                continue
+            data = self._limited(data)
+            shots = [n for n in self.shots if int((data.groups.sizes > n).sum()) >= 2]
+            if not shots:
+                least = min(self.shots) + 1
+                reasons.append(
+                    f"of {data.groups.num_groups} unseen groups, "
+                    f"{int((data.groups.sizes >= least).sum())} have {least} observations, but at "
+                    "least two groups are needed. Keep more groups out of training"
+                )
+                continue
+            found[name] = data, shots
+        if not found:
+            return not_evaluated(self.title, reasons[0])
         codes = self._codes(subject)
-        posteriors = {
-            code.name: compact(subject.encoded(code, split, rows).moments().to("cpu"))
-            for code in codes  # distances are computed on the host
-        }
+        answers = [self._of(name, data, shots, codes) for name, (data, shots) in found.items()]
+        if len(subject.splits.train.groupings) == 1:
+            return answers[0]
+        return _joined(list(found), answers)
+
+    def _of(self, grouping: str, data: GroupedData, shots: list[int], codes: list[Code]) -> Answer:
+        """The answer for the unseen groups of one grouping, the first one of ``data``."""
+        posteriors = {code.name: _posterior(code, data) for code in codes}
         records = [
-            self._identify(code, posteriors[code], data.groups, n, distance)
+            {
+                "grouping": grouping,
+                **self._identify(code, posteriors[code], data.groups, n, distance),
+            }
             for n, code, distance in product(shots, posteriors, self.distances)
         ]
         pairs = []
         for code, distance in product(posteriors, self.distances):
             options = {"pairs": self.pairs, "distance": distance}
             rates = verification(posteriors[code], data.groups, **options)
-            pairs.append({"code": code, "distance": distance, **rates._asdict()})
+            pair = {"grouping": grouping, "code": code, "distance": distance, **rates._asdict()}
+            pairs.append(pair)
         labels = {code.name: code.label for code in codes}
         metrics = {
             "num_groups": data.groups.num_groups,
@@ -98,12 +109,12 @@ class Unseen:
         figures = [_figure(labels, records)] if len(shots) > 1 else []
         return Answer(self.title, self._words(labels, data, records), metrics, tables, figures)
 
-    def _rows(self, data: GroupedData) -> torch.Tensor:
-        """At most ``most_members`` observations of every group."""
+    def _limited(self, data: GroupedData) -> GroupedData:
+        """The data with at most ``most_members`` observations of every group."""
         if int(data.groups.sizes.max()) <= self.most_members:
-            return torch.arange(len(data), device=data.device)
+            return data
         order, rank = shuffled(data.groups, torch.Generator(data.device).manual_seed(0))
-        return order[rank < self.most_members]
+        return data.subset(order[rank < self.most_members])
 
     def _codes(self, subject: Subject) -> list[Code]:
         """The codes to compare: the subject's, and as many principal components."""
@@ -181,6 +192,59 @@ class Unseen:
                 )
             )
         return tables
+
+
+def _unseen(subject: Subject, grouping: str) -> GroupedData | None:
+    """The observations of groups of one grouping that training does not have, grouped by it.
+
+    They are in the split ``unseen``. With several groupings, they may be in the test instead:
+    the groups of the first grouping divide the splits.
+    """
+    splits = subject.splits
+    if len(splits.train.groupings) == 1:
+        return splits.unseen
+    known = set(splits.train.groupings[grouping].names)
+    best = None
+    for data in (splits.unseen, splits.test):
+        if data is None or grouping not in data.groupings:
+            continue
+        own = data.groupings[grouping]
+        new = torch.tensor(
+            [name is not None and name not in known for name in own.names], device=data.device
+        )
+        rows = new[own.groups.index].nonzero()[:, 0]
+        if int(new.sum()) > (0 if best is None else best.groups.num_groups):
+            best = data.subset(rows).regrouped(grouping)
+    return best
+
+
+def _joined(names: list[str], answers: list[Answer]) -> Answer:
+    """The answers for several groupings as one."""
+    metrics: dict[str, Any] = {**answers[0].metrics, "identification": [], "verification": []}
+    summary, tables, figures = [], [], []
+    for name, answer in zip(names, answers, strict=True):
+        metrics[name] = {key: answer.metrics[key] for key in ("num_groups", "num_observations")}
+        for key in ("identification", "verification"):
+            metrics[key] += answer.metrics[key]
+        summary += [f"Grouping {name}: {text}" for text in answer.summary]
+        tables += [
+            Table(f"Grouping {name}. {table.caption}", table.columns, table.rows)
+            for table in answer.tables
+        ]
+        figures += [
+            replace(
+                figure,
+                name=f"{figure.name}_{name}",
+                caption=f"Grouping {name}. {figure.caption}",
+            )
+            for figure in answer.figures
+        ]
+    return Answer(answers[0].title, summary, metrics, tables, figures)
+
+
+def _posterior(code: Code, data: GroupedData) -> DiagonalGaussian:
+    """The codes of all observations on the host, where distances are computed."""
+    return compact(encode(code.representation, data).moments().to("cpu"))
 
 
 def _figure(labels: dict[str, str], records: list[dict]) -> Figure:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, ClassVar
 
 import torch
@@ -62,6 +61,8 @@ class MixedColumns:
     outputs: ClassVar[int] = 2
     scope: ClassVar[str] = "element"
     given: ClassVar[tuple[str, ...]] = ("observed",)
+    _layouts: ClassVar[dict[torch.device, dict[str, Numbers | Levels]]]
+    _columns_of_features: ClassVar[dict[torch.device, Tensor]]
 
     def __post_init__(self) -> None:
         take_lists(self, "likelihood", "columns")
@@ -69,19 +70,19 @@ class MixedColumns:
             raise InputError(
                 f"likelihood.columns must be a list of ColumnScale(...), not {shown(self.columns)}"
             )
+        # Plain attributes, made here: a compiler cannot follow a cached property.
+        widths = enumerate(column.levels for column in self.columns)
+        with torch.device("cpu"):
+            place = torch.tensor(
+                [number for number, width in widths for _ in range(width)], dtype=torch.int64
+            )
+            object.__setattr__(self, "_layouts", {torch.device("cpu"): layout(self.columns)})
+        object.__setattr__(self, "_columns_of_features", {torch.device("cpu"): place})
 
     @property
     def num_features(self) -> int:
         """Number D of features."""
         return sum(column.levels for column in self.columns)
-
-    @cached_property
-    def _layouts(self) -> dict[torch.device, dict[str, Numbers | Levels]]:
-        return {}
-
-    @cached_property
-    def _columns_of_features(self) -> dict[torch.device, Tensor]:
-        return {}
 
     def _layout(self, like: Tensor) -> dict[str, Numbers | Levels]:
         """The columns of each kind, on the device of ``like``."""
@@ -93,7 +94,7 @@ class MixedColumns:
         if like.device not in self._layouts:
             self._layouts[like.device] = {
                 kind: type(place)(*(part.to(like.device) for part in place))  # type: ignore[arg-type]
-                for kind, place in layout(self.columns).items()
+                for kind, place in self._layouts[torch.device("cpu")].items()
             }
         return self._layouts[like.device]
 
@@ -180,8 +181,8 @@ class MixedColumns:
     def spread(self, cells: Tensor) -> Tensor:
         """Values of cells (N, C) repeated for each feature, (N, D)."""
         if cells.device not in self._columns_of_features:  # copied once, not in every step
-            place = [n for n, column in enumerate(self.columns) for _ in range(column.levels)]
-            self._columns_of_features[cells.device] = torch.tensor(place, device=cells.device)
+            place = self._columns_of_features[torch.device("cpu")]
+            self._columns_of_features[cells.device] = place.to(cells.device)
         return cells.index_select(1, self._columns_of_features[cells.device])
 
     def check(self, x: Tensor, observed: Tensor | None = None) -> None:

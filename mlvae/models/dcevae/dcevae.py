@@ -16,7 +16,7 @@ from torch.nn import functional
 from mlvae.arguments import check_type
 from mlvae.batch import Batch
 from mlvae.costs.critics import Critic
-from mlvae.errors import InputError, check_integer, check_number, shown
+from mlvae.errors import InputError, check_choice, check_integer, check_number, shown
 from mlvae.likelihoods import Likelihood
 from mlvae.likelihoods.columns import MixedColumns
 from mlvae.models.checks import build_checked, check_batch
@@ -36,6 +36,15 @@ from mlvae.posteriors import DiagonalGaussian
 
 __all__ = ["DCEVAE", "DCEVAEOptions"]
 
+#: The roles of the columns that the posterior of each latent depends on.
+POSTERIORS = {
+    "published": {
+        "caused": ("intervention", "caused", "outcome"),
+        "rest": ("intervention", "rest", "outcome"),
+    },
+    "adjusted": {"caused": ("intervention", "caused", "rest", "outcome"), "rest": ("rest",)},
+}
+
 
 @dataclass(frozen=True)
 class DCEVAEOptions:
@@ -47,6 +56,8 @@ class DCEVAEOptions:
     network: Network = MLP((100, 100), activation="relu")
     likelihood: Likelihood = MixedColumns()
     kl_weight: float = 1.0
+    rest_kl_weight: float = 1.0
+    posterior: str = "published"
     independence_weight: float = 0.4
     fairness_weight: float = 0.0
     critic_width: int = 100
@@ -61,8 +72,9 @@ class DCEVAEOptions:
             )
         for name in ("caused_dim", "rest_dim", "critic_width"):
             check_integer(name, getattr(self, name), minimum=1)
-        for name in ("kl_weight", "independence_weight", "fairness_weight"):
+        for name in ("kl_weight", "rest_kl_weight", "independence_weight", "fairness_weight"):
             check_number(name, getattr(self, name), minimum=0)
+        check_choice("posterior", self.posterior, POSTERIORS)
 
 
 @takes_options(DCEVAEOptions)
@@ -102,6 +114,13 @@ class DCEVAE(nn.Module):
         network: builds the encoders and decoders.
         likelihood: the columns of the table, ``MixedColumns.of(data)``.
         kl_weight: factor of the KL in the loss.
+        rest_kl_weight: further factor of the KL of :math:`u_r`. A small one makes :math:`u_r` keep
+            all of :math:`x_r`, which effects by cell need.
+        posterior: "published", or "adjusted": :math:`q(u_d \mid a, x_d, x_r, y)` and
+            :math:`q(u_r \mid x_r)`. Where y depends on :math:`x_r`, a :math:`u_d` that keeps y
+            can be independent of :math:`u_r` only if its posterior has :math:`x_r`. And
+            :math:`u_r` then keeps neither a nor y, also with a small ``rest_kl_weight``, so that
+            the total effect is that of an adjustment by :math:`x_r`.
         independence_weight: :math:`\beta_{tc}`.
         fairness_weight: :math:`\beta_f`. The expected outcome is in standardised units; that of a
             binary column is a probability.
@@ -122,6 +141,7 @@ class DCEVAE(nn.Module):
     """
 
     Options = DCEVAEOptions
+    decode_given = ("intervention",)
     modelled: torch.Tensor  # (columns,), bool: the columns that the decoder models
 
     def __init__(self, shape: Sequence[int], **options: Any) -> None:
@@ -136,6 +156,10 @@ class DCEVAE(nn.Module):
                 f"the likelihood, not {self.shape}"
             )
         self.columns = chosen.roles.columns(self.likelihood)
+        if chosen.posterior == "adjusted" and not self.columns["rest"]:
+            raise InputError(
+                "posterior=adjusted needs a column without a role in model.roles: the rest"
+            )
         build_checked(self, chosen.network, self._build)
 
     def _build(self) -> None:
@@ -153,7 +177,7 @@ class DCEVAE(nn.Module):
         self.encoders = nn.ModuleDict()
         self.decoders = nn.ModuleDict()
         for role, dim in (("caused", chosen.caused_dim), ("rest", chosen.rest_dim)):
-            inputs = 1 + sizes[role] + sizes["outcome"]
+            inputs = sum(sizes[each] for each in POSTERIORS[chosen.posterior][role])
             self.encoders[role] = build_encoder(chosen.network, (inputs,), (dim,))
         latents = {
             "caused": 1 + chosen.caused_dim,
@@ -205,12 +229,15 @@ class DCEVAE(nn.Module):
         caused, rest = (q.sample(generator=generator) for q in posteriors.values())
         parameters = self._decoded(a, caused, rest)
         cells = self.likelihood.cell_log_prob(parameters, x) * self.modelled
-        kl = torch.stack([q.kl() for q in posteriors.values()]).sum(0)
-        objective = self.objective(log_likelihood=cells.sum(1), kl=kl)
+        kl_caused, kl_rest = (q.kl() for q in posteriors.values())
+        objective = self.objective(log_likelihood=cells.sum(1), kl=kl_caused + kl_rest)
         order = uniform((len(x),), generator=generator, device=x.device).argsort()
         beside = torch.cat((a, rest), 1)
         ratio = self.critic(beside, caused)  # log D / (1 - D) of the joint distribution
         cost = chosen.independence_weight * ratio
+        if chosen.rest_kl_weight != 1:
+            weight = chosen.kl_weight * self.objective.kl_scale
+            cost = cost + (chosen.rest_kl_weight - 1) * weight * kl_rest
         terms = {"dependence": ratio}
         if chosen.fairness_weight:
             gap = self._gap(a, caused, rest)
@@ -231,11 +258,11 @@ class DCEVAE(nn.Module):
     def posteriors(self, x: Tensor) -> dict[str, DiagonalGaussian]:
         """The posteriors "caused" of u_d (N, U) and "rest" of u_r (N, U) of features x (N, D)."""
         inputs = self.likelihood.inputs(x)
-        a = inputs[:, self._features("intervention")]
-        y = inputs[:, self._features("outcome")]
+        parts = {role: inputs[:, self._features(role)] for role in self.columns}
         found = {}
         for role, encoder in self.encoders.items():
-            (found[role],) = encoder(torch.cat((a, inputs[:, self._features(role)], y), 1))
+            known = POSTERIORS[self.options.posterior][role]
+            (found[role],) = encoder(torch.cat([parts[each] for each in known], 1))
         return found
 
     def _features(self, role: str) -> Tensor:
@@ -296,6 +323,8 @@ class DCEVAE(nn.Module):
         """Values of the intervention, (N, 1)."""
         a = torch.as_tensor(value, dtype=like.dtype, device=like.device)
         a = a.expand(length) if a.ndim == 0 else a
+        if torch.compiler.is_compiling():
+            return a[:, None]
         if a.shape != (length,) or not bool(((a == 0) | (a == 1)).all()):
             raise InputError(
                 f"intervention must be 0 or 1, or such a value for each of {length} rows, not "

@@ -29,6 +29,7 @@ from mlvae.models.observed import encoder_inputs
 from mlvae.models.part_checks import check_parts
 from mlvae.models.protocol import config_of, takes_options
 from mlvae.models.rotations.content import TrajectoryContent
+from mlvae.models.rotations.invariant import InvariantPlanes, invariant_planes
 from mlvae.models.rotations.planes import entanglement
 from mlvae.models.rotations.planning import Plan, plan
 from mlvae.models.rotations.structure import Structure, structure
@@ -362,6 +363,21 @@ class Rotations(nn.Module):
     def structure(self, actions: Any = None) -> Structure:
         """The planes, angles and periods of the actions; ``actions`` as in :meth:`angles`."""
         return structure(self.angles(actions), self.matrices(actions))
+
+    @torch.no_grad()
+    def invariant_planes(self, x: Any, actions: Any = None) -> InvariantPlanes:
+        """The planes that commuting actions turn, found in the states of frames x (N, ...).
+
+        The planes need not be those of two axes, so no penalty of the entanglement is needed; see
+        :func:`~mlvae.models.rotations.invariant.invariant_planes`.
+
+        Args:
+            x: frames (N, ...), uint8 images or floats: many different ones.
+            actions: as in :meth:`angles`.
+        """
+        self._turns()
+        states = self._encoded(as_observations(x, self.frame, self))
+        return invariant_planes(self.matrices(actions), states)
 
     def plan(self, x: Any, goal: Any, *, most_steps: int = 10, tolerance: float = 0.1) -> Plan:
         """The shortest sequences of discrete actions from frames to goals.

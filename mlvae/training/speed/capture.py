@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 import torch
 
 from mlvae.batch import Batch
-from mlvae.data.batching import Block
+from mlvae.data.plan import Block
 
 __all__ = ["Recorder", "capturing", "nothing_collected"]
 

@@ -114,11 +114,11 @@ def compiled(
     else:
         half = layers == "bfloat16"
         run = compiled_alone(eager, backend=_with_dense_layers(backend, options, half=half))
-    chosen, warned = (0, 0), False
+    chosen, warned = (0,), False
 
     def forward(batch: Batch, *, generator: torch.Generator | None = None) -> Passed:
         nonlocal chosen, warned
-        size = len(batch.x), batch.groups.num_groups
+        size = len(batch.x), *(each.num_groups for each in batch.groupings.values())
         if size[0] == 1:
             return eager(batch, generator=generator)
         if size[0] > chosen[0]:
@@ -128,15 +128,16 @@ def compiled(
                 warned = True
                 LOG.warning(
                     "batches of %d observations differ in their number of groups; only those with "
-                    "%d groups are compiled",
-                    *chosen,
+                    "%s groups are compiled",
+                    chosen[0],
+                    " and ".join(map(str, chosen[1:])),
                 )
             return eager(batch, generator=generator)
         if not one_size:
             for values in (
                 batch.x,
-                batch.groups.index,
-                batch.groups.sizes,
+                *(each.index for each in batch.groupings.values()),
+                *(each.sizes for each in batch.groupings.values()),
                 *batch.given.values(),
             ):
                 _dynamo.maybe_mark_dynamic(values, 0)

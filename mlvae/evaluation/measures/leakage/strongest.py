@@ -12,6 +12,7 @@ Shapes: M codes, D dimensions, L labels.
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -32,7 +33,7 @@ from mlvae.evaluation.measures.leakage.kinds import (
 )
 from mlvae.evaluation.measures.leakage.networks import MOST_PADDED, Fit
 from mlvae.evaluation.measures.leakage.scores import ProbeScore, entropy
-from mlvae.evaluation.measures.leakage.testing import tested
+from mlvae.evaluation.measures.leakage.testing import area, tested
 from mlvae.training.seeding import seeded
 
 __all__ = ["Codes", "Strongest", "strongest", "strongest_of_each"]
@@ -69,6 +70,8 @@ class Strongest:
             the best network, if the MLP is not among the probes.)
         scores: test score of every probe by (source, kind), for one draw of the test codes.
         trained: number of codes that every probe was trained on, by (source, kind).
+        auc: of two labels, the area under the ROC curve of the probe that ``bits`` is of, at least
+            0.5; NaN of more labels.
     """
 
     bits: float
@@ -84,6 +87,7 @@ class Strongest:
     curve: tuple[tuple[int, float], ...]
     scores: Mapping[tuple[str, str], ProbeScore]
     trained: Mapping[tuple[str, str], int]
+    auc: float = math.nan
 
     @property
     def rises(self) -> bool:
@@ -163,6 +167,7 @@ def _chosen(
             (source, kind): min(len(fits[source].train), MOST_CODES.get(kind, sys.maxsize))
             for source, kind in probes
         },
+        auc=area(probes[best], test, seed),
     )
 
 

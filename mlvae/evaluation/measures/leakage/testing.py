@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 
 from mlvae.evaluation.measures.leakage.drawn import Drawn
@@ -9,7 +11,7 @@ from mlvae.evaluation.measures.leakage.kinds import Trained
 from mlvae.evaluation.measures.leakage.scores import Rows
 from mlvae.training.seeding import seeded
 
-__all__ = ["DRAWS", "tested"]
+__all__ = ["DRAWS", "area", "tested"]
 
 #: Draws of every test code.
 DRAWS = 4
@@ -27,3 +29,19 @@ def tested(probe: Trained, test: Drawn, seed: int, *, draws: int = DRAWS) -> Row
     generator = seeded(torch.Generator(test.labels.device), seed, "test draws")
     x, y = test.draws(draws, generator)
     return Rows.of(probe.log_probabilities(x), y, len(y) // len(test))
+
+
+def area(probe: Trained, test: Drawn, seed: int) -> float:
+    """The area under the ROC curve of one draw of the test codes, at least 0.5.
+
+    It is the probability that the probe orders two codes of different labels correctly. NaN unless
+    the test codes have two labels.
+    """
+    x, y = test.draws(1, seeded(torch.Generator(test.labels.device), seed, "test draws"))
+    if len(y.unique()) != 2 or int(y.max()) > 1:
+        return math.nan
+    from sklearn.metrics import roc_auc_score  # seconds to import
+
+    logs = probe.log_probabilities(x)
+    found = float(roc_auc_score(y.cpu().numpy(), (logs[:, 1] - logs[:, 0]).cpu().numpy()))
+    return max(found, 0.5)
