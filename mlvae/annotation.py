@@ -5,6 +5,7 @@ Shapes: N cells in G groups, D dimensions of a code.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ __all__ = ["annotate"]
 def annotate(
     adata: Any,
     model: Any,
-    group: str,
+    group: str | Sequence[str],
     *,
     layer: str | None = None,
     obsm: str | None = None,
@@ -46,7 +47,8 @@ def annotate(
     Args:
         adata: the AnnData, which is changed.
         model: a trained model.
-        group: column of ``adata.obs`` with the group of each cell.
+        group: column of ``adata.obs`` with the group of each cell, or a list of columns of several
+            groupings. Their labels are then in ``uns["mlvae"]["groups_donor"]`` and so on.
         layer: layer with the observations, as in :meth:`mlvae.GroupedData.from_anndata`.
         obsm: entry of ``adata.obsm`` with the observations, likewise.
         size: column of ``adata.obs`` with the size of each cell, likewise.
@@ -71,15 +73,25 @@ def annotate(
     encoded = encode(model, data, **options)
     assert encoded.variances is not None
     shared = [name for name in encoded.means if name in traits(model).group_codes]
-    found = {"group": group, "groups": np.array(encoded.group_names).astype(str)}
+    if isinstance(group, str):
+        found = {"group": group, "groups": np.array(encoded.group_names).astype(str)}
+    else:
+        found = {"group": list(group)}
+        found |= {
+            f"groups_{name}": np.array([str(label) for label in each.names])
+            for name, each in encoded.groupings.items()
+        }
     for name, means in encoded.means.items():
         if name not in shared:
             adata.obsm[f"X_{name}"] = means
             continue
-        adata.obsm[f"X_{name}"] = means[encoded.index]
+        grouping = traits(model).grouping_of.get(name, data.grouping)
+        own = encoded.groupings.get(grouping)
+        adata.obsm[f"X_{name}"] = means[encoded.index if own is None else own.index]
         found |= {name: means, f"{name}_variance": encoded.variances[name]}
     if shared and not traits(model).given_codes:
-        alone = data.regrouped(np.arange(len(data)))
+        rows = np.arange(len(data))
+        alone = data.regrouped(dict.fromkeys(data.groupings, rows))
         single = encode(model, alone, **options)
         for name in shared:
             adata.obsm[f"X_{name}_single"] = single.means[name]

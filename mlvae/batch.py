@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from mlvae.arguments import as_device, integer_tensor
-from mlvae.errors import InputError, shown
+from mlvae.errors import InputError, check_text, shown
 from mlvae.groups import Groups
 from mlvae.observations import as_floats, as_tensor, check_image_bytes
 
@@ -75,6 +75,11 @@ class Batch:
                 raise InputError(
                     f"given {name} must be a tensor of {len(self.x)} rows, not {shown(values)}"
                 )
+        check_text("grouping", self.grouping)
+        if not isinstance(self.further_groups, Mapping):
+            raise InputError(
+                f"further_groups must be Groups by name, not {shown(self.further_groups)}"
+            )
         for name, groups in self.further_groups.items():
             if not isinstance(groups, Groups) or groups.num_observations != len(self.x):
                 raise InputError(

@@ -7,8 +7,8 @@ observation.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -22,18 +22,40 @@ from mlvae.data.tables.frames import columns_like, opened
 from mlvae.errors import InputError, check_flag, check_integer, shown
 from mlvae.evidence.rules import accumulated
 from mlvae.groups import Groups
+from mlvae.groups.grouping import UNNAMED
 from mlvae.models.protocol import Traits, has_codes, traits
 from mlvae.observations import as_tensor
 from mlvae.posteriors import DiagonalGaussian, Dirichlet, Family, GroupFamily
 from mlvae.training.checks import with_needs
 
-__all__ = ["Encoded", "encode", "rows_of_frame", "rows_of_table"]
+__all__ = [
+    "Encoded",
+    "EncodedGroups",
+    "encode",
+    "groups_of",
+    "rows_of_frame",
+    "rows_of_table",
+    "shared_codes",
+    "with_groupings",
+]
 
 #: Seconds before a bar shows the progress.
 PATIENCE = 3.0
 
 #: Members of a group whose content is compared with that of the model itself.
 COMPARED = 4
+
+
+class EncodedGroups(NamedTuple):
+    """The groups of one grouping of encoded observations.
+
+    Attributes:
+        names: label of each group, length G; None of a group without a label.
+        index: number of each observation's group, (N,).
+    """
+
+    names: list
+    index: np.ndarray
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,6 +74,8 @@ class Encoded:
             row for each observation.
         names: name of each observation, (N,): the index of a data frame, the names of the data, or
             numbers from 0.
+        groupings: the groups of each grouping by its name; the first one has ``group_names`` and
+            ``index``. ``encoded.content_digit`` has a row for each group of the grouping digit.
     """
 
     means: Mapping[str, Any]
@@ -59,6 +83,7 @@ class Encoded:
     group_names: list
     index: np.ndarray
     names: np.ndarray
+    groupings: Mapping[str, EncodedGroups] = field(default_factory=dict)
 
     def __getattr__(self, name: str) -> Any:
         means = self.__dict__.get("means", {})  # none yet while it is copied
@@ -99,7 +124,8 @@ def encode(
             (``model.table_columns``); if the model was trained on arrays, all columns but the
             group are features.
         groups: label of each observation's group, length N; of a frame, also the name of a column.
-            None: the groups of GroupedData; the column of a frame that had the groups in training;
+            For several groupings, labels by the name of the grouping, or a list of columns. None:
+            the groups of GroupedData; the columns of a frame that had the groups in training;
             otherwise each observation is a group of its own.
         batch_size: number n of observations that are encoded at once.
         variances: whether the result has posterior variances too.
@@ -143,15 +169,14 @@ def encode(
     found = (
         {n: q.moments().variance.cpu().numpy() for n, q in codes.items()} if variances else None
     )
-    encoded = Encoded(means, found, data.group_names, index, names)
+    groupings = {
+        name: EncodedGroups(each.names, each.groups.index.cpu().numpy())
+        for name, each in data.groupings.items()
+    }
+    encoded = Encoded(means, found, data.group_names, index, names, groupings)
     if frame if frame is not None else columns is not None:
-        return _framed(encoded, x if columns is not None else None, data, _shared(model))
+        return _framed(encoded, x if columns is not None else None, data, traits(model))
     return encoded
-
-
-def _shared(model: object) -> frozenset[str]:
-    """Names of the codes that the observations of a group share."""
-    return traits(model).group_codes
 
 
 # Observations
@@ -170,6 +195,8 @@ def _data(model: Any, x: Any, groups: Any) -> GroupedData:
         data = rows_of_frame(model, x, groups)
     else:
         data = _of_array(stated, x, groups)
+    if not isinstance(x, GroupedData):
+        data = with_groupings(stated, data, given=groups is not None)
     if stated.shape is not None and tuple(stated.shape) != data.shape:
         raise InputError(
             f"the model takes observations of shape {tuple(stated.shape)}, not {data.shape}"
@@ -190,7 +217,32 @@ def _of_array(stated: Traits, x: Any, groups: Any) -> GroupedData:
         if x.ndim == 3 and channels == 1:
             x = x.unsqueeze(1)
     kind = "auto" if image and x.dtype == torch.uint8 else "array"
+    if isinstance(groups, Mapping):
+        return GroupedData(x, groups=groups, kind=kind)
     return GroupedData(x, np.arange(len(x)) if groups is None else groups, kind=kind)
+
+
+def with_groupings(stated: Traits, data: GroupedData, *, given: bool) -> GroupedData:
+    """The data with all groupings of a model.
+
+    Each observation is a group of its own in a grouping without labels. ``given`` is whether the
+    groups of the data are a user's.
+    """
+    needed = [name for name in stated.grouping_of.values() if name != UNNAMED]
+    known = data.groupings
+    if all(name in known for name in needed):
+        return data
+    if given and list(known) == [UNNAMED]:
+        if len(needed) == 1:
+            return data.regrouped({needed[0]: data.labels})
+        raise InputError(
+            f"groups must be labels by the name of the grouping, {', '.join(needed)}, as "
+            f"groups={{{needed[0]!r}: [...]}}, or a list of columns of a frame"
+        )
+    alone = [None] * len(data)
+    return data.regrouped(
+        {name: known[name].labels if name in known else alone for name in needed}
+    )
 
 
 def rows_of_frame(model: Any, x: Any, groups: Any) -> GroupedData:
@@ -200,15 +252,21 @@ def rows_of_frame(model: Any, x: Any, groups: Any) -> GroupedData:
         missing = "keep" if traits(model).missing_cells else "refuse"
         return GroupedData.from_frame(x, groups, like=columns_like(record), missing=missing)
     labels = np.arange(len(opened(x, "x"))) if groups is None else groups
+    if isinstance(labels, Mapping):
+        features = GroupedData.from_frame(x, np.arange(len(opened(x, "x"))))
+        return features.regrouped(labels)
     return GroupedData.from_frame(x, labels)
 
 
-def rows_of_table(model: Any, table: Any) -> GroupedData:
-    """The rows of a table with the columns of the training table, each a group of its own.
+def rows_of_table(model: Any, table: Any, groups: Any = None) -> GroupedData:
+    """The rows of a table with the columns of the training table.
 
     Args:
         model: a model that was trained on a table.
         table: a frame of pandas, polars or pyarrow; or grouped data, which stay as they are.
+        groups: label of each row's group, or the name of a column. None: for a model whose rows
+            share content, the column that had the groups in training, if the frame has it;
+            otherwise each row is a group of its own.
 
     Raises:
         InputError: if the table is of another kind, or lacks a column.
@@ -224,10 +282,23 @@ def rows_of_table(model: Any, table: Any) -> GroupedData:
         raise InputError(
             "model must be trained on a table, GroupedData.from_frame(...), to take a frame"
         )
-    return rows_of_frame(model, table, np.arange(len(opened(table, "table"))))
+    if groups is None and not callable(getattr(model, "pooled", None)):
+        groups = np.arange(len(opened(table, "table")))
+    return rows_of_frame(model, table, groups)
 
 
 # Codes
+
+
+def shared_codes(model: Any, data: GroupedData, batch_size: int) -> dict[str, GroupFamily]:
+    """The posterior (G, D) of every code that the rows of a group share, by its name.
+
+    It is empty for a model without such codes. The model is in evaluation mode.
+    """
+    if not callable(getattr(model, "pooled", None)):
+        return {}
+    codes = _codes(model, data, batch_size, progress=False)
+    return {name: q for name, q in codes.items() if name in traits(model).group_codes}
 
 
 def _codes(
@@ -235,8 +306,7 @@ def _codes(
 ) -> dict[str, GroupFamily]:
     """The posterior of every code: (G, D) of shared ones, (N, D) of the others."""
     stated, device = traits(model), next(model.parameters()).device
-    groups = data.groups.to(device)
-    alone = int(groups.sizes.max()) == 1
+    alone = all(int(each.groups.sizes.max()) == 1 for each in data.groupings.values())
     passes = 2 if stated.style_given_content and not alone else 1
     bar = tqdm(
         total=passes * len(data),
@@ -256,16 +326,24 @@ def _codes(
             bar.update(len(rows))
         single = {name: type(some[0]).cat(some) for name, some in found.items()}
         codes = {
-            name: _pooled(name, q, groups, stated) if name in stated.group_codes else q
+            name: _pooled(name, q, groups_of(data, stated, name).to(device), stated)
+            if name in stated.group_codes
+            else q
             for name, q in single.items()
         }
         if not alone:
             _check_pooling(model, data, single, stated, device)
-        if passes == 2 and {"content", "style"} <= codes.keys():
-            codes["style"] = _style_given_content(
-                model, data, codes["content"], parts, device, bar
-            )
+        shared = sorted(codes.keys() & stated.group_codes)
+        if passes == 2 and shared and "style" in codes:
+            contents = {name: codes[name] for name in shared}
+            codes["style"] = _style_given_content(model, data, contents, parts, device, bar)
     return codes
+
+
+def groups_of(data: GroupedData, stated: Traits, name: str) -> Groups:
+    """The groups that share the code ``name``."""
+    grouping = stated.grouping_of.get(name, UNNAMED)
+    return data.groups if grouping == UNNAMED else data.groupings[grouping].groups
 
 
 def _pooled(name: str, q: Family, groups: Groups, stated: Traits) -> GroupFamily:
@@ -284,11 +362,11 @@ def _check_pooling(
     device: torch.device,
 ) -> None:
     """Raise :class:`InputError` unless pooled codes are those of the model for a whole group."""
-    group = int(data.groups.sizes.argmax())
-    rows = (data.groups.index == group).nonzero()[:COMPARED, 0]
-    members = Groups(torch.zeros(len(rows), dtype=torch.int64, device=device))
-    whole = model.codes(data.batch(rows).to(device))
     for name in stated.group_codes & single.keys() - stated.given_codes:
+        groups = groups_of(data, stated, name)
+        rows = (groups.index == int(groups.sizes.argmax())).nonzero()[:COMPARED, 0]
+        members = Groups(torch.zeros(len(rows), dtype=torch.int64, device=device))
+        whole = model.codes(data.batch(rows).to(device))
         pooled = _pooled(name, single[name][rows.to(device)], members, stated).mean
         if not torch.allclose(pooled[0], whole[name].mean[0], rtol=1e-2, atol=1e-3):
             raise InputError(
@@ -301,14 +379,15 @@ def _check_pooling(
 def _style_given_content(
     model: Any,
     data: GroupedData,
-    content: GroupFamily,
+    contents: Mapping[str, GroupFamily],
     parts: Any,
     device: torch.device,
     bar: Any,
 ) -> DiagonalGaussian:
-    """The style of each observation given the content of its group, (N, S)."""
-    index, found = data.groups.index, []
-    if not traits(model).importance_weighted:  # a model of codes alone: whole groups
+    """The style of each observation given the contents of its groups, (N, S)."""
+    stated, found = traits(model), []
+    if len(contents) == 1 and not stated.importance_weighted:  # codes alone: whole groups
+        index = data.groups.index
         order = index.argsort(stable=True)
         for rows in order.split(data.groups.sizes.tolist()):
             found.append(model.codes(data.batch(rows).to(device))["style"].moments())
@@ -316,26 +395,39 @@ def _style_given_content(
         return DiagonalGaussian.cat(found)[order.argsort().to(device)]
     for rows in parts:
         batch: Batch = data.singles(rows).to(device)
-        _, style_given = model.posteriors(batch.x.to(content.mean.dtype))
-        found.append(style_given(content.mean[index[rows].to(device)]).moments())
+        means = [
+            q.mean[groups_of(data, stated, name).index[rows].to(device)]
+            for name, q in contents.items()
+        ]
+        _, style_given = _posteriors(model, batch.x.to(means[0].dtype), batch)
+        found.append(style_given(torch.cat(means, 1)).moments())
         bar.update(len(rows))
     return DiagonalGaussian.cat(found)
+
+
+def _posteriors(model: Any, x: torch.Tensor, batch: Batch) -> Any:
+    """``model.posteriors`` of x, with the given values if rows may miss cells."""
+    return model.posteriors(x, batch.given) if traits(model).missing_cells else model.posteriors(x)
 
 
 # Frames
 
 
-def _framed(encoded: Encoded, native: Any, data: GroupedData, shared: frozenset[str]) -> Encoded:
+def _framed(encoded: Encoded, native: Any, data: GroupedData, stated: Traits) -> Encoded:
     """The same codes as frames of the library of ``native``, or of pandas."""
-    group = (None if data.columns is None else data.columns.group) or "group"
+    column = None if data.columns is None else data.columns.group
+
+    def framed(name: str, array: np.ndarray) -> Any:
+        if name not in stated.group_codes:
+            return _frame(name, array, encoded.names, "", native)
+        grouping = stated.grouping_of.get(name, UNNAMED)
+        if grouping == UNNAMED:
+            title = column if isinstance(column, str) else data.grouping
+            return _frame(name, array, encoded.group_names, title, native)
+        return _frame(name, array, encoded.groupings[grouping].names, grouping, native)
 
     def frames(values: Mapping[str, Any]) -> dict[str, Any]:
-        return {
-            name: _frame(name, array, encoded.group_names, group, native)
-            if name in shared
-            else _frame(name, array, encoded.names, "", native)
-            for name, array in values.items()
-        }
+        return {name: framed(name, array) for name, array in values.items()}
 
     variances = None if encoded.variances is None else frames(encoded.variances)
     return replace(encoded, means=frames(encoded.means), variances=variances)

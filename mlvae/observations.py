@@ -178,11 +178,20 @@ def _shape_error(shape: Sequence[int], given: tuple[int, ...]) -> InputError:
     )
 
 
-def as_observations(x: object, shape: Sequence[int], model: Any) -> Tensor:
+def as_observations(
+    x: object, shape: Sequence[int], model: Any, *, observed: Tensor | None = None
+) -> Tensor:
     """Convert observations (N, ...) to floats on the device of ``model``, uint8 to [0, 1].
 
     Grey images may omit the channel axis, as in :class:`~mlvae.data.GroupedData`. With a
     likelihood of counts, uint8 are counts as all integers are.
+
+    Args:
+        x: observations.
+        shape: shape of one observation.
+        model: the model that receives them.
+        observed: of rows of a table, whether each cell is there, booleans (N, C). A missing cell
+            may have any number. None: all are.
 
     Raises:
         InputError: if the observations do not have ``shape`` or are not finite; if images are the
@@ -212,5 +221,6 @@ def as_observations(x: object, shape: Sequence[int], model: Any) -> Tensor:
                 "give 0 to 255 as uint8, or rescale"
             )
         if counts or low < -1 or high > 2:  # noise may leave [0, 1] by 1
-            model.likelihood.check(x)
+            known = {} if observed is None else {"observed": observed.to(x.device)}
+            model.likelihood.check(x, **known)
     return x.to(parameter.device).to(parameter.dtype)

@@ -75,6 +75,24 @@ def test_memory_is_measured_at_three_sizes_up_to_the_requested_size(monkeypatch,
     assert {row["beyond_the_model"] for row in rows} == {1.0}
 
 
+def test_a_rank_of_two_plans_half_of_a_collection_in_parts(benchmark, monkeypatch):
+    from mlvae.commands.benchmarks import parts
+
+    monkeypatch.setattr(parts, "RANKS", (1, 2))
+    monkeypatch.setattr(parts, "BATCHINGS", {"shuffled": parts.BATCHINGS["shuffled"]})
+    monkeypatch.setattr(parts, "_in_a_process", parts.of_rank)
+    out, result = benchmark("parts", "--images", 64_000)
+    assert "planning cpu s" in out
+    one, two = result["parts"]
+    assert (one["images"], one["images_of_the_rank"], two["images_of_the_rank"]) == (
+        64_000,
+        64_000,
+        32_000,
+    )
+    assert one["batches"] == two["batches"] == 10
+    assert one["opening_cpu_s"] > 0 and one["largest_MB"] >= two["largest_MB_to_open"] >= 0
+
+
 def test_a_table_shows_the_median_and_the_range():
     from mlvae.commands.benchmarks.tables import table
 
@@ -109,6 +127,7 @@ def test_every_identity_has_an_image_and_the_groups_are_ragged():
         (["disk", "--gigabytes", 0], "--gigabytes .*, not 0"),
         (["disk", "--gigabytes", 1e9], "--gigabytes=1e[+]09 .*--folder"),
         (["grouping", "--identities", 3], "--identities .* 10, not 3"),
+        (["parts", "--images", 1000], "--images .*, not 1,000"),
         (["prepare", "--rounds", 0], "--rounds .* 1, not 0"),
         (["prepare", "--root", "nowhere"], "nowhere"),
         (["batches", "--folder", "nowhere"], "--folder=nowhere"),

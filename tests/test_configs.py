@@ -11,7 +11,7 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
 from mlvae import Adam, GroupedData
-from mlvae.data import BATCHINGS, Shuffled, mnist
+from mlvae.data import BATCHINGS, Shuffled, mnist, open_dataset
 from mlvae.evaluation import QUESTIONS
 from mlvae.likelihoods import (
     DiscretisedLogistic,
@@ -56,9 +56,11 @@ def table():
 
 
 def built(config):
-    if config["model"]["name"] in ("VSAE", "DCEVAE"):
+    if config["model"]["name"] in ("VSAE", "DCEVAE") or config["model"].get("cells"):
         config["model"]["likelihood"] = {"name": "MixedColumns"}
     data = table() if config["model"]["likelihood"]["name"] == "MixedColumns" else None
+    if config["dataset"]["name"] == "digit_parts":  # its attributes have a number of columns
+        data = open_dataset(**config["dataset"]).train
     shape = (3, 128) if config["model"]["network"]["name"] == "Conv1d" else (1, 28, 28)
     shape = shape if data is None else data.shape
     if config["model"]["name"] == "Rotations":

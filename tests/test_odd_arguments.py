@@ -41,6 +41,7 @@ from mlvae.costs import Separation
 from mlvae.data import Splits
 from mlvae.likelihoods import ColumnScale, MixedColumns
 from mlvae.networks import MLP
+from mlvae.objectives import GroupingTerms
 
 #: Modules whose public names the table must have.
 MODULES = (
@@ -181,6 +182,16 @@ def mlvae_model(**options):
 @cache
 def model():
     return mlvae_model()
+
+
+@cache
+def of_two():
+    return mlvae_model(content_dim={"a": 2, "b": 3})
+
+
+@cache
+def two_groupings():
+    return data().regrouped({"a": LABELS, "b": [7, 7, 8, 8, 8, None]})
 
 
 @cache
@@ -446,13 +457,20 @@ CALLS = {
         weight_decay=at_least_0(),
         amsgrad=flag(),
     ),
-    "Batch": dict(x=ROWS, groups=GROUPS, given=arg(lambda: {"a": torch.zeros(6)}, "{}")),
+    "Batch": dict(
+        x=ROWS,
+        groups=GROUPS,
+        given=arg(lambda: {"a": torch.zeros(6)}, "{}"),
+        further_groups=arg(lambda: {"b": groups()}, "{}"),
+        grouping=arg("a", "'a'"),
+    ),
     "DiagonalGaussian": dict(mean=ROWS, log_variance=ROWS),
     "Dirichlet": dict(concentration=arg(lambda: torch.ones(6, 3)), prior=positive()),
     "Evidence": dict(log_precision=ROWS, mean=ROWS),
     "GroupedData": dict(
         x=arg(lambda: np.zeros((6, 3))),
         group=LABELLED,
+        groups=arg(None, "None"),
         factors=optional(arg({"a": range(6)}, "{}")),
         given=optional(arg({"a": range(6)}, "{}")),
         names=optional(arg(list("abcdef"))),
@@ -488,7 +506,7 @@ CALLS = {
         likelihood=arg(lambda: columns()),
         kl_weight=at_least_0(),
         rest_kl_weight=at_least_0(),
-        posterior=arg("adjusted"),
+        posterior=arg("published"),
         independence_weight=at_least_0(),
         fairness_weight=at_least_0(),
         critic_width=count(),
@@ -517,6 +535,9 @@ CALLS = {
         scalars=arg(lambda: {"a": torch.zeros(())}, "{}"),
         elbo=optional(arg(lambda: torch.zeros(2))),
         num_groups=count(),
+        per_grouping=arg(
+            lambda: {"a": GroupingTerms({"b": torch.zeros(2)}, torch.tensor(2.0))}, "{}"
+        ),
     ),
     "Point": dict(mean=arg(lambda: torch.zeros(6, 3), "nan tensor", "tensor")),
     "Reports": dict(
@@ -595,6 +616,7 @@ CALLS = {
         separation=arg(Separation()),
         content_family=arg("gaussian"),
         content_alpha=arg(1.0),
+        nested=arg((), "[]", "None"),
     ),
     "models.DirVAE": dict(
         shape=arg((3,)),
@@ -667,7 +689,11 @@ CALLS = {
         flip=flag(),
     ),
     "data.Grouped": dict(
-        groups=count(), members=count(), small_groups=arg("keep"), span_ranks=flag()
+        groups=count(),
+        members=count(),
+        small_groups=arg("keep"),
+        span_ranks=flag(),
+        by=arg(None, "None", "'a'"),
     ),
     "data.Shuffled": dict(batch_size=count(), span_ranks=flag()),
     "data.Splits": dict(
@@ -729,6 +755,7 @@ CALLS = {
     "data.SparseRows": dict(matrix=arg(lambda: torch.eye(6, 3).to_sparse())),
     "data.arrays": dict(
         root=arg(lambda: place("data.npz")),
+        group=arg(None, "None"),
         split=optional(arg("observations")),
         validation=SHARE,
         test=SHARE,
@@ -991,8 +1018,8 @@ CALLS = {
     "evaluation.Counterfactual": dict(
         cells=optional(arg((), "[]")),
         samples=count(),
-        bins=count(2),
-        most=count(10),
+        bins=count(),
+        most=count(),
         probes=arg(["logistic"]),
         seed=whole(),
     ),
@@ -1214,6 +1241,13 @@ CALLS = {
         linkage=arg("average"),
         title=arg("distance", "''", "'a'"),
     ),
+    "show.factorial": dict(
+        model=arg(lambda: of_two()),
+        x=arg(lambda: two_groupings()),
+        rows=optional(arg(None)),
+        columns=optional(arg(None, "'a'")),
+        most=count(),
+    ),
     "show.evidence": dict(**VIEW, counts=optional(arg([1, 2]))),
     "show.traversals": dict(
         model=arg(lambda: model()), x=IMAGES, steps=count(), span=positive(), most=count()
@@ -1224,6 +1258,13 @@ CALLS = {
         model=arg(lambda: model()), batch=BATCH, counts=optional(arg([1, 2]))
     ),
     "grids.accumulation_grid": dict(model=arg(lambda: model()), batch=BATCH),
+    "grids.factorial_grid": dict(
+        model=arg(lambda: of_two()),
+        batch=arg(lambda: two_groupings().batch()),
+        rows=optional(arg(None)),
+        columns=optional(arg(None, "'a'")),
+        most=count(),
+    ),
     "grids.generation_grid": dict(
         model=arg(lambda: model()), batch=BATCH, columns=count(), **DRAW
     ),
@@ -1289,6 +1330,16 @@ CALLS = {
     "MLVAE.forward": dict(batch=BATCH, **DRAW),
     "MLVAE.codes": dict(batch=BATCH),
     "MLVAE.infer_content": dict(x=IMAGES, groups=optional(LABELLED)),
+    "OfTwo.infer_contents": dict(
+        x=IMAGES,
+        groups=optional(arg(lambda: {"a": LABELS, "b": LABELS}, "{}")),
+    ),
+    "OfTwo.decode": dict(
+        contents=arg(lambda: {"a": torch.zeros(6, 2), "b": torch.zeros(6, 3)}),
+        style=LATENTS,
+    ),
+    "OfTwo.swap": dict(a_of=IMAGES, b_of=IMAGES, style_of=IMAGES),
+    "OfTwo.reconstruct": dict(x=IMAGES, groups=optional(arg(lambda: {"a": LABELS}, "{}"))),
     "MLVAE.infer_style": dict(x=IMAGES, content=optional(LATENTS)),
     "MLVAE.decode": dict(content=LATENTS, style=LATENTS),
     "MLVAE.swap": dict(content_of=IMAGES, style_of=IMAGES),
@@ -1394,6 +1445,7 @@ OWNERS = {
     "PairOfPoints": lambda: Point(torch.zeros(2, 3)),
     "Point": lambda: Point(torch.zeros(6, 3)),
     "MLVAE": lambda: model(),
+    "OfTwo": lambda: of_two(),
     "VAE": lambda: vae(),
     "ConditionalVAE": lambda: conditional(),
     "SVQVAE": lambda: coded(),
@@ -1416,6 +1468,7 @@ LEFT_OUT = {
         ("ConditionalNetwork", "Likelihood", "Model", "Network", "Recipe", "Source"), "a protocol"
     ),
     "Encoded": "an answer of encode",
+    "Grouping": "a part of GroupedData",
     **dict.fromkeys(
         ("Answer", "Association", "Estimate", "Figure", "Grid", "GroupDistances"), "an answer"
     ),

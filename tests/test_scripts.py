@@ -1,5 +1,7 @@
 """The scripts, run as a user runs them."""
 
+import contextlib
+import io
 import json
 import os
 import random
@@ -58,22 +60,27 @@ def call(monkeypatch, tmp_path, capsys):
     """
 
     def run_script(script, *arguments, cwd=tmp_path, **environment):
-        path = SCRIPTS / f"{script}.py"
-        monkeypatch.chdir(cwd)
-        monkeypatch.setattr(sys, "argv", [str(path), *map(str, arguments)])
         for name, value in environment.items():
             monkeypatch.setenv(name, value)
         capsys.readouterr()
-        code = 0
-        try:
-            runpy.run_path(str(path), run_name="__main__")
-        except SystemExit as end:
-            code = 1 if isinstance(end.code, str) else end.code or 0
-            if isinstance(end.code, str):
-                print(end.code, file=sys.stderr)
+        code = run_here(script, arguments, cwd, monkeypatch)
         return code, *capsys.readouterr()
 
     return run_script
+
+
+def run_here(script, arguments, cwd, patch):
+    """Run a script in this process; its exit status."""
+    path = SCRIPTS / f"{script}.py"
+    patch.chdir(cwd)
+    patch.setattr(sys, "argv", [str(path), *map(str, arguments)])
+    try:
+        runpy.run_path(str(path), run_name="__main__")
+    except SystemExit as end:
+        if isinstance(end.code, str):
+            print(end.code, file=sys.stderr)
+        return 1 if isinstance(end.code, str) else end.code or 0
+    return 0
 
 
 def tensors(path):
@@ -108,8 +115,15 @@ def wait_for(condition):
 def run(tmp_path_factory):
     """The run folder and the output of a training with few options."""
     folder = tmp_path_factory.mktemp("work")
-    out = finish(start("train", *FAST, cwd=folder))
-    return next((folder / "runs" / "digits").iterdir()), out
+    out, err = io.StringIO(), io.StringIO()
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(err),
+    ):
+        code = run_here("train", FAST, folder, patch)
+    assert code == 0 and err.getvalue() == "", err.getvalue()
+    return next((folder / "runs" / "digits").iterdir()), out.getvalue()
 
 
 def test_training_prints_the_run_folder_and_no_configuration(run):

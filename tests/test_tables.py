@@ -3,10 +3,12 @@
 import re
 from pathlib import Path
 
+import pandas
 import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
+from mlvae import GroupedData
 from mlvae.commands import configs, figures, tables
 from mlvae.evaluation import QUESTIONS
 from mlvae.models import build
@@ -15,6 +17,13 @@ from mlvae.parts import from_config
 ROOT = Path(__file__).parent.parent
 CONFIGS = ROOT / "configs"
 TABLES = sorted(path.stem for path in (CONFIGS / "tables").glob("*.yaml"))
+
+
+def people(roles):
+    """Rows of a table with the columns of these roles."""
+    names = (roles["outcome"], *roles["caused"], "rest")
+    columns = {roles["intervention"]: [True, False], **dict.fromkeys(names, 1.0)}
+    return GroupedData.from_frame(pandas.DataFrame(columns), range(2))
 
 
 @pytest.mark.parametrize("name", TABLES)
@@ -28,7 +37,9 @@ def test_every_variant_and_its_evaluation_compose_and_build(name):
                 shape = (40, 16) if model["network"]["name"] == "Conv1d" else (1, 28, 28)
                 if model["name"] == "Rotations":
                     shape = (4, *shape)  # frames
-                build(shape, model, group_names=["a", "b"])
+                data = people(model["roles"]) if "roles" in model else None
+                shape = shape if data is None else data.shape
+                build(shape, model, group_names=["a", "b"], data=data)
         for more in ([], table["fast"].get("evaluation", [])):
             config = compose("evaluate", ["run=run", *table["evaluation"], *more])
             for question in OmegaConf.to_container(config)["evaluation"].values():

@@ -5,7 +5,7 @@
     mlvae benchmark limit               # training beside its floor, by recipe
     mlvae benchmark growth --figure growth.png
     mlvae benchmark all --device cuda --json gpu.json
-    mlvae benchmark data                # all measurements of data
+    mlvae benchmark data                # all measurements of data except parts
     mlvae benchmark disk --gigabytes 5
     mlvae benchmark --json result.json
 
@@ -23,7 +23,10 @@ Measurements of speed, which ``all`` makes one after the other, on a GPU in a fe
 - export: an exported encoder in ONNX Runtime beside PyTorch; not part of ``all``, because it needs
   the extra ``export``;
 - codebook: the S-VQ-VAE beside plain loops of its published objective;
-- rotations: a step of the model Rotations beside loops over episodes, steps and planes.
+- groupings: a step with two and three groupings beside one with one grouping;
+- rotations: a step of the model Rotations beside loops over episodes, steps and planes;
+- topics: an epoch of DirVAE beside a pass of scikit-learn's LDA, on the CPU;
+- tables: a VSAE on 100,000 rows of 50 columns beside scikit-learn's IterativeImputer, on the CPU.
 
 Measurements of data:
 
@@ -31,7 +34,8 @@ Measurements of data:
 - batches: drawing batches from the disk and from memory;
 - disk: training from the disk and from memory;
 - memory: resident memory of a training from the disk;
-- grouping: planning an epoch and accumulating evidence.
+- grouping: planning an epoch and accumulating evidence;
+- parts: memory and time of one rank of 1, 2 and 4 to plan an epoch of a collection in parts.
 """
 
 from __future__ import annotations
@@ -49,12 +53,15 @@ import mlvae
 from mlvae.commands.benchmarks import (
     codebook,
     encoding,
+    groupings,
     growth,
     growth_figure,
+    imputation,
     kernels,
     limit,
     onnx_encoding,
     rotations,
+    topics,
     training,
 )
 from mlvae.commands.benchmarks.data import MEASUREMENTS, run
@@ -119,11 +126,34 @@ SPEED: dict[str, tuple[Callable[..., Result], Callable[[Result], str]]] = {
         ),
         training.report,
     ),
+    "groupings": (
+        lambda args, device: groupings.measure(
+            device,
+            root=args.root,
+            rounds=args.rounds,
+            seconds=args.seconds,
+            quick=args.quick,
+        ),
+        groupings.report,
+    ),
     "rotations": (
         lambda args, device: rotations.measure(
             device, rounds=args.rounds, seconds=args.seconds, quick=args.quick
         ),
         rotations.report,
+    ),
+    "topics": (
+        lambda args, device: topics.measure(
+            root=args.root if args.what == "topics" else None,  # of "all" it is that of MNIST
+            rounds=args.rounds,
+            seconds=args.seconds,
+            quick=args.quick,
+        ),
+        topics.report,
+    ),
+    "tables": (
+        lambda args, device: imputation.measure(quick=args.quick),
+        imputation.report,
     ),
 }
 
@@ -199,7 +229,11 @@ def options() -> argparse.ArgumentParser:
         default=0.25,
         help="size of the collection on the disk; default: 0.25",
     )
-    add("--images", type=int, help="images to prepare; default: 1000 per format, or all of --root")
+    add(
+        "--images",
+        type=int,
+        help="images to prepare; default: 1000 per format, or all of --root; of parts: 10,000,000",
+    )
     add(
         "--identities",
         type=int,

@@ -177,6 +177,8 @@ def with_absolute_paths(dataset: Config) -> Config:
     names = [name for name in ("root", "cache", "table") if name in dataset]
     if "within" in dataset:  # its groups may be split, and those held out be listed in files
         names += [name for name in ("validation", "test") if isinstance(dataset.get(name), str)]
+    if isinstance(dataset.get("kinds"), str) and dataset["kinds"] != "inferred":
+        names.append("kinds")
     return dataset | {name: absolute(name, dataset[name]) for name in names}
 
 

@@ -1,6 +1,8 @@
 """Decode a collection into the cache: mlvae prepare dataset=lfw.
 
-Training does the same if it finds no cache. An interrupted preparation is continued.
+Training does the same if it finds no cache. An interrupted preparation is continued. In parts, on
+many machines: mlvae prepare -m dataset=lfw dataset.parts=8 "dataset.part=range(0,8)", and then
+once without dataset.part, which merges them.
 """
 
 from __future__ import annotations
@@ -14,13 +16,13 @@ from omegaconf import DictConfig
 from mlvae.commands import cli
 from mlvae.commands.configs import CONFIGS
 from mlvae.commands.labels import with_quoted_labels
-from mlvae.data import SourceRows, StoredImages, open_dataset
+from mlvae.data import PartedData, SourceRows, StoredImages, open_dataset
 
 
 @hydra.main(version_base="1.3", config_path=str(CONFIGS), config_name="prepare")
 def main(cfg: DictConfig) -> None:
     """Prepare the configured collection; print its splits and the path of the report."""
-    with cli.one_line_errors():
+    with cli.one_line_errors(job=cli.job_of_sweep()):
         prepare(cfg)
 
 
@@ -31,6 +33,8 @@ def prepare(cfg: DictConfig) -> None:
     options = cli.with_absolute_paths(cast("dict[str, object]", config["dataset"]))
     splits = open_dataset(str(options.pop("name", None)), **options)
     print(splits)
+    if isinstance(splits.train, PartedData):  # its merge has printed the folder
+        return
     images = splits.train.x.source if isinstance(splits.train.x, SourceRows) else None
     if isinstance(images, StoredImages):
         report = images.path.with_name("skipped.txt")

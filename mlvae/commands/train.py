@@ -22,7 +22,7 @@ from mlvae.commands.configs import CONFIGS
 from mlvae.commands.default_experiment import with_default_experiment
 from mlvae.commands.labels import with_quoted_labels
 from mlvae.commands.own_parts import imported, naming_parts
-from mlvae.data import AUGMENTATIONS, BATCHINGS, open_dataset
+from mlvae.data import AUGMENTATIONS, BATCHINGS, PartedData, open_dataset
 from mlvae.errors import InputError, check_choice
 from mlvae.invocation import command_line
 from mlvae.models import build
@@ -105,7 +105,10 @@ def train_by(config: dict[str, Any], *, resume: bool, progress: bool = True) -> 
     splits = ranks.in_turn(lambda: open_dataset(**config["dataset"]))
     with torch.random.fork_rng():
         seeded(torch.default_generator, config["seed"], "initial weights")
-        names, own = splits.train.group_names, imported(config.get("parts", []))
+        own = imported(config.get("parts", []))
+        # The groups of all parts are not numbered: each process would open them all.
+        parted = isinstance(splits.train, PartedData)
+        names = None if parted else splits.train.group_names
         with naming_parts():
             model = build(
                 splits.train.shape,

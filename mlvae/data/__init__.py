@@ -11,15 +11,20 @@ from mlvae.data.batching import Grouped, Shuffled
 from mlvae.data.collections.new_images import read_images
 from mlvae.data.collections.stored import StoredImages
 from mlvae.data.grouped import GroupedData
+from mlvae.data.parted import Part, PartedData
 from mlvae.data.plan import Plan
 from mlvae.data.rows.array_file import ArrayFile
+from mlvae.data.rows.joined import JoinedRows
 from mlvae.data.rows.source import Source, SourceRows
 from mlvae.data.rows.sparse import SparseRows
 from mlvae.data.sources.arrays import arrays
 from mlvae.data.sources.bag_of_words import bag_of_words
 from mlvae.data.sources.cars3d import cars3d
 from mlvae.data.sources.cells import anndata
+from mlvae.data.sources.collection import collection
+from mlvae.data.sources.digit_parts import digit_parts
 from mlvae.data.sources.digits import digits
+from mlvae.data.sources.donors import donors
 from mlvae.data.sources.dsprites import dsprites
 from mlvae.data.sources.faces import celeba, faces, lfw, omniglot, yale_b
 from mlvae.data.sources.flatland import flatland
@@ -57,6 +62,9 @@ __all__ = [
     "GroupWarp",
     "Grouped",
     "GroupedData",
+    "JoinedRows",
+    "Part",
+    "PartedData",
     "Plan",
     "Shuffled",
     "Source",
@@ -72,7 +80,10 @@ __all__ = [
     "bbc_news",
     "cars3d",
     "celeba",
+    "collection",
+    "digit_parts",
     "digits",
+    "donors",
     "dsprites",
     "faces",
     "fashion_mnist",
@@ -115,6 +126,7 @@ DATASETS: dict[str, Callable[..., Splits]] = {
     "bbc_news": bbc_news,
     "cars3d": cars3d,
     "celeba": celeba,
+    "collection": collection,
     "digits": digits,
     "dsprites": dsprites,
     "faces": faces,
@@ -133,6 +145,8 @@ DATASETS: dict[str, Callable[..., Splits]] = {
     "omniglot": omniglot,
     "recordings": recordings,
     "rollouts": rollouts,
+    "digit_parts": digit_parts,
+    "donors": donors,
     "scm": scm,
     "shapes3d": shapes3d,
     "smallnorb": smallnorb,

@@ -60,17 +60,34 @@ class Shuffled:
         _check_data(data)
         return -(-len(data) // self.batch_size)
 
+    @property
+    def pieces(self) -> int:
+        """Pieces of a batch, which are observations."""
+        return self.batch_size
+
+    @staticmethod
+    def num_pieces(sizes: Tensor, counts: Tensor) -> int:
+        """Pieces of an epoch: ``counts[i]`` groups have ``sizes[i]`` members."""
+        return int((sizes * counts).sum())
+
     def plan(self, data: GroupedData, generator: torch.Generator | None) -> Plan:
         """Batches of one epoch; ``generator`` is on the device of the data."""
         _check_data(data)
+        bounds = [*range(0, len(data), self.batch_size), len(data)]
+        return self.plan_between(bounds, data, generator)
+
+    @staticmethod
+    def plan_between(
+        bounds: list[int], data: GroupedData, generator: torch.Generator | None
+    ) -> Plan:
+        """Batches of one epoch; batch b has the observations between two of ``bounds`` (B + 1)."""
         check_generator(generator)
         order = torch.randperm(len(data), generator=generator, device=data.device)
-        rows = [*range(0, len(data), self.batch_size), len(data)]
         first, *further = (
-            _by_label(grouping, order, rows, exact=number == 0)
+            _by_label(grouping, order, bounds, exact=number == 0)
             for number, grouping in enumerate(data.groupings.values())
         )
-        return _plan(data, order, rows, first, further)
+        return _plan(data, order, bounds, first, further)
 
 
 @dataclass(frozen=True)
@@ -156,9 +173,35 @@ class Grouped:
             )
         return (sizes + self.members - 1) // self.members
 
+    @property
+    def pieces(self) -> int:
+        """Pieces of a batch, which are groups."""
+        return self.groups
+
+    def num_pieces(self, sizes: Tensor, counts: Tensor) -> int:
+        """Pieces of an epoch: ``counts[i]`` groups have ``sizes[i]`` members.
+
+        Raises:
+            InputError: if a group is smaller than ``members``, and that is an error.
+        """
+        if self.small_groups == "error" and (smallest := int(sizes.min())) < self.members:
+            raise InputError(
+                f"batching.members={self.members} must not exceed the size of a group, but one "
+                f"has {smallest}; lower it, or set batching.small_groups=keep"
+            )
+        return int(((sizes + self.members - 1) // self.members * counts).sum())
+
     def plan(self, data: GroupedData, generator: torch.Generator | None) -> Plan:
         """Batches of one epoch; ``generator`` is on the device of the data."""
         _check_data(data)
+        count = int(self._cuts(self._cut(data)).sum())
+        bounds = [*range(0, count, self.groups), count]
+        return self.plan_between(bounds, data, generator)
+
+    def plan_between(
+        self, bounds: list[int], data: GroupedData, generator: torch.Generator | None
+    ) -> Plan:
+        """Batches of one epoch; batch b has the groups between two of ``bounds`` (B + 1)."""
         check_generator(generator)
         device, grouping = data.device, self._cut(data)
         cuts, sizes, index = self._cuts(grouping), grouping.groups.sizes, grouping.groups.index
@@ -173,11 +216,11 @@ class Grouped:
         by_place = place.argsort(stable=True)
         order, place = order[by_place], place[by_place]
         sizes = torch.bincount(place)
-        starts = [*range(0, len(sizes), self.groups), len(sizes)]
         ends = torch.cat((sizes.new_zeros(1), sizes.cumsum(0)))
-        rows = ends[starts].tolist()
+        rows = ends[bounds].tolist()
         origin = origin_of(grouping, index[order[ends[:-1]]])
-        whole = PlanGroups(place % self.groups, sizes, origin, starts)
+        starts = torch.tensor(bounds, device=device)[_batch_of(bounds, device)]
+        whole = PlanGroups(place - starts[place], sizes, origin, bounds)
         first, *further = (
             whole
             if each.groups is grouping.groups
@@ -214,10 +257,7 @@ def _by_label(grouping: Grouping, order: Tensor, rows: list[int], *, exact: bool
     """
     num_labels, num_batches = grouping.groups.num_groups, len(rows) - 1
     device = order.device
-    lengths = torch.tensor(rows, device=device).diff()
-    batch = torch.arange(num_batches, device=device).repeat_interleave(
-        lengths, output_size=len(order)
-    )
+    batch = _batch_of(rows, device)
     present, group, sizes = (batch * num_labels + grouping.groups.index[order]).unique(
         return_inverse=True, return_counts=True
     )
@@ -237,6 +277,12 @@ def _by_label(grouping: Grouping, order: Tensor, rows: list[int], *, exact: bool
 
 def _check_data(data: object) -> None:
     check_type("data", data, GroupedData, "GroupedData")
+
+
+def _batch_of(bounds: list[int], device: torch.device) -> Tensor:
+    """The batch of each piece; batch b has the pieces between two of ``bounds`` (B + 1)."""
+    sizes = torch.tensor(bounds, device=device).diff()
+    return torch.arange(len(sizes), device=device).repeat_interleave(sizes)
 
 
 def _starts(batch: Tensor, num_batches: int) -> Tensor:

@@ -266,7 +266,7 @@ class GroupedData:
         categories: Sequence[str] = (),
         factors: Sequence[str] = (),
         split: str | None = None,
-        kinds: Mapping[str, Any] | str | None = None,
+        kinds: Mapping[str, Any] | str | Path | None = None,
         missing: str = "refuse",
         like: GroupedData | Columns | str | Path | None = None,
     ) -> Any:
@@ -297,8 +297,9 @@ class GroupedData:
                 "positive", "count", "binary", "ordinal" or "categorical", or the values of an
                 ordinal column in order. "inferred" for one or for all columns: booleans and
                 numbers of 0 and 1 alone are binary, whole numbers of at least 0 are counts, other
-                numbers are real, text is categorical. None, and columns that are not named: by
-                type, as above.
+                numbers are real, text is categorical. The path of a file in the form of HI-VAE's
+                ``data_types.csv``: a line ``type,dim,nclass`` for each feature column, in order.
+                None, and columns that are not named: by type, as above.
             missing: "refuse" or "keep" missing cells: NaN, None, pandas.NA.
             like: data of another table, their ``columns``, or the folder of a run that was trained
                 on them. The features are then those of that table.
@@ -376,6 +377,8 @@ class GroupedData:
             [[1, 0], [1, 1]]
         """
         if isinstance(names, Mapping):
+            if not names:
+                raise InputError("names must have the labels of a grouping, not be empty")
             columns = []
             for grouping, labels in names.items():
                 check_choice("a grouping of names", grouping, list(self.groupings))

@@ -6,6 +6,7 @@ Shapes: N observations, G groups, B batches in an epoch; n observations of a sha
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -26,7 +27,7 @@ class SharedPlan(Plan):
         whole: the plan of whole batches.
         place: place of each observation in its whole batch, (n,).
         first_group: for each batch, the number of the share's first group in the whole batch.
-        counts: for each batch, False if the share is borrowed; see
+        counts: for each batch, False if the share is borrowed or empty; see
             :class:`~mlvae.groups.shares.Share`.
         counting: for each batch, the first rank whose share is not borrowed.
         span: whether the members of a group are on several ranks.
@@ -112,21 +113,25 @@ def share(plan: Plan, *, rank: int, ranks: int, span: bool = False) -> SharedPla
 def _taken(
     plan: Plan, rank: int, own: Tensor, batch: Tensor, place: Tensor, *, span: bool
 ) -> SharedPlan:
-    """The share with the observations where ``own`` (N,) is true, and with all groups."""
+    """The share with the observations where ``own`` (N,) is true, and with all groups.
+
+    A rank without observations of a batch counts nothing of it. Rank 0 has the first one.
+    """
+    rows = _bounds(batch[own], len(plan))
     return SharedPlan(
         data=plan.data,
         order=plan.order[own.to(plan.order.device)],
         group=plan.group[own],
         sizes=plan.sizes,
         origin=plan.origin,
-        rows=_bounds(batch[own], len(plan)),
+        rows=rows,
         first=plan.first,
         further=tuple(replace(each, group=each.group[own]) for each in plan.further),
         rank=rank,
         whole=plan,
         place=place[own],
         first_group=[0] * len(plan),
-        counts=[True] * len(plan),
+        counts=[start < end for start, end in pairwise(rows)],
         counting=[0] * len(plan),
         span=span,
     )

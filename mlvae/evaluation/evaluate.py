@@ -20,6 +20,7 @@ from mlvae.arguments import as_path, check_type
 from mlvae.data import BATCHINGS, Grouped, GroupedData, Shuffled, Splits
 from mlvae.errors import InputError, check_flag, check_integer, check_part, shown
 from mlvae.evaluation import report
+from mlvae.evaluation.answer import Answer
 from mlvae.evaluation.applicable import applicable
 from mlvae.evaluation.measures.codes import representations
 from mlvae.evaluation.questions.codebook import Codebook
@@ -152,9 +153,9 @@ def evaluate(
         workers=workers or os.cpu_count() or 1,
         progress=progress,
     )
-    answers = {}
-    for question in questions or applicable([question() for question in QUESTIONS], model):
-        answers[type(question).__name__.lower()] = question.ask(subject)
+    answers = _answers(
+        questions or applicable([question() for question in QUESTIONS], model), subject
+    )
     facts = {
         **(facts or {}),
         "model": _description(model),
@@ -167,6 +168,20 @@ def evaluate(
     metrics = {name: answer.metrics for name, answer in answers.items()}
     opening = verdict(metrics, images=len(splits.train.shape) == 3)
     return _replace(folder, answers, title=title, facts=facts, config=config, opening=opening)
+
+
+def _answers(questions: Sequence[Any], subject: Subject) -> dict[str, Answer]:
+    """The answer to each question; a terminal shows the question and the remaining time."""
+    from tqdm import tqdm  # a local import: it takes time that `import mlvae` does not need
+
+    answers = {}
+    disable = None if subject.progress else True
+    with tqdm(questions, "questions", unit="question", disable=disable) as bar:
+        for question in bar:
+            name = type(question).__name__.lower()
+            bar.set_postfix_str(name)
+            answers[name] = question.ask(subject)
+    return answers
 
 
 def _check(

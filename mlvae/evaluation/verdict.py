@@ -83,7 +83,7 @@ def verdict(metrics: Mapping[str, Mapping[str, Any]], *, images: bool) -> list[s
     leakage = metrics.get("leakage", {})
     if found := _tested(metrics.get("separation", {}), leakage, _style_kl(bounds, "test")):
         first = f"The group of a single test {one} is predicted correctly in "
-        texts.append(f"{first}{_listed(found, raw)} {_meaning(found, raw)}")
+        texts.append(f"{first}{_listed(found, raw)} {_meaning(found, raw)}{_several(leakage)}")
     unseen = metrics.get("unseen", {})
     if found := _unseen(unseen, _style_kl(bounds, "unseen")):
         first = (
@@ -98,8 +98,9 @@ def _tested(
     separation: Mapping[str, Any], leakage: Mapping[str, Any], style_kl: float | None
 ) -> Accuracies | None:
     """Accuracies of probes at k = 1, from samples and means: of each the highest over probes."""
+    strongest, name = _of_first(leakage.get("records", ()))
     single = [r for r in separation.get("records", ()) if r["train_k"] == r["test_k"] == 1]
-    strongest = list(leakage.get("records", ()))
+    single = [{**r, "code": _renamed(r["code"], name)} for r in single]
     if not single and not strongest:
         return None
     best = _best(
@@ -111,6 +112,26 @@ def _tested(
     return Accuracies(best, [*single, *strongest][0]["chance_accuracy"], style_kl)
 
 
+def _of_first(records: Iterable[Mapping[str, Any]]) -> tuple[list[dict[str, Any]], str]:
+    """The records of the first grouping, whose content has the name "content"; and its name."""
+    listed = list(records)
+    name = listed[0].get("grouping", "") if listed else ""
+    own = [r for r in listed if r.get("grouping", "") == name]
+    return [{**r, "code": _renamed(r["code"], name)} for r in own], name
+
+
+def _renamed(code: str, grouping: str) -> str:
+    return "content" if code == f"content_{grouping}" else code
+
+
+def _several(leakage: Mapping[str, Any]) -> str:
+    """A sentence on the grouping that the verdict is about, if there are several."""
+    names = list(dict.fromkeys(r.get("grouping", "") for r in leakage.get("records", ())))
+    if len(names) < 2:
+        return ""
+    return f" The groups are those of {names[0]}; the leakage matrix has the others."
+
+
 def _strongest(record: Mapping[str, Any]) -> Estimate:
     """The accuracy in a record of the question ``leakage``."""
     return Estimate(record["accuracy"], math.nan, record["accuracy_standard_error"])
@@ -118,7 +139,7 @@ def _strongest(record: Mapping[str, Any]) -> Estimate:
 
 def _unseen(unseen: Mapping[str, Any], style_kl: float | None) -> Accuracies | None:
     """Accuracies of identification from one example: of each code the highest over distances."""
-    single = [r for r in unseen.get("identification", ()) if r["shots"] == 1]
+    single = [r for r in _of_first(unseen.get("identification", ()))[0] if r["shots"] == 1]
     if not single:
         return None
     number = unseen["num_observations"] - unseen["num_groups"]

@@ -5,6 +5,7 @@ Shapes: N rows, D dimensions of a code, L latent dimensions of the decoder, ... 
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -23,6 +24,9 @@ __all__ = ["CHECKS", "checks", "decoder_inputs", "program"]
 
 #: Swaps whose decoded values the page compares with those of PyTorch, and elements of each.
 CHECKS, ELEMENTS = 10, 256
+
+#: Most codes that are tried in every order.
+MOST_CODES = 4
 
 
 @torch.no_grad()
@@ -82,8 +86,11 @@ def decoder_inputs(model: Any, means: Mapping[str, Tensor]) -> list[str]:
 
 
 def _candidates(means: Mapping[str, Tensor]) -> Iterator[list[str]]:
-    """All codes, then each code by itself."""
-    yield list(means)
+    """All codes in any order, that of the model first; then each code by itself."""
+    if len(means) <= MOST_CODES:
+        yield from map(list, itertools.permutations(means))
+    else:
+        yield list(means)
     if len(means) > 1:
         yield from ([name] for name in means)
 

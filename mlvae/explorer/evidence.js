@@ -33,7 +33,8 @@ const Evidence = (() => {
     if (rule === "given") rows = rows.slice(0, 1);
     if (family === "dirichlet") {
       const value = (row, d) => code.concentration[row * dim + d] - code.prior[d];
-      return ofConcentration(columns(dim, (d) => code.prior[d] + sum(rows, (row) => value(row, d))));
+      const total = (d) => code.prior[d] + sum(rows, (row) => value(row, d));
+      return ofConcentration(columns(dim, total));
     }
     const mean = (row, d) => code.mean[row * dim + d];
     if (family === "point") {

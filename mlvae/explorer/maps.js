@@ -158,8 +158,11 @@ class CodeMap {
     const [x, y] = this.pixels[i];
     shape.setAttribute("rx", (ellipse.long * this.unit).toFixed(2));
     shape.setAttribute("ry", (ellipse.short * this.unit).toFixed(2));
-    const turn = `translate(${x.toFixed(2)} ${y.toFixed(2)}) rotate(${(-ellipse.angle).toFixed(2)})`;
-    shape.setAttribute("transform", turn);
+    const angle = (-ellipse.angle).toFixed(2);
+    shape.setAttribute(
+      "transform",
+      `translate(${x.toFixed(2)} ${y.toFixed(2)}) rotate(${angle})`,
+    );
   }
 
   /** Show a state, and no ellipse but that of the chosen point if only that has one. */
@@ -191,8 +194,9 @@ class CodeMap {
   point(place) {
     const [x, y] = this.#pixel(place);
     const { width, height } = CodeMap;
-    const inside = [clamped(x, 4, width - 4), clamped(y, 4, height - 4)];
-    this.cursor.setAttribute("transform", `translate(${inside.map((n) => n.toFixed(2)).join(" ")})`);
+    const left = clamped(x, 4, width - 4).toFixed(2);
+    const top = clamped(y, 4, height - 4).toFixed(2);
+    this.cursor.setAttribute("transform", `translate(${left} ${top})`);
   }
 
   #set(change) {

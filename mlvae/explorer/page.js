@@ -86,11 +86,12 @@
       this.moved = false; // whether a slider has set the value
       const group = code.grouping !== null;
       const several = codes.filter((other) => other.grouping !== null).length > 1;
-      this.title = several && group ? `Content of ${code.grouping}` : titled(code.name);
+      this.title = several && group ? titled(code.grouping) : titled(code.name);
+      this.joint = several && group ? " " : " of "; // "speaker ann", but "content of ann"
       this.noun = group ? (code.grouping === "group" ? "group" : code.grouping) : "observation";
       this.map = new CodeMap({
         id: `map-${code.name}`,
-        label: `Map of ${this.title.toLowerCase()}, a dot for each ${this.noun}`,
+        label: `Map of the ${this.title.toLowerCase()}, a dot for each ${this.noun}`,
         points: this.points,
         extent: extentOf(code, this.points),
         choose: (choice) => this.choose(choice),
@@ -192,7 +193,7 @@
       const details = html(
         "details",
         {},
-        html("summary", {}, `${one(code.dim, "dimension")} of ${this.title.toLowerCase()}`),
+        html("summary", {}, `${one(code.dim, "dimension")} of the ${this.title.toLowerCase()}`),
         html("p", { class: "small" }, unit + more),
         ...[...this.inputs.values()].map((input) => input.row),
         this.reset,
@@ -282,12 +283,17 @@
       changed();
     }
 
+    /** The code and the dot that is chosen. */
+    name() {
+      return `${this.title.toLowerCase()}${this.joint}${this.points[this.choice.from].label}`;
+    }
+
     /** The present value in words. */
     words() {
       const { from, to, share } = this.choice;
       const label = (i) => this.points[i].label;
       const moved = this.moved ? ", moved" : "";
-      if (to === null) return `${this.title.toLowerCase()} of ${label(from)}${moved}`;
+      if (to === null) return this.name() + moved;
       const percent = Math.round(100 * share);
       const way = `${percent} % of the way from ${label(from)} to ${label(to)}`;
       return `${this.title.toLowerCase()} ${way}${moved}`;
@@ -349,7 +355,13 @@
           "The content of a group is the accumulated evidence of its members. More members give " +
             "a smaller ellipse.",
         ),
-        html("label", { class: "slider wide" }, html("span", {}, "k members"), this.input, this.output),
+        html(
+          "label",
+          { class: "slider wide" },
+          html("span", {}, "k members"),
+          this.input,
+          this.output,
+        ),
         ...this.lines.flatMap(({ text, curve, dot, tiles }) => [
           svg("svg", { class: "curve", viewBox: "0 0 400 70", "aria-hidden": "true" }, curve, dot),
           text,
@@ -440,7 +452,7 @@
         "figure",
         {},
         view.thumbnail(panel.row()),
-        html("figcaption", {}, `${panel.title.toLowerCase()} of ${panel.points[panel.choice.from].label}`),
+        html("figcaption", {}, panel.name()),
       );
     byId("sources").replaceChildren(...panels.map(tile));
   }
@@ -467,8 +479,11 @@
     const names = Object.values(groupings).map(
       ({ name, labels }) => `${labels.length} ${name === "group" ? "groups" : `groups by ${name}`}`,
     );
-    const parts = panels.map((panel) => panel.title.toLowerCase()).join(" and a ");
-    const what = panels.length > 1 ? `Choose a ${parts}` : `Choose a dot of the ${parts}`;
+    const parts = panels.map((panel) => panel.title.toLowerCase());
+    const what =
+      panels.length > 1
+        ? `Choose a ${parts.slice(0, -1).join(", a ")} and a ${parts.at(-1)}`
+        : `Choose a dot of the ${parts[0]}`;
     return (
       `${what}. The decoder runs in this page. ` +
       "Drag from one dot to another to interpolate. " +
@@ -479,10 +494,11 @@
   function theme() {
     const button = byId("theme");
     const system = matchMedia("(prefers-color-scheme: dark)");
-    const dark = () => (document.documentElement.dataset.theme ?? (system.matches ? "dark" : "light")) === "dark";
+    const { dataset } = document.documentElement;
+    const dark = () => (dataset.theme ? dataset.theme === "dark" : system.matches);
     const name = () => (button.textContent = dark() ? "Light theme" : "Dark theme");
     button.addEventListener("click", () => {
-      document.documentElement.dataset.theme = dark() ? "light" : "dark";
+      dataset.theme = dark() ? "light" : "dark";
       name();
     });
     system.addEventListener("change", name);
@@ -512,12 +528,13 @@
     api.difference = largest;
     api.milliseconds = (performance.now() - start) / swaps;
     const good = largest < 5e-3;
+    const size = largest.toExponential(1);
     byId("checked").classList.toggle("wrong", !good);
     byId("checked").textContent = good
       ? `The decoder of this page was compared with PyTorch in ${swaps} swaps: the largest ` +
-        `difference is ${largest.toExponential(1)}. A picture takes ${api.milliseconds.toFixed(1)} ms.`
-      : `The decoder of this page differs from PyTorch by ${largest.toExponential(1)}: do not trust ` +
-        "its pictures, and report this browser.";
+        `difference is ${size}. A picture takes ${api.milliseconds.toFixed(1)} ms.`
+      : `The decoder of this page differs from PyTorch by ${size}: do not trust its pictures, ` +
+        "and report this browser.";
   }
 
   const api = {
@@ -536,15 +553,17 @@
   byId("lead").textContent = lead();
   byId("picture").append(view.element);
   byId("shared").append(...shared.map((panel) => panel.element));
-  if (evidence) byId("shared").append(evidence.element);
   byId("own").append(...own.map((panel) => panel.element));
+  const shorter = shared.length > 1 && own.length > 0 ? "own" : "shared";
+  if (evidence) byId(shorter).append(evidence.element);
   byId("main").classList.add(`of-${record.view.kind}`);
   byId("main").classList.toggle("two", shared.length === 0 || own.length === 0);
   if (shared.length === 0) byId("shared").remove();
   if (own.length === 0) byId("own").remove();
   const facts = Object.entries(record.facts).map(([name, fact]) => `${name} ${fact}`);
   if (record.left_out.length > 0) {
-    facts.push(`without the split ${record.left_out.join(", ")}, whose groups the model does not know`);
+    const parts = record.left_out.join(", ");
+    facts.push(`without the split ${parts}, whose groups the model does not know`);
   }
   byId("facts").textContent = facts.join(" · ");
   theme();

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -91,7 +90,8 @@ def explore(
         >>> import mlvae, tempfile
         >>> digits = mlvae.data.digits()
         >>> folder = tempfile.mkdtemp()
-        >>> page = explore(mlvae.models.MLVAE(digits.train.shape), digits, folder + "/explore.html")
+        >>> model = mlvae.models.MLVAE(digits.train.shape)
+        >>> page = explore(model, digits, folder + "/explore.html")
         >>> page.name, "http-equiv" in page.read_text()
         ('explore.html', True)
     """
@@ -99,7 +99,7 @@ def explore(
     check_integer("members", members, minimum=1)
     check_choice("precision", precision, PRECISIONS)
     target = as_path("path", path)
-    model = load(run_or_model) if isinstance(run_or_model, str | os.PathLike) else run_or_model
+    model = load(run_or_model) if isinstance(run_or_model, str | Path) else run_or_model
     if not has_codes(model) or not isinstance(model, torch.nn.Module):
         raise InputError(
             f"run_or_model must be a run or a model with codes and decode, not {shown(model)}"
@@ -127,7 +127,8 @@ def _record(
     codes = codes_of(model, selection)
     means = {name: q.mean for name, q in codes.items()}
     inputs = decoder_inputs(model, {name: mean[:4] for name, mean in means.items()})
-    encoded = _Encoded(model, selection, {name: codes[name] for name in inputs})
+    decoded = {name: q for name, q in codes.items() if name in inputs}  # the order of the model
+    encoded = _Encoded(model, selection, decoded)
     record = {
         "model": type(model).__name__,
         "members": members,

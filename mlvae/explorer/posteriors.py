@@ -17,6 +17,7 @@ from mlvae.evidence.rules import COUNT_RULES, accumulated
 from mlvae.explorer.arrays import Arrays
 from mlvae.explorer.selection import Grouping, Selection
 from mlvae.groups import Groups
+from mlvae.groups.grouping import UNNAMED
 from mlvae.models.protocol import Traits, traits
 from mlvae.posteriors import DiagonalGaussian, Dirichlet, Family, Point
 
@@ -32,17 +33,15 @@ def grouping_of_codes(model: Any, names: Sequence[str], first: str) -> dict[str,
     Args:
         model: a model with codes.
         names: names of the codes.
-        first: name of the first grouping, which models with one grouping use.
+        first: name of the first grouping of the data, which is that of codes without a name.
     """
-    stated = getattr(model, "grouping_of", None)
-    if stated:
-        return {
-            code: first if grouping == "group" else grouping
-            for code, grouping in stated.items()
-            if code in names
-        }
-    shared = traits(model).group_codes
-    return {name: first for name in names if name in shared}
+    stated = traits(model)
+    found = {name: stated.grouping_of.get(name, UNNAMED) for name in names}
+    return {
+        name: first if grouping == UNNAMED else grouping
+        for name, grouping in found.items()
+        if name in stated.group_codes
+    }
 
 
 @torch.no_grad()

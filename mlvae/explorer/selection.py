@@ -51,14 +51,11 @@ class Selection:
     groupings: Mapping[str, Grouping]
 
 
-def groupings_of(data: Any) -> dict[str, tuple[np.ndarray, list]]:
+def groupings_of(data: GroupedData) -> dict[str, tuple[np.ndarray, list]]:
     """Group of each observation (N,), and the labels of the groups, of each grouping by name."""
-    found = getattr(data, "groupings", None)
-    if found is None:  # one grouping without a name
-        return {"group": (data.groups.index.cpu().numpy(), list(data.group_names))}
     return {
         name: (record.groups.index.cpu().numpy(), list(record.names))
-        for name, record in found.items()
+        for name, record in data.groupings.items()
     }
 
 
@@ -149,12 +146,12 @@ def _joined(
         for name, (index, labels) in groupings_of(data).items():
             grouping = found.setdefault(name, Grouping(name))
             sizes = np.bincount(index, minlength=len(labels))
-            places: dict[int, int] = {}
-            for group in index[rows.cpu().numpy()].tolist():
-                if group not in places:
-                    places[group] = _place(grouping, labels[group], known)
-                    grouping.sizes[places[group]] += int(sizes[group])
-                grouping.index.append(places[group])
+            chosen = index[rows.cpu().numpy()]
+            places = {}
+            for group in np.unique(chosen).tolist():  # in the order of the labels
+                places[group] = _place(grouping, labels[group], known)
+                grouping.sizes[places[group]] += int(sizes[group])
+            grouping.index += [places[group] for group in chosen.tolist()]
     return found
 
 

@@ -15,6 +15,7 @@ from mlvae.arguments import check_type
 from mlvae.batch import Batch
 from mlvae.data.grouped import GroupedData
 from mlvae.errors import InputError, check_integer, check_number
+from mlvae.grids.factorial import content_names, factorial_grid, factorial_rows
 from mlvae.grids.grid import (
     Grid,
     drawable,
@@ -228,6 +229,8 @@ def _ends(simplex: Sequence[bool], steps: int, span: float) -> tuple[list[str], 
 def pictures(model: object, data: GroupedData) -> dict[str, Grid]:
     """Grids of one observation of each of the first ten groups, by name.
 
+    A model with contents of several groupings has a factorial grid of the first two.
+
     Empty if the observations are neither images nor series, or the model has no codes.
     """
     check_type("data", data, GroupedData, "GroupedData")
@@ -238,8 +241,13 @@ def pictures(model: object, data: GroupedData) -> dict[str, Grid]:
     batch = data.singles(data.one_of_each(limit=10))
     grids = {"reconstructions": reconstruction_grid(model, batch)}
     with torch.no_grad():
-        if separates(model.codes(batch)):
-            grids["swaps"] = swap_grid(model, batch)
+        codes = model.codes(batch)
+    if separates(codes):
+        grids["swaps"] = swap_grid(model, batch)
+    if len(contents := content_names(model, list(codes))) > 1:
+        rows, columns, *_ = contents
+        if len(chosen := factorial_rows(data, rows, columns)):
+            grids["factorial"] = factorial_grid(model, data.batch(chosen))
     model.train(training)
     names = tuple(data.feature_names or ())
     return {name: replace(grid, features=names) for name, grid in grids.items()}

@@ -24,6 +24,9 @@ WORDS = ("na", "n/a", "nan", "<na>", "nat", "none", "null")
 #: Types of a list's elements that are no labels.
 CONTAINERS = (list, tuple, dict, set, frozenset, np.ndarray, Tensor)
 
+#: Types of tensors whose numbers are counted.
+COUNTED = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
+
 
 def label_index(labels: Any) -> tuple[Tensor, list]:
     """Number the distinct values of ``labels`` (length N) in sorted order.
@@ -48,7 +51,7 @@ def label_index(labels: Any) -> tuple[Tensor, list]:
         if labels.is_complex():
             raise _wrong_type(labels)
         _check(tuple(labels.shape), bool(labels.isnan().any()))
-        names, index = labels.unique(return_inverse=True)
+        index, names = _numbered(labels)
         return index, names.tolist()
     if np.ma.is_masked(labels):
         _check(np.array(labels, dtype=object).shape, some_missing=True)
@@ -62,6 +65,16 @@ def label_index(labels: Any) -> tuple[Tensor, list]:
     if array.dtype.kind == "U":
         _check_readable(names.tolist())
     return torch.from_numpy(index.astype(np.int64)), names.tolist()
+
+
+def _numbered(labels: Tensor) -> tuple[Tensor, Tensor]:
+    """The number of each label and the distinct labels, sorted."""
+    if labels.dtype in COUNTED and labels.min() >= 0 and labels.max() < len(labels):
+        # Counting needs no sort: numbers of many observations, as a prepared collection has them.
+        present = torch.bincount(labels) > 0
+        return (present.cumsum(0) - 1)[labels.long()], present.nonzero()[:, 0].to(labels.dtype)
+    names, index = labels.unique(return_inverse=True)
+    return index, names
 
 
 def is_missing(label: object) -> bool:

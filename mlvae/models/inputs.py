@@ -27,19 +27,25 @@ Observations = Tensor | np.ndarray | Source | GroupedData
 MOST_ELEMENTS = 2**26
 
 
-def observations(x: Any, shape: Sequence[int], model: Any) -> Tensor:
+def observations(
+    x: Any, shape: Sequence[int], model: Any, *, observed: Tensor | None = None
+) -> Tensor:
     """Observations (N, ...) as floats on the device of ``model``, uint8 to [0, 1].
 
     Args:
         x: an array, a tensor, a source, or grouped data, whose observations are taken.
         shape: shape of one observation.
         model: the model that receives them.
+        observed: whether each cell of a row is there, booleans (N, C); None: the mask of grouped
+            data, or all cells.
 
     Raises:
         InputError: as :func:`mlvae.observations.as_observations`, or if a source has too many
             observations to read them at once.
     """
-    x = x.x if isinstance(x, GroupedData) else x
+    if isinstance(x, GroupedData):
+        observed = x.given.get("observed") if observed is None else observed
+        x = x.x
     if not isinstance(x, Tensor) and is_source(x):
         if math.prod(x.shape) > MOST_ELEMENTS:
             most = max(1, MOST_ELEMENTS // math.prod(x.shape[1:]))
@@ -49,7 +55,7 @@ def observations(x: Any, shape: Sequence[int], model: Any) -> Tensor:
                 "data.subset(range(1000))"
             )
         x = x.index_select(0, torch.arange(len(x)))
-    return as_observations(x, shape, model)
+    return as_observations(x, shape, model, observed=observed)
 
 
 def groups_given(x: object, groups: Any) -> Any:

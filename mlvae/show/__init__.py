@@ -16,6 +16,7 @@ Example:
 from mlvae.show.clusters import group_distances
 from mlvae.show.views import (
     evidence,
+    factorial,
     interpolations,
     reconstructions,
     samples,
@@ -25,6 +26,7 @@ from mlvae.show.views import (
 
 __all__ = [
     "evidence",
+    "factorial",
     "group_distances",
     "interpolations",
     "reconstructions",

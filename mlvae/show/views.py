@@ -19,6 +19,7 @@ from mlvae.data.tables.columns import column_names
 from mlvae.encoding import rows_of_frame
 from mlvae.errors import InputError, check_integer, shown
 from mlvae.grids import Grid
+from mlvae.groups import Groups
 from mlvae.models.protocol import has_codes, traits
 from mlvae.observations import as_floats, as_observations, as_tensor
 from mlvae.training.checks import with_needs
@@ -27,9 +28,18 @@ from mlvae.training.seeding import seeded
 if TYPE_CHECKING:
     from mlvae.show.drawing import Picture
 
-__all__ = ["evidence", "interpolations", "reconstructions", "samples", "swaps", "traversals"]
+__all__ = [
+    "evidence",
+    "factorial",
+    "interpolations",
+    "reconstructions",
+    "samples",
+    "swaps",
+    "traversals",
+]
 
 MEMBERS = 100  # most observations of a group
+IN_CELL = 10  # most observations of a combination of two groups
 
 
 def swaps(
@@ -195,6 +205,52 @@ def evidence(
     """
     data = _data(model, x, groups, labels, most)
     return _drawn(grids.evidence_grid, model, data, data.batch(), counts=counts)
+
+
+def factorial(
+    model: Any,
+    x: GroupedData,
+    *,
+    rows: str | None = None,
+    columns: str | None = None,
+    most: int = 12,
+) -> Picture:
+    """Every group of one grouping with every group of another one.
+
+    The content of the row and the content of the column are accumulated over observations; the
+    style is the mean. The first row and the first column are observations. A frame marks a
+    combination that is observed; the others are predicted.
+
+    Args:
+        model: a trained model with a content for each of several groupings.
+        x: observations with these groupings. Of each combination at most 10 are used.
+        rows: grouping of the rows; None: the first one of the model.
+        columns: grouping of the columns; None: the first other one of the model.
+        most: largest number of rows and of columns, the first groups.
+
+    Raises:
+        InputError: if the model has one grouping, or the observations lack one.
+
+    Example:
+        >>> import mlvae
+        >>> letters = mlvae.data.glyphs(
+        ...     characters="ABCD", images=20, group=["character", "font"], validation=0, test=0
+        ... ).train
+        >>> dims = {"character": 4, "font": 4}
+        >>> model = mlvae.models.MLVAE(letters.shape, content_dim=dims)
+        >>> figure = factorial(model, letters, most=5)
+    """
+    if not isinstance(x, GroupedData):
+        raise InputError(f"x must be GroupedData with several groupings, not {shown(x)}")
+    data = _data(model, x, None, None, x.groups.num_groups)
+    index = torch.stack([each.groups.index for each in data.groupings.values()], 1)
+    cells = Groups(index.unique(dim=0, return_inverse=True)[1])
+    order = cells.index.argsort(stable=True)
+    first = cells.sizes.cumsum(0) - cells.sizes
+    rank = torch.arange(len(order), device=order.device) - first[cells.index[order]]
+    batch = data.batch(order[rank < IN_CELL].sort()[0])
+    options = {"rows": rows, "columns": columns, "most": most}
+    return _drawn(grids.factorial_grid, model, data, batch, **options)
 
 
 def traversals(

@@ -23,6 +23,7 @@ from mlvae.data import (
     Shuffled,
 )
 from mlvae.data.collections.preparation import prepared_as
+from mlvae.data.parted import PartedData
 from mlvae.errors import Diverged, InputError, check_flag, check_part, shown
 from mlvae.grids import pictures
 from mlvae.models.protocol import traits
@@ -37,6 +38,8 @@ from mlvae.training.checks import (
     check_precision,
     resolve_device,
 )
+from mlvae.training.dealt import Dealt, check_unlabelled, hands_of
+from mlvae.training.elastic import begun_by_this_launch, check_run_is_named, mark
 from mlvae.training.interrupt import Interrupt
 from mlvae.training.monitor import Monitor, OnReport, how_to_continue
 from mlvae.training.ranks import check_shared, join
@@ -104,12 +107,14 @@ def train(
     CUDA, PyTorch's own conditions for determinism apply.
 
     With torchrun, several processes train together; the result is that of one process up to
-    rounding, and rank 0 writes the run. See :mod:`mlvae.training.ranks`.
+    rounding, and rank 0 writes the run. See :mod:`mlvae.training.ranks`. Restarted by torchrun's
+    ``--max-restarts``, a training resumes its run; see :mod:`mlvae.training.elastic`.
 
     Args:
         model: returns an objective for a batch; :class:`mlvae.models.MLVAE` for example. It gets
             the attribute ``table_columns``: the ``columns`` of the training data, or None.
-        data: training data.
+        data: training data. Of :class:`~mlvae.data.PartedData` each rank opens its parts only; the
+            scale, pictures and advice are those of the first part.
         validation: data on which the best state is chosen.
         run: the run's folder; None makes a new one under ``runs/`` with the time in its name.
         resume: continue the run in that folder, with the same data, model, batching, augmentation
@@ -172,18 +177,29 @@ def train(
     if augmentation is not None:
         check_part("augmentation", augmentation, AUGMENTATIONS, ("check", "__call__"))
     check_named(run, resume)
+    check_run_is_named(run)
     ranks = join(resolve_device(device))
+    if not resume and run is not None:  # a restart by torchrun
+        resume = ranks.from_first(ranks.first and begun_by_this_launch(Path(run).expanduser()))
     target = ranks.device
     check_precision(speed.precision, target)
     check_compile(speed.compile, ranks)
     check_shared(model, ranks, span=batching.span_ranks)
+    dealt = None
+    if isinstance(data, PartedData):
+        check_unlabelled(model)
+        hands = None
+        if resume and run is not None and data.hands is None:
+            hands = hands_of(Path(run).expanduser())
+        dealt = Dealt(data, batching, seed=seed, ranks=ranks, hands=hands)
+        data = data.first  # for the scale, pictures and advice
     data = check_fit(model, data, "training")
     if validation is not None:
         validation = check_fit(model, validation, "validation").to(target)
     if augmentation is not None:
         augmentation.check(data.shape)
     warmup.check(model, traits(model).scales)
-    steps_per_epoch = batching.num_batches(data)
+    steps_per_epoch = batching.num_batches(data) if dealt is None else dealt.num_batches
     folder = Path(ranks.from_first(str(new_name(config, seed) if run is None else run)))
     folder = folder.expanduser()
     if run is not None:
@@ -210,7 +226,8 @@ def train(
         }
         if (images := prepared_as(data.x)) is not None:
             config["images"] = images  # for mlvae.read_images
-    fingerprint = data.fingerprint()  # before the move: images on the disk may move to the device
+    # Before the move: images on the disk may move to the device.
+    fingerprint = data.fingerprint() if dealt is None else dealt.fingerprint()
     data = data.to(target)
     model.to(target).train()
     model.table_columns = data.columns  # type: ignore[assignment]
@@ -248,9 +265,15 @@ def train(
         scales=scales,
         augmentation=augmentation,
         room=min(steps_per_epoch, reports.log_every or steps_per_epoch),
+        in_parts=dealt is not None,
     )
     plans = Plans(
-        batching, data, seed=seed, ranks=ranks, largest_group=traits(model).largest_group
+        batching,
+        data,
+        seed=seed,
+        ranks=ranks,
+        largest_group=traits(model).largest_group,
+        dealt=dealt,
     )
 
     # Open the run's folder.
@@ -264,6 +287,7 @@ def train(
             opening.enter_context(held(state.run, resume))
             opening.enter_context(undone_on_failure(state.run, lambda: not new or state.step > 0))
             write_config(state.run, state.config)
+            mark(state.run)
         monitor = opening.enter_context(Monitor(state, reports=reports, on_report=on_report))
         monitor.started(data)
         monitor.advise(advice_on_steps(state.total_steps, steps_per_epoch))
@@ -330,7 +354,9 @@ def _loop(
     plan, saved_at, first = None, time.monotonic(), state.step == 0
     while state.step < state.total_steps and not _patience_lost(state, patience):
         epoch, position = divmod(state.step, state.steps_per_epoch)
-        if plan is None or position == 0:
+        if position == 0:
+            plan = None  # releases its memory before the next one is made
+        if plan is None:
             plan = plans.of(epoch)
 
         # Take a step, or a block of steps before the next report.

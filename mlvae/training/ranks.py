@@ -27,7 +27,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, distributed, nn
@@ -201,6 +201,7 @@ def join(device: torch.device) -> Ranks:
             "cpu:gloo,cuda:nccl" if cuda else "gloo",
             timeout=PATIENCE,
             device_id=device if cuda else None,
+            **_store_of_attempt(),
         )
         atexit.register(_leave)
     return Ranks(device, distributed.get_rank(), distributed.get_world_size(), local)
@@ -253,6 +254,28 @@ def _check_devices(local: int) -> None:
             f"each rank needs a CUDA device of its own, but there are {devices} for rank "
             f"{local + 1} of this machine; use --nproc-per-node={devices}, or device=cpu"
         )
+
+
+def _store_of_attempt() -> dict[str, Any]:
+    """The arguments of a process group in a part of torchrun's store that this attempt has.
+
+    After a restart, PyTorch 2.14 uses the same store again, with the addresses of the processes
+    that ended, and gloo fails to connect to them. The part has the number of restarts and of
+    processes in its name. Without torchrun's store: no arguments.
+    """
+    environment = os.environ
+    if environment.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
+        return {}
+    world = int(environment["WORLD_SIZE"])
+    store = distributed.TCPStore(  # pyright: ignore[reportPrivateImportUsage]
+        environment["MASTER_ADDR"],
+        int(environment["MASTER_PORT"]),
+        is_master=False,
+        timeout=PATIENCE,
+    )
+    attempt = f"mlvae/{environment.get('TORCHELASTIC_RESTART_COUNT', '0')}/{world}"
+    part = distributed.PrefixStore(attempt, store)  # pyright: ignore[reportPrivateImportUsage]
+    return {"store": part, "rank": int(environment["RANK"]), "world_size": world}
 
 
 def _leave() -> None:

@@ -246,7 +246,7 @@ def test_a_full_disk_at_the_first_line_leaves_no_file_open(tmp_path, monkeypatch
 
 
 def test_a_disk_that_loses_what_was_written_gives_one_line(opened, write, people, monkeypatch):
-    monkeypatch.setattr(cache, "_read", lambda *arguments: None)
+    monkeypatch.setattr(cache, "read_cache", lambda *arguments: None)
     with pytest.raises(InputError, match=r"dataset\.cache"):
         opened(write("people", people()))
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 from sklearn.datasets import load_digits
 
-from mlvae.data import digits, open_dataset
+from mlvae.data import digit_parts, digits, open_dataset
 from mlvae.errors import InputError
 
 
@@ -86,3 +86,20 @@ def test_an_unknown_digit_is_refused():
 def test_an_unknown_dataset_is_refused_with_the_nearest_name():
     with pytest.raises(InputError, match=r"dataset\.name .*arrays, .* 'minst' .*'mnist'"):
         open_dataset("minst")
+
+
+def test_attributes_of_digits_are_missing_as_a_whole_and_one_is_always_there():
+    splits = digit_parts(missing=0.6, seed=1)
+    for _, data in splits:
+        observed, x = data.given["observed"], data.x
+        parts = [observed[:, :32], observed[:, 32:64], observed[:, 64:]]
+        there = torch.stack([part[:, 0] for part in parts], 1)
+        assert all(bool((part == part[:, :1]).all()) for part in parts)
+        assert bool(there.any(1).all()) and 0.4 < 1 - float(there.float().mean()) < 0.6
+        spread = torch.cat((observed[:, :64], observed[:, 64:].expand(-1, 10)), 1)
+        assert not bool(x[~spread].any())
+        label = x[:, 64:][observed[:, 64]]
+        assert label.argmax(1).tolist() == data.factors["digit"][observed[:, 64]].tolist()
+    whole = digit_parts(missing=0, seed=1)
+    assert bool(whole.test.given["observed"].all())
+    assert whole.test.factors["digit"].equal(splits.test.factors["digit"])  # the same rows

@@ -445,7 +445,7 @@ def test_the_configs_have_the_defaults_of_the_functions(dataset):
     assert config.pop("name") == dataset.__name__
     assert config.keys() - defaults.keys() == {"root"}
     missing = defaults.keys() - config.keys()
-    assert missing <= {"name", "pattern", "table"}  # which a named dataset fixes
+    assert missing <= {"name", "pattern", "table", "labels"}  # which a named dataset fixes
     for name in config.keys() - {"root", "cache"}:
         value = defaults[name]
         assert config[name] == (list(value) if isinstance(value, tuple) else value), name
@@ -462,7 +462,7 @@ def test_the_typed_options_are_those_of_faces():
         typed = keys_of(record)
         own = set(dataset.__kwdefaults__)
         assert not typed & own
-        assert typed | own | {"pattern"} == faces.__kwdefaults__.keys()
+        assert typed | own | {"pattern", "labels"} == faces.__kwdefaults__.keys()
 
 
 def keys_of(record):
@@ -473,6 +473,24 @@ def keys_of(record):
 # Real data
 
 LIMIT = {"limit": 300, "workers": 0}
+
+
+def test_a_list_of_columns_gives_several_groupings(write, png):
+    names = {f"i{i}.png": png(i) for i in range(5)}
+    people, hats = ["ann", "ann", "bob", "bob", ""], ["red", "", "red", "blue", "blue"]
+    lines = [f"{n},{p},{h}" for n, p, h in zip(names, people, hats, strict=True)]
+    root = write("flat", names)
+    (root / "t.csv").write_text("\n".join(["file,identity,hat", *lines]))
+    options = {"table": root / "t.csv", **SMALL, **ALL}
+    data = faces(root, group=["identity", "identity+hat", "hat"], **options).train
+    assert list(data.groupings) == ["identity", "identity_hat", "hat"]
+    assert data.groupings["identity"].labels.tolist() == ["ann", "ann", "bob", "bob"]
+    assert data.groupings["hat"].labels.tolist() == ["red", None, "red", "blue"]
+    assert len(data.groupings["identity_hat"].names) == 4
+    assert faces(root, group=["hat"], **options).train.group_names == ["blue", "red"]
+    for group in ([], ["hat", "hat"], 3):
+        with pytest.raises(InputError, match=r"dataset\.group"):
+            faces(root, group=group, **options)
 
 
 def test_yale_b_has_the_directions_of_the_light_as_factors(data_root):

@@ -195,3 +195,74 @@ def test_the_config_has_the_defaults_and_the_name_opens_the_dataset():
 def test_options_out_of_range_are_refused(options, match):
     with pytest.raises(InputError, match=match):
         glyphs(**SMALL | options)
+
+
+# Two groupings
+
+BOTH = {
+    "characters": "ABCDgh",
+    "fonts": ["DejaVuSans", "DejaVuSerif", "cmr10", "cmtt10"],
+    "group": ["character", "font"],
+    "images": 40,
+    "validation": 20,
+    "test": 10,
+}
+
+
+def combinations(data):
+    """The character and the font of each image."""
+    columns = [data.groupings[name].labels.tolist() for name in ("character", "font")]
+    return list(zip(*columns, strict=True))
+
+
+def test_images_are_grouped_by_font_as_by_character():
+    by_both = glyphs(**BOTH).train
+    assert list(by_both.groupings) == ["character", "font"] and "font" not in by_both.factors
+    by_font = glyphs(**BOTH | {"group": "font"}).train
+    assert by_font.group_names == sorted(BOTH["fonts"])
+    assert by_font.labels.tolist() == by_both.groupings["font"].labels.tolist()
+    assert torch.equal(by_font.x, by_both.x)
+
+
+def test_held_out_combinations_are_in_the_test_alone_with_a_twin_of_each_image():
+    parts = glyphs(**BOTH, held_pairs=0.25)
+    seen, tested = set(combinations(parts.train)), combinations(parts.test)
+    new = {pair for pair in tested if pair not in seen}
+    assert len(new) == 6 and len(seen) == 18 and parts.unseen is None
+    assert set(combinations(parts.validation)) <= seen and len(parts.validation) == 20
+    assert {pair[0] for pair in seen} == set(BOTH["characters"])
+    assert {pair[1] for pair in seen} == set(BOTH["fonts"])
+    styles = torch.stack(list(parts.test.factors.values()), 1).tolist()
+    images = [(pair, style) for pair, style in zip(tested, styles, strict=True) if pair in new]
+    twins = [(pair, style) for pair, style in zip(tested, styles, strict=True) if pair not in new]
+    assert len(twins) == len(images) + 10
+    for pair, style in images:
+        (twin,) = [other for other, its in twins if its == style]
+        assert twin[0] != pair[0] and twin[1] != pair[1]
+
+
+def test_twins_are_drawn_with_the_style_of_their_image():
+    part = glyphs(**BOTH, held_pairs=0.25).test
+    labels = combinations(part)
+    font = torch.tensor([FONTS.index(name) for _, name in labels])
+    drawn = render([name for name, _ in labels], {**part.factors, "font": font}, size=32)
+    assert torch.equal(part.x, drawn)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"group": "weight"}, r"dataset\.group .*'weight'"),
+        ({"group": ["font", "font"]}, r"dataset\.group "),
+        ({"group": []}, r"dataset\.group "),
+        ({"group": "font", "held_pairs": 0.2}, r"dataset\.held_pairs=0\.2"),
+        ({"held_pairs": 0.9}, r"dataset\.held_pairs=0\.9"),
+        ({"held_pairs": -1}, r"dataset\.held_pairs"),
+        ({"held_pairs": 0.2, "unseen_groups": ["A"]}, r"dataset\.unseen_groups"),
+        ({"held_pairs": 0.2, "validation": 0.9, "test": 0.2}, r"dataset\.validation"),
+        ({"held_pairs": 0.5, "fonts": ["cmr10", "cmtt10"], "characters": "AB"}, "held_pairs"),
+    ],
+)
+def test_wrong_groupings_and_combinations_are_refused(options, message):
+    with pytest.raises(InputError, match=message):
+        glyphs(**BOTH | options)

@@ -234,6 +234,15 @@ def test_unseen_speakers_are_unseen_groups_or_the_whole_test(digits):
     assert splits.test.group_names == ["0", "1", "2"] and len(splits.validation) == 4
 
 
+def test_unseen_digits_are_unseen_groups_or_the_whole_test(digits):
+    splits = fsdd(digits, group=["speaker", "digit"], unseen_digits=[1], validation=0)
+    assert splits.unseen is None and splits.test.groupings["digit"].names == ["1"]
+    assert splits.train.groupings["digit"].names == ["0", "2"]
+    assert len(splits.train) == 42 and len(splits.test) == 21
+    splits = fsdd(digits, group=["digit", "speaker"], unseen_digits=["1"], validation=0)
+    assert splits.unseen.group_names == ["1"] and len(splits.test) == 30
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -241,6 +250,8 @@ def test_unseen_speakers_are_unseen_groups_or_the_whole_test(digits):
         ({"unseen_speakers": ["zoe"]}, r"ann.*'zoe'"),
         ({"unseen_speakers": ["zoe"], "group": "digit"}, r"ann.*'zoe'"),
         ({"unseen_speakers": "bob"}, r"dataset\.unseen_speakers .*'bob'"),
+        ({"unseen_digits": 1}, r"dataset\.unseen_digits "),
+        ({"unseen_digits": [8]}, "'8'"),
     ],
 )
 def test_unknown_speakers_and_groups_are_refused(digits, options, message):

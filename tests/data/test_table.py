@@ -90,3 +90,44 @@ def test_the_config_of_the_dataset_has_the_options_of_its_function(tmp_path):
         "group": "donor",
         "categories": ["city"],
     }
+
+
+TYPES = "type,dim,nclass\npos,1,\ncount,1,\ncat,1,2\nordinal,1,3\nreal,1,\n"
+
+
+def test_a_table_without_names_has_the_kinds_of_a_file(tmp_path):
+    (tmp_path / "types.csv").write_text(TYPES)
+    lines = [f"{0.5 + n},{n},{1 + n % 2},{n % 3},{n - 5.5}" for n in range(20)]
+    (tmp_path / "data.csv").write_text("\n".join(lines) + "\n3.5,,1,2,\n")
+    options = {"header": False, "group": None, "kinds": str(tmp_path / "types.csv")}
+    splits = table(tmp_path / "data.csv", **options, missing="keep", validation=0, test=5)
+    columns = splits.train.columns.features
+    assert [column.name for column in columns] == ["1", "2", "3", "4", "5"]
+    kinds = ["positive", "count", "categorical", "ordinal", "real"]
+    assert [column.kind for column in columns] == kinds
+    assert columns[2].categories == (1, 2) and columns[3].categories == (0, 1, 2)
+    assert len(splits.train) == 16 and splits.train.groups.num_groups == 16
+
+
+@pytest.mark.parametrize(
+    ("text", "match"),
+    [
+        (TYPES.replace("cat", "word"), "column 3.*'word'"),
+        (TYPES.replace("real,1,\n", ""), "kinds.*5 columns.*4 lines"),
+        (TYPES.replace("pos,1", "pos,2"), "dim of column 1.*2"),
+        ("pos,1,\n", "kinds.*type,dim,nclass"),
+        ("", "kinds.*type,dim,nclass"),
+    ],
+)
+def test_files_of_kinds_that_do_not_fit_are_refused(tmp_path, text, match):
+    (tmp_path / "types.csv").write_text(text)
+    (tmp_path / "data.csv").write_text("1.5,2,1,0,3\n2.5,3,2,1,4\n3.5,3,2,2,4\n")
+    options = {"header": False, "group": None, "kinds": tmp_path / "types.csv"}
+    with pytest.raises(InputError, match=match):
+        table(tmp_path / "data.csv", **options)
+
+
+def test_a_file_of_kinds_that_is_not_there_is_named(tmp_path):
+    (tmp_path / "data.csv").write_text("a,b\n1.5,2\n")
+    with pytest.raises(InputError, match=r"kinds=.*no\.csv"):
+        table(tmp_path / "data.csv", group=None, kinds=tmp_path / "no.csv")

@@ -30,6 +30,53 @@ class Known(nn.Module):
         return torch.cat((content[:, None] / 6, style[:, None], rest), 1)[:, None]
 
 
+class Two(nn.Module):
+    """The rows of an image: the first label, the second label, two rows of style."""
+
+    shape = (1, 4, 4)
+    grouping_of = {"content_first": "first", "content_second": "second"}  # noqa: RUF012
+
+    def __init__(self):
+        super().__init__()
+        self.nothing = nn.Parameter(torch.zeros(()))
+
+    def codes(self, batch):
+        rows = batch.x[:, 0]
+        codes = {
+            "content_first": rows[:, 0],
+            "content_second": rows[:, 1],
+            "style": rows[:, 2:].flatten(1),
+        }
+        return {
+            name: DiagonalGaussian(row, torch.full_like(row, -9.0)) for name, row in codes.items()
+        }
+
+    def decode(self, content_first, content_second, style):
+        rows = (content_first[:, None], content_second[:, None], style.unflatten(1, (-1, 4)))
+        return torch.cat(rows, 1)[:, None]
+
+
+@pytest.fixture
+def two():
+    return Two()
+
+
+@pytest.fixture
+def two_images():
+    """Images of pairs of labels with poses in [0, 1), in two groupings."""
+
+    def build(pairs, poses):
+        first, second = torch.tensor(pairs).T
+        x = torch.zeros(len(pairs), 1, 4, 4)
+        x[:, 0, 0] = nn.functional.one_hot(first, 4).float()
+        x[:, 0, 1] = nn.functional.one_hot(second, 4).float()
+        x[:, 0, 2:] = poses[:, None, None]
+        groups = {"first": first, "second": second}
+        return GroupedData(x, factors={"pose": poses}, groups=groups)
+
+    return build
+
+
 @pytest.fixture
 def quick(monkeypatch):
     """Networks of few steps, as probes of codes that are easy. Other processes have all steps."""

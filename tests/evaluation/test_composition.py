@@ -2,74 +2,42 @@
 
 import pytest
 import torch
-from torch import nn
 
-from mlvae import DiagonalGaussian, GroupedData, InputError
+from mlvae import DiagonalGaussian, InputError
 from mlvae.data import Splits
 from mlvae.evaluation import Composition, Subject
 from mlvae.evaluation.measures.readers import fit_reader
+from mlvae.models import ConditionalVAE
+from mlvae.networks import MLP
+from mlvae.training.seeding import seeded
 
 QUICK = {"reader_steps": 150}
 NEW = [(0, 3), (1, 2), (2, 0)]
 
 
-class Two(nn.Module):
-    """The rows of an image: the first label, the second label, two rows of style."""
+def leaking(two):
+    """The model ``two`` with the second label in the style, and without use of its content."""
 
-    shape = (1, 4, 4)
-    grouping_of = {"content_first": "first", "content_second": "second"}  # noqa: RUF012
+    class Leaking(type(two)):
+        def codes(self, batch):
+            codes = super().codes(batch)
+            style = torch.cat((codes["content_second"].mean, codes["style"].mean), 1)
+            return codes | {"style": DiagonalGaussian(style, torch.full_like(style, -9.0))}
 
-    def __init__(self):
-        super().__init__()
-        self.nothing = nn.Parameter(torch.zeros(()))
+        def decode(self, content_first, content_second, style):
+            return super().decode(content_first, style[:, :4], style[:, 4:])
 
-    def codes(self, batch):
-        rows = batch.x[:, 0]
-        codes = {
-            "content_first": rows[:, 0],
-            "content_second": rows[:, 1],
-            "style": rows[:, 2:].flatten(1),
-        }
-        return {
-            name: DiagonalGaussian(row, torch.full_like(row, -9.0)) for name, row in codes.items()
-        }
-
-    def decode(self, content_first, content_second, style):
-        rows = (content_first[:, None], content_second[:, None], style.unflatten(1, (-1, 4)))
-        return torch.cat(rows, 1)[:, None]
-
-
-class Leaking(Two):
-    """The second label is in the style, and its content is not used."""
-
-    def codes(self, batch):
-        codes = super().codes(batch)
-        style = torch.cat((codes["content_second"].mean, codes["style"].mean), 1)
-        return codes | {"style": DiagonalGaussian(style, torch.full_like(style, -9.0))}
-
-    def decode(self, content_first, content_second, style):
-        return super().decode(content_first, style[:, :4], style[:, 4:])
-
-
-def images(pairs, poses):
-    """Images of pairs of labels with poses in [0, 1), and their groupings."""
-    first, second = torch.tensor(pairs).T
-    x = torch.zeros(len(pairs), 1, 4, 4)
-    x[:, 0, 0] = nn.functional.one_hot(first, 4).float()
-    x[:, 0, 1] = nn.functional.one_hot(second, 4).float()
-    x[:, 0, 2:] = poses[:, None, None]
-    groups = {"first": first, "second": second}
-    return GroupedData(x, factors={"pose": poses}, groups=groups)
+    return Leaking()
 
 
 @pytest.fixture
-def splits():
+def splits(two_images):
     generator = torch.Generator().manual_seed(0)
     seen = [(i, j) for i in range(3) for j in range(4) if (i, j) not in NEW]
-    train = images(20 * seen, torch.rand(20 * len(seen), generator=generator))
+    train = two_images(20 * seen, torch.rand(20 * len(seen), generator=generator))
     poses = torch.rand(24, generator=generator)
     other = [(1, 0), (2, 1), (1, 3)]  # no label in common with the new combinations
-    test = images(8 * NEW + 8 * other, torch.cat((poses, poses)))
+    test = two_images(8 * NEW + 8 * other, torch.cat((poses, poses)))
     return Splits(train, test=test)
 
 
@@ -78,8 +46,8 @@ def records(model, splits, **options):
     return answer, {record["prediction"]: record for record in answer.metrics["records"]}
 
 
-def test_a_model_with_separate_contents_predicts_new_combinations_exactly(splits):
-    answer, found = records(Two(), splits)
+def test_a_model_with_separate_contents_predicts_new_combinations_exactly(two, splits):
+    answer, found = records(two, splits)
     assert answer.metrics["combinations"] == 3 and answer.metrics["observations"] == 12
     for style in ("own", "twin"):
         record = found[f"contents_{style}"]
@@ -92,15 +60,15 @@ def test_a_model_with_separate_contents_predicts_new_combinations_exactly(splits
     assert answer.figures[0].name == "composition"
 
 
-def test_a_style_with_the_label_is_found_by_the_twins(splits):
-    found = records(Leaking(), splits)[1]
+def test_a_style_with_the_label_is_found_by_the_twins(two, splits):
+    found = records(leaking(two), splits)[1]
     assert found["contents_own"]["read_second"] == 1
     assert found["contents_twin"]["read_second"] < 0.2
     assert found["contents_twin"]["read_first"] == 1
 
 
-def test_the_controls_have_the_label_that_they_keep(splits):
-    found = records(Two(), splits)[1]
+def test_the_controls_have_the_label_that_they_keep(two, splits):
+    found = records(two, splits)[1]
     for kind in ("combination", "observation"):
         for kept, other in (("first", "second"), ("second", "first")):
             record = found[f"nearest_{kind}_{kept}"]
@@ -112,10 +80,10 @@ def test_the_controls_have_the_label_that_they_keep(splits):
     assert found["observation"]["error"] == 0 and found["observation"]["read_first"] == 1
 
 
-def test_a_question_without_new_combinations_has_a_reason(splits, known, known_data):
+def test_a_question_without_new_combinations_has_a_reason(two, splits, known, known_data):
     seen = Splits(splits.train, test=splits.train)
-    assert "held_pairs" in Composition().ask(Subject(Two(), seen)).reason
-    assert "no test split" in Composition().ask(Subject(Two(), Splits(splits.train))).reason
+    assert "held_pairs" in Composition().ask(Subject(two, seen)).reason
+    assert "no test split" in Composition().ask(Subject(two, Splits(splits.train))).reason
     one = Splits(known_data(40), test=known_data(40))
     assert "one grouping" in Composition().ask(Subject(known, one)).reason
 
@@ -139,3 +107,34 @@ def test_a_reader_learns_labels_and_learns_nothing_from_shuffled_ones():
     shuffled = labels[:300][torch.randperm(300, generator=generator)]
     reader = fit_reader(x[:300], shuffled, [4, 2], steps=80)
     assert (reader.read(x[300:])[:, 0] == y[300:]).double().mean() < 0.45
+
+
+def test_a_model_with_the_labels_is_a_control_that_looks_its_contents_up(two, splits):
+    torch.manual_seed(0)
+    names = {name: each.names for name, each in splits.train.groupings.items()}
+    control = ConditionalVAE(
+        (1, 4, 4),
+        group_names=names,
+        content_dim={"first": 4, "second": 4},
+        style_dim=2,
+        network=MLP(hidden=(8,)),
+    ).eval()
+    subject = Subject(two, splits, others={"conditional": control})
+    answer = Composition(**QUICK).ask(subject)
+    found = {record["prediction"]: record for record in answer.metrics["records"]}
+    data = splits.test.labelled(names)
+    new = [i for i, pair in enumerate(_pairs(data)) if pair in NEW]
+    rows = torch.tensor(new)[torch.randperm(24, generator=_generator())[12:].sort().values]
+    with torch.no_grad():
+        predicted = control.reconstruct(data.singles(rows))
+    error = ((predicted - data.x[rows]) ** 2).flatten(1).sum(1).mean()
+    assert found["conditional_own"]["error"] == pytest.approx(float(error), rel=1e-5)
+    assert found["conditional_twin"]["number"] == 12
+
+
+def _pairs(data):
+    return list(zip(*(each.labels.tolist() for each in data.groupings.values()), strict=True))
+
+
+def _generator():
+    return seeded(torch.Generator(), 0, "new combinations")

@@ -132,3 +132,19 @@ def test_a_figure_of_no_distances_is_refused(distances, labels, match):
         show.group_distances(distances, labels)
     with pytest.raises(InputError, match=r"linkage .*'ward'"):
         show.group_distances([[0, 1], [1, 0]], linkage="ward")
+
+
+def test_the_question_is_about_one_grouping_of_several(two, two_images):
+    pairs = [(i, j) for i in range(3) for j in range(4)]
+    data = two_images(10 * pairs, torch.rand(120, generator=torch.Generator().manual_seed(0)))
+    subject = Subject(two, Splits(data, test=data))
+    for grouping, code, other in (
+        ("first", "content_first", "content_second"),
+        ("second", "content_second", "content_first"),
+    ):
+        answer = Groups(grouping=grouping, samples=2, permutations=2).ask(subject)
+        nearest = {r["code"]: r["nearest"] for r in answer.metrics["records"]}
+        assert nearest[code] == 1 and nearest[other] < 1
+        assert len(answer.metrics["groups"]) == len(data.groupings[grouping].names)
+    with pytest.raises(InputError, match=r"evaluation\.groups\.grouping"):
+        Groups(grouping="third").ask(subject)

@@ -7,11 +7,13 @@ import torch
 
 import mlvae
 from mlvae import GroupedData, InputError
-from mlvae.data import Splits
+from mlvae.data import Splits, donors
+from mlvae.data.sources.donors import exact_values
 from mlvae.evaluation import Imputation, Subject
+from mlvae.evaluation.measures.imputers import GROUPED, fitted, means_of_others
 from mlvae.evaluation.measures.missing import MECHANISMS, errors, hidden
 from mlvae.likelihoods import ColumnScale, MixedColumns
-from mlvae.models import VAE, VSAE
+from mlvae.models import MLVAE, VAE, VSAE
 from mlvae.networks import MLP
 
 
@@ -100,3 +102,84 @@ def test_models_without_missing_cells_are_not_asked():
 def test_options_out_of_range_are_refused(options):
     with pytest.raises(InputError, match=r"evaluation\.imputation"):
         Imputation(**options)
+
+
+# Groups
+
+
+def test_the_means_of_other_rows_leave_out_the_row_itself():
+    random = np.random.default_rng(0)
+    rows, group = random.normal(size=(40, 3)), random.integers(0, 9, 40)
+    rows[random.random(rows.shape) < 0.4] = np.nan
+    found = means_of_others(rows, group)
+    for row in range(40):
+        others = rows[(group == group[row]) & (np.arange(40) != row)]
+        for column in range(3):
+            seen = others[:, column][~np.isnan(others[:, column])]
+            expected = seen.mean() if len(seen) else np.nan
+            assert found[row, column] == pytest.approx(expected, nan_ok=True)
+
+
+def test_imputers_of_groups_use_the_other_rows_of_the_group():
+    random = np.random.default_rng(0)
+    group = np.repeat(np.arange(200), 5)
+    true = random.normal(size=(200, 1))[group] * [1, 1, 1] + 0.3 * random.normal(size=(1000, 3))
+    gaps = np.where(random.random(true.shape) < 0.5, np.nan, true)
+    errors_of = {}
+    for name in ("mean", "iterative", *GROUPED):
+        filled = fitted(name, gaps[:500], group[:500])(gaps[500:], group[500:])
+        assert np.isfinite(filled).all() and filled.shape == (500, 3)
+        seen = ~np.isnan(gaps[500:])
+        assert (filled[seen] == true[500:][seen]).all()
+        errors_of[name] = np.sqrt(np.square(filled - true[500:])[~seen].mean())
+    assert errors_of["iterative_group"] < 0.8 * errors_of["iterative"]
+    assert errors_of["group"] < 0.8 * errors_of["mean"]
+
+
+def test_exact_values_of_donors_have_the_smallest_error():
+    splits = donors(number=300, test=40, validation=5, missing=0.3, seed=3)
+    x, group = splits.test.x.numpy(), splits.test.groups.index.numpy()
+    random = np.random.default_rng(0)
+    observed = random.random(x.shape) > 0.5
+    deviation = x.std(0)
+    exact = exact_values(np.where(observed, x, np.nan_to_num(0)), observed, group, seed=3)
+    assert (exact[observed] == x[observed]).all()
+    error = np.sqrt(np.square((exact - x) / deviation)[~observed].mean())
+    alone = exact_values(x, observed, np.arange(len(x)), seed=3)
+    alone_error = np.sqrt(np.square((alone - x) / deviation)[~observed].mean())
+    seen = splits.train.given["observed"].numpy()
+    rows = np.where(seen, splits.train.x.numpy(), np.nan)
+    scale = np.nanmean(rows, 0), np.nanstd(rows, 0)
+    imputer = fitted(
+        "iterative_group", (rows - scale[0]) / scale[1], splits.train.groups.index.numpy()
+    )
+    gaps = (np.where(observed, x, np.nan) - scale[0]) / scale[1]
+    filled = imputer(gaps, group) * scale[1] + scale[0]
+    regression = np.sqrt(np.square((filled - x) / deviation)[~observed].mean())
+    assert error < regression and error < 0.9 * alone_error
+
+
+@pytest.mark.parametrize(
+    "options", [{"number": 0}, {"rows": 0}, {"missing": 1.0}, {"seed": -1}, {"test": 0}]
+)
+def test_odd_options_of_donors_are_refused(options):
+    with pytest.raises(InputError, match=f"dataset.{next(iter(options))}"):
+        donors(**options)
+
+
+def test_a_model_with_groups_is_also_asked_row_by_row():
+    splits = donors(number=10, test=5, validation=2)
+    torch.manual_seed(0)
+    model = MLVAE(
+        splits.train.shape,
+        likelihood=MixedColumns.of(splits.train),
+        network=MLP((8,)),
+        cells="evidence",
+        accumulation="prior_product",
+    )
+    controls = ("mean", "group", "iterative_group")
+    question = Imputation(fractions=(0.5,), seeds=1, samples=3, controls=controls)
+    answer = question.ask(Subject(model.eval(), splits))
+    names = [record["imputer"] for record in answer.metrics["records"]]
+    assert names == ["model", "row", *controls]
+    assert answer.tables[0].rows[1][0] == "the model, row by row"

@@ -6,15 +6,20 @@ import numpy as np
 import pytest
 import torch
 
-from mlvae import DiagonalGaussian, InputError
+from mlvae import DiagonalGaussian, GroupedData, InputError
+from mlvae.data import Splits
 from mlvae.evaluation import Leakage, Subject, leakage
-from mlvae.evaluation.measures.leakage import networks
+from mlvae.evaluation.measures.leakage import networks, trees
 from mlvae.evaluation.measures.leakage.drawn import Drawn, Scale
 from mlvae.evaluation.measures.leakage.kinds import NETWORKS, PROBES, fit_probes
 from mlvae.evaluation.measures.leakage.networks import Fit, Schedule, fit_networks
-from mlvae.evaluation.measures.leakage.strongest import strongest
+from mlvae.evaluation.measures.leakage.strongest import Codes, strongest, strongest_of_each
+from mlvae.evaluation.measures.leakage.trees import fit_trees
 
 LABELS, DIM, NOISE = 10, 4, 0.8
+
+#: Numbers of training codes by source.
+SOURCES = {"few": 400, "more": 1000}
 
 
 def centres(distance):
@@ -149,6 +154,44 @@ def test_a_network_does_not_depend_on_the_networks_trained_with_it(monkeypatch):
         torch.testing.assert_close(*logs, rtol=0, atol=1e-4)
 
 
+def test_several_codes_have_the_results_of_each_alone(monkeypatch):
+    for kind, (hidden, schedule) in NETWORKS.items():
+        few = schedule._replace(least=60, most=60)
+        monkeypatch.setitem(NETWORKS, kind, (hidden, few))
+    kinds, codes = ("logistic", "mlp", "knn"), []
+    for distance in (0.35, 2.0):
+        sources = {name: fit_of(distance, train=n, held=300) for name, n in SOURCES.items()}
+        test = Drawn(*posteriors(500, distance, 3))
+        codes.append(Codes(sources, test, curve=distance == 2.0))
+    for found, each in zip(strongest_of_each(codes, kinds), codes, strict=True):
+        alone = strongest(each.fits, each.test, kinds, curve=each.curve)
+        assert (found.probe, found.source) == (alone.probe, alone.source)
+        assert (found.bits, found.accuracy) == pytest.approx(
+            (alone.bits, alone.accuracy), abs=0.01
+        )
+        assert list(found.scores) == list(alone.scores) and found.trained == alone.trained
+        assert [n for n, _ in found.curve] == [n for n, _ in alone.curve]
+        bits = [[value for _, value in one.curve] for one in (found, alone)]
+        assert bits[0] == pytest.approx(bits[1], abs=0.01)
+    assert len(found.curve) == 4  # of the last code alone
+
+
+def test_boosting_ends_early_without_information_and_chooses_as_many_iterations(monkeypatch):
+    generator = torch.Generator().manual_seed(0)
+    x, y = torch.randn(400, 2, generator=generator), torch.arange(400) % 3
+    train, held = Drawn(x[:300], y[:300]), Drawn(x[300:], y[300:])
+    early = fit_trees(train, held, 3, 0)
+    assert early.classifier.n_iter_ == trees.STAGE
+    monkeypatch.setattr(trees, "PATIENCE", trees.ITERATIONS)
+    late = fit_trees(train, held, 3, 0)
+    assert late.classifier.n_iter_ == trees.ITERATIONS
+    assert early.iterations == late.iterations and early.held_out == pytest.approx(late.held_out)
+    torch.testing.assert_close(early.log_probabilities(x), late.log_probabilities(x))
+    # Where there is information, all iterations are made.
+    train, held = (Drawn(part.codes + 10 * part.y[:, None], part.y) for part in (train, held))
+    assert fit_trees(train, held, 3, 0).classifier.n_iter_ == trees.ITERATIONS
+
+
 def test_probabilities_sum_to_one(quick):
     fit = fit_of(0.7, train=600, held=200)
     x = torch.randn(40, DIM, generator=torch.Generator().manual_seed(0))
@@ -261,3 +304,45 @@ def test_fine_structure_is_found_by_the_slow_probe_alone():
         error = -network.log_probabilities(x)[torch.arange(len(y)), y].mean()
         found[name] = 1 - float(error) / math.log(2)
     assert found["mlp"] < 0.5 * truth < found["large_mlp"] < 1.05 * truth
+
+
+def test_the_matrix_has_each_grouping_and_each_factor_from_each_code(two, two_images, quick):
+    generator = torch.Generator().manual_seed(0)
+    pairs = [(i, j) for i in range(3) for j in range(4)]
+    poses = torch.randint(2, (480,), generator=generator).float()
+    train, test = (two_images(n * pairs, poses[: 12 * n]) for n in (40, 20))
+    question = Leakage(probes=("logistic",), factors=("pose", "light"))
+    answer = question.ask(Subject(two, Splits(train, test=test)))
+    found = {
+        (r["grouping"], r["code"]): r["bits"]
+        for r in answer.metrics["records"]
+        if r["values"] == "means"
+    }
+    assert {grouping for grouping, _ in found} == {"first", "second", "pose"}
+    own = {"first": "content_first", "second": "content_second", "pose": "style"}
+    for grouping, code in found:
+        bits = found[grouping, code]
+        entropy = {"first": math.log2(3), "second": 2, "pose": 1}[grouping]
+        if code == own[grouping] or code == "raw":
+            assert bits > 0.9 * entropy
+        elif code in own.values():
+            assert bits < 0.1
+    matrix = answer.tables[0]
+    assert list(matrix.columns) == ["code", "first", "second", "pose"]
+    assert [row[0] for row in matrix.rows[:3]] == list(own.values())
+    assert "light" in " ".join(answer.summary)  # no such factor
+    assert [figure.name for figure in answer.figures][:2] == ["leakage_first", "leakage_second"]
+
+
+def test_observations_without_a_label_are_left_out_of_its_row(two, two_images, quick):
+    pairs = [(i, j) for i in range(3) for j in range(4)]
+    data = two_images(40 * pairs, torch.zeros(480))
+    second = data.groupings["second"].labels.tolist()
+    second[::3] = [None] * 160
+    groups = {"first": data.groupings["first"].labels, "second": second}
+    part = GroupedData(data.x, groups=groups)
+    answer = Leakage(probes=("logistic",)).ask(Subject(two, Splits(part, test=part)))
+    number = {r["grouping"]: r["num_test_codes"] for r in answer.metrics["records"]}
+    assert number == {"first": 480, "second": 320}
+    best = max(r["bits"] for r in answer.metrics["records"] if r["grouping"] == "second")
+    assert best > 1.8

@@ -83,3 +83,24 @@ def test_chance_is_that_of_the_groups_that_have_enough_members(known, known_data
     rows = answer.tables[0].rows
     assert rows[-1][:3] == ["chance", "25.0", "50.0"]
     assert "4 at n = 1, 2 at n = 5" in answer.summary[1]
+
+
+def test_each_grouping_has_its_own_unseen_groups(two, two_images):
+    seen = [(i, j) for i in range(2) for j in range(2)]
+    first = [(i, j) for i in (2, 3) for j in range(2)]  # new labels of the first grouping
+    second = [(i, j) for i in range(2) for j in (2, 3)]
+    pose = torch.rand(80, generator=torch.Generator().manual_seed(0))
+    parts = [two_images(20 * pairs, pose) for pairs in (seen, first, second)]
+    splits = Splits(parts[0], test=parts[2], unseen=parts[1])
+    answer = Unseen(**QUICK).ask(Subject(two, splits))
+    right = {
+        (r["grouping"], r["code"]): r["accuracy"].mean
+        for r in answer.metrics["identification"]
+        if r["distance"] == "cosine" and r["shots"] == 5
+    }
+    assert right["first", "content_first"] == right["second", "content_second"] == 1
+    assert right["first", "content_second"] < 0.7 and right["second", "content_first"] < 0.7
+    assert answer.metrics["first"] == {"num_groups": 2, "num_observations": 80}
+    assert len(answer.tables) == 4
+    only = Splits(parts[0], test=parts[0])
+    assert "unseen_groups" in Unseen(**QUICK).ask(Subject(two, only)).reason

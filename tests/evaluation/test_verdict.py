@@ -200,3 +200,25 @@ def test_there_is_no_verdict_without_the_questions_and_without_k_1():
 def test_an_unmeasured_style_is_not_called_empty():
     (text,) = verdict({"separation": separation(content=0.95, style=0.1, raw=0.9)}, images=True)
     assert "empty" not in text and text.endswith("content and style are separated.")
+
+
+def test_with_several_groupings_the_verdict_is_about_the_first_one():
+    def record(grouping, code, accuracy):
+        values = {"grouping": grouping, "code": code, "values": "means", "accuracy": accuracy}
+        numbers = {"accuracy_standard_error": 0.001, "num_test_codes": 1000}
+        return values | numbers | {"chance_accuracy": 0.1}
+
+    first = [("content_digit", 0.91), ("content_speaker", 0.12), ("style", 0.1), ("raw", 0.8)]
+    second = [("content_digit", 0.2), ("content_speaker", 0.99), ("style", 0.7), ("raw", 0.95)]
+    records = [
+        record(grouping, *pair)
+        for grouping, pairs in (("digit", first), ("speaker", second))
+        for pair in pairs
+    ]
+    (text,) = verdict({"leakage": {"records": records}}, images=False)
+    assert (
+        "91.0 percent from its content," in text
+        and "12.0 percent from its content_speaker" in text
+    )
+    assert "content and style are separated" in text and "digit" in text
+    assert "99.0" not in text and "70.0" not in text

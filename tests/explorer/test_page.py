@@ -1,5 +1,6 @@
 """The whole page in Chromium: no request leaves it; clicks, sliders, keys and both themes work."""
 
+import json
 import re
 
 import numpy as np
@@ -294,3 +295,42 @@ def test_a_model_without_content_has_one_map(tmp_path, browser, digits):
     assert browser.errors() == []
     assert browser.run("Object.keys(explorer.panels)") == ["latent"]
     assert browser.run("document.querySelectorAll('.map').length") == 1
+
+
+def test_two_groupings_have_a_map_of_contents_each(tmp_path, browser):
+    generator = torch.Generator().manual_seed(0)
+    groups = {
+        "speaker": [f"s{i % 3}" for i in range(24)],
+        "digit": [i // 6 for i in range(24)],
+    }
+    x = torch.randn(24, 5, generator=generator)
+    data = GroupedData(x, groups=groups)
+    model = MLVAE(
+        (5,),
+        content_dim={"speaker": 3, "digit": 4},
+        style_dim=2,
+        network=MLP((8,)),
+        likelihood=mlvae.likelihoods.Gaussian(),
+    ).eval()
+    browser.open(mlvae.explore(model, data, tmp_path / "explore.html", members=99))
+    assert browser.errors() == []
+    assert browser.run("Object.keys(explorer.panels)") == [
+        "content_speaker",
+        "content_digit",
+        "style",
+    ]
+    assert browser.run("document.querySelectorAll('.map').length") == 3
+    with torch.no_grad():
+        contents = model.infer_contents(x, groups=groups)
+        expected = model.decode(
+            contents={name: q.mean[1:2] for name, q in contents.items()}, style=torch.ones(1, 2)
+        )
+    means = {}
+    for name, q in contents.items():
+        found = browser.run(f"explorer.posterior('content_{name}', 1, 99)")
+        np.testing.assert_allclose(found["mean"], q.mean[1], atol=1e-4)
+        np.testing.assert_allclose(found["variance"], q.variance[1], rtol=1e-4)
+        means[f"content_{name}"] = found["mean"]
+    latents = json.dumps({**means, "style": [1, 1]})
+    found = browser.run(f"explorer.decode({latents})")
+    np.testing.assert_allclose(found, expected[0], atol=1e-4)

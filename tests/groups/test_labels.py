@@ -271,3 +271,12 @@ def test_the_index_is_on_the_device_of_the_labels_and_groups_are_sorted():
     index, names = label_index(labels)
     assert index.device == labels.device and names == [2, 5, 9]
     assert torch.equal(Groups.of(labels).sizes, torch.tensor([1, 2, 1]))
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int16, torch.int64])
+@pytest.mark.parametrize("numbers", [[0, 2, 2, 5, 0, 1], [0, 9, 9, 7]], ids=str)
+def test_numbers_in_a_small_range_and_beyond_are_numbered_alike(dtype, numbers):
+    index, names = label_index(torch.tensor(numbers, dtype=dtype))
+    expected, inverse = np.unique(numbers, return_inverse=True)
+    assert names == expected.tolist() and index.tolist() == inverse.tolist()
+    assert index.dtype == torch.int64

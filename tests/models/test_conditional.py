@@ -76,18 +76,19 @@ def test_the_bound_is_below_the_log_evidence_given_the_label():
     mean, loading = c @ weight[:, :2].T + bias, weight[:, 2:]
     covariance = loading @ loading.T + 0.25 * torch.eye(4, dtype=torch.float64)
     evidence = torch.distributions.MultivariateNormal(mean, covariance).log_prob(x)
-    draws = [model(batch, generator=torch.Generator().manual_seed(i)) for i in range(300)]
-    bound = torch.stack([d.elbo.sum() for d in draws]).mean()
+    copies = GroupedData(x.float().repeat(300, 1), [0, 1] * 32 * 300).labelled([0, 1]).batch()
+    copies = replace(copies, x=x.repeat(300, 1))
+    bound = model(copies, generator=torch.Generator().manual_seed(0)).elbo.sum() / 300
     assert bound < evidence.sum()
     # The mean importance weight p(x, s | y) / q(s | x, y) converges to p(x | y).
     style = model.infer_style(batch)
-    weights = []
-    for i in range(2000):
-        s = style.sample(generator=torch.Generator().manual_seed(i))
-        like = model.likelihood.log_prob(model.decoder(torch.cat((c, s), 1)), x)
-        prior = torch.distributions.Normal(torch.zeros(2).double(), 1).log_prob(s).sum(1)
-        weights.append(like + prior - style.log_prob(s))
-    estimated = torch.stack(weights).logsumexp(0) - torch.tensor(2000.0).log()
+    with torch.no_grad():
+        s = style.sample((2000,), generator=torch.Generator().manual_seed(0))
+        latent = torch.cat((c.expand(2000, -1, -1), s), 2).flatten(0, 1)
+        like = model.likelihood.log_prob(model.decoder(latent), x.repeat(2000, 1)).view(2000, -1)
+        prior = torch.distributions.Normal(torch.zeros(2).double(), 1).log_prob(s).sum(2)
+        weights = like + prior - style.log_prob(s)
+    estimated = weights.logsumexp(0) - torch.tensor(2000.0).log()
     torch.testing.assert_close(estimated, evidence, atol=0.1, rtol=0)
 
 
@@ -255,3 +256,94 @@ def test_group_names_must_be_different_labels(names):
         small(group_names=names)
     with pytest.raises(InputError, match=r"model.group_names .*data.group_names"):
         build((1, 8, 8), {"name": "ConditionalVAE"}, group_names=names)
+
+
+# Two groupings
+
+LABELS = {"who": NAMES, "what": [7, 8]}
+
+
+def two_groupings():
+    x = torch.rand(6, 1, 8, 8, generator=torch.Generator().manual_seed(1))
+    groups = {"who": ["ann", "bob", "ann", "eve", "bob", "bob"], "what": [8, 7, 7, 8, 8, 7]}
+    return GroupedData(x, groups=groups)
+
+
+def two_contents(**options):
+    return small(**{"group_names": LABELS, "content_dim": {"who": 3, "what": 2}} | options)
+
+
+def test_each_grouping_has_a_vector_for_each_label():
+    model = two_contents()
+    data = two_groupings()
+    batch = data.labelled(model.group_names).batch()
+    codes = model.codes(batch)
+    who, what = model.content["content_who"].weight, model.content["content_what"].weight
+    assert list(codes) == ["content_who", "content_what", "style"]
+    assert torch.equal(codes["content_who"].mean, who[[0, 1, 0, 2, 1, 1]])
+    assert torch.equal(codes["content_what"].mean, what[[1, 0, 0, 1, 1, 0]])
+    means = {name: code.mean for name, code in codes.items()}
+    expected = model.decode(**means)
+    assert torch.equal(expected, model.reconstruct(batch))
+    style = means.pop("style")
+    by_grouping = {name.removeprefix("content_"): values for name, values in means.items()}
+    assert torch.equal(expected, model.decode(contents=by_grouping, style=style))
+    assert mlvae.models.traits(model).grouping_of == {"content_who": "who", "content_what": "what"}
+    with pytest.raises(InputError, match="content_what"):
+        model.decode(content_who=means["content_who"], style=style)
+    with pytest.raises(InputError, match="content_who, content_what"):
+        model.infer_content(batch)
+
+
+def test_the_bound_of_two_groupings_is_that_of_one_with_both_vectors():
+    """A model of the pairs of labels, whose vectors are both vectors side by side."""
+    data = two_groupings()
+    model = two_contents()
+    pairs = [f"{a}{b}" for a in NAMES for b in (7, 8)]
+    joint = small(group_names=pairs, content_dim=5)
+    who, what = (table.weight.detach() for table in model.content.values())
+    with torch.no_grad():
+        joint.content.weight.copy_(torch.cat((who.repeat_interleave(2, 0), what.repeat(3, 1)), 1))
+    joint.encoder.load_state_dict(model.encoder.state_dict())
+    joint.decoder.load_state_dict(model.decoder.state_dict())
+    both = drawn(model, data.labelled(model.group_names).batch())
+    labels = [f"{a}{b}" for a, b in zip(*(g.labels for g in data.groupings.values()), strict=True)]
+    one = drawn(joint, GroupedData(data.x, labels).labelled(pairs).batch())
+    for name, values in both.per_observation.items():
+        torch.testing.assert_close(values, one.per_observation[name])
+
+
+def test_the_labels_of_a_config_are_those_of_the_training_data():
+    config = {"name": "ConditionalVAE", "content_dim": {"what": 2, "who": 3}, "group_names": None}
+    model = build((1, 8, 8), config, data=two_groupings())
+    assert model.group_names == {"what": (7, 8), "who": ("ann", "bob", "eve")}
+    again = build((1, 8, 8), model.config)
+    assert again.group_names == model.group_names
+    with pytest.raises(InputError, match=r"model\.content_dim"):
+        build((1, 8, 8), config | {"content_dim": {"where": 2}}, data=two_groupings())
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"group_names": NAMES},
+        {"content_dim": 3},
+        {"content_dim": {"who": 3}},
+        {"content_dim": {"what": 2, "who": 3}},
+        {"content_dim": {"who": 3, "what": 0}},
+        {"group_names": {"who": NAMES, "what": [7, 7]}},
+    ],
+)
+def test_labels_and_dimensions_must_have_the_same_groupings(options):
+    with pytest.raises(InputError, match=r"content_dim|group_names"):
+        two_contents(**options)
+
+
+def test_two_groupings_need_a_column_of_labels_for_each():
+    model, data = two_contents(), two_groupings()
+    with pytest.raises(InputError, match="label"):
+        model.codes(data.labelled(NAMES).batch())
+    with pytest.raises(InputError, match="eve"):
+        data.labelled({"who": NAMES[:2], "what": [7, 8]})
+    with pytest.raises(InputError, match="where"):
+        data.labelled({"where": NAMES})

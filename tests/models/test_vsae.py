@@ -88,6 +88,22 @@ def test_a_cell_encoder_reads_one_column_alone():
         assert set(used) <= set(features) and used
 
 
+def test_the_block_of_an_attribute_is_of_all_of_its_columns():
+    x, observed = rows()
+    vsae = model(attributes=(2, 2), block_dim=3)
+    q = vsae.posterior(x, observed)
+    assert q.mean.shape == (40, 6)
+    whole = torch.stack([observed[:, :2].all(1), observed[:, 2:].all(1)], 1)
+    seen = whole.repeat_interleave(3, 1)
+    own = vsae.attributive(LIKELIHOOD.inputs(x))
+    assert q.mean[seen].equal(own.mean[seen]) and not q.mean[~seen].equal(own.mean[~seen])
+    inputs = LIKELIHOOD.inputs(x).requires_grad_()
+    (gradient,) = torch.autograd.grad(vsae.attributive(inputs).mean[:, :3].sum(), inputs)
+    assert gradient.ne(0).any(0).tolist() == [True] * 4 + [False] * 2
+    columns = model(attributes=(1, 1, 1, 1))
+    assert columns.posterior(x, observed).mean.equal(model().posterior(x, observed).mean)
+
+
 def test_the_bound_is_the_sum_of_its_terms_and_complete_rows_have_that_of_a_vae():
     x, observed = rows()
     objective = model()(batch(x, observed), generator=torch.Generator().manual_seed(0))
@@ -245,6 +261,9 @@ def test_complete_tables_of_mixed_columns_train_other_models(tmp_path):
         ({"mask": "cells"}, "mask.*'cells'"),
         ({"pseudo": True}, "pseudo.*True"),
         ({"block_dim": 0}, "block_dim.*0"),
+        ({"attributes": (2, 1)}, "attributes.*4.*3"),
+        ({"attributes": (4, 0)}, "attributes.*0"),
+        ({"attributes": 4}, "attributes.*4"),
     ],
 )
 def test_bad_options_are_refused(options, match):

@@ -49,6 +49,23 @@ def assert_as_eager(model, forward, all_labels):
 # Properties
 
 
+@pytest.mark.parametrize("options", [{"evidence_from": "subset"}, {"nested": ("a", "b")}])
+def test_a_model_of_several_groupings_compiles_in_one_piece(options):
+    torch.manual_seed(0)
+    dims = {"a": 3, "b": 2}
+    network = MLP(hidden=(8,))
+    model = mlvae.models.MLVAE((1, 8, 8), content_dim=dims, network=network, **options)
+    forward = compiled(model, backend="eager")
+    for seed, labels in enumerate(LABELS):
+        lower = [2 * label + place % 2 for place, label in enumerate(labels)]
+        groupings = {"a": Groups.of(labels), "b": Groups.of(lower)}
+        batch = Batch.of(torch.rand(len(labels), 1, 8, 8), groupings)
+        totals, gradients = totals_and_gradients(model, forward_of(model), batch, seed)
+        totals_too, gradients_too = totals_and_gradients(model, forward, batch, seed)
+        torch.testing.assert_close(totals_too, totals, rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(gradients_too, gradients, rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize(
     "options",
     [

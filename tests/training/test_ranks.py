@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from functools import partial
 from itertools import combinations
 from pathlib import Path
 
@@ -22,12 +23,14 @@ from torch import distributed, nn
 import mlvae
 from mlvae import Adam, Diverged, GroupedData, InputError, RankLost, Reports, Torch
 from mlvae.costs import Separation
-from mlvae.data import Grouped, Shuffled
+from mlvae.data import Grouped, Part, PartedData, Shuffled
 from mlvae.likelihoods import Gaussian
 from mlvae.networks import MLP, Conv
 from mlvae.objectives import Objective
 from mlvae.training.checkpoint import read_checkpoint
 from mlvae.training.checks import with_needs
+from mlvae.training.dealt import Dealt
+from mlvae.training.elastic import launch
 from mlvae.training.loop import training_step
 from mlvae.training.monitor import how_to_continue
 from mlvae.training.ranks import Ranks, check_shared, join
@@ -97,10 +100,13 @@ def team():
 # Tasks
 
 
-def ragged(seed=0):
+def ragged(seed=0, several=False):
     """Groups of 1 to 12; in batches of three groups, the last batch has one group only."""
     labels = torch.repeat_interleave(torch.arange(4), torch.tensor([7, 1, 12, 3]))
     x = torch.rand(len(labels), 6, generator=torch.Generator().manual_seed(seed))
+    if several:
+        crossed = [None if i % 5 == 4 else i % 3 for i in range(len(labels))]
+        return GroupedData(x, groups={"a": labels, "b": crossed, "c": labels // 2})
     return GroupedData(x, labels)
 
 
@@ -114,7 +120,8 @@ def steps(name, options, batching):
     """The reports of an epoch, its clipped gradients, and the bound of other data."""
     ranks, model = join(torch.device("cpu")), built(name, options)
     parts = StepParts(model, Adam(gradient_clip=3.0), ranks=ranks)
-    data, other = (with_needs(model, ragged(seed), "training") for seed in (0, 1))
+    several = isinstance(options.get("content_dim"), dict)
+    data, other = (with_needs(model, ragged(seed, several), "training") for seed in (0, 1))
     plan = batching.plan(data, torch.Generator().manual_seed(1))
     gradients = []
     for i, batch in enumerate(ranks.share(plan, span=batching.span_ranks)):
@@ -125,13 +132,25 @@ def steps(name, options, batching):
     return parts.sums.read(), gradients, bound
 
 
-def fit(run, batching, *, signalled_at=None, poisoned_at=None, **options):
+def in_parts(data, number, hands):
+    """The data in parts of whole groups, as far as possible."""
+    order = data.groups.index.argsort(stable=True)
+    rows = [part.sort().values for part in order.tensor_split(number)]
+    return PartedData([Part.of(partial(data.subset, part)) for part in rows], hands=hands)
+
+
+def fit(
+    run, batching, *, hands=None, signalled_at=None, poisoned_at=None, killed_at=None, **options
+):
     """Train on digits; the result, and the images of the first steps.
 
-    At the given step the last rank receives a signal, or an infinity.
+    With hands, the training data are in parts. At the given step the last rank receives a signal,
+    or an infinity, or is killed once.
     """
     torch.manual_seed(0)
     digits = mlvae.data.digits()
+    train = digits.train if hands is None else in_parts(digits.train, 5, hands or None)
+    killed_at = None if os.environ.get("TORCHELASTIC_RESTART_COUNT") == "1" else killed_at
     model = mlvae.models.MLVAE(digits.train.shape, network=MLP(hidden=(16,)))
     last = int(os.environ.get("RANK", "0")) == int(os.environ.get("WORLD_SIZE", "1")) - 1
     seen = []
@@ -142,14 +161,18 @@ def fit(run, batching, *, signalled_at=None, poisoned_at=None, **options):
         seen.append((inputs[0].x.clone(), getattr(inputs[0].groups, "rows", None)))
         if last and len(seen) == signalled_at:
             os.kill(os.getpid(), signal.SIGTERM)
+        if last and len(seen) == killed_at:
+            os.kill(os.getpid(), signal.SIGKILL)
         if last and len(seen) == poisoned_at:
             output.per_observation["style_kl"].data[0] = torch.inf
 
     model.register_forward_hook(watch)
-    reports = Reports(log_every=5, validate_every=7, pictures_every=None, progress=False)
+    intervals = {"log_every": 5, "validate_every": 7, "pictures_every": None}
+    saved = {} if killed_at is None else {"checkpoint_seconds": 0}
+    reports = Reports(**intervals, **saved, progress=False)
     result = mlvae.train(
         model,
-        digits.train,
+        train,
         validation=digits.validation,
         run=run,
         batching=batching,
@@ -200,11 +223,17 @@ COSTS = [
     {"content_capacity": 2.0, "style_capacity": 0.1, "style_kl_weight": 0.5},
     {"content_capacity": 2.0, **PARTS},
 ]
+SEVERAL = {"content_dim": {"a": 3, "b": 2}}
+CRITICS = Separation(mmd=2.0, pair_critic=2.0, content_critic=3.0, contents=2.0, width=8)
+ONE_GROUP = Grouped(groups=1, members=100, small_groups="keep")  # other ranks borrow it
 WHOLE = [
     *(("MLVAE", options, RAGGED) for options in [*ANY_RULE, *DRAWS, *SOURCES, GIVEN, PARTS]),
     *(("MLVAE", options, RAGGED) for options in COSTS),
     ("MLVAE", {"evidence_from": "fellow", **GIVEN, **COSTS[0]}, RAGGED),  # as mnist_best
     ("MLVAE", {}, Shuffled(9)),
+    *(("MLVAE", SEVERAL | options, RAGGED) for options in (GIVEN, {"separation": CRITICS})),
+    ("MLVAE", SEVERAL | DRAWS[0] | COSTS[-1], Shuffled(9)),
+    ("MLVAE", SEVERAL, ONE_GROUP),
     ("VAE", {}, RAGGED),
     ("ConditionalVAE", {"group_names": range(4)}, RAGGED),
     ("AdaVAE", {}, Grouped(groups=3, members=2, small_groups="keep")),
@@ -217,16 +246,23 @@ SPANNING = [
     *(("MLVAE", options, SPAN) for options in COSTS),
     ("MLVAE", GIVEN, Shuffled(9, span_ranks=True)),
     ("MLVAE", {}, Shuffled(2, span_ranks=True)),  # some ranks have no observation
-    ("MLVAE", {}, Grouped(groups=1, members=100, small_groups="keep", span_ranks=True)),
+    ("MLVAE", {}, replace(ONE_GROUP, span_ranks=True)),
+    ("MLVAE", SEVERAL | COSTS[-1] | {"accumulation": "mean"}, SPAN),
+    ("MLVAE", SEVERAL, Shuffled(2, span_ranks=True)),
+    ("MLVAE", {"content_dim": {"a": 3, "b": 2, "c": 2}, "nested": ("c", "a")}, SPAN),
 ]
 
 
-@pytest.mark.parametrize("count", [2, 4])
+#: Cases of two ranks, each of which has groups. Of four ranks, some have none.
+OF_TWO = [*WHOLE[:2], ("MLVAE", COSTS[1], RAGGED), *SPANNING[:1], *SPANNING[-3:]]
+
+
 @pytest.mark.parametrize("case", WHOLE + SPANNING, ids=str)
-def test_reports_and_gradients_are_those_of_one_process(team, count, case):
+def test_reports_and_gradients_are_those_of_one_process(team, case):
     totals, gradients, bound = steps(*case)
-    results = team(count, steps, *case)
-    assert not any(isinstance(r, Exception) for r in results), results
+    results = team(MOST, steps, *case)
+    if case in OF_TWO:
+        results += team(2, steps, *case)
     for result in results:
         assert not isinstance(result, Exception), result
         assert result[0] == pytest.approx(totals, rel=1e-11)
@@ -585,6 +621,114 @@ def child(parent, variable):
     raise AssertionError(f"{parent} has no child with {variable}")
 
 
+# Data in parts
+
+
+def parted(hands):
+    """Ragged data in six parts."""
+    return PartedData([Part.of(partial(ragged, seed)) for seed in range(6)], hands=hands)
+
+
+def dealt_steps(options, batching, hands):
+    """The reports of two epochs, their gradients, and the observations of every batch."""
+    ranks, model = join(torch.device("cpu")), built("MLVAE", options)
+    parts = StepParts(model, Adam(gradient_clip=3.0), ranks=ranks)
+    dealt = Dealt(parted(hands), batching, seed=3, ranks=ranks)
+    gradients, seen = [], []
+    for epoch in range(2):
+        for i, batch in enumerate(dealt.plan(epoch)):
+            batch = replace(batch, x=batch.x.double())
+            training_step(parts, batch, ranks.noise(torch.Generator().manual_seed(i), batch))
+            gradients.append([p.grad.clone() for p in model.parameters()])
+            seen.append(batch.x)
+    return parts.sums.read(), gradients, seen
+
+
+DEALT = [
+    ({}, Grouped(groups=12, members=4, small_groups="keep"), 4),
+    ({"evidence_from": "fellow", **GIVEN, **COSTS[0]}, Shuffled(30), 4),
+    ({"accumulation": "mixture"}, Shuffled(30), 5),  # hands of different sizes
+]
+
+
+@pytest.mark.parametrize("case", DEALT, ids=str)
+def test_batches_dealt_to_ranks_are_those_of_one_process(team, case):
+    totals, gradients, batches = dealt_steps(*case)
+    for count in (2, 4):
+        results = team(count, dealt_steps, *case)
+        assert not any(isinstance(r, Exception) for r in results), results
+        for result in results:
+            assert result[0] == pytest.approx(totals, rel=1e-11)
+            for ours, theirs in zip(result[1], gradients, strict=True):
+                torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-11)
+        for whole, *shares in zip(batches, *(result[2] for result in results), strict=True):
+            assert torch.equal(torch.cat(shares), whole)
+
+
+def test_a_training_on_parts_is_resumed_by_another_number_of_ranks(team, tmp_path):
+    options = {"hands": 4, "epochs": 8}
+    assert fit(tmp_path / "alone", Shuffled(100), **options)[0].finished
+    batching, run = Shuffled(100), tmp_path / "run"
+    for result, _ in team(4, fit_dealt, run, batching, {"signalled_at": 22, **options}):
+        assert result.finished is False
+    options["hands"] = None  # known from the checkpoint
+    for result, _ in team(
+        2, fit_dealt, run, batching, {"signalled_at": 30, "resume": True, **options}
+    ):
+        assert result.finished is False
+    assert step_of(run) == 52
+    with pytest.raises(InputError, match=r"data\.hands=4"):
+        fit_dealt(run, batching, {"resume": True, **options, "hands": 3})
+    assert fit_dealt(run, batching, {"resume": True, **options, "hands": 4})[0].finished
+    assert_equal_curves(tmp_path / "alone", run)
+
+
+def fit_dealt(run, batching, options):
+    """:func:`fit` on data in parts, also where the hands are not given."""
+    hands = options.pop("hands")
+    if hands is None:
+        return fit(run, batching, hands=0, **options)
+    return fit(run, batching, hands=hands, **options)
+
+
+# Restarts by torchrun
+
+
+def test_a_training_whose_rank_is_killed_restarts_and_ends_as_without_the_failure(team, tmp_path):
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    subprocess.run(
+        [*torchrun, "--nproc-per-node=2", "--max-restarts=1", __file__, tmp_path / "run"],
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        check=True,
+        capture_output=True,
+    )
+    for result, _ in team(2, fit, tmp_path / "whole", Shuffled(100)):
+        assert result.finished
+    assert curve(tmp_path / "run") == curve(tmp_path / "whole")
+    run, whole = (read_checkpoint(tmp_path / name / "checkpoint.pt") for name in ("run", "whole"))
+    assert run["step"] == whole["step"]
+    assert all(torch.equal(run["model"][name], whole["model"][name]) for name in whole["model"])
+    assert (tmp_path / "run" / "launch.txt").is_file()
+    assert not (tmp_path / "whole" / "launch.txt").exists()
+
+
+def test_a_run_of_another_launch_is_not_resumed_by_itself(tmp_path, monkeypatch):
+    monkeypatch.setenv("TORCHELASTIC_MAX_RESTARTS", "2")
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "one")
+    options = {"epochs": 1}
+    fit(tmp_path / "run", Shuffled(100), **options)
+    assert fit(tmp_path / "run", Shuffled(100), **options)[0].finished  # nothing is left to do
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "two")
+    with pytest.raises(InputError, match="resume=True"):
+        fit(tmp_path / "run", Shuffled(100), **options)
+    with pytest.raises(InputError, match=r"^run .*--max-restarts"):
+        fit(None, Shuffled(100), **options)
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")
+    ours = launch()
+    monkeypatch.setattr(os, "getppid", lambda: 1)
+    assert launch() != ours  # another torchrun
+
+
 # Bad input
 
 
@@ -613,6 +757,8 @@ def test_more_ranks_than_cuda_devices_on_a_machine_are_refused(monkeypatch):
         ("MLVAE", {"accumulation": "mixture"}, True, "^batching.span_ranks .* accumulation="),
         ("MLVAE", {"evidence_from": "subset"}, True, "^batching.span_ranks "),
         ("VAE", {}, True, "^batching.span_ranks "),
+        ("MLVAE", SEVERAL | {"evidence_from": "subset"}, False, "evidence_from=all"),
+        ("MLVAE", {"content_dim": {"a": 3, "b": 2}, "nested": ("a", "b")}, False, "span_ranks"),
     ],
 )
 def test_a_model_whose_groups_cannot_span_ranks_is_refused(name, options, span, match):
@@ -629,4 +775,7 @@ def test_span_ranks_is_true_or_false():
 
 
 if __name__ == "__main__":
-    work()
+    if len(sys.argv) > 1:  # started by torchrun
+        fit(Path(sys.argv[1]), Shuffled(100), killed_at=40)
+    else:
+        work()

@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from mlvae.commands.benchmarks import grouping, memory, prepare, reading
+from mlvae.commands.benchmarks import grouping, memory, parts, prepare, reading
 from mlvae.commands.benchmarks.tables import Rows, table
 from mlvae.errors import InputError, check_integer, check_number
 
@@ -46,13 +46,21 @@ MEASUREMENTS: dict[str, tuple[str, Callable[[Path, argparse.Namespace], Rows]]] 
         "Grouping, nanoseconds per image: planning an epoch, accumulating 10 dimensions",
         lambda folder, args: grouping.measure(args.identities, rounds=args.rounds),
     ),
+    "parts": (
+        "Memory and time of one rank to open its parts of a collection and to plan an epoch",
+        lambda folder, args: parts.measure(folder, args.images),
+    ),
 }
+
+#: Measurements that "data" leaves out: they need minutes and gigabytes.
+LONG = ("parts",)
 
 
 def run(args: argparse.Namespace) -> dict[str, Rows]:
     """Make the measurements that ``args.what`` names, and print each table when it is complete."""
     _check(args)
-    names = list(MEASUREMENTS) if args.what == "data" else [args.what]
+    all_of_data = [name for name in MEASUREMENTS if name not in LONG]
+    names = all_of_data if args.what == "data" else [args.what]
     results: dict[str, Rows] = {}
     with tempfile.TemporaryDirectory(prefix="mlvae-benchmark-", dir=args.folder) as folder:
         _check_room(Path(folder), args, names)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import torch
@@ -30,7 +31,7 @@ class Recipe:
         network: network of encoders and decoder.
         shape: shape of an observation.
         images: number of images of random data.
-        content_dim: dimensions of the content.
+        content_dim: dimensions of the content, or of the content of each grouping.
         style_dim: dimensions of the style.
     """
 
@@ -39,7 +40,7 @@ class Recipe:
     network: MLP | Conv = MLP_OF_AUTHOR
     shape: tuple[int, ...] = (1, 28, 28)
     images: int = 50_000
-    content_dim: int = 10
+    content_dim: int | Mapping[str, int] = 10
     style_dim: int = 10
 
     def model(self) -> mlvae.models.MLVAE:

@@ -31,7 +31,7 @@ from mlvae.data.collections.regular import open_regular
 from mlvae.data.collections.unpack import Decompressor, Inflate, Unpacked, raw_lzma
 from mlvae.errors import InputError
 
-__all__ = ["Tar", "Zip"]
+__all__ = ["Tar", "Zip", "fingerprint"]
 
 #: An archive is a bomb if it unpacks to more than BOMB_FACTOR times its size and to more than
 #: BOMB_SIZE bytes.
@@ -80,7 +80,7 @@ class Zip:
 
     def fingerprint(self) -> Iterator[str]:
         """One line, which changes with the archive's name, size or time of change."""
-        return _fingerprint(self.root)
+        return fingerprint(self.root)
 
     def members(self) -> Iterator[Member | Refusal]:
         """Every file, in the order of the archive's directory."""
@@ -187,7 +187,7 @@ class Tar:
 
     def fingerprint(self) -> Iterator[str]:
         """One line, which changes with the archive's name, size or time of change."""
-        return _fingerprint(self.root)
+        return fingerprint(self.root)
 
     def members(self) -> Iterator[Member | Refusal]:
         """Every file, in the order of the archive."""
@@ -325,7 +325,8 @@ def _checked_name(name: str) -> tuple[str, str]:
     return "/".join(part for part in parts if part not in ("", ".")), ""
 
 
-def _fingerprint(path: Path) -> Iterator[str]:
+def fingerprint(path: Path) -> Iterator[str]:
+    """One line, which changes with the file's name, size or time of change."""
     status = path.stat()
     yield f"{path.name}\t{status.st_size}\t{status.st_mtime_ns}"
 

@@ -36,6 +36,7 @@ from mlvae.data.collections.prepare import (
     MANIFEST,
     SKIPPED,
     Header,
+    Own,
     Source,
     hash_of,
     prepare,
@@ -47,7 +48,18 @@ from mlvae.errors import InputError, check_choice
 from mlvae.observations import check_float32
 from mlvae.system import lock, open_flags
 
-__all__ = ["Cache", "open_cache"]
+__all__ = [
+    "FORMAT",
+    "Cache",
+    "check_strict",
+    "folder_of",
+    "locked",
+    "open_cache",
+    "prepared",
+    "read_cache",
+    "state_of",
+    "writable",
+]
 
 #: Raised when the layout, the names or the decoding change, so that an older cache is not used.
 FORMAT = 3
@@ -96,6 +108,16 @@ class Cache:
             return columns[0]
         joined = np.array(["+".join(words) for words in zip(*columns, strict=True)])
         return np.where(_known(columns), joined, "")
+
+    def codes(self, name: str, option: str) -> tuple[np.ndarray, np.ndarray]:
+        """The distinct words of a column, sorted, and the number of each image's word, (N,).
+
+        The arguments are those of :meth:`column`. A column that is not joined makes no text for
+        each image.
+        """
+        if f"values/{name}" in self.index:
+            return self.index[f"values/{name}"], self.index[f"codes/{name}"]
+        return np.unique(self.column(name, option), return_inverse=True)
 
     def factor(self, name: str) -> np.ndarray:
         """A column of numbers, float32 (N,); NaN where it is empty.
@@ -163,6 +185,7 @@ def open_cache(
     limit: int | None,
     strict: bool,
     workers: int | None,
+    labels: str | None = None,
 ) -> Cache:
     """The cache of a collection, which is prepared first if there is no valid one.
 
@@ -180,6 +203,7 @@ def open_cache(
         limit: largest number of images to prepare; None for all.
         strict: fail if a file is skipped.
         workers: as of :class:`~mlvae.data.collections.decoders.Decoders`.
+        labels: as of :class:`~mlvae.data.collections.samples.Samples`; None: no samples.
 
     Raises:
         InputError: if the roots cannot be read or hold no image, or the cache cannot be written.
@@ -187,37 +211,74 @@ def open_cache(
     columns = Columns(pattern, table)
     settings = {"size": size, "channels": channels, "crop": crop, "pattern": pattern}
     settings |= {"limit": limit, "table": columns.sha256, "format": FORMAT}
-    key = _hash([settings, [str(root) for root in roots]])[:12]
-    folder = cache / f"{name}-{size}{'rgb' if channels == 3 else 'grey'}-{key}"
-    sources = [open_source(root, without=cache) for root in roots]
-    header = {"settings": settings, "sources": [_state(source) for source in sources]}
-    if (found := _read(folder, header)) is None:
-        try:
+    settings |= {} if labels is None else {"labels": labels}
+    folder = folder_of(name, roots, cache, settings)
+    sources = [open_source(root, without=cache, labels=labels) for root in roots]
+    header = {"settings": settings, "sources": [state_of(source) for source in sources]}
+    if (found := read_cache(folder, header)) is None:
+        with writable(cache):
             folder.mkdir(parents=True, exist_ok=True)
-            with _locked(folder):
-                # Another process may have prepared it while this one waited.
-                if (found := _read(folder, header)) is None:
-                    print(f"preparing {printable(str(folder))}", flush=True)
-                    prepare(folder, sources, columns, header, strict=strict, workers=workers)
-                    found = _read(folder, header)
-        except OSError as error:
-            raise InputError(
-                f"dataset.cache={printable(str(cache))} must be a folder that can be written, "
-                f"with room for the images: {printable(str(error))}"
-            ) from error
-        if found is None:
-            raise InputError(
-                f"{printable(str(folder))} does not hold what was written to it; choose another "
-                "disk for dataset.cache"
-            )
-        print(f"prepared {found}", flush=True)
-    if strict and found.manifest["skipped"]:
-        first = (folder / SKIPPED).read_text("utf-8").splitlines()[1].removeprefix("skipped: ")
-        raise InputError(
-            f"dataset.strict=true allows no file to be skipped, but {first}; remove it, or set "
-            "dataset.strict=false"
-        )
+            with locked(folder):
+                found = prepared(folder, sources, columns, header, strict=strict, workers=workers)
+    check_strict(found, strict)
     return found
+
+
+def folder_of(name: str, roots: Sequence[Path], cache: Path, settings: dict[str, Any]) -> Path:
+    """The folder in ``cache`` of a collection with these settings."""
+    key = _hash([settings, [str(root) for root in roots]])[:12]
+    colour = "rgb" if settings["channels"] == 3 else "grey"
+    return cache / f"{name}-{settings['size']}{colour}-{key}"
+
+
+def prepared(
+    folder: Path,
+    sources: Sequence[Source],
+    columns: Columns,
+    header: Header,
+    *,
+    strict: bool,
+    workers: int | None,
+    own: Own | None = None,
+) -> Cache:
+    """The cache in ``folder``, whose lock this process has; made first if it is not finished.
+
+    The arguments are those of :func:`~mlvae.data.collections.prepare.prepare`.
+    """
+    # Another process may have prepared it while this one waited for the lock.
+    if (found := read_cache(folder, header)) is not None:
+        return found
+    print(f"preparing {printable(str(folder))}", flush=True)
+    prepare(folder, sources, columns, header, strict=strict, workers=workers, own=own)
+    if (found := read_cache(folder, header)) is None:
+        raise InputError(
+            f"{printable(str(folder))} does not hold what was written to it; choose another "
+            "disk for dataset.cache"
+        )
+    print(f"prepared {found}", flush=True)
+    return found
+
+
+@contextmanager
+def writable(cache: Path) -> Iterator[None]:
+    """Raise :class:`InputError` where files in ``cache`` cannot be written."""
+    try:
+        yield
+    except OSError as error:
+        raise InputError(
+            f"dataset.cache={printable(str(cache))} must be a folder that can be written, "
+            f"with room for the images: {printable(str(error))}"
+        ) from error
+
+
+def check_strict(found: Cache, strict: bool) -> None:
+    """Raise :class:`InputError` if a file was skipped and ``strict`` allows none."""
+    if strict and found.manifest["skipped"]:
+        first = (found.folder / SKIPPED).read_text("utf-8").splitlines()[1]
+        raise InputError(
+            f"dataset.strict=true allows no file to be skipped, but "
+            f"{first.removeprefix('skipped: ')}; remove it, or set dataset.strict=false"
+        )
 
 
 def _known(columns: list[np.ndarray]) -> np.ndarray:
@@ -225,19 +286,27 @@ def _known(columns: list[np.ndarray]) -> np.ndarray:
     return np.all([words != "" for words in columns], axis=0)
 
 
-def _state(source: Source) -> dict[str, object]:
+def state_of(source: Source) -> dict[str, object]:
     """The state of a source by sizes and times of change of its files, without reading them."""
     lines = list(source.fingerprint())
     return {"root": str(source.root), "files": len(lines), "state": _hash(lines)}
 
 
-def _read(folder: Path, header: Header) -> Cache | None:
-    """The cache in ``folder`` if it is finished, undamaged and has this header, else None."""
+def read_cache(
+    folder: Path, header: Header, *, hashed: Sequence[str] = (INDEX, LINES)
+) -> Cache | None:
+    """The cache in ``folder`` if it is finished, undamaged and has this header, else None.
+
+    Args:
+        folder: folder of the cache.
+        header: settings and state of the sources.
+        hashed: the files whose hashes are compared with the manifest.
+    """
     try:
         manifest = json.loads(read_regular(folder / MANIFEST, MAX_MANIFEST))
         if {key: manifest.get(key) for key in header} != header:
             return None
-        if any(hash_of(folder / name) != manifest["sha256"][name] for name in (INDEX, LINES)):
+        if any(hash_of(folder / name) != manifest["sha256"][name] for name in hashed):
             return None
         settings = manifest["settings"]
         shape = (manifest["images"], settings["channels"], settings["size"], settings["size"])
@@ -254,11 +323,18 @@ def _read(folder: Path, header: Header) -> Cache | None:
 
 
 @contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Hold the folder's lock; wait while another process holds it.
+def locked(folder: Path, *, wait: bool = True) -> Iterator[None]:
+    """Hold the folder's lock.
 
     The operating system releases the lock when the process ends. Some file systems have no locks:
     on these, two processes must not prepare the same collection at the same time.
+
+    Args:
+        folder: the folder.
+        wait: whether to wait while another process holds it.
+
+    Raises:
+        BlockingIOError: if another process holds it and ``wait`` is false.
     """
     # Without blocking: if a pipe has this name, opening it fails.
     flags = open_flags("O_WRONLY", "O_CREAT", "O_NONBLOCK", "O_NOCTTY", "O_CLOEXEC")
@@ -267,6 +343,8 @@ def _locked(folder: Path) -> Iterator[None]:
         try:
             lock(file.fileno())
         except BlockingIOError:
+            if not wait:
+                raise
             print(f"another process is preparing {shown}: waiting for it", flush=True)
             lock(file.fileno(), wait=True)
         except OSError as error:

@@ -60,12 +60,14 @@ class Member(NamedTuple):
         read: returns the bytes. If the source is ``streamed``, it works once and only until the
             source gives the next member.
         real: the path in Unicode normal form C, not escaped: to be matched.
+        columns: the columns that the source itself has of the file, escaped; None: none.
     """
 
     name: str
     size: int
     read: Callable[[], bytes]
     real: str
+    columns: dict[str, str] | None = None
 
 
 class Refusal(NamedTuple):

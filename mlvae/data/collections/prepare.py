@@ -22,11 +22,26 @@ from mlvae.data.collections.decoders import Content, Decoders, read_content
 from mlvae.data.collections.images import Attempt, Options
 from mlvae.data.collections.journal import LINES, MAX_LINES, Journal, Line, kind_of, num_files
 from mlvae.data.collections.members import Member, Refusal, printable
+from mlvae.data.collections.parquet import Parquet
 from mlvae.data.collections.regular import open_regular
+from mlvae.data.collections.samples import Samples
 from mlvae.data.collections.sources import Folder
 from mlvae.errors import InputError
 
-__all__ = ["INDEX", "LINES", "MANIFEST", "SKIPPED", "Header", "Source", "hash_of", "prepare"]
+__all__ = [
+    "INDEX",
+    "LINES",
+    "MANIFEST",
+    "SKIPPED",
+    "Header",
+    "Own",
+    "Source",
+    "has_paths",
+    "hash_of",
+    "listed",
+    "prepare",
+    "write_whole",
+]
 
 #: The reason of a line of the table without a file.
 ONLY_IN_TABLE = "is in the table and nowhere else"
@@ -36,10 +51,29 @@ INDEX, MANIFEST, SKIPPED = "index.npz", "manifest.json", "skipped.txt"
 #: Largest number of files, and of bytes, that a decoder receives at once.
 CHUNK_FILES, CHUNK_BYTES = 32, 2**23
 
-Source = Folder | Zip | Tar
+Source = Folder | Zip | Tar | Parquet | Samples
+
+
+def has_paths(source: Source) -> bool:
+    """Whether the identities of a source are paths of folders, not columns of its own."""
+    return not isinstance(source, Parquet | Samples)
+
 
 #: Settings and state of the sources, as JSON values.
 Header = dict[str, Any]
+
+
+class Own(NamedTuple):
+    """The files of one part of a collection.
+
+    Attributes:
+        files: whether each file of the sources is of the part, booleans (F,).
+        folders: for each source, the number of folders at the beginning of its paths that are no
+            part of an identity.
+    """
+
+    files: np.ndarray
+    folders: np.ndarray
 
 
 class _File(NamedTuple):
@@ -64,6 +98,7 @@ def prepare(
     *,
     strict: bool,
     workers: int | None,
+    own: Own | None = None,
 ) -> None:
     """Make the cache in ``folder``, or continue an interrupted preparation.
 
@@ -76,6 +111,7 @@ def prepare(
         header: settings and state of the sources, for the manifest.
         strict: fail at the first file that is skipped.
         workers: as of :class:`~mlvae.data.collections.decoders.Decoders`.
+        own: the files to prepare; None for all.
 
     Raises:
         InputError: if no image can be used, a disk is full, or ``strict`` forbids a file.
@@ -85,14 +121,20 @@ def prepare(
     row_bytes = settings["channels"] * settings["size"] ** 2
     (folder / MANIFEST).unlink(missing_ok=True)
     with Journal(folder, header, row_bytes) as journal, Decoders(workers, options) as decoders:
-        _fill(journal, decoders, sources, columns, limit=settings["limit"], strict=strict)
+        files = None if own is None else own.files
+        limit = settings["limit"]
+        _fill(journal, decoders, sources, columns, files, limit=limit, strict=strict)
         journal.sync()
         lines = journal.lines
     _report(folder / SKIPPED, lines)
     used = [line for line in lines if "crc32" in line]
     if not used:
         raise InputError(_nothing_used(sources, lines, folder / SKIPPED, columns))
-    _write_index(folder / INDEX, used, columns.by_folder)
+    _check_columns(used, sources)
+    if columns.by_folder:
+        by_path = {place for place, each in enumerate(sources) if has_paths(each)}
+        _shorten_identities(used, by_path, None if own is None else own.folders)
+    _write_index(folder / INDEX, used)
     counts = {
         name: sum(num_files(line) for line in lines if name in line)
         for name in ("skipped", "left_out", "remark")
@@ -102,7 +144,7 @@ def prepare(
         **counts,
         "sha256": {name: hash_of(folder / name) for name in (INDEX, LINES)},
     }
-    _write_whole(folder / MANIFEST, json.dumps(manifest, indent=1).encode())
+    write_whole(folder / MANIFEST, json.dumps(manifest, indent=1).encode())
 
 
 def _fill(
@@ -110,6 +152,7 @@ def _fill(
     decoders: Decoders,
     sources: Sequence[Source],
     columns: Columns,
+    own: np.ndarray | None,
     *,
     limit: int | None,
     strict: bool,
@@ -118,12 +161,13 @@ def _fill(
     first: dict[str, Line] = {line["sha256"]: line for line in journal.lines if "crc32" in line}
     done = journal.num_files
     # The number of files in a tar is known at its end only.
-    sizes = [None if isinstance(source, Tar) else len(source) for source in sources]
+    sizes = [None if isinstance(source, Tar | Samples) else len(source) for source in sources]
     total = None if None in sizes else sum(size or 0 for size in sizes)
+    total = total if own is None else int(own.sum())
     chunks: list[list[_File]] = []  # sent to the decoders, not yet answered
 
     def contents() -> Iterator[list[Content]]:
-        for chunk in _chunks(_files(sources, columns, done)):
+        for chunk in _chunks(_files(sources, columns, done, own)):
             chunks.append(chunk)
             yield [file.content for file in chunk if file.content is not None]
 
@@ -147,25 +191,43 @@ def _fill(
                 return
 
 
-def _files(sources: Sequence[Source], columns: Columns, done: int) -> Iterator[_File]:
-    """Every file of the sources, then those that only the table has, without the first ``done``.
+def listed(
+    sources: Sequence[Source], columns: Columns
+) -> Iterator[tuple[int, str, dict[str, str] | None]]:
+    """Every file in the order of :func:`prepare`, not read: number of its source, name, columns.
 
-    Columns are looked up for the first ``done`` too: the table counts which lines are taken.
+    The columns are None for a file that is not to be decoded.
     """
-    number = 0
+    for file in _found(sources, columns):
+        yield file.line["root"], file.line["file"], file.line.get("columns")
+
+
+def _files(
+    sources: Sequence[Source], columns: Columns, done: int, own: np.ndarray | None
+) -> Iterator[_File]:
+    """The own files without the first ``done`` of them; a file of a stream has its content."""
+    kept = 0
+    for number, file in enumerate(_found(sources, columns)):
+        if own is not None and not own[number]:
+            continue
+        if kept >= done:
+            if sources[file.line["root"]].streamed and callable(file.content):
+                file = file._replace(content=read_content(file.content))
+            yield file
+        kept += 1
+
+
+def _found(sources: Sequence[Source], columns: Columns) -> Iterator[_File]:
+    """Every file of the sources, then those that only the table has.
+
+    Columns are looked up for all files, because the table counts which lines are taken.
+    """
     for place, source in enumerate(sources):
         root = str(source.root) if isinstance(source, Folder) else ""
         for member in source.members():
-            file = _file({"root": place, "file": member.name}, member, source, columns, root)
-            if number >= done:
-                if source.streamed and callable(file.content):
-                    file = file._replace(content=read_content(file.content))
-                yield file
-            number += 1
+            yield _file({"root": place, "file": member.name}, member, source, columns, root)
     for name in columns.missing():
-        if number >= done:
-            yield _File({"root": 0, "file": name, "skipped": ONLY_IN_TABLE})
-        number += 1
+        yield _File({"root": 0, "file": name, "skipped": ONLY_IN_TABLE})
 
 
 def _file(
@@ -178,7 +240,9 @@ def _file(
         return _File(line | {"left_out": "is hidden, or belongs to an operating system"})
     if isinstance(member, Refusal):
         return _File(line | {"skipped": member.reason})
-    known = columns.of(member.real, root)
+    known = member.columns
+    if known is None or not columns.by_folder:  # a pattern or a table of the user's
+        known = columns.of(member.real, root)
     if known is None:
         return _File(line | {"left_out": "is not in the table, or does not match the pattern"})
     if isinstance(known, str):
@@ -244,7 +308,7 @@ def _report(path: Path, lines: list[Line]) -> None:
             else:
                 more[kind] += num_files(line)
         text += [f"{word}: {count:,} more files: {kind}\n" for kind, count in more.items()]
-    _write_whole(path, "".join(text).encode("utf-8", "backslashreplace"))
+    write_whole(path, "".join(text).encode("utf-8", "backslashreplace"))
 
 
 def _nothing_used(
@@ -273,14 +337,41 @@ def _nothing_used(
     return text
 
 
-def _write_index(path: Path, used: list[Line], by_folder: bool) -> None:
+def _check_columns(used: list[Line], sources: Sequence[Source]) -> None:
+    """Raise :class:`InputError` unless all used files have the same columns."""
+    first = used[0]
+    other = next(
+        (line for line in used if line["columns"].keys() != first["columns"].keys()), None
+    )
+    if other is not None:
+        names = [printable(str(sources[line["root"]].root)) for line in (first, other)]
+        raise InputError(
+            f"dataset.root must be sources with the same columns, but {names[0]} has "
+            f"{', '.join(first['columns'])}, and {names[1]} {', '.join(other['columns'])}"
+        )
+
+
+def _shorten_identities(used: list[Line], by_path: set[int], folders: np.ndarray | None) -> None:
+    """Remove the folders that all identities of a source share.
+
+    Args:
+        used: lines of the used files.
+        by_path: the sources whose identities are paths.
+        folders: number of these folders by source; None: found here.
+    """
+    for root in by_path & {line["root"] for line in used}:
+        lines = [line for line in used if line["root"] == root]
+        paths = [line["columns"]["identity"] for line in lines]
+        if folders is None:
+            paths = without_common_folders(paths)
+        else:
+            paths = ["/".join(path.split("/")[folders[root] :]) or path for path in paths]
+        for line, identity in zip(lines, paths, strict=True):
+            line["columns"]["identity"] = identity
+
+
+def _write_index(path: Path, used: list[Line]) -> None:
     """Write each column as its distinct values and their codes, and the checksums of pixels."""
-    if by_folder:
-        for root in {line["root"] for line in used}:
-            lines = [line for line in used if line["root"] == root]
-            paths = without_common_folders([line["columns"]["identity"] for line in lines])
-            for line, identity in zip(lines, paths, strict=True):
-                line["columns"]["identity"] = identity
     arrays: dict[str, Any] = {"crc32": np.array([line["crc32"] for line in used], np.uint32)}
     for name in used[0]["columns"]:
         column = [line["columns"][name] for line in used]
@@ -292,7 +383,7 @@ def _write_index(path: Path, used: list[Line], by_folder: bool) -> None:
     path.with_suffix(".tmp").replace(path)
 
 
-def _write_whole(path: Path, content: bytes) -> None:
+def write_whole(path: Path, content: bytes) -> None:
     """Write a file in one step: at any moment it is the old one or the new one, whole."""
     temporary = path.with_name(path.name + ".tmp")
     with temporary.open("wb") as file:

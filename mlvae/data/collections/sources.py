@@ -1,4 +1,4 @@
-"""Sources of files: a folder or an archive."""
+"""Sources of files: a folder, an archive or a Parquet file."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ from pathlib import Path
 from mlvae.data.collections import members
 from mlvae.data.collections.archives import Tar, Zip
 from mlvae.data.collections.members import Member, Refusal, member, printable, refusal
+from mlvae.data.collections.parquet import MARK, Parquet
 from mlvae.data.collections.regular import open_regular, read_regular
+from mlvae.data.collections.samples import Samples
 from mlvae.data.collections.unpack import COMPRESSIONS
 from mlvae.errors import InputError
 
@@ -102,12 +104,34 @@ class Folder:
         self.entries.append(refusal(name, reason))
 
 
-def open_source(root: Path, without: Path | None = None) -> Folder | Zip | Tar:
+def open_source(
+    root: Path, without: Path | None = None, *, labels: str | None = None
+) -> Folder | Zip | Tar | Parquet | Samples:
     """The source at ``root``. Its content decides its kind, not its name.
 
+    Args:
+        root: a folder, an archive or a Parquet file.
+        without: a folder below it to leave out: the cache.
+        labels: as of :class:`~mlvae.data.collections.samples.Samples`, for archives of samples;
+            None: any source.
+
     Raises:
-        InputError: if ``root`` is neither a folder nor an archive, or cannot be read.
+        InputError: if ``root`` is neither a folder nor an archive, or cannot be read, or has no
+            samples where ``labels`` is given.
     """
+    source = _opened(root, without)
+    if labels is None:
+        return source
+    if not isinstance(source, Tar):
+        raise InputError(
+            f"dataset.labels={labels} is for tar archives of samples, which "
+            f"{printable(str(root))} is not; set dataset.labels=null"
+        )
+    return Samples(source, labels)
+
+
+def _opened(root: Path, without: Path | None) -> Folder | Zip | Tar | Parquet:
+    """The source at ``root``, a tar archive as its files."""
     try:
         if root.is_dir():
             return Folder(root, without)
@@ -120,6 +144,8 @@ def open_source(root: Path, without: Path | None = None) -> Folder | Zip | Tar:
         ) from error
     if start.startswith(ZIPPED):
         return Zip(root)
+    if start.startswith(MARK):
+        return Parquet(root)
     for mark, new in COMPRESSIONS.items():
         if start.startswith(mark):
             return Tar(root, new)
@@ -127,7 +153,7 @@ def open_source(root: Path, without: Path | None = None) -> Folder | Zip | Tar:
         return Tar(root, None)
     raise InputError(
         f"dataset.root={printable(str(root))} must be a folder, a .zip, .tar, .tar.gz or .tar.xz "
-        "archive, or a .csv or .txt table, and is none of these"
+        "archive, a .parquet file, or a .csv or .txt table, and is none of these"
     )
 
 

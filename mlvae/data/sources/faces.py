@@ -16,6 +16,13 @@ import torch
 from mlvae.arguments import as_path
 from mlvae.data.collections.members import printable
 from mlvae.data.grouped import GroupedData
+from mlvae.data.sources.collection import (
+    Selection,
+    check_options,
+    check_parts,
+    one_part,
+    splits_of,
+)
 from mlvae.data.splitting.group_splits import Held, large_groups
 from mlvae.data.splitting.splits import Splits, split_by
 from mlvae.errors import (
@@ -32,6 +39,7 @@ from mlvae.groups.labels import words_for_missing
 
 if TYPE_CHECKING:
     from mlvae.data.collections.cache import Cache
+    from mlvae.data.collections.parts import Request
 
 __all__ = ["celeba", "faces", "lfw", "omniglot", "yale_b"]
 
@@ -63,7 +71,7 @@ class _Options(TypedDict, total=False):
     """Options of :func:`faces` that every dataset passes on."""
 
     cache: str | Path
-    group: str
+    group: str | Sequence[str]
     size: int
     minimum: int
     maximum: int | None
@@ -75,6 +83,9 @@ class _Options(TypedDict, total=False):
     limit: int | None
     strict: bool
     workers: int | None
+    parts: int | None
+    part: int | None
+    hands: int | None
     name: str
 
 
@@ -106,7 +117,8 @@ def faces(
     cache: str | Path = "cache",
     table: str | Path | None = None,
     pattern: str | None = None,
-    group: str = "identity",
+    labels: str | None = None,
+    group: str | Sequence[str] = "identity",
     factors: Sequence[str] = (),
     size: int = 64,
     colour: bool = True,
@@ -121,6 +133,9 @@ def faces(
     limit: int | None = None,
     strict: bool = False,
     workers: int | None = None,
+    parts: int | None = None,
+    part: int | None = None,
+    hands: int | None = None,
     name: str = "faces",
 ) -> Splits:
     """Images of identities, from any collection with one folder per identity.
@@ -132,17 +147,25 @@ def faces(
     names give a hint of a ``pattern``, but no groups.
 
     Args:
-        root: a folder; a ``.zip``, ``.tar``, ``.tar.gz`` or ``.tar.xz`` archive of a folder; or a
-            table in the folder of its files. Several, as a list, are joined; an identity of the
-            same name in two of them is one identity. Without a table or a pattern, the identity
+        root: a folder; a ``.zip``, ``.tar``, ``.tar.gz`` or ``.tar.xz`` archive of a folder; a
+            ``.parquet`` file with a column of images as bytes, whose other columns are those of
+            the images; or a table in the folder of its files. Several, as a list or as a name
+            with ``*`` such as ``shards/*.parquet``, are joined; an identity of the same name in
+            two of them is one identity. Without a table or a pattern, the identity
             of an image is the path of its folder.
         cache: folder for prepared collections. The same arguments find the same collection again.
         table: a file of file, identity and any columns: see
             :class:`~mlvae.data.collections.columns.Columns`.
         pattern: a regular expression for the end of a file's path. Its named groups are the
             columns. Files that do not match are left out.
+        labels: for tar archives of samples, as WebDataset has them: ending of the file beside each
+            image that has its label, "cls" or "txt" for one word, the column ``identity``, "json"
+            for a record, whose texts and numbers are the columns. None: no samples.
         group: the column whose values are the groups; ``a+b`` for pairs of values of two columns.
-            Images whose value is empty are left out, and their number is printed.
+            Images whose value is empty are left out, and their number is printed. Or a list of
+            columns, one for each of several groupings, the first of which divides the splits. The
+            grouping of ``a+b`` has the name ``a_b``. An image whose value is empty in a further
+            grouping is a group of its own in it.
         factors: columns of numbers that become known factors. ``a+b`` gives a category: its
             number only names a pair of values.
         size: height and width to which images are resized.
@@ -164,16 +187,26 @@ def faces(
         strict: fail at the first file that cannot be used.
         workers: number of processes that decode; None for one per core, 0 to decode in this
             process, where an image has no time limit.
+        parts: number of parts, each prepared by itself; None: one cache. The training data are
+            :class:`~mlvae.data.PartedData`. ``validation`` and ``test`` are then numbers or
+            fractions of whole parts.
+        part: the only part to prepare, as on one of many machines; the result has its images. None
+            prepares all that are missing, and merges them.
+        hands: with parts, as of :func:`mlvae.data.collection`.
         name: beginning of the name of the folder in the cache.
 
     Raises:
         InputError: if arguments are out of range, or the root holds no usable image.
     """
-    from mlvae.data.collections.cache import (
-        open_cache,  # needs Pillow, which `import mlvae` does not load
-    )
+    # These need Pillow, which `import mlvae` does not load.
+    from mlvae.data.collections.cache import open_cache
+    from mlvae.data.collections.parts import Request
 
-    for option, value in (("group", group), ("name", name), ("pattern", pattern)):
+    columns = [group] if isinstance(group, str) else group
+    check_texts("dataset.group", columns)
+    if not columns or len(set(columns)) < len(columns):
+        raise InputError(f"dataset.group must have different columns, not {shown(group)}")
+    for option, value in (("group", columns[0]), ("name", name), ("pattern", pattern)):
         if value is not None or option != "pattern":
             check_text(f"dataset.{option}", value)
     _check(
@@ -191,6 +224,35 @@ def faces(
         workers=workers,
     )
     roots, table = _roots(root, table)
+    if labels is not None:
+        check_choice("dataset.labels", labels, ("cls", "txt", "json"))
+    check_parts(parts, part, hands)
+    if parts is not None:
+        check_options(split=split, within=within, limit=limit)
+        if not isinstance(group, str):
+            raise InputError(
+                "dataset.group must be one column of a collection in parts, not "
+                f"{shown(group)}; leave out dataset.parts for several groupings"
+            )
+        return _in_parts(
+            Request(
+                name=name,
+                roots=roots,
+                cache=as_path("dataset.cache", cache).absolute(),
+                size=int(size),
+                channels=3 if colour else 1,
+                crop=crop,
+                pattern=pattern,
+                table=table,
+                group=group,
+                parts=int(parts),
+                strict=strict,
+                workers=None if workers is None else int(workers),
+                labels=labels,
+            ),
+            part,
+            Selection(factors, minimum, maximum, validation, test, hands, seed),
+        )
     cached = open_cache(
         name,
         roots,
@@ -203,19 +265,22 @@ def faces(
         limit=None if limit is None else int(limit),
         strict=strict,
         workers=None if workers is None else int(workers),
+        labels=labels,
     )
-    labels = cached.column(group, "dataset.group")
-    known = _known(cached, labels, group, strict=strict)
+    identities = cached.column(columns[0], "dataset.group")
+    known = _known(cached, identities, columns[0], strict=strict)
     names = cached.names()
+    several = not isinstance(group, str)
     data = GroupedData(
         cached.images,
-        labels,
+        None if several else identities,
         {factor: cached.factor(factor) for factor in factors},
+        groups=_groupings(cached, columns, identities) if several else None,
         names=names,
     )
     if len(known) < len(data):
         data = data.subset(torch.from_numpy(known))
-    advice = "" if pattern or table or group != "identity" else _advice(names, labels)
+    advice = "" if pattern or table or columns != ["identity"] else _advice(names, identities)
     if advice:
         print(f"{printable(str(cached.folder))}: {advice}", flush=True)
     try:
@@ -236,6 +301,17 @@ def faces(
         if not advice:
             raise
         raise InputError(f"{error}; {advice}") from error
+
+
+def _in_parts(request: Request, part: int | None, selection: Selection) -> Splits:
+    """The splits of a collection in parts; with one part alone, its images."""
+    from mlvae.data.collections.cache import Cache
+    from mlvae.data.collections.parts import open_parts
+
+    found = open_parts(request, part)
+    if isinstance(found, Cache):
+        return Splits(one_part(found, request.group, selection))
+    return splits_of(found, selection)
 
 
 def lfw(root: Roots = "data", *, crop: float = 0.6, **options: Unpack[_LFWOptions]) -> Splits:
@@ -350,6 +426,17 @@ def _advice(names: list[str], labels: np.ndarray) -> str:
     return hint(names, labels[: len(names)].tolist())
 
 
+def _groupings(cached: Cache, columns: Sequence[str], first: np.ndarray) -> dict[str, np.ndarray]:
+    """The labels of several groupings by name, None for an empty value of a further one."""
+    found = {columns[0].replace("+", "_"): first}
+    for column in columns[1:]:
+        labels = cached.column(column, "dataset.group")
+        found[column.replace("+", "_")] = np.array(
+            [one or None for one in labels.tolist()], object
+        )
+    return found
+
+
 def _known(cached: Cache, labels: np.ndarray, group: str, *, strict: bool) -> np.ndarray:
     """Indices of the images whose group is known. Print the number of the others."""
     known = np.flatnonzero(labels != "")
@@ -388,7 +475,18 @@ def _listed(root: object) -> list[Path]:
     paths = [path for path in roots if isinstance(path, str | PathLike) and "\0" not in str(path)]
     if not roots or len(paths) < len(roots):
         raise InputError(f"dataset.root must be a path or a list of paths, not {shown(root)}")
-    return [as_path("dataset.root", path) for path in paths]
+    return [shard for path in paths for shard in _shards(as_path("dataset.root", path))]
+
+
+def _shards(path: Path) -> list[Path]:
+    """The files that a name with ``*`` stands for, sorted; another path is itself."""
+    if "*" not in path.name or path.exists():
+        return [path]
+    if not (found := sorted(path.parent.glob(path.name))):
+        raise InputError(
+            f"dataset.root={printable(str(path))} must be the name of files, not none"
+        )
+    return found
 
 
 def _found(

@@ -28,6 +28,7 @@ from mlvae.errors import (
     check_number,
     check_text,
     check_texts,
+    shown,
 )
 
 __all__ = ["fsdd", "recordings"]
@@ -150,6 +151,7 @@ def fsdd(
     *,
     group: str | Sequence[str] = "speaker",
     unseen_speakers: Sequence[str] = (),
+    unseen_digits: Sequence[str] = (),
     frames: int = 32,
     level: str = "rms",
     validation: Any = 0.1,
@@ -167,24 +169,33 @@ def fsdd(
             in sorted order). Or a list of both, the first of which is the primary grouping.
         unseen_speakers: speakers who are kept out of training. With group="speaker" they are
             ``Splits.unseen``. With group="digit" all their recordings are the test, and no others.
+            With a list, the first grouping decides.
+        unseen_digits: digits that are kept out of training, likewise: with group="digit" they are
+            ``Splits.unseen``, with group="speaker" the test.
         frames: as of :func:`recordings`.
         level: as of :func:`recordings`.
         validation: number or fraction of the other recordings for validation, drawn at random.
         seed: seed of the draw.
 
     Raises:
-        InputError: if the recordings are not found, or a speaker is unknown.
+        InputError: if the recordings are not found, or a speaker or a digit is unknown.
     """
     groups = [group] if isinstance(group, str) else group
     check_texts("dataset.group", groups)
     for name in groups or [""]:
         check_choice("dataset.group", name, ("speaker", "digit"))
     check_integer("dataset.frames", frames, minimum=1)
-    check_texts("dataset.unseen_speakers", unseen_speakers)
-    by_speaker = groups[0] == "speaker"
+    if not isinstance(unseen_digits, list | tuple):
+        raise InputError(f"dataset.unseen_digits must be a list, not {shown(unseen_digits)}")
+    digits = [str(digit) for digit in unseen_digits]  # 7 in a config is a number
+    for option, labels in (("speakers", unseen_speakers), ("digits", digits)):
+        check_texts(f"dataset.unseen_{option}", labels)
+    unseen = {"speaker": list(unseen_speakers), "digit": digits}
+    first = groups[0]
+    other = "digit" if first == "speaker" else "speaker"
     test: dict[str, list] = {"take": list(TEST_TAKES)}
-    if unseen_speakers and not by_speaker:
-        test = {"speaker": list(unseen_speakers)}
+    if unseen[other]:
+        test = {other: unseen[other]}
     return recordings(
         _found(root),
         pattern=PATTERN,
@@ -194,7 +205,7 @@ def fsdd(
         level=level,
         validation=validation,
         test=test,
-        unseen_groups=unseen_speakers if by_speaker else (),
+        unseen_groups=unseen[first],
         seed=seed,
     )
 
@@ -239,7 +250,7 @@ def _labels(found: Recordings, group: str) -> np.ndarray:
 def _groupings(found: Recordings, group: Sequence[str]) -> dict[str, np.ndarray]:
     """The labels of several groupings by the field; an empty text is a missing label."""
     return {
-        name: np.where(found.fields[name] == "", None, found.fields[name])
+        name: np.array([one or None for one in found.fields[name].tolist()], object)
         for name in _names(found, group)
     }
 

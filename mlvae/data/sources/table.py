@@ -11,7 +11,7 @@ from mlvae.data.splitting.group_splits import Held
 from mlvae.data.splitting.splits import SPLIT_BY, Splits, split_by
 from mlvae.data.tables.files import read_table
 from mlvae.data.tables.frames import opened, read_data
-from mlvae.errors import check_choice, check_text, check_texts
+from mlvae.errors import check_choice, check_flag, check_text, check_texts
 
 __all__ = ["table"]
 
@@ -19,11 +19,12 @@ __all__ = ["table"]
 def table(
     root: str | Path,
     *,
-    group: str | Sequence[str] = "group",
+    group: str | Sequence[str] | None = "group",
+    header: bool = True,
     features: Sequence[str] | None = None,
     categories: Sequence[str] = (),
     factors: Sequence[str] = (),
-    kinds: Mapping[str, Any] | str | None = None,
+    kinds: Mapping[str, Any] | str | Path | None = None,
     missing: str = "refuse",
     markers: Sequence[str] = (),
     split: str | None = None,
@@ -39,9 +40,12 @@ def table(
     ``model.standardise=feature``, unless all columns have one scale.
 
     Args:
-        root: the file. The first line of a CSV file has the names of the columns.
+        root: the file.
         group: name of the column with the labels of the groups, or a list of such names, of
-            several groupings. An empty cell in one of several columns is a missing label.
+            several groupings. An empty cell in one of several columns is a missing label. None:
+            each row is a group of its own.
+        header: whether the first line of a CSV file has the names of the columns. False: the names
+            are "1", "2" and so on.
         features: names of the columns that become features; None: all others.
         categories: names of columns of text or integers whose values are categories.
         factors: names of the columns of known factors.
@@ -67,19 +71,20 @@ def table(
         check_choice("dataset.split", split, SPLIT_BY)
     if isinstance(group, str):
         check_text("dataset.group", group)
-    else:
+    elif group is not None:
         check_texts("dataset.group", group)
+    check_flag("dataset.header", header)
     path = as_path("dataset.root", root)
     several = isinstance(markers, Sequence) and not isinstance(markers, str)
     check_texts("dataset.markers", list(markers) if several else markers)
-    frame = read_table(path, markers=list(markers))
+    frame = read_table(path, markers=list(markers), header=header)
     names = list(opened(frame).columns)
     words = "split" if "split" in names and split is None else None
     if "split" in names and words is None:
         frame = frame.drop_columns(["split"])  # the other splits divide the same features
     data = read_data(
         frame,
-        group,
+        range(len(frame)) if group is None else group,
         features=features,
         categories=categories,
         factors=factors,

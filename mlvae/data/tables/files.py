@@ -30,6 +30,7 @@ def read_table(
     *,
     texts: bool = False,
     markers: Sequence[str] | None = None,
+    header: bool = True,
 ) -> Any:
     """The table of a file, as a Table of pyarrow.
 
@@ -40,6 +41,8 @@ def read_table(
         texts: whether a value may have several lines, in quotation marks.
         markers: words that stand for a missing cell, as an empty cell does, in all columns. None:
             an empty text is a text.
+        header: whether the first line of a text file has the names of the columns, if ``columns``
+            does not. False: the names are "1", "2" and so on.
 
     Raises:
         InputError: if pyarrow is missing, or the file is of another kind or damaged.
@@ -64,14 +67,18 @@ def read_table(
             )
             convert = csv.ConvertOptions(strings_can_be_null=markers is not None)
             convert.null_values = [*convert.null_values, *(markers or ())]
-            return csv.read_csv(
+            read = csv.ReadOptions(column_names=columns, autogenerate_column_names=not header)
+            table = csv.read_csv(
                 content,
                 convert_options=convert,
-                read_options=csv.ReadOptions(column_names=columns),
+                read_options=read,
                 parse_options=csv.ParseOptions(
                     delimiter="\t" if tabs else ",", newlines_in_values=texts
                 ),
             )
+            if header or columns is not None:
+                return table
+            return table.rename_columns([str(place + 1) for place in range(table.num_columns)])
     except Exception as error:  # pyarrow raises many types for a damaged file
         raise InputError(
             f"dataset.root={path} must be a table, the first line with the names of its columns: "

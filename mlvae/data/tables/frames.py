@@ -16,6 +16,7 @@ from mlvae.data.grouped import GroupedData
 from mlvae.data.splitting.splits import Splits, split_by
 from mlvae.data.tables.cells import column_of, encoded, factor
 from mlvae.data.tables.columns import KINDS, Columns, column_names, few, missing_name
+from mlvae.data.tables.kind_files import kinds_of_file
 from mlvae.errors import InputError, check_choice, shown
 from mlvae.groups.labels import is_missing, report_words
 
@@ -33,8 +34,8 @@ __all__ = [
 #: What happens to missing cells.
 MISSING = ("refuse", "keep")
 
-#: Kinds by the name of a column, "inferred" for all columns, or None.
-Kinds = Mapping[str, Any] | str | None
+#: Kinds by the name of a column, "inferred" for all columns, the path of a file, or None.
+Kinds = Mapping[str, Any] | str | Path | None
 
 
 class Table(NamedTuple):
@@ -205,8 +206,8 @@ def read_data(
         raise InputError(
             "features, categories and kinds must be left out with `like`, which has its own"
         )
-    known = record is not None and group is None and bool(record.groups)
-    if known and set(record.groups) <= set(opened(frame, what).columns):
+    known = () if record is None or group is not None else record.groups
+    if record is not None and known and set(known) <= set(opened(frame, what).columns):
         group = record.group
     table = read_frame(
         frame,
@@ -310,14 +311,15 @@ def encode_frame(
 
 
 def _kinds(kinds: Kinds, chosen: Sequence[str]) -> dict[str, Any]:
-    """The kind of each column: of the mapping, "inferred", or None."""
-    if kinds is None or isinstance(kinds, str):
-        if kinds is not None:
-            check_choice("kinds", kinds, ("inferred",))
+    """The kind of each column: of the mapping, of a file, "inferred", or None."""
+    if kinds is None or kinds == "inferred":
         return dict.fromkeys(chosen, kinds)
+    if isinstance(kinds, str | Path):
+        return {**kinds_of_file(kinds, chosen)}
     if not isinstance(kinds, Mapping):
         raise InputError(
-            f"kinds must be 'inferred', or kinds by the name of a column, not {shown(kinds)}"
+            "kinds must be 'inferred', kinds by the name of a column, or the path of a file with "
+            f"them, not {shown(kinds)}"
         )
     _check_there("kinds", list(kinds), chosen, "the features")
     for name, kind in kinds.items():

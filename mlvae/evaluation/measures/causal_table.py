@@ -218,7 +218,7 @@ def predictor_records(table: CausalTable, most: int) -> list[dict[str, Any]]:
     def fair(x: torch.Tensor) -> np.ndarray:
         return through.fair(x, first, deviation)
 
-    features = {
+    features: dict[str, tuple[Any, np.ndarray]] = {
         name: (lambda x, roles=roles: through.inputs(x, *roles), y)
         for name, roles in PREDICTORS.items()
     }
@@ -234,7 +234,7 @@ def predictor_records(table: CausalTable, most: int) -> list[dict[str, Any]]:
     records = []
     for name, (columns, target) in features.items():
         predictor = fitted(columns(train), target, binary=binary)
-        of_pair = tuple(predictor(columns(x)) for x in pair)
+        of_pair = predictor(columns(pair[0])), predictor(columns(pair[1]))
         found = fairness(predictor(columns(test)), of_pair, right, a, binary=binary)
         scaled = {k: Estimate(*(unit * v for v in each)) for k, each in found._asdict().items()}
         records.append({"predictor": name, "binary": binary, **scaled})

@@ -131,8 +131,9 @@ def _posteriors(
     encoded = []
     for rows in chunks:
         x = _observations(model, data, rows)
-        model.likelihood.check(x)
-        member_q, style_given = model.posteriors(x)
+        known = _observed(model, data, rows)
+        model.likelihood.check(x, **known)
+        member_q, style_given = model.posteriors(x, known) if known else model.posteriors(x)
         given = member_q.mean if c is None else c[data.groups.index[rows]].to(x.dtype)
         encoded.append((member_q, style_given(given)))
     member_q, style = (
@@ -166,4 +167,11 @@ def _log_likelihood(
 
 
 def _observations(model: Any, data: GroupedData, rows: Tensor) -> Tensor:
-    return as_observations(data.observations(rows), model.shape, model)
+    observed = _observed(model, data, rows).get("observed")
+    return as_observations(data.observations(rows), model.shape, model, observed=observed)
+
+
+def _observed(model: Any, data: GroupedData, rows: Tensor) -> dict[str, Tensor]:
+    """The mask of observed cells by its name, if rows of the model may miss cells."""
+    mask = data.given.get("observed") if traits(model).missing_cells else None
+    return {} if mask is None else {"observed": mask[rows]}

@@ -19,7 +19,7 @@ from mlvae.evaluation.answer import estimate
 from mlvae.evaluation.measures.codes import common_labels, cut_sets, disjoint_sets
 from mlvae.evaluation.measures.leakage.drawn import Drawn
 from mlvae.evaluation.measures.leakage.kinds import applies, fit_probes
-from mlvae.evaluation.measures.leakage.networks import Fit
+from mlvae.evaluation.measures.leakage.networks import MOST_PADDED, Fit
 from mlvae.evaluation.measures.leakage.scores import ProbeScore, entropy
 from mlvae.evaluation.measures.leakage.testing import tested
 from mlvae.evaluation.measures.probe_sets import drawn_sets
@@ -28,10 +28,6 @@ from mlvae.posteriors import DiagonalGaussian, Dirichlet
 from mlvae.training.seeding import seeded
 
 __all__ = ["GridCode", "ProbeGrid"]
-
-#: Codes of at most this many dimensions are trained in one batch, with columns of zeros. It is the
-#: width of a probe's hidden layer, so the zeros cost little.
-MOST_PADDED = 128
 
 
 class GridCode(NamedTuple):

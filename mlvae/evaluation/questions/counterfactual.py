@@ -89,7 +89,7 @@ class Counterfactual:
         check_question(
             self,
             "probes",
-            minimum={"samples": 1, "bins": 2, "most": 10, "seed": 0},
+            minimum={"samples": 1, "bins": 2, "most": 2, "seed": 0},
             choices={"probes": PROBES},
         )
         if self.cells is not None:

@@ -8,8 +8,6 @@ Shapes: N rows, C columns, D features.
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -19,22 +17,17 @@ import torch
 from mlvae.data import GroupedData
 from mlvae.errors import InputError, check_choice, check_integer, check_number
 from mlvae.evaluation.answer import Answer, Estimate, Table, estimate, not_evaluated
+from mlvae.evaluation.measures.imputers import GROUPED, IMPUTERS, fitted
 from mlvae.evaluation.measures.missing import MECHANISMS, Errors, errors, hidden
 from mlvae.evaluation.options import check_question
 from mlvae.evaluation.subject import Subject
+from mlvae.groups.grouping import UNNAMED
 from mlvae.imputation import impute
 from mlvae.likelihoods import MixedColumns
 from mlvae.models import traits
 from mlvae.parts import take_lists
 
-__all__ = ["CONTROLS", "Imputation"]
-
-#: Imputers to compare with, and their names in tables.
-CONTROLS = {
-    "mean": "mean, most frequent category",
-    "neighbours": "nearest neighbours",
-    "iterative": "linear regressions in turn",
-}
+__all__ = ["Imputation"]
 
 
 @dataclass(frozen=True)
@@ -45,8 +38,9 @@ class Imputation:
         fractions: fractions of the observed cells of the test to hide.
         mechanism: "mcar": at random; "mar": by values of other columns; "mnar": by the own value,
             large ones more often.
-        controls: imputers of scikit-learn that are fitted to the training rows: "mean",
-            "neighbours", "iterative".
+        controls: imputers that are fitted to the training rows, by their names in
+            :data:`mlvae.evaluation.measures.imputers.IMPUTERS`. Those of groups have an effect
+            only if groups have several rows.
         neighbours: number of nearest rows.
         most: largest number of training rows of these imputers.
         samples: samples of the model's latents.
@@ -55,7 +49,7 @@ class Imputation:
 
     fractions: tuple[float, ...] = (0.3, 0.5, 0.7)
     mechanism: str = "mcar"
-    controls: tuple[str, ...] = tuple(CONTROLS)
+    controls: tuple[str, ...] = tuple(IMPUTERS)
     neighbours: int = 10
     most: int = 5_000
     samples: int = 100
@@ -75,7 +69,7 @@ class Imputation:
                 )
         check_choice("evaluation.imputation.mechanism", self.mechanism, MECHANISMS)
         for name in self.controls:
-            check_choice("evaluation.imputation.controls", name, CONTROLS)
+            check_choice("evaluation.imputation.controls", name, IMPUTERS)
         check_integer("evaluation.imputation.most", self.most, minimum=2)
         check_question(self, minimum={"neighbours": 1, "samples": 1, "seeds": 1})
 
@@ -92,9 +86,10 @@ class Imputation:
             return not_evaluated(self.title, "the model takes no missing cells, as VSAE does")
         if data is None:
             return not_evaluated(self.title, "the data have no test split")
-        imputers = {
-            name: self._fitted(name, likelihood, subject.splits.train) for name in self.controls
-        }
+        grouped = int(data.groups.sizes.max()) > 1
+        imputers = self._imputers(likelihood, subject.splits.train, grouped)
+        shares = grouped and callable(getattr(subject.model, "pooled", None))
+        index = data.groups.index.cpu().numpy()
         x, observed = data.batch().x.cpu(), _observed(data, likelihood)
         values, deviations = _numbers(likelihood, x, observed)
         records = []
@@ -106,8 +101,12 @@ class Imputation:
                     continue
                 kept = observed & ~cells
                 completed = {"model": self._by_model(subject, data, kept)}
+                if shares:
+                    completed["row"] = self._by_model(subject, data, kept, alone=True)
+                gaps = _with_gaps(likelihood, x, kept)
                 for name, imputer in imputers.items():
-                    completed[name] = imputer(x, kept)
+                    filled = torch.from_numpy(imputer(gaps, index))
+                    completed[name] = likelihood.restored(filled).numpy()
                 for name, filled in completed.items():
                     error = errors(filled, x.numpy(), cells, likelihood.columns, deviations)
                     found.setdefault(name, []).append(error)
@@ -118,43 +117,34 @@ class Imputation:
         metrics = {"mechanism": self.mechanism, "records": records}
         return Answer(self.title, [self._words()], metrics, [t for t in tables if t])
 
-    def _by_model(self, subject: Subject, data: GroupedData, kept: np.ndarray) -> np.ndarray:
-        """The features of the test, with values of the model in hidden cells."""
-        given = {**data.given, "observed": torch.from_numpy(kept)}
-        rows = GroupedData(data.x, data.labels, given=given, kind="array")
+    def _by_model(
+        self, subject: Subject, data: GroupedData, kept: np.ndarray, *, alone: bool = False
+    ) -> np.ndarray:
+        """The features of the test, with values of the model in hidden cells.
+
+        With ``alone`` each row is a group of its own.
+        """
+        given = {**data.given, "observed": torch.from_numpy(kept).to(data.device)}
+        labels: Any = {name: each.labels for name, each in data.groupings.items()}
+        if alone:
+            labels = {name: np.arange(len(data)) for name in labels}
+        if list(labels) == [UNNAMED]:
+            rows = GroupedData(data.x, labels[UNNAMED], given=given, kind="array")
+        else:
+            rows = GroupedData(data.x, groups=labels, given=given, kind="array")
         return impute(subject.model, rows, samples=self.samples).numpy()
 
-    def _fitted(
-        self, name: str, likelihood: MixedColumns, train: GroupedData
-    ) -> Callable[[torch.Tensor, np.ndarray], np.ndarray]:
-        """An imputer of scikit-learn that is fitted to standardised training rows."""
-        rows = np.linspace(0, len(train) - 1, min(len(train), self.most)).astype(int)
-        some = train.subset(rows)
-        known = _with_gaps(likelihood, some.batch().x.cpu(), _observed(some, likelihood))
-        imputer = self._imputer(name)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of convergence
-            imputer.fit(known)
-
-        def completed(x: torch.Tensor, kept: np.ndarray) -> np.ndarray:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                filled = imputer.transform(_with_gaps(likelihood, x, kept))
-            return likelihood.restored(torch.from_numpy(filled)).numpy()
-
-        return completed
-
-    def _imputer(self, name: str) -> Any:
-        if name == "iterative":
-            from sklearn.experimental import enable_iterative_imputer  # noqa: F401
-            from sklearn.impute import IterativeImputer
-
-            return IterativeImputer(random_state=0, keep_empty_features=True)
-        from sklearn.impute import KNNImputer, SimpleImputer
-
-        if name == "neighbours":
-            return KNNImputer(n_neighbors=self.neighbours, keep_empty_features=True)
-        return SimpleImputer(keep_empty_features=True)
+    def _imputers(
+        self, likelihood: MixedColumns, train: GroupedData, grouped: bool
+    ) -> dict[str, Any]:
+        """The controls, fitted to standardised training rows; those of groups if there are any."""
+        rows = _with_gaps(likelihood, train.batch().x.cpu(), _observed(train, likelihood))
+        index = train.groups.index.cpu().numpy()
+        return {
+            name: fitted(name, rows, index, neighbours=self.neighbours, most=self.most)
+            for name in self.controls
+            if grouped or name not in GROUPED
+        }
 
     def _words(self) -> str:
         how = {
@@ -165,7 +155,8 @@ class Imputation:
         return (
             f"Cells of the test are hidden {how}. All imputers see the same cells, and are fitted "
             "to the same training rows. A method that is not better than the mean has learned "
-            "nothing; linear regressions in turn are hard to exceed on small tables of numbers."
+            "nothing; linear regressions in turn are hard to exceed on small tables of numbers. "
+            "The model row by row has each row as a group of its own."
         )
 
 
@@ -226,7 +217,7 @@ def _table(records: list[dict[str, Any]], measure: str) -> Table | None:
         "column, mean over columns; 1 is the error of the column's mean",
         "categories": "Wrong categories of hidden cells in percent, mean over columns",
     }[measure]
-    names = {"model": "the model", **CONTROLS}
+    names = {"model": "the model", "row": "the model, row by row", **IMPUTERS}
     return Table(
         f"{what}. ± standard error over masks.",
         ["imputer", *[f"{fraction:.0%} hidden" for fraction in fractions]],

@@ -7,7 +7,7 @@ codes of all observations that may be used, and the best one on held-out codes i
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple, cast
 
@@ -20,8 +20,8 @@ from mlvae.evaluation.answer import Answer, Estimate, Figure, Table, not_evaluat
 from mlvae.evaluation.charts import Curve, curves
 from mlvae.evaluation.measures.leakage.drawn import Drawn
 from mlvae.evaluation.measures.leakage.kinds import MOST_CODES, PROBE_NAMES, PROBES
-from mlvae.evaluation.measures.leakage.networks import Fit
-from mlvae.evaluation.measures.leakage.strongest import Strongest, strongest
+from mlvae.evaluation.measures.leakage.networks import MOST_PADDED, Fit
+from mlvae.evaluation.measures.leakage.strongest import Codes, Strongest, strongest_of_each
 from mlvae.evaluation.options import check_question
 from mlvae.evaluation.subject import CONTROLS, Code, Subject
 from mlvae.parts import take_lists
@@ -31,6 +31,9 @@ __all__ = ["Leakage"]
 
 #: Fraction of the codes that is held out to choose the probe.
 HELD = 0.2
+
+#: Largest number of codes whose networks a process trains together on a CPU.
+TOGETHER = 4
 
 
 @dataclass(frozen=True)
@@ -108,12 +111,17 @@ class Leakage:
         workers = 1 if target.test.device.type == "cuda" else subject.workers
         with parallel_config("loky", inner_max_num_threads=1):
             pool = Parallel(n_jobs=workers, return_as="generator", pre_dispatch="2*n_jobs")
-        tasks = (delayed(_run)(task) for task in self._tasks(subject, target))
         total = sum(2 if code.random else 1 for code in codes)
+        most = total if target.test.device.type == "cuda" else min(TOGETHER, -(-total // workers))
+        bundles = _bundles(self._tasks(subject, target), most)
+        tasks = (delayed(_run)(bundle, self.probes) for bundle in bundles)
         disable = None if subject.progress else True
-        pairs = cast("Iterator[tuple[tuple[str, str], Strongest]]", pool(tasks))
-        bar = tqdm(pairs, "strongest probes", total=total, unit="code", disable=disable)
-        found = dict(bar)
+        results = cast("Iterator[dict[tuple[str, str], Strongest]]", pool(tasks))
+        found: dict[tuple[str, str], Strongest] = {}
+        with tqdm(desc="strongest probes", total=total, unit="code", disable=disable) as bar:
+            for some in results:
+                found |= some
+                bar.update(len(some))
         order = [(code.name, values) for code in codes for values in ("samples", "means")]
         return {key: found[key] for key in order if key in found}
 
@@ -140,7 +148,7 @@ class Leakage:
                 x = tested if values == "samples" else tested.mean
                 curve = code.name not in CONTROLS
                 test = Drawn(x, target.labels["test"], target.rows["test"])
-                yield _Task(code.name, values, fits, test, self.probes, curve)
+                yield _Task(code.name, values, Codes(fits, test, curve))
 
     def _parts(self, labels: Tensor, rows: Tensor | None) -> tuple[Tensor, Tensor]:
         """Indices of the held-out observations and of the rest, in random order."""
@@ -248,14 +256,16 @@ def _protocol(sources: Mapping[str, GroupedData], test: GroupedData, limits: str
 
 
 class _Task(NamedTuple):
-    """The probes of one code."""
+    """A code, samples or means."""
 
     code: str
     values: str
-    fits: dict[str, Fit]
-    test: Drawn
-    probes: tuple[str, ...]
-    curve: bool
+    codes: Codes
+
+    @property
+    def wide(self) -> bool:
+        """Whether its networks are not trained together with those of other codes."""
+        return self.codes.test.dim > MOST_PADDED
 
 
 def _longest_first(codes: Sequence[Code]) -> list[Code]:
@@ -263,9 +273,25 @@ def _longest_first(codes: Sequence[Code]) -> list[Code]:
     return sorted(codes, key=lambda code: code.name != "raw")
 
 
-def _run(task: _Task) -> tuple[tuple[str, str], Strongest]:
-    found = strongest(task.fits, task.test, task.probes, curve=task.curve)
-    return (task.code, task.values), found
+def _bundles(tasks: Iterable[_Task], most: int) -> Iterator[list[_Task]]:
+    """The tasks whose networks are trained together, at most ``most``; a wide code by itself."""
+    bundle: list[_Task] = []
+    for task in tasks:
+        if task.wide:
+            yield [task]
+            continue
+        bundle.append(task)
+        if len(bundle) == most:
+            yield bundle
+            bundle = []
+    if bundle:
+        yield bundle
+
+
+def _run(bundle: list[_Task], probes: tuple[str, ...]) -> dict[tuple[str, str], Strongest]:
+    found = strongest_of_each([task.codes for task in bundle], probes)
+    keys = [(task.code, task.values) for task in bundle]
+    return dict(zip(keys, found, strict=True))
 
 
 def _limits(found: Mapping[tuple[str, str], Strongest]) -> str:

@@ -77,7 +77,7 @@ class Unseen:
         if not found:
             return not_evaluated(self.title, reasons[0])
         codes = self._codes(subject)
-        answers = [self._of(name, *each, codes) for name, each in found.items()]
+        answers = [self._of(name, data, shots, codes) for name, (data, shots) in found.items()]
         if len(subject.splits.train.groupings) == 1:
             return answers[0]
         return _joined(list(found), answers)
@@ -220,7 +220,7 @@ def _unseen(subject: Subject, grouping: str) -> GroupedData | None:
 
 def _joined(names: list[str], answers: list[Answer]) -> Answer:
     """The answers for several groupings as one."""
-    metrics: dict[str, Any] = {"identification": [], "verification": []}
+    metrics: dict[str, Any] = {**answers[0].metrics, "identification": [], "verification": []}
     summary, tables, figures = [], [], []
     for name, answer in zip(names, answers, strict=True):
         metrics[name] = {key: answer.metrics[key] for key in ("num_groups", "num_observations")}

@@ -27,9 +27,10 @@ from mlvae.evidence.rules import (
 from mlvae.evidence.sources import EVIDENCE_FROM
 from mlvae.groups import Groups
 from mlvae.groups.grouping import UNNAMED
+from mlvae.models.cells import build_row_encoder, imputed, row_shape, with_mask
 from mlvae.models.checks import build_checked, check_batch, check_codes_batch
 from mlvae.models.decoder import build_decoder
-from mlvae.models.encoder import build_conditional_encoder, build_encoder
+from mlvae.models.encoder import build_conditional_encoder
 from mlvae.models.inputs import Observations, groups_given, observations
 from mlvae.models.latents import Latents, check_simplex, joined, values_of
 from mlvae.models.mlvae.contents import (
@@ -142,6 +143,14 @@ class MLVAE(nn.Module):
         nested: names of groupings, each with its groups within those of the one before, as
             ``("study", "donor")``. The content of a donor then has a learned Gaussian prior given
             the content of the study (:class:`~mlvae.models.mlvae.nested.NestedPrior`).
+        cells: how rows of a table that miss cells are encoded; the likelihood must be
+            :class:`~mlvae.likelihoods.MixedColumns`. None: all cells must be there. "evidence":
+            each observed cell has evidence of the contents of its own, and the evidence adds up
+            over the cells of all rows of the group
+            (:class:`mlvae.models.cells.CellEvidence`). A missing cell makes the content posterior
+            wider, whatever the weights are. It needs ``accumulation="prior_product"``. "mask": the
+            network computes content and style from all observed cells and the mask together. In
+            both, the style is computed from the observed cells of the row and the mask.
 
     Warning:
         With ``evidence_from`` "others", "other_part" or "fellow", the training objective is not a
@@ -184,23 +193,23 @@ class MLVAE(nn.Module):
     def _build(self) -> None:
         chosen = self.options
         network, contents = chosen.network, list(self.contents.values())
-        width = sum(contents)
+        width, inputs = sum(contents), row_shape(chosen, self.shape)
         self.standardise = Standardise(chosen.standardise, self.shape)
         heads: Any = None  # Gaussians
         if chosen.on_simplex:
             heads = [EvidenceHead(chosen.content_alpha)] * len(contents)
         if self.style_given_content:
-            self.encoder = build_encoder(network, self.shape, contents, family=heads)
+            self.encoder = build_row_encoder(chosen, inputs, contents, heads)
             of_style: Any = network
             if not chosen.style_dropout and hasattr(network, "dropout"):
                 of_style = replace(of_style, dropout=0.0)
             self.style_encoder = build_conditional_encoder(
-                of_style, self.shape, chosen.style_dim, width
+                of_style, inputs, chosen.style_dim, width
             )
         else:
             families = None if heads is None else [*heads, DiagonalGaussian]
             dims = (*contents, chosen.style_dim)
-            self.encoder = build_encoder(network, self.shape, dims, family=families)
+            self.encoder = build_row_encoder(chosen, inputs, dims, families)
         latent_dim = width + chosen.style_dim
         self.decoder = build_decoder(network, latent_dim, self.shape, chosen.likelihood)
         self.objective = GroupELBO(
@@ -241,6 +250,11 @@ class MLVAE(nn.Module):
         return {**self.objective.scales, **of_costs}
 
     @property
+    def missing_cells(self) -> bool:
+        """Whether rows may miss cells."""
+        return self.options.cells is not None
+
+    @property
     def pooling(self) -> dict[str, str]:
         """The rule that makes the content of a set from the contents of single observations."""
         rule = self.options.accumulation
@@ -273,21 +287,26 @@ class MLVAE(nn.Module):
         """
         check_batch(batch, self.shape)
         x, groupings = batch.x, groupings_of_batch(self, batch)
-        member_qs, style_given = self._posteriors(x)
-        samples, contents = {}, {}
+        member_qs, style_given = self._posteriors(x, batch.given)
+        samples, contents, content_kls = {}, {}, {}
+        # The order of these operations is a part of the results: gradients are added in it.
         for name, member_q in member_qs.items():
             groups = groupings[name]
             source = generator if groups is batch.groups else per_grouping(generator, groups)
-            contents[name] = self._content(member_q, groups, source)
-            samples[name] = self._sample(contents[name], groups, source)
+            content = contents[name] = self._content(member_q, groups, source)
+            if name not in self.options.uppers:
+                content_kls[name] = self._content_kl(content, groups)
+            samples[name] = self._sample(content, groups, source)
+        for lower, upper in self.options.uppers.items():
+            above = contents[upper][upper_groups(groupings[lower], groupings[upper])]
+            prior: Any = self.priors[lower]
+            content_kls[lower] = prior.kl(contents[lower], above)
         c = side_by_side(samples)
         style = style_given(c)
         s = style.sample(generator=generator)
         parameters = self.decoder(torch.cat((c, s), 1))
         log_likelihood = self.standardise.log_prob(self.likelihood, parameters, x, batch.given)
-        objective = self._objective(
-            log_likelihood, style.kl(), self._content_kls(contents, groupings), groupings
-        )
+        objective = self._objective(log_likelihood, style.kl(), content_kls, groupings)
         if self.training and self.options.separation.active:
             named = len(samples) > 1
             return self.separators(
@@ -309,22 +328,12 @@ class MLVAE(nn.Module):
             return content.sample_members(groups, generator=generator)
         return groups.spread(content.sample_groups(generator=generator))
 
-    def _content_kls(
-        self, contents: Mapping[str, Any], groupings: Mapping[str, Groups]
-    ) -> dict[str, Tensor]:
-        """The content KL of each group (G,) of each content."""
-        kls = {}
-        for name, content in contents.items():
-            upper = self.options.uppers.get(name)
-            if upper is not None:
-                number = upper_groups(groupings[name], groupings[upper])
-                kls[name] = self.priors[name].kl(content, contents[upper][number])
-                continue
-            kls[name] = content.kl()
-            if self.training and self.options.content_per_member:
-                groups = groupings[name]
-                kls[name] = groups.sum(kls[name]) / groups.sizes.clamp(min=1)
-        return kls
+    def _content_kl(self, content: Any, groups: Groups) -> Tensor:
+        """The content KL of each group from the prior, (G,)."""
+        kl = content.kl()
+        if self.training and self.options.content_per_member:
+            kl = groups.sum(kl) / groups.sizes.clamp(min=1)
+        return kl
 
     def _objective(
         self,
@@ -349,10 +358,10 @@ class MLVAE(nn.Module):
         )
 
     def _posteriors(
-        self, x: Tensor
+        self, x: Tensor, given: Mapping[str, Tensor] | None = None
     ) -> tuple[dict[str, Any], Callable[[Tensor], DiagonalGaussian]]:
         """The outputs of the encoders: each content by name, and :meth:`posteriors`' style."""
-        x = self.standardise.inputs(self.likelihood, x)
+        x = self._inputs(x, given)
         if not self.style_given_content:
             *contents, style = self.encoder(x)
             return dict(zip(self.contents, contents, strict=True)), lambda content: style
@@ -363,8 +372,21 @@ class MLVAE(nn.Module):
             lambda content: self.style_encoder.given(features, content).moments(),
         )
 
-    def posteriors(self, x: Tensor) -> tuple[Any, Callable[[Tensor], DiagonalGaussian]]:
+    def _inputs(self, x: Tensor, given: Mapping[str, Tensor] | None) -> Tensor:
+        """What the encoders receive of observations x, float (N, ...)."""
+        if self.missing_cells:
+            return with_mask(self.likelihood, x, given)  # type: ignore[arg-type]
+        return self.standardise.inputs(self.likelihood, x)
+
+    def posteriors(
+        self, x: Tensor, given: Mapping[str, Tensor] | None = None
+    ) -> tuple[Any, Callable[[Tensor], DiagonalGaussian]]:
         """The outputs of the encoders for observations x, float (N, ...).
+
+        Args:
+            x: observations.
+            given: known values of the observations; "observed" states which cells of a row are
+                there.
 
         Returns:
             The content posterior of each observation by itself, q(c | x_i) (N, C), or of several
@@ -372,7 +394,7 @@ class MLVAE(nn.Module):
             side by side (N, C), which matters only with ``style_given_content``. The contents are
             in the order of ``contents``, sorted by name.
         """
-        member_qs, style_given = self._posteriors(x)
+        member_qs, style_given = self._posteriors(x, given)
         return (member_qs if len(member_qs) > 1 else as_one(member_qs)), style_given
 
     def pooled(self, member_q: Any, groups: Groups) -> tuple[Posterior, Groups]:
@@ -390,7 +412,11 @@ class MLVAE(nn.Module):
     def _recognise(self, content: Tensor, style: Tensor) -> Any:
         """The content posteriors (N, C) of decoded observations, which stay standardised."""
         decoded = self.likelihood.mean(self.decoder(torch.cat((content, style), 1)))
-        inputs = encoder_inputs(self.likelihood, decoded)
+        inputs = (
+            self._inputs(decoded, None)
+            if self.missing_cells
+            else encoder_inputs(self.likelihood, decoded)
+        )
         single = [self._single(q) for q in self.encoder(inputs)[: len(self.contents)]]
         if self.options.on_simplex:
             return single[0]
@@ -417,7 +443,8 @@ class MLVAE(nn.Module):
         """
         check_codes_batch(batch)
         groupings = groupings_of_batch(self, batch)
-        member_qs, style_given = self._posteriors(as_observations(batch.x, self.shape, self))
+        x = as_observations(batch.x, self.shape, self, observed=batch.given.get("observed"))
+        member_qs, style_given = self._posteriors(x, batch.given)
         found = {
             name: self.rule(q, groupings[name])[groupings[name].index]
             for name, q in member_qs.items()
@@ -444,9 +471,7 @@ class MLVAE(nn.Module):
         """
         self._check_one("infer_content", "infer_contents(x, groups={...})")
         groups = groups_given(x, groups)
-        found = self._infer(
-            observations(x, self.shape, self), dict.fromkeys(self.contents, groups)
-        )
+        found = self._infer(*self._read(x), dict.fromkeys(self.contents, groups))
         return as_one(found)
 
     def infer_contents(
@@ -477,13 +502,20 @@ class MLVAE(nn.Module):
             }
         else:
             named = as_groups(groups, self.grouping_of.values())
-        found = self._infer(
-            observations(x, self.shape, self),
-            {name: named.get(self.grouping_of[name]) for name in self.contents},
-        )
+        chosen = {name: named.get(self.grouping_of[name]) for name in self.contents}
+        found = self._infer(*self._read(x), chosen)
         return {grouping: found[name] for name, grouping in self.grouping_of.items()}
 
-    def _infer(self, x: Tensor, groups: Mapping[str, Any]) -> dict[str, Any]:
+    def _read(self, x: Observations) -> tuple[Tensor, Mapping[str, Tensor]]:
+        """Observations as floats on the device of the model, and the given values of data."""
+        device = next(self.parameters()).device
+        given = x.given if isinstance(x, GroupedData) else {}
+        moved = {name: values.to(device) for name, values in given.items()}
+        return observations(x, self.shape, self), moved
+
+    def _infer(
+        self, x: Tensor, given: Mapping[str, Tensor], groups: Mapping[str, Any]
+    ) -> dict[str, Any]:
         """The content posterior of each group of each content; None groups are of one member."""
         found = {}
         for name, each in groups.items():
@@ -494,7 +526,7 @@ class MLVAE(nn.Module):
                     f"not of {known.num_observations}"
                 )
             found[name] = known.to(x.device)
-        inputs = self.standardise.inputs(self.likelihood, x)
+        inputs = self._inputs(x, given)
         posteriors = dict(zip(self.contents, self.encoder(inputs), strict=False))
         return {name: self.rule(posteriors[name], known) for name, known in found.items()}
 
@@ -517,7 +549,17 @@ class MLVAE(nn.Module):
         Raises:
             InputError: if the content does not have one row for each observation.
         """
-        member_qs, style_given = self._posteriors(observations(x, self.shape, self))
+        return self._style(*self._read(x), content, contents)
+
+    def _style(
+        self,
+        x: Tensor,
+        given: Mapping[str, Tensor],
+        content: Latents | None = None,
+        contents: Mapping[str, Latents] | None = None,
+    ) -> DiagonalGaussian:
+        """:meth:`infer_style` of observations as floats on the device of the model."""
+        member_qs, style_given = self._posteriors(x, given)
         if content is None and contents is None:
             values = {name: self._single(q) for name, q in member_qs.items()}
         else:
@@ -589,12 +631,11 @@ class MLVAE(nn.Module):
         """
         if style_of is None:
             raise InputError("style_of must be observations (N, ...), not None")
-        style_of = observations(style_of, self.shape, self)
         contents = {}
         for name, source in sources_of(self, content_of, sources).items():
-            x = observations(source, self.shape, self)
-            contents[self.grouping_of[name]] = self._infer(x, {name: None})[name]
-        style, sizes = self.infer_style(style_of), sizes_of(self.likelihood, style_of)
+            contents[self.grouping_of[name]] = self._infer(*self._read(source), {name: None})[name]
+        x, given = self._read(style_of)
+        style, sizes = self._style(x, given), sizes_of(self.likelihood, x)
         return self._decoded(contents, style, **sizes)
 
     def _decoded(self, contents: dict[str, Any], style: Any, **sizes: Any) -> Tensor:
@@ -620,16 +661,28 @@ class MLVAE(nn.Module):
         else:
             self._check_one("reconstruct", "groups={...}")
             named = {as_one(self.grouping_of): Groups.of(groups)}
-        x = observations(x, self.shape, self)
+        x, given = self._read(x)
         chosen = {name: named.get(self.grouping_of[name]) for name in self.contents}
         means = {}
-        for name, q in self._infer(x, chosen).items():
+        for name, q in self._infer(x, given, chosen).items():
             groups = chosen[name]
             means[name] = q.mean if groups is None else q.mean[groups.index.to(q.mean.device)]
         latents = {self.grouping_of[name]: mean for name, mean in means.items()}
-        style = self.infer_style(x, contents=latents)
-        x = as_observations(x, self.shape, self)
+        style = self._style(x, given, contents=latents)
         return self._decoded(latents, style, **sizes_of(self.likelihood, x))
+
+    def imputed(self, batch: Batch, **options: Any) -> Tensor:
+        """Features (N, D) with values in missing cells, as :func:`mlvae.models.cells.imputed`.
+
+        Raises:
+            InputError: if the model takes no missing cells.
+        """
+        if not self.missing_cells:
+            raise InputError(
+                "model must take missing cells, MLVAE(..., cells='evidence'), to impute"
+            )
+        check_batch(batch, self.shape)
+        return imputed(self, batch, **options)
 
     def _check_one(self, method: str, advice: str) -> None:
         """Raise :class:`InputError` if the model has several contents."""

@@ -20,6 +20,7 @@ from mlvae.evidence.rules import ACCUMULATIONS, EVIDENCE_RULES
 from mlvae.evidence.sources import EVIDENCE_FROM
 from mlvae.groups.grouping import UNNAMED, check_grouping_name
 from mlvae.likelihoods import Bernoulli, Likelihood
+from mlvae.models.cells import check_cells
 from mlvae.models.part_checks import check_parts
 from mlvae.models.standardise import check_standardise
 from mlvae.networks import MLP, Network
@@ -58,6 +59,7 @@ class MLVAEOptions:
     content_family: str = "gaussian"
     content_alpha: float = 1.0
     nested: tuple[str, ...] = ()
+    cells: str | None = None
 
     def __post_init__(self) -> None:
         check_parts(self.network, self.likelihood)
@@ -82,6 +84,7 @@ class MLVAEOptions:
                 f"{' or '.join(EVIDENCE_RULES)}, not {self.accumulation!r}"
             )
         self._check_simplex()
+        check_cells(self)
         if self.content_per_member and self.content_draw == "group":
             raise InputError(
                 f"evidence_from={self.evidence_from} infers a content for each observation: it "

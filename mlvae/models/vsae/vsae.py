@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Any
 
 import torch
@@ -30,6 +31,7 @@ from mlvae.models.vsae.mask import MASKS, MaskOfLatents, MaskOfValues, mask_log_
 from mlvae.networks import MLP, Network
 from mlvae.objectives import ELBO, Objective
 from mlvae.observations import check_shape
+from mlvae.parts import take_lists
 from mlvae.posteriors import DiagonalGaussian
 
 __all__ = ["PSEUDO", "VSAE", "VSAEOptions"]
@@ -50,6 +52,7 @@ class VSAEOptions:
     mask: str = "latents"
     pseudo: str = "none"
     pseudo_weight: float = 1.0
+    attributes: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         check_parts(self.network, self.likelihood)
@@ -64,6 +67,15 @@ class VSAEOptions:
         check_choice("mask", self.mask, MASKS)
         check_choice("pseudo", self.pseudo, PSEUDO)
         check_number("pseudo_weight", self.pseudo_weight, minimum=0)
+        take_lists(self, "model", "attributes")
+        for number in self.attributes:
+            check_integer("attributes", number, minimum=1)
+        columns = len(self.likelihood.columns)
+        if self.attributes and sum(self.attributes) != columns:
+            raise InputError(
+                f"attributes must have the sum {columns}, the number of columns, not "
+                f"{sum(self.attributes)}: {list(self.attributes)}"
+            )
 
 
 @takes_options(VSAEOptions)
@@ -106,6 +118,10 @@ class VSAE(nn.Module):
         pseudo: "none"; "posterior": draws from decoded samples of q(z | x, m); "prior": draws from
             decoded samples of the prior. Draws have no gradient.
         pseudo_weight: factor of the term of pseudo-observations.
+        attributes: number of columns of each attribute, which has one block of latents; such as
+            (32, 32, 1) for two halves of an image and its label. The columns of an attribute are
+            neighbours. An attribute is observed if all of its cells are. (): each column is an
+            attribute.
 
     Raises:
         InputError: if an option is out of range.
@@ -135,12 +151,14 @@ class VSAE(nn.Module):
                 f"shape must be ({self.likelihood.num_features},), the features of the columns of "
                 f"the likelihood, not {self.shape}"
             )
-        self.latent_dim = len(self.likelihood.columns) * chosen.block_dim
+        self.attributes = chosen.attributes or (1,) * len(self.likelihood.columns)
+        self.latent_dim = len(self.attributes) * chosen.block_dim
         build_checked(self, chosen.network, self._build)
 
     def _build(self) -> None:
         chosen, columns = self.options, self.likelihood.columns
-        widths = [column.levels for column in columns]
+        levels = iter([column.levels for column in columns])
+        widths = [sum(islice(levels, number)) for number in self.attributes]
         self.attributive = CellEncoders(widths, chosen.cell_hidden, chosen.block_dim)
         both = (self.shape[0] + len(columns),)
         self.collective = build_encoder(chosen.network, both, (self.latent_dim,))
@@ -209,11 +227,18 @@ class VSAE(nn.Module):
         attributive = self.attributive(inputs)
         both = torch.cat((inputs, observed.to(inputs.dtype)), 1)
         (collective,) = self.collective(both)
-        own = observed.repeat_interleave(self.options.block_dim, 1, output_size=self.latent_dim)
+        own = self._whole(observed)
+        own = own.repeat_interleave(self.options.block_dim, 1, output_size=self.latent_dim)
         return DiagonalGaussian(
             torch.where(own, attributive.mean, collective.mean),
             torch.where(own, attributive.log_variance, collective.log_variance),
         )
+
+    def _whole(self, observed: Tensor) -> Tensor:
+        """Which attributes have all of their cells, of the mask of cells (N, C)."""
+        if not self.options.attributes:
+            return observed
+        return torch.stack([part.all(1) for part in observed.split(self.attributes, 1)], 1)
 
     def _values(self, parameters: Tensor, x: Tensor, observed: Tensor) -> Tensor:
         """Standardised features (N, D), the expected ones where a cell is missing."""
@@ -246,12 +271,13 @@ class VSAE(nn.Module):
         """
         if observed is None and isinstance(x, GroupedData):
             observed = x.given.get("observed")
-        features = observations(x, self.shape, self)
-        shape = (len(features), len(self.likelihood.columns))
-        mask = torch.ones(shape) if observed is None else torch.as_tensor(observed)
+        length, columns = len(x.x if isinstance(x, GroupedData) else x), self.likelihood.columns
+        shape = (length, len(columns))
+        mask = (torch.ones(shape) if observed is None else torch.as_tensor(observed)).bool()
         if mask.shape != shape:
             raise InputError(f"observed must be booleans of shape {shape}, not {shown(observed)}")
-        return self.posterior(features, mask.to(features.device).bool())
+        features = observations(x, self.shape, self, observed=mask)
+        return self.posterior(features, mask.to(features.device))
 
     @torch.no_grad()
     def imputed(

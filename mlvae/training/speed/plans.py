@@ -13,6 +13,7 @@ import torch
 
 from mlvae.data import Grouped, GroupedData, Plan, Shuffled
 from mlvae.errors import InputError
+from mlvae.training.dealt import Dealt
 from mlvae.training.ranks import Ranks
 from mlvae.training.seeding import seeded
 
@@ -33,6 +34,8 @@ class Plans:
         ahead: whether :meth:`expect` makes plans; None: on a CUDA device, up to a number of
             observations.
         largest_group: largest number of members of a group; None: any.
+        dealt: makes the plans of data in parts, of which ``data`` is the first; None: the data are
+            whole.
     """
 
     def __init__(
@@ -44,11 +47,14 @@ class Plans:
         ranks: Ranks = Ranks(),
         ahead: bool | None = None,
         largest_group: int | None = None,
+        dealt: Dealt | None = None,
     ) -> None:
         self.largest_group = largest_group
         self.batching, self.data, self.seed, self.ranks = batching, data, seed, ranks
         cuda = data.device.type == "cuda"
-        self.ahead = cuda and len(data) <= MOST_AHEAD if ahead is None else ahead
+        self.dealt = dealt
+        small = len(data) <= MOST_AHEAD and dealt is None
+        self.ahead = cuda and small if ahead is None else ahead
         self.order = torch.Generator(data.device)
         self.stream = torch.cuda.Stream(data.device) if cuda and self.ahead else None
         self.released = None if self.stream is None else self._steps().record_event()
@@ -88,5 +94,7 @@ class Plans:
         return torch.cuda.current_stream(self.data.device)
 
     def _made(self, epoch: int) -> Plan:
+        if self.dealt is not None:
+            return self.dealt.plan(epoch)
         plan = self.batching.plan(self.data, seeded(self.order, self.seed, "order", epoch))
         return self.ranks.share(plan, span=self.batching.span_ranks)

@@ -50,6 +50,7 @@ class Stepper:
         scales: the tensors of these factors, by name.
         augmentation: changes a batch before a step; None: nothing.
         room: largest length of a block: steps of an epoch, or between two reports.
+        in_parts: whether each plan has data of its own, of which ``data`` are an example.
     """
 
     def __init__(
@@ -64,6 +65,7 @@ class Stepper:
         scales: dict[str, Tensor] | None = None,
         augmentation: GroupWarp | None = None,
         room: int = 1,
+        in_parts: bool = False,
     ) -> None:
         self.take, self.parts, self.data = take, parts, data
         self.seed, self.total_steps = seed, total_steps
@@ -71,7 +73,8 @@ class Stepper:
         self.augmentation = augmentation
         device, several = parts.device, parts.ranks.several
         stored = not isinstance(data.x, Tensor)
-        self.gathers = not (several or stored or augmentation is not None)
+        self.in_parts = in_parts
+        self.gathers = not (several or stored or in_parts or augmentation is not None)
         graphs = parts.speed.cuda_graphs and device.type == "cuda"
         capturable = all(player.fused for player in parts.players)
         if graphs and (several or not capturable):
@@ -93,6 +96,7 @@ class Stepper:
         obstacles = {
             "several ranks train together": self.parts.ranks.several,
             "observations are read from the disk": not isinstance(self.data.x, Tensor),
+            "data are in parts": self.in_parts,
             "batches are augmented": self.augmentation is not None,
             "CUDA graphs are switched off": self.parts.device.type == "cuda" and not graphs,
             f"an epoch, or the interval of reports, has only {room}": room < self.length,

@@ -21,9 +21,13 @@ from torch.nn import functional
 from mlvae.evaluation.measures.leakage.drawn import Drawn, Scale
 from mlvae.training.seeding import seeded
 
-__all__ = ["Fit", "Network", "Schedule", "fit_networks"]
+__all__ = ["MOST_PADDED", "Fit", "Network", "Schedule", "fit_networks"]
 
 BATCH = 256
+
+#: Codes of at most this many dimensions are trained in one batch, with columns of zeros. It is the
+#: width of a probe's hidden layer, so the zeros cost little.
+MOST_PADDED = 128
 
 
 class Schedule(NamedTuple):

@@ -1,0 +1,122 @@
+"""Simple imputers to compare a model with, fitted to the same rows.
+
+Two of them use the groups of rows. They have the mean of the other rows of the group in each
+column, without the row itself, so that a cell is never a part of its own value.
+
+Shapes: N rows, D features, n rows to complete.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from mlvae.errors import check_choice
+
+__all__ = ["GROUPED", "IMPUTERS", "Completion", "fitted", "means_of_others"]
+
+#: Imputers by name, and their names in tables.
+IMPUTERS = {
+    "mean": "mean, most frequent category",
+    "neighbours": "nearest neighbours",
+    "iterative": "linear regressions in turn",
+    "group": "mean of the group's other rows",
+    "iterative_group": "linear regressions in turn, with these means",
+}
+
+#: Imputers that use groups.
+GROUPED = ("group", "iterative_group")
+
+#: From rows (n, D) with NaN in missing cells and the number of each row's group (n,) to rows
+#: without NaN.
+Completion = Callable[[np.ndarray, np.ndarray], np.ndarray]
+
+
+def fitted(
+    name: str,
+    rows: np.ndarray,
+    group: np.ndarray,
+    *,
+    neighbours: int = 10,
+    most: int | None = None,
+) -> Completion:
+    """An imputer that is fitted to training rows.
+
+    Args:
+        name: one of :data:`IMPUTERS`. "mean" has the mean of each column; "neighbours" the mean of
+            the nearest rows; "iterative" linear regressions of each column on the others in turn,
+            scikit-learn's IterativeImputer; "group" the mean of the observed cells of the other
+            rows of the group, or that of the column; "iterative_group" the regressions with these
+            means as further columns.
+        rows: standardised training rows, (N, D), NaN in missing cells.
+        group: number of each row's group, (N,).
+        neighbours: number of nearest rows.
+        most: largest number of rows to fit to; None: all.
+    """
+    check_choice("imputer", name, IMPUTERS)
+    chosen = np.linspace(0, len(rows) - 1, min(len(rows), most or len(rows))).astype(int)
+    width = rows.shape[1]
+
+    def columns(gaps: np.ndarray, index: np.ndarray) -> np.ndarray:
+        if name not in GROUPED:
+            return gaps
+        return np.hstack((gaps, means_of_others(gaps, index)))
+
+    if name == "group":
+        mean = np.nan_to_num(_quiet(lambda: np.nanmean(rows, 0)))
+
+        def by_group(gaps: np.ndarray, index: np.ndarray) -> np.ndarray:
+            others = means_of_others(gaps, index)
+            filled = np.where(np.isnan(others), mean, others)
+            return np.where(np.isnan(gaps), filled, gaps)
+
+        return by_group
+    imputer = _imputer(name, neighbours)
+    known = columns(rows, group)[chosen]
+    _quiet(lambda: imputer.fit(known))
+    return lambda gaps, index: _quiet(lambda: imputer.transform(columns(gaps, index)))[:, :width]
+
+
+def means_of_others(rows: np.ndarray, group: np.ndarray) -> np.ndarray:
+    """For each cell the mean of the observed cells of the other rows of the group, (N, D).
+
+    It is NaN where no other row of the group has the cell.
+
+    Example:
+        >>> nan = np.nan
+        >>> means_of_others(np.array([[1.0], [nan], [5.0], [7.0]]), np.array([0, 0, 0, 1]))[:, 0]
+        array([ 5.,  3.,  1., nan])
+    """
+    _, index = np.unique(group, return_inverse=True)
+    seen = ~np.isnan(rows)
+    values = np.where(seen, rows, 0.0)
+    sums, counts = (np.zeros((index.max() + 1, rows.shape[1])) for _ in range(2))
+    np.add.at(sums, index, values)
+    np.add.at(counts, index, seen)
+    number = counts[index] - seen
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(number > 0, (sums[index] - values) / number, np.nan)
+
+
+def _imputer(name: str, neighbours: int) -> Any:
+    """An imputer of scikit-learn."""
+    if name.startswith("iterative"):
+        from sklearn.experimental import enable_iterative_imputer  # noqa: F401
+        from sklearn.impute import IterativeImputer
+
+        return IterativeImputer(random_state=0, keep_empty_features=True)
+    from sklearn.impute import KNNImputer, SimpleImputer
+
+    if name == "neighbours":
+        return KNNImputer(n_neighbors=neighbours, keep_empty_features=True)
+    return SimpleImputer(keep_empty_features=True)
+
+
+def _quiet(function: Callable[[], Any]) -> Any:
+    """The result without warnings, which are of convergence and of empty columns."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return function()
