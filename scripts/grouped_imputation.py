@@ -57,7 +57,7 @@ def l1000(root: Path) -> Table:
     """The 50 genes with the largest variance in 351 wells of 59 compounds."""
     with contextlib.redirect_stdout(io.StringIO()):
         data = mlvae.data.l1000(root).train
-    x = data.x.numpy()
+    x = data.observations(torch.arange(len(data))).numpy()
     genes = np.sort(np.argsort(-x.var(0))[:50])
     frame = pd.DataFrame(x[:, genes].astype(float)).add_prefix("gene")
     return Table(frame, np.asarray(data.labels), (16, 6))
@@ -120,7 +120,7 @@ def completed(
             found[f"{name}, row by row"] = mlvae.impute(
                 model, data, groups=rows, samples=50
             ).numpy()
-    mean, deviation = gaps.mean().to_numpy(), gaps.std(ddof=0).to_numpy()
+    mean, deviation = np.nanmean(gaps, 0), np.nanstd(gaps, 0)
     z = ((gaps - mean) / deviation).to_numpy()
     index = np.unique(table.group, return_inverse=True)[1]
     for name in IMPUTERS:
