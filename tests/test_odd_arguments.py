@@ -57,7 +57,7 @@ MODULES = (
 )
 
 #: Longest message, in characters.
-LONGEST = 400
+LONGEST = 500
 
 
 def generator_of_numbers():
@@ -431,7 +431,13 @@ FACES = {
     "strict": flag(),
     "workers": optional(arg(0, "0", "int64")),
     "name": arg("faces", "'a'"),
+    "labels": optional(arg(None)),
+    "parts": optional(arg(None)),
+    "part": optional(arg(None)),
+    "hands": optional(arg(None)),
 }
+#: Options of a named dataset.
+NAMED = {name: value for name, value in FACES.items() if name not in ("pattern", "labels")}
 BATCH = arg(lambda: batch())
 LATENTS = arg(lambda: torch.zeros(6, 2))
 ROWS = arg(lambda: torch.zeros(6, 3), "nan tensor")
@@ -511,10 +517,22 @@ CALLS = {
         fairness_weight=at_least_0(),
         critic_width=count(),
     ),
+    "data.digit_parts": dict(
+        missing=arg(0.5, "0", "float64"), validation=SHARE, test=SHARE, seed=whole()
+    ),
+    "data.donors": dict(
+        number=arg(20, "int64"),
+        rows=count(),
+        missing=arg(0.5, "0", "float64"),
+        validation=count(),
+        test=count(),
+        seed=whole(),
+    ),
     "data.scm": dict(rows=arg(20), validation=SHARE, test=SHARE, seed=whole()),
     "impute": dict(
         model=arg(lambda: vsae()),
         table=arg(lambda: cells()),
+        groups=optional(arg(None)),
         draws=optional(count()),
         samples=count(),
         batch_size=count(),
@@ -617,6 +635,7 @@ CALLS = {
         content_family=arg("gaussian"),
         content_alpha=arg(1.0),
         nested=arg((), "[]", "None"),
+        cells=optional(arg(None)),
     ),
     "models.DirVAE": dict(
         shape=arg((3,)),
@@ -638,6 +657,7 @@ CALLS = {
         mask=arg("values"),
         pseudo=arg("prior"),
         pseudo_weight=at_least_0(),
+        attributes=arg((), "[]"),
     ),
     "models.VAE": dict(shape=arg((3,)), latent_dim=count(), **PARTS, kl_weight=at_least_0()),
     "models.AdaVAE": dict(
@@ -719,7 +739,8 @@ CALLS = {
     ),
     "data.table": dict(
         root=arg(lambda: place("table.csv")),
-        group=arg("donor"),
+        group=optional(arg("donor")),
+        header=flag(True),
         features=optional(arg(["age"])),
         categories=arg([], "[]"),
         factors=arg([], "[]"),
@@ -772,15 +793,9 @@ CALLS = {
         root=arg(lambda: place(".")), validation=whole(1), unseen_groups=arg([], "[]"), **SEED
     ),
     "data.faces": dict(root=arg(lambda: place("people")), **FACES),
-    "data.lfw": dict(
-        root=arg(lambda: place("lfw")), **{k: v for k, v in FACES.items() if k != "pattern"}
-    ),
-    "data.yale_b": dict(
-        root=arg(lambda: place("yale")), **{k: v for k, v in FACES.items() if k != "pattern"}
-    ),
-    "data.omniglot": dict(
-        root=arg(lambda: place("omniglot")), **{k: v for k, v in FACES.items() if k != "pattern"}
-    ),
+    "data.lfw": dict(root=arg(lambda: place("lfw")), **NAMED),
+    "data.yale_b": dict(root=arg(lambda: place("yale")), **NAMED),
+    "data.omniglot": dict(root=arg(lambda: place("omniglot")), **NAMED),
     "data.celeba": dict(root=arg(lambda: place("celeba")), **FACES),
     "data.glyphs": dict(
         characters=arg("ab", "'a'"),
@@ -793,6 +808,8 @@ CALLS = {
         x=arg((0.48, 0.52)),
         y=arg((0.48, 0.52)),
         size=arg(8),
+        group=arg("character"),
+        held_pairs=arg(0.0, "0"),
         **SHARED,
     ),
     "data.read_images": dict(
@@ -829,6 +846,7 @@ CALLS = {
         root=arg(lambda: place("fsdd")),
         group=arg("speaker"),
         unseen_speakers=arg([], "[]"),
+        unseen_digits=arg([], "[]"),
         frames=count(3),
         level=arg("rms"),
         validation=SHARE,
@@ -1046,7 +1064,10 @@ CALLS = {
     "evaluation.Fidelity": dict(
         epochs=count(), swaps=count(), seeds=count(), keep=optional(arg("a", "'a'"))
     ),
-    "evaluation.Leakage": dict(probes=arg(["knn"]), seed=whole()),
+    "evaluation.Composition": dict(
+        observations=count(), reader_steps=count(), controls=arg([], "[]"), seed=whole()
+    ),
+    "evaluation.Leakage": dict(probes=arg(["knn"]), factors=arg([], "[]"), seed=whole()),
     "evaluation.Likelihood": dict(
         sizes=arg([1]), groups=count(), num_content=arg([1]), num_style=count()
     ),
@@ -1180,6 +1201,7 @@ CALLS = {
         samples=count(),
         permutations=count(),
         seed=whole(),
+        grouping=optional(arg(None, "'a'")),
     ),
     "evaluation.association": dict(
         content=arg(lambda: np.eye(6, 2)),
@@ -1474,6 +1496,9 @@ LEFT_OUT = {
     ),
     **dict.fromkeys(("Gct", "Strongest", "Table"), "an answer"),
     **dict.fromkeys(("Result", "Plan", "Traits", "Truth"), "an answer of the library"),
+    **dict.fromkeys(("explore", "export", "share"), "tests/explorer and tests/exporting"),
+    **dict.fromkeys(("Part", "PartedData", "JoinedRows"), "tests/data/test_parts.py"),
+    "collection": "of files: tests/data/test_parts.py",
     "annotate": "of an AnnData: tests/test_annotation.py",
     "read_images": "of files: tests/data/test_new_images.py",
     "anndata": "of a file of an AnnData: tests/data/test_anndata.py",

@@ -100,6 +100,8 @@ class Columns:
             raise InputError(f"features must be a list of Column(...), not {shown(self.features)}")
         if isinstance(self.group, list | tuple):
             check_texts("group", self.group)
+            if not self.group:
+                raise InputError("group must have at least one column, or be None, not []")
             object.__setattr__(self, "group", tuple(self.group))
         elif self.group is not None:
             check_text("group", self.group)

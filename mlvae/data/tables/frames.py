@@ -202,7 +202,7 @@ def read_data(
         raise InputError(
             "group must be the name of the column of the groups, or a label for each row, not None"
         )
-    if record is not None and (features is not None or categories or kinds):
+    if record is not None and (features is not None or categories or kinds is not None):
         raise InputError(
             "features, categories and kinds must be left out with `like`, which has its own"
         )
@@ -312,7 +312,7 @@ def encode_frame(
 
 def _kinds(kinds: Kinds, chosen: Sequence[str]) -> dict[str, Any]:
     """The kind of each column: of the mapping, of a file, "inferred", or None."""
-    if kinds is None or kinds == "inferred":
+    if kinds is None or (isinstance(kinds, str) and kinds == "inferred"):
         return dict.fromkeys(chosen, kinds)
     if isinstance(kinds, str | Path):
         return {**kinds_of_file(kinds, chosen)}

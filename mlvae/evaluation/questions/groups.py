@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from mlvae.data import GroupedData
-from mlvae.errors import check_choice
+from mlvae.errors import check_choice, check_text
 from mlvae.evaluation.answer import Answer, Estimate, Figure, Table, not_evaluated
 from mlvae.evaluation.measures.association import Association, association
 from mlvae.evaluation.measures.codes import (
@@ -80,6 +80,8 @@ class Groups:
             minimum={"members": 1, "groups": 2, "samples": 2, "permutations": 1, "seed": 0},
             choices={"kind": DISTANCES},
         )
+        if self.grouping is not None:
+            check_text("evaluation.groups.grouping", self.grouping)
 
     def ask(self, subject: Subject) -> Answer:
         """Compare sets of the groups outside of training, and predict known values of groups."""

@@ -42,8 +42,9 @@ class InvariantPlanes:
             turn, has one vector: the second is 0.
         periods: for each action, the smallest power that is near the identity in all planes; None:
             no power up to the largest one that was tried.
-        residual: how far the planes are from invariant: the largest 1 - |v* g v| over actions g
-            and unit eigenvectors v. 0: all actions keep all planes, so they commute.
+        residual: how far the planes are from invariant: the largest of 1 minus the modulus of
+            v* g v over actions g and unit eigenvectors v. 0: all actions keep all planes, so they
+            commute.
     """
 
     turns: Tensor
