@@ -1365,7 +1365,9 @@ CALLS = {
     "MLVAE.infer_style": dict(x=IMAGES, content=optional(LATENTS)),
     "MLVAE.decode": dict(content=LATENTS, style=LATENTS),
     "MLVAE.swap": dict(content_of=IMAGES, style_of=IMAGES),
-    "MLVAE.reconstruct": dict(x=IMAGES, groups=optional(LABELLED)),
+    "MLVAE.reconstruct": dict(
+        x=IMAGES, groups=LABELLED._replace(allowed=LABELLED.allowed | {"None", "{}"})
+    ),
     "VAE.forward": dict(batch=BATCH, **DRAW),
     "VAE.codes": dict(batch=BATCH),
     "VAE.infer": dict(x=IMAGES),

@@ -88,7 +88,7 @@ def as_groups(groups: Any, known: Iterable[str]) -> dict[str, Groups]:
     """
     if groups is None:
         return {}
-    if not isinstance(groups, Mapping) or not groups:
+    if not isinstance(groups, Mapping):
         raise InputError(
             "groups must be labels by the name of the grouping, as {'speaker': [...]}, not "
             f"{shown(groups)}"
