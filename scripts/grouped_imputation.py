@@ -97,7 +97,7 @@ def trained(table: Table, gaps: pd.DataFrame, options: argparse.Namespace, seed:
             run=Path(folder, "run"),
             epochs=max(1, options.steps // batching.num_batches(data)),
             batching=batching,
-            optimizer=mlvae.Adam(2e-3, schedule="cosine"),
+            optimizer=mlvae.Adam(options.rate, schedule="cosine"),
             seed=seed,
             reports=mlvae.Reports(progress=False, advice=False, pictures_every=None),
         )
@@ -111,7 +111,7 @@ def completed(
 ) -> dict[str, np.ndarray]:
     """The rows with values in hidden cells, by the name of the imputer."""
     found = {}
-    for name in ("evidence", "mask", "vsae"):
+    for name in options.models:
         options.model = name
         model, data = trained(table, gaps, options, seed)
         found[name] = mlvae.impute(model, data, samples=50).numpy()
@@ -134,8 +134,12 @@ def main() -> None:
     parser.add_argument("table", choices=TABLES)
     parser.add_argument("--root", type=Path, required=True)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument(
+        "--models", nargs="+", default=["evidence", "vsae"], choices=["evidence", "mask", "vsae"]
+    )
     parser.add_argument("--fraction", type=float, default=0.5)
     parser.add_argument("--steps", type=int, default=2000)
+    parser.add_argument("--rate", type=float, default=5e-3)
     parser.add_argument("--width", type=int, default=64)
     parser.add_argument("--content", type=int, default=4)
     parser.add_argument("--style", type=int, default=4)
@@ -150,7 +154,9 @@ def main() -> None:
         for name, filled in completed(table, table.frame.mask(hidden), options, seed).items():
             error = errors(filled, true, hidden, columns, true.std(0)).numbers
             all_found.setdefault(name, []).append(error)
-        print(f"{options.table} seed {seed}: {time.process_time() - began:.0f} s", flush=True)
+        seconds = time.process_time() - began
+        text = ", ".join(f"{name} {each[-1]:.3f}" for name, each in all_found.items())
+        print(f"{options.table} seed {seed}: {text} ({seconds:.0f} s)", flush=True)
     for name, each in all_found.items():
         spread = np.std(each, ddof=1) / len(each) ** 0.5 if len(each) > 1 else 0.0
         print(f"{options.table}: {name}: {np.mean(each):.3f} ± {spread:.3f}", flush=True)

@@ -290,10 +290,11 @@ class ConditionalVAE(nn.Module):
         total of ``style_of``.
         """
         check_codes_batch(content_of)
-        contents: Any = self._looked_up(content_of)
+        given: dict[str, Any] = self._looked_up(content_of)
         style = self.infer_style(style_of)
         x = as_observations(style_of.x, self.shape, self)
-        return self.decode(style=style, **contents, **sizes_of(self.likelihood, x))
+        given |= sizes_of(self.likelihood, x)
+        return self.decode(style=style, **given)
 
     def reconstruct(self, batch: Batch) -> Tensor:
         """Encode and decode the observations of a batch by posterior means: (N, ...)."""

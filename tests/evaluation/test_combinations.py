@@ -38,6 +38,9 @@ def test_a_twin_has_the_same_factors_and_no_common_label():
     assert twins(labels, factors, new).tolist() == [3]
     assert twins(labels[[0, 1, 2, 4]], factors[[0, 1, 2, 4]], new[:4]).tolist() == [-1]
     assert twins(labels, factors[:, :0], new).tolist() == [-1]
+    unknown = labels.clone()
+    unknown[3, 0] = -1
+    assert twins(unknown, factors, new).tolist() == [-1]
     assert twins(labels, torch.full((5, 1), torch.nan), new).tolist() == [-1]
 
 

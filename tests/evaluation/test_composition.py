@@ -7,6 +7,9 @@ from mlvae import DiagonalGaussian, InputError
 from mlvae.data import Splits
 from mlvae.evaluation import Composition, Subject
 from mlvae.evaluation.measures.readers import fit_reader
+from mlvae.models import ConditionalVAE
+from mlvae.networks import MLP
+from mlvae.training.seeding import seeded
 
 QUICK = {"reader_steps": 150}
 NEW = [(0, 3), (1, 2), (2, 0)]
@@ -104,3 +107,34 @@ def test_a_reader_learns_labels_and_learns_nothing_from_shuffled_ones():
     shuffled = labels[:300][torch.randperm(300, generator=generator)]
     reader = fit_reader(x[:300], shuffled, [4, 2], steps=80)
     assert (reader.read(x[300:])[:, 0] == y[300:]).double().mean() < 0.45
+
+
+def test_a_model_with_the_labels_is_a_control_that_looks_its_contents_up(two, splits):
+    torch.manual_seed(0)
+    names = {name: each.names for name, each in splits.train.groupings.items()}
+    control = ConditionalVAE(
+        (1, 4, 4),
+        group_names=names,
+        content_dim={"first": 4, "second": 4},
+        style_dim=2,
+        network=MLP(hidden=(8,)),
+    ).eval()
+    subject = Subject(two, splits, others={"conditional": control})
+    answer = Composition(**QUICK).ask(subject)
+    found = {record["prediction"]: record for record in answer.metrics["records"]}
+    data = splits.test.labelled(names)
+    new = [i for i, pair in enumerate(_pairs(data)) if pair in NEW]
+    rows = torch.tensor(new)[torch.randperm(24, generator=_generator())[12:].sort().values]
+    with torch.no_grad():
+        predicted = control.reconstruct(data.singles(rows))
+    error = ((predicted - data.x[rows]) ** 2).flatten(1).sum(1).mean()
+    assert found["conditional_own"]["error"] == pytest.approx(float(error), rel=1e-5)
+    assert found["conditional_twin"]["number"] == 12
+
+
+def _pairs(data):
+    return list(zip(*(each.labels.tolist() for each in data.groupings.values()), strict=True))
+
+
+def _generator():
+    return seeded(torch.Generator(), 0, "new combinations")

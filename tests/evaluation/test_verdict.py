@@ -216,9 +216,7 @@ def test_with_several_groupings_the_verdict_is_about_the_first_one():
         for pair in pairs
     ]
     (text,) = verdict({"leakage": {"records": records}}, images=False)
-    assert (
-        "91.0 percent from its content," in text
-        and "12.0 percent from its content_speaker" in text
-    )
+    assert "91.0 ± 0.9 percent from its content," in text
+    assert "12.0 ± 1.0 percent from its content_speaker" in text
     assert "content and style are separated" in text and "digit" in text
     assert "99.0" not in text and "70.0" not in text

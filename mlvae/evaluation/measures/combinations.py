@@ -69,7 +69,7 @@ def twins(labels: Tensor, factors: Tensor, new: Tensor) -> Tensor:
     """For each observation of a new combination, one of a seen combination with equal factors.
 
     Args:
-        labels: labels, int64 (M, K).
+        labels: labels, int64 (M, K); an observation with an unknown label, -1, is no twin.
         factors: known factors of the style, (M, F); NaN where one is unknown.
         new: mask (M,) of the observations of new combinations.
 
@@ -81,7 +81,8 @@ def twins(labels: Tensor, factors: Tensor, new: Tensor) -> Tensor:
         >>> twins(labels, torch.tensor([[0.5], [0.5], [0.5]]), torch.tensor([True, False, False]))
         tensor([1])
     """
-    rows, others = new.nonzero()[:, 0], (~new).nonzero()[:, 0]
+    rows = new.nonzero()[:, 0]
+    others = (~new & (labels >= 0).all(1)).nonzero()[:, 0]
     found = torch.full((len(rows),), -1, device=labels.device)
     if factors.shape[1] == 0:
         return found

@@ -324,16 +324,14 @@ def _of_controls(subject: Subject, case: _Case) -> dict[str, _Prediction]:
 
 def _of_conditional(name: str, model: Any, case: _Case) -> dict[str, _Prediction]:
     """Predictions of a model whose contents are looked up from labels."""
-    data = with_needs(model, case.test, "test")
-    given = traits(model).given_codes
-    codes = _codes_of(model, data, case.rows)
-    contents = {code: values for code, values in codes.items() if code in given}
-    own = {code: values for code, values in codes.items() if code not in given}
-    twin = {
-        code: values
-        for code, values in _codes_of(model, data, case.twin.clamp_min(0)).items()
-        if code not in given
-    }
+    own_twin = torch.where(case.twin >= 0, case.twin, case.rows)
+    # Other observations may have labels that the model does not know.
+    data = with_needs(model, case.test.subset(torch.cat((case.rows, own_twin))), "test")
+    given, number = traits(model).given_codes, len(case.rows)
+    codes = _codes_of(model, data)
+    contents = {code: values[:number] for code, values in codes.items() if code in given}
+    own = {code: values[:number] for code, values in codes.items() if code not in given}
+    twin = {code: values[number:] for code, values in codes.items() if code not in given}
     label = "model that is given the labels"
     return {
         f"{name}_{style}": prediction
@@ -342,8 +340,9 @@ def _of_conditional(name: str, model: Any, case: _Case) -> dict[str, _Prediction
     }
 
 
-def _codes_of(model: Any, data: GroupedData, rows: Tensor) -> dict[str, Tensor]:
+def _codes_of(model: Any, data: GroupedData) -> dict[str, Tensor]:
     """The means of all codes of single observations, by name."""
+    rows = torch.arange(len(data), device=data.device)
     parts = [model.codes(data.singles(part)) for part in rows.split(CHUNK)]
     return {name: torch.cat([part[name].mean for part in parts]) for name in parts[0]}
 
