@@ -75,6 +75,12 @@ class Objective:
             fits = isinstance(values, Mapping) and (values or name != "losses")
             if not fits or any(not isinstance(value, Tensor) for value in values.values()):
                 raise InputError(f"{name} must be tensors by name, not {shown(values)}")
+        found = self.per_grouping
+        terms = isinstance(found, Mapping) and list(found.values())
+        if terms is False or any(not isinstance(each, GroupingTerms) for each in terms):
+            raise InputError(
+                f"per_grouping must be GroupingTerms by name of the grouping, not {shown(found)}"
+            )
         # A rank may have no observation of a batch.
         check_integer("num_observations", self.num_observations, minimum=0)
         if self.num_groups is not None:

@@ -57,7 +57,7 @@ def l1000(root: Path) -> Table:
     """The 50 genes with the largest variance in 351 wells of 59 compounds."""
     with contextlib.redirect_stdout(io.StringIO()):
         data = mlvae.data.l1000(root).train
-    x = data.x.numpy()
+    x = data.observations(torch.arange(len(data))).numpy()
     genes = np.sort(np.argsort(-x.var(0))[:50])
     frame = pd.DataFrame(x[:, genes].astype(float)).add_prefix("gene")
     return Table(frame, np.asarray(data.labels), (16, 6))
@@ -111,7 +111,7 @@ def completed(
 ) -> dict[str, np.ndarray]:
     """The rows with values in hidden cells, by the name of the imputer."""
     found = {}
-    for name in ("evidence", "mask", "vsae"):
+    for name in options.models:
         options.model = name
         model, data = trained(table, gaps, options, seed)
         found[name] = mlvae.impute(model, data, samples=50).numpy()
@@ -120,7 +120,7 @@ def completed(
             found[f"{name}, row by row"] = mlvae.impute(
                 model, data, groups=rows, samples=50
             ).numpy()
-    mean, deviation = gaps.mean().to_numpy(), gaps.std(ddof=0).to_numpy()
+    mean, deviation = np.nanmean(gaps, 0), np.nanstd(gaps, 0)
     z = ((gaps - mean) / deviation).to_numpy()
     index = np.unique(table.group, return_inverse=True)[1]
     for name in IMPUTERS:
@@ -134,6 +134,9 @@ def main() -> None:
     parser.add_argument("table", choices=TABLES)
     parser.add_argument("--root", type=Path, required=True)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument(
+        "--models", nargs="+", default=["evidence", "vsae"], choices=["evidence", "mask", "vsae"]
+    )
     parser.add_argument("--fraction", type=float, default=0.5)
     parser.add_argument("--steps", type=int, default=2000)
     parser.add_argument("--width", type=int, default=64)
@@ -150,7 +153,9 @@ def main() -> None:
         for name, filled in completed(table, table.frame.mask(hidden), options, seed).items():
             error = errors(filled, true, hidden, columns, true.std(0)).numbers
             all_found.setdefault(name, []).append(error)
-        print(f"{options.table} seed {seed}: {time.process_time() - began:.0f} s", flush=True)
+        seconds = time.process_time() - began
+        text = ", ".join(f"{name} {each[-1]:.3f}" for name, each in all_found.items())
+        print(f"{options.table} seed {seed}: {text} ({seconds:.0f} s)", flush=True)
     for name, each in all_found.items():
         spread = np.std(each, ddof=1) / len(each) ** 0.5 if len(each) > 1 else 0.0
         print(f"{options.table}: {name}: {np.mean(each):.3f} ± {spread:.3f}", flush=True)

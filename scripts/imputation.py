@@ -170,7 +170,7 @@ def hamming(train: pd.DataFrame, test: pd.DataFrame, most: pd.Series) -> pd.Data
     codes = [
         np.stack(
             [
-                frame[n].map({v: i for i, v in enumerate(vs)}).to_numpy(float)
+                frame[n].map({v: float(i) for i, v in enumerate(vs)}.get).to_numpy(float)
                 for n, vs in zip(train, values, strict=True)
             ],
             1,
@@ -216,7 +216,7 @@ def error(case: Case, filled: pd.DataFrame, what: str) -> float:
 
 def main() -> None:
     """Measure each case."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("table", choices=CASES)
     parser.add_argument("--root", type=Path, required=True)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])

@@ -14,7 +14,16 @@ from mlvae.parts import from_config
 
 #: Shapes of observations by experiment.
 #: Choices for data of other kinds, or for other likelihoods: signals, text, tables, trajectories.
-OF_OTHER_DATA = {"conv1d", "plain_conv", "topic_mlp", "vsae", "dcevae", "rotations", "svqvae"}
+OF_OTHER_DATA = {
+    "conv1d",
+    "plain_conv",
+    "topic_mlp",
+    "mlvae_missing",
+    "vsae",
+    "dcevae",
+    "rotations",
+    "svqvae",
+}
 
 SHAPES = {"first": (1, 28, 28), "faces": (3, 32, 32)}
 

@@ -77,7 +77,8 @@ def commands():
 @pytest.mark.parametrize(("name", "command", "overrides"), commands())
 def test_every_option_of_a_command_in_a_page_exists(name, command, overrides):
     values = [
-        re.sub(r"^([^=]+=)([^\[{,]+),.*", r"\1\2", word)  # the first value of a sweep
+        # The first value of a sweep.
+        re.sub(r"^([^=]+=)([^\[{,]+),.*", r"\1\2", re.sub(r"=range\((\d+),.*", r"=\1", word))
         for word in overrides
         if not word.startswith("hydra") and "..." not in word
     ]

@@ -41,6 +41,7 @@ from mlvae.costs import Separation
 from mlvae.data import Splits
 from mlvae.likelihoods import ColumnScale, MixedColumns
 from mlvae.networks import MLP
+from mlvae.objectives import GroupingTerms
 
 #: Modules whose public names the table must have.
 MODULES = (
@@ -534,6 +535,9 @@ CALLS = {
         scalars=arg(lambda: {"a": torch.zeros(())}, "{}"),
         elbo=optional(arg(lambda: torch.zeros(2))),
         num_groups=count(),
+        per_grouping=arg(
+            lambda: {"a": GroupingTerms({"b": torch.zeros(2)}, torch.tensor(2.0))}, "{}"
+        ),
     ),
     "Point": dict(mean=arg(lambda: torch.zeros(6, 3), "nan tensor", "tensor")),
     "Reports": dict(
@@ -1237,6 +1241,13 @@ CALLS = {
         linkage=arg("average"),
         title=arg("distance", "''", "'a'"),
     ),
+    "show.factorial": dict(
+        model=arg(lambda: of_two()),
+        x=arg(lambda: two_groupings()),
+        rows=optional(arg(None, "'a'")),
+        columns=optional(arg(None, "'a'")),
+        most=count(),
+    ),
     "show.evidence": dict(**VIEW, counts=optional(arg([1, 2]))),
     "show.traversals": dict(
         model=arg(lambda: model()), x=IMAGES, steps=count(), span=positive(), most=count()
@@ -1250,8 +1261,8 @@ CALLS = {
     "grids.factorial_grid": dict(
         model=arg(lambda: of_two()),
         batch=arg(lambda: two_groupings().batch()),
-        rows=optional(arg("b", "'a'")),
-        columns=optional(arg("a")),
+        rows=optional(arg(None, "'a'")),
+        columns=optional(arg(None, "'a'")),
         most=count(),
     ),
     "grids.generation_grid": dict(
@@ -1320,7 +1331,7 @@ CALLS = {
     "MLVAE.codes": dict(batch=BATCH),
     "MLVAE.infer_content": dict(x=IMAGES, groups=optional(LABELLED)),
     "OfTwo.infer_contents": dict(
-        x=arg(lambda: two_groupings().x, "array", "tensor"),
+        x=IMAGES,
         groups=optional(arg(lambda: {"a": LABELS, "b": LABELS}, "{}")),
     ),
     "OfTwo.decode": dict(

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,6 +12,10 @@ from pathlib import Path
 
 import pytest
 import yaml
+from hydra import compose, initialize_config_dir
+
+from mlvae.commands import reproduce, tables
+from mlvae.commands.configs import CONFIGS
 
 SCRIPTS = Path(__file__).parent.parent / "scripts"
 
@@ -63,7 +68,7 @@ def processes(folder):
     return found
 
 
-def wait(condition, seconds=120):
+def wait(condition, seconds=300):
     deadline = time.monotonic() + seconds
     while not (value := condition()):
         assert time.monotonic() < deadline
@@ -94,10 +99,23 @@ def table(folder):
     return re.findall(r"^\|.*", text, flags=re.MULTILINE)
 
 
-def finish(process):
+def options(folder):
+    """The options of :func:`start` for one job at a time."""
+    return [f"table={folder / 'small.yaml'}", f"folder={folder / 'out'}", "device=cpu"]
+
+
+def in_this_process(folder, epochs):
+    """The reproduction of :func:`start`, one job at a time. A new process takes seconds."""
+    (folder / "small.yaml").write_text(yaml.safe_dump(TABLE).replace("EPOCHS", str(epochs)))
+    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+        reproduce.run(compose("reproduce", options(folder)))
+
+
+def by_command(folder, epochs):
+    """The reproduction by the same command as before."""
+    process = start(folder, epochs=epochs)
     out, _ = process.communicate(timeout=300)
     assert process.returncode == 0, out
-    return out
 
 
 EPOCHS = 40
@@ -106,30 +124,29 @@ EPOCHS = 40
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory):
     folder = tmp_path_factory.mktemp("whole")
-    finish(start(folder, epochs=EPOCHS))
+    in_this_process(folder, EPOCHS)
     return folder
 
 
 @pytest.mark.skipif(not Path("/proc/self/cwd").exists(), reason="processes are counted in /proc")
 @pytest.mark.parametrize(
-    ("whom", "number"),
+    ("whom", "number", "again"),
     [
-        ("parent", signal.SIGTERM),
-        ("parent", signal.SIGKILL),
-        ("worker", signal.SIGKILL),
-        ("worker", signal.SIGTERM),
+        ("parent", signal.SIGKILL, by_command),
+        ("worker", signal.SIGKILL, in_this_process),
+        ("worker", signal.SIGTERM, in_this_process),
     ],
 )
 def test_a_killed_reproduction_leaves_no_process_and_continues(
-    whom, number, tmp_path, uninterrupted
+    whom, number, again, tmp_path, uninterrupted
 ):
     process = start(tmp_path, epochs=EPOCHS)
     try:
         training(tmp_path)
         killed = process.pid if whom == "parent" else workers(tmp_path, process.pid)[0]
         os.kill(killed, number)
-        out, _ = process.communicate(timeout=120)
-        wait(lambda: not processes(tmp_path), 60)
+        out, _ = process.communicate(timeout=300)
+        wait(lambda: not processes(tmp_path))
     finally:
         for left in processes(tmp_path):
             os.kill(left, signal.SIGKILL)
@@ -139,7 +156,7 @@ def test_a_killed_reproduction_leaves_no_process_and_continues(
     if process.returncode == 1:
         # A killed process leaves semaphores, which Python's resource tracker reports after this.
         assert len([line for line in out.splitlines() if line.startswith("error: ")]) == 1
-    finish(start(tmp_path, epochs=EPOCHS))
+    again(tmp_path, EPOCHS)
     assert table(tmp_path) == table(uninterrupted) and len(table(tmp_path)) == 3
 
 
@@ -161,45 +178,60 @@ DAMAGED = {
 }
 
 
+#: Damages after which a run is repeated from the beginning to the end, beside its plan.
+REPEATED = ("missing record", "missing metrics", "missing report and record", "a pipe")
+
+
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     """A finished reproduction of three runs, in this process."""
-    from hydra import compose, initialize_config_dir
-
-    from mlvae.commands import cli, reproduce
-
     folder = tmp_path_factory.mktemp("finished")
-    (folder / "small.yaml").write_text(yaml.safe_dump(TABLE).replace("EPOCHS", "1"))
-    options = [f"table={folder / 'small.yaml'}", f"folder={folder / 'out'}", "device=cpu"]
-
-    def again():
-        with initialize_config_dir(str(cli.CONFIGS), version_base="1.3"):
-            reproduce.run(compose("reproduce", options))
-
-    again()
-    return folder, again
+    in_this_process(folder, 1)
+    return folder
 
 
-@pytest.mark.parametrize(("name", "content"), DAMAGED.values(), ids=DAMAGED)
-def test_a_damaged_record_is_made_again_and_others_are_kept(
-    name, content, finished, capsys, time_limit
-):
-    folder, again = finished
-    before = table(folder)
-    runs = [folder / "out" / "small" / f"a-seed{seed}" for seed in range(3)]
-    files = [run / file for run in runs for file in ("reproduced.json", "evaluation/metrics.json")]
-    kept = {path: path.stat().st_mtime_ns for path in files if runs[1] not in path.parents}
-    path = runs[1] / name
+def is_done(folder):
+    """Whether the second run is planned as done."""
+    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+        config = {"fast": False, "device": "cpu", "root": None}
+        content = tables.read(str(folder / "small.yaml"))
+        return reproduce.plan(content, "a", 1, folder / "out" / "small", config)["done"]
+
+
+def damage(folder, name, content):
+    """Damage a file of the second run; returns its path."""
+    run = folder / "out" / "small" / "a-seed1"
+    path = run / name
     path.unlink()
     if path.name == "report.html":
-        (runs[1] / "reproduced.json").unlink()
+        (run / "reproduced.json").unlink()
     if content == "pipe":
         os.mkfifo(path)
     elif content is not None:
         path.write_bytes(content)
+    return path
+
+
+@pytest.mark.parametrize("kind", [None, *DAMAGED])
+def test_a_run_is_done_unless_its_record_is_damaged(kind, finished, tmp_path, time_limit):
+    shutil.copytree(finished, tmp_path / "copy")
+    if kind is not None:
+        damage(tmp_path / "copy", *DAMAGED[kind])
+    with time_limit(60):
+        assert is_done(tmp_path / "copy") == (kind is None)
+
+
+@pytest.mark.parametrize("kind", REPEATED)
+def test_a_damaged_record_is_made_again_and_others_are_kept(kind, finished, capsys, time_limit):
+    folder = finished
+    before = table(folder)
+    runs = [folder / "out" / "small" / f"a-seed{seed}" for seed in range(3)]
+    files = [run / file for run in runs for file in ("reproduced.json", "evaluation/metrics.json")]
+    kept = {path: path.stat().st_mtime_ns for path in files if runs[1] not in path.parents}
+    path = damage(folder, *DAMAGED[kind])
     capsys.readouterr()
     with time_limit(120):
-        again()
+        in_this_process(folder, 1)
     assert "2 runs are done, 1 to do" in capsys.readouterr().out
     assert table(folder) == before
     assert kept == {path: path.stat().st_mtime_ns for path in kept}
@@ -212,17 +244,18 @@ def test_sigterm_ends_the_workers_which_save(tmp_path):
     process = start(tmp_path)
     runs = [tmp_path / "out" / "small" / f"a-seed{seed}" for seed in (0, 1)]
     try:
-        deadline = time.monotonic() + 90
+        deadline = time.monotonic() + 300
         while not all((run / "metrics.jsonl").exists() for run in runs):
             assert time.monotonic() < deadline and process.poll() is None, process.args
             time.sleep(0.05)
         os.kill(process.pid, signal.SIGTERM)  # to the parent alone
-        out, _ = process.communicate(timeout=60)
+        out, _ = process.communicate(timeout=300)
     finally:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
     assert process.returncode == 1 and "Traceback" not in out, out
     assert out.endswith("error: interrupted\n")
+    wait(lambda: not processes(tmp_path))
     assert all((run / "checkpoint.pt").stat().st_size > 0 for run in runs)
     assert all("and saved" in run.with_suffix(".log").read_text() for run in runs)
     assert not (tmp_path / "out" / "small" / "a-seed2").exists()

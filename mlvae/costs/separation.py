@@ -205,7 +205,9 @@ class Separators(nn.Module):
             self.apart = _others(several, nested)
             self.content_critics = nn.ModuleDict(
                 {
-                    name: ContentCritic(sum(map(several.get, others)), several[name], dims[2])
+                    name: ContentCritic(
+                        sum(several[one] for one in others), several[name], dims[2]
+                    )
                     for name, others in self.apart.items()
                 }
             )

@@ -377,6 +377,8 @@ class GroupedData:
             [[1, 0], [1, 1]]
         """
         if isinstance(names, Mapping):
+            if not names:
+                raise InputError("names must have the labels of a grouping, not be empty")
             columns = []
             for grouping, labels in names.items():
                 check_choice("a grouping of names", grouping, list(self.groupings))

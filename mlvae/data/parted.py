@@ -222,6 +222,5 @@ def _joined_values(values: list[dict[str, Tensor]], what: str) -> dict[str, Tens
 def _joined_names(data: Sequence[GroupedData]) -> Any:
     import numpy as np
 
-    if any(part.names is None for part in data):
-        return None
-    return np.concatenate([part.names for part in data])
+    names = [part.names for part in data if part.names is not None]
+    return np.concatenate(names) if len(names) == len(data) else None

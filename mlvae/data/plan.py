@@ -58,9 +58,9 @@ class Block:
     @property
     def form(self) -> tuple:
         """Shapes. Blocks of equal form fit the memory of one another."""
-        return "block", *(tuple(values.shape) for values in self._tensors())
+        return "block", *(tuple(values.shape) for values in self.tensors())
 
-    def _tensors(self) -> list[Tensor]:
+    def tensors(self) -> list[Tensor]:
         """All tensors in a fixed order."""
         return [self.order, *(v for each in (self.groups, *self.further) for v in each)]
 
@@ -74,7 +74,7 @@ class Block:
 
     def copy_(self, other: Block) -> None:
         """Copy all values of ``other``, a block of the same :attr:`form`, into this memory."""
-        for values, others in zip(self._tensors(), other._tensors(), strict=True):
+        for values, others in zip(self.tensors(), other.tensors(), strict=True):
             values.copy_(others)
 
     def __len__(self) -> int:

@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Any, NamedTuple
 
 import torch
+from torch import Tensor
 
 from mlvae.data import Grouped, GroupedData, Shuffled, Splits
 from mlvae.errors import InputError
@@ -162,27 +163,36 @@ class Subject:
         raw = standardised(pixels, stated.standardise)
         return [*codes, Code("raw", f"raw {kind}", raw, random=False)]
 
-    def encoded(self, code: Code, data: GroupedData) -> DiagonalGaussian | Dirichlet:
+    def encoded(
+        self, code: Code, data: GroupedData, rows: Tensor | None = None
+    ) -> DiagonalGaussian | Dirichlet:
         """The posterior of every observation of a split by itself, (N, D).
 
-        Each split is encoded once. Observations themselves, the control ``raw``, are not kept.
+        Each split is encoded once, unless less than half of it is asked. Observations themselves,
+        the control ``raw``, and codes that are not the subject's are encoded at each call.
 
         Args:
-            code: one of :meth:`codes`.
+            code: one of :meth:`codes`, or a further code.
             data: a split of the subject. Other observations are encoded at each call.
+            rows: indices of the observations that are asked; None: all.
         """
-        splits = [name for name, split in self.splits if split is data]
-        if not splits or code.name == "raw":
-            return encode(code.representation, data)
-        place = splits[0], code.name
+        place = next(((name, code.name) for name, split in self.splits if split is data), None)
+        few = rows is not None and 2 * len(rows) < len(data)
+        shared = code.name != "raw" and code in self.codes()
+        if place is None or not shared or (few and place not in self._kept):
+            return encode(code.representation, data if rows is None else data.subset(rows))
+        self._keep(code, data, place)
+        return self._kept[place] if rows is None else self._kept[place][rows]
+
+    def _keep(self, code: Code, data: GroupedData, place: tuple[str, str]) -> None:
+        """Encode a split, unless it was encoded: all codes of the model in one pass."""
         if place not in self._kept:
             own = [known.name for known in self.codes() if known.name not in CONTROLS]
             if code.name in own:
                 for name, posterior in encode_all(self.model, own, data).items():
-                    self._kept[splits[0], name] = posterior
+                    self._kept[place[0], name] = posterior
             else:
                 self._kept[place] = encode(code.representation, data)
-        return self._kept[place]
 
     @cached_property
     def _kept(self) -> dict[tuple[str, str], DiagonalGaussian | Dirichlet]:

@@ -83,10 +83,11 @@ def factorial_grid(
         raise InputError(
             f"a factorial grid needs contents of two groupings, not {', '.join(known) or 'none'}"
         )
+    for option, name in (("rows", rows), ("columns", columns)):
+        if name is not None:
+            check_choice(option, name, known)
     first = rows if rows is not None else next(name for name in known if name != columns)
     second = columns if columns is not None else next(name for name in known if name != first)
-    for option, name in (("rows", first), ("columns", second)):
-        check_choice(option, name, known)
     if first == second:
         raise InputError(f"rows and columns must be different groupings, not {first!r} twice")
     down, across = batch.groupings[first], batch.groupings[second]

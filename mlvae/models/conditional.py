@@ -63,8 +63,12 @@ class ConditionalVAEOptions:
             check_integer("content_dim", dims, minimum=1)
             object.__setattr__(self, "group_names", checked_names(names))
             return
-        same = isinstance(names, Mapping) and isinstance(dims, Mapping)
-        if not same or not dims or list(names) != list(dims):
+        if (
+            not isinstance(names, Mapping)
+            or not isinstance(dims, Mapping)
+            or not dims
+            or list(names) != list(dims)
+        ):
             raise InputError(
                 "model.group_names and model.content_dim must have the same groupings, as "
                 "group_names={speaker: [ann, bob], digit: [7, 8]} and content_dim={speaker: 8, "
@@ -286,10 +290,11 @@ class ConditionalVAE(nn.Module):
         total of ``style_of``.
         """
         check_codes_batch(content_of)
-        contents = self._looked_up(content_of)
+        given: dict[str, Any] = self._looked_up(content_of)
         style = self.infer_style(style_of)
         x = as_observations(style_of.x, self.shape, self)
-        return self.decode(style=style, **contents, **sizes_of(self.likelihood, x))
+        given |= sizes_of(self.likelihood, x)
+        return self.decode(style=style, **given)
 
     def reconstruct(self, batch: Batch) -> Tensor:
         """Encode and decode the observations of a batch by posterior means: (N, ...)."""

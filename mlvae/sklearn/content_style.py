@@ -274,10 +274,11 @@ class ContentStyle(TransformerMixin, BaseEstimator):
         """The expected samples (n, f) of content and style X (n, C + S)."""
         check_is_fitted(self)
         codes = np.asarray(X, dtype=np.float64)
-        width = self.model_.content_dim + self.model_.style_dim
+        content = sum(self.model_.contents.values())
+        width = content + self.model_.style_dim
         if codes.ndim != 2 or codes.shape[1] != width:
             raise InputError(f"X must have the shape (n, {width}) of transform, not {codes.shape}")
-        return self._decoded(*np.split(codes, [self.model_.content_dim], axis=1))
+        return self._decoded(*np.split(codes, [content], axis=1))
 
     def content(self, X: Any, groups: Any) -> tuple[np.ndarray, np.ndarray]:
         """The content of groups.

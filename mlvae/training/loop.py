@@ -188,8 +188,9 @@ def train(
     dealt = None
     if isinstance(data, PartedData):
         check_unlabelled(model)
-        known = resume and run is not None and data.hands is None
-        hands = hands_of(Path(run).expanduser()) if known else None
+        hands = None
+        if resume and run is not None and data.hands is None:
+            hands = hands_of(Path(run).expanduser())
         dealt = Dealt(data, batching, seed=seed, ranks=ranks, hands=hands)
         data = data.first  # for the scale, pictures and advice
     data = check_fit(model, data, "training")

@@ -267,14 +267,14 @@ def _store_of_attempt() -> dict[str, Any]:
     if environment.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
         return {}
     world = int(environment["WORLD_SIZE"])
-    store = distributed.TCPStore(
+    store = distributed.TCPStore(  # pyright: ignore[reportPrivateImportUsage]
         environment["MASTER_ADDR"],
         int(environment["MASTER_PORT"]),
         is_master=False,
         timeout=PATIENCE,
     )
     attempt = f"mlvae/{environment.get('TORCHELASTIC_RESTART_COUNT', '0')}/{world}"
-    part = distributed.PrefixStore(attempt, store)
+    part = distributed.PrefixStore(attempt, store)  # pyright: ignore[reportPrivateImportUsage]
     return {"store": part, "rank": int(environment["RANK"]), "world_size": world}
 
 

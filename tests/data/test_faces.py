@@ -445,7 +445,7 @@ def test_the_configs_have_the_defaults_of_the_functions(dataset):
     assert config.pop("name") == dataset.__name__
     assert config.keys() - defaults.keys() == {"root"}
     missing = defaults.keys() - config.keys()
-    assert missing <= {"name", "pattern", "table"}  # which a named dataset fixes
+    assert missing <= {"name", "pattern", "table", "labels"}  # which a named dataset fixes
     for name in config.keys() - {"root", "cache"}:
         value = defaults[name]
         assert config[name] == (list(value) if isinstance(value, tuple) else value), name
@@ -462,7 +462,7 @@ def test_the_typed_options_are_those_of_faces():
         typed = keys_of(record)
         own = set(dataset.__kwdefaults__)
         assert not typed & own
-        assert typed | own | {"pattern"} == faces.__kwdefaults__.keys()
+        assert typed | own | {"pattern", "labels"} == faces.__kwdefaults__.keys()
 
 
 def keys_of(record):

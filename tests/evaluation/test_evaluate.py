@@ -26,7 +26,15 @@ def ask(known, known_data):
 
 
 #: Questions about one kind of model.
-OF_A_KIND = {"Codebook", "Documents", "Imputation", "Rollout", "Topics"}
+OF_A_KIND = {
+    "Codebook",
+    "Composition",
+    "Counterfactual",
+    "Documents",
+    "Imputation",
+    "Rollout",
+    "Topics",
+}
 
 
 def test_questions_about_another_kind_of_model_are_not_asked_unless_they_are_chosen(

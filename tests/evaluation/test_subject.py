@@ -68,6 +68,27 @@ def test_splits_with_other_groups_than_the_training_data_are_left_out(labelled, 
     assert known_splits(vae, Splits(seen, None, None, unseen))[1] == []
 
 
+def test_a_split_is_encoded_once_for_all_codes_rows_and_questions(known, known_data, monkeypatch):
+    calls, codes = [], known.codes
+    monkeypatch.setattr(known, "codes", lambda batch: calls.append(len(batch)) or codes(batch))
+    subject = Subject(known, Splits(known_data(80), test=known_data(160, seed=2)))
+    content, style, *_ = subject.codes()
+    test, rows = subject.splits.test, torch.tensor([100, 3, 0])
+    calls.clear()
+    few = subject.encoded(content, test, rows)  # less than half of a split, by itself
+    assert calls == [3]
+    whole = subject.encoded(content, test)
+    assert calls == [3, 160] and torch.equal(few.mean, whole.mean[rows])
+    for code in (content, style):
+        for part in (rows, torch.arange(160).flip(0), None):
+            found = subject.encoded(code, test, part)
+            expected = encode(code.representation, test if part is None else test.subset(part))
+            assert torch.equal(found.mean, expected.mean)
+    assert calls.count(160) == 1 + 4 and calls.count(3) == 1 + 2  # of the expected ones
+    subject.encoded(content._replace(label="another code of this name"), test)
+    assert calls.count(160) == 6
+
+
 # Behaviour
 
 

@@ -138,6 +138,8 @@ def _rows(graph, number, seed=0):
             drawn = drawn.round()
         elif name == "x":
             drawn = (9 * drawn).floor()  # counts too
+        elif name in ("content", "latent"):
+            drawn = drawn / drawn.sum(1, keepdim=True)  # shares, for codes on the simplex
         elif name == "size":
             drawn = 100 * drawn + 1
         found[name] = drawn

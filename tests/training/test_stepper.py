@@ -155,7 +155,7 @@ def captured(monkeypatch):
 
     def capture(self, form, inputs, run, generators):
         static = inputs.clone()
-        for values in vars(static).values():
+        for values in static.tensors():
             values.zero_()  # a replay must not depend on the values of the capture
         self.graphs[form] = Replayed(run, static), static
         found.append((len(inputs), self.seen[form]))

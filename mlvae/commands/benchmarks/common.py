@@ -45,6 +45,7 @@ class CommonModel(nn.Module):
     def __init__(self, recipe: Recipe) -> None:
         super().__init__()
         content, style, network = recipe.content_dim, recipe.style_dim, recipe.network
+        assert isinstance(content, int), "the common way has one grouping"
         encoder = network.encoder(recipe.shape, (1,))
         decoder, other = (network.decoder(content + style, recipe.shape, 1) for _ in range(2))
         assert isinstance(encoder, Encoder)

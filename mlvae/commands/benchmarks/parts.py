@@ -98,7 +98,13 @@ def _write_part(path: Path, part: int, groups: int, header: dict) -> dict[str, o
     }
     (path / MANIFEST).write_text(json.dumps(manifest))
     sizes, manifest_hash = [[MEMBERS, groups]], hash_of(path / MANIFEST)
-    counts = {"images": count, "known": count, "sizes": sizes, "dropped": [], "whole": True}
+    counts: dict[str, object] = {
+        "images": count,
+        "known": count,
+        "sizes": sizes,
+        "dropped": [],
+        "whole": True,
+    }
     return counts | {"manifest": manifest_hash}
 
 

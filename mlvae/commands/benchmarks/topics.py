@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import torch
 
 import mlvae
@@ -63,21 +64,17 @@ def drawn_documents(recipe: Topics, *, length: int = 60) -> GroupedData:
     """
     import scipy.sparse  # takes a second to import
 
-    generator = torch.Generator().manual_seed(0)
-    topics = torch._sample_dirichlet(
-        torch.full((recipe.topics, recipe.words), 0.05), generator=generator
-    )
-    shares = torch._sample_dirichlet(
-        torch.full((recipe.images, recipe.topics), 0.1), generator=generator
-    )
-    words = torch.multinomial(shares @ topics, length, replacement=True, generator=generator)
+    generator = np.random.default_rng(0)
+    topics = torch.from_numpy(generator.dirichlet([0.05] * recipe.words, recipe.topics))
+    shares = torch.from_numpy(generator.dirichlet([0.1] * recipe.topics, recipe.images))
+    drawn = torch.Generator().manual_seed(0)
+    words = torch.multinomial(shares @ topics, length, replacement=True, generator=drawn)
     rows = torch.arange(recipe.images).repeat_interleave(length)
-    ones = torch.ones(words.numel())
-    counts = scipy.sparse.coo_matrix(
-        (ones.numpy(), (rows.numpy(), words.flatten().numpy())),
+    counts: Any = scipy.sparse.coo_matrix(
+        (np.ones(words.numel(), np.float32), (rows.numpy(), words.flatten().numpy())),
         shape=(recipe.images, recipe.words),
-    )
-    return GroupedData(counts.tocsr(), range(recipe.images))
+    ).tocsr()
+    return GroupedData(counts, range(recipe.images))
 
 
 def lda_steps(data: GroupedData, recipe: Topics) -> Iterator[int]:

@@ -147,7 +147,7 @@ def _of_lines(
     for row, line in enumerate(_used_lines(cache.folder)):
         label, root = label_of(line["columns"], group), line["root"]
         if (root, label) not in known:
-            short = without_folders(label, assignment.folders[root]) if by_folder else label
+            short = without_folders(label, int(assignment.folders[root])) if by_folder else label
             known[root, label] = hash_of_label(short)
         number = known[root, label]
         counts[number] = counts.get(number, 0) + 1

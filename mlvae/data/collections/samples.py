@@ -12,7 +12,6 @@ from typing import Any
 
 from mlvae.data.collections import members
 from mlvae.data.collections.archives import Tar
-from mlvae.data.collections.decoders import read_content
 from mlvae.data.collections.members import Member, Refusal, escaped, printable, refusal
 
 __all__ = ["ENDINGS", "Samples"]
@@ -46,6 +45,8 @@ class Samples:
 
     def members(self) -> Iterator[Member | Refusal]:
         """Every file except those with the labels, sample after sample."""
+        from mlvae.data.collections.decoders import read_content  # needs Pillow
+
         sample: list[Member] = []
         key, size = None, 0
         for found in self.archive.members():

@@ -431,7 +431,9 @@ def _groupings(cached: Cache, columns: Sequence[str], first: np.ndarray) -> dict
     found = {columns[0].replace("+", "_"): first}
     for column in columns[1:]:
         labels = cached.column(column, "dataset.group")
-        found[column.replace("+", "_")] = np.where(labels == "", None, labels)
+        found[column.replace("+", "_")] = np.array(
+            [one or None for one in labels.tolist()], object
+        )
     return found
 
 

@@ -194,7 +194,7 @@ def _with_held_pairs(
     check_share("dataset.validation", held["validation"], "observations")
     check_share("dataset.test", held["test"], "observations")
     pairs = torch.stack((torch.tensor([ord(one) for one in text]), factors["font"].long()), 1)
-    out = draw_pairs(*pairs.T, share, seed=seed, option="dataset.held_pairs")
+    out = draw_pairs(pairs[:, 0], pairs[:, 1], share, seed=seed, option="dataset.held_pairs")
     generator = np.random.default_rng([int(seed), 2])
     twins = _twins(pairs, out, generator)
     styles = {name: torch.cat((values, values[out])) for name, values in factors.items()}

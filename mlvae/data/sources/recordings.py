@@ -250,7 +250,7 @@ def _labels(found: Recordings, group: str) -> np.ndarray:
 def _groupings(found: Recordings, group: Sequence[str]) -> dict[str, np.ndarray]:
     """The labels of several groupings by the field; an empty text is a missing label."""
     return {
-        name: np.where(found.fields[name] == "", None, found.fields[name])
+        name: np.array([one or None for one in found.fields[name].tolist()], object)
         for name in _names(found, group)
     }
 

@@ -206,8 +206,8 @@ def read_data(
         raise InputError(
             "features, categories and kinds must be left out with `like`, which has its own"
         )
-    known = record is not None and group is None and bool(record.groups)
-    if known and set(record.groups) <= set(opened(frame, what).columns):
+    known = () if record is None or group is not None else record.groups
+    if record is not None and known and set(known) <= set(opened(frame, what).columns):
         group = record.group
     table = read_frame(
         frame,

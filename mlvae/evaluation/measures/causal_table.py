@@ -6,7 +6,7 @@ Shapes: N training rows, M test rows, K columns that the intervention may change
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -45,6 +45,9 @@ PREDICTORS = {
     "unaware": ("caused", "rest"),
     "all": ("intervention", "caused", "rest"),
 }
+
+#: From rows (N, D) to the features (N, F) of a predictor.
+Features = Callable[[torch.Tensor], np.ndarray]
 
 #: Kinds of outcomes of which predictors are trained.
 NUMBERS = ("real", "positive", "count")
@@ -199,46 +202,46 @@ def predictor_records(table: CausalTable, most: int) -> list[dict[str, Any]]:
         table: the model and its data.
         most: largest number of training rows.
     """
-    through, likelihood = table.through, table.through.likelihood
+    through = table.through
     (number,) = through.model.columns["outcome"]
-    column = likelihood.columns[number]
+    column = through.likelihood.columns[number]
     if column.kind not in ("binary", *NUMBERS):
         return []
     binary = column.kind == "binary"
     unit = column.deviation if column.kind == "real" else 1.0
     some = torch.linspace(0, len(table.train) - 1, min(most, len(table.train))).long()
     train, test = table.train.batch().x[some.to(table.train.device)], table.test.batch().x
-    y, right = (through.inputs(x, "outcome")[:, 0] for x in (train, test))
-    a = table.rows(table.test).a
-    pair = _pair(table)
-    first = fitted(through.inputs(train, *PREDICTORS["all"]), y, binary=binary)
-    errors = y - first(through.inputs(train, *PREDICTORS["all"]))
-    deviation = 0.0 if binary else float(errors.std())
-
-    def fair(x: torch.Tensor) -> np.ndarray:
-        return through.fair(x, first, deviation)
-
-    features = {
-        name: (lambda x, roles=roles: through.inputs(x, *roles), y)
-        for name, roles in PREDICTORS.items()
-    }
-    features["fair columns"] = (fair, y)
-    place = list(through.affected).index(column.column)
-    expected = torch.from_numpy(through.expected(train)[:, [place]])
-    modelled = train.clone()
-    modelled[:, through.of_role("outcome")] = expected.to(train)
-    features["outcomes of the model"] = (
-        features["all"][0],
-        through.inputs(modelled, "outcome")[:, 0],
-    )
-    records = []
-    for name, (columns, target) in features.items():
+    right, a = through.inputs(test, "outcome")[:, 0], table.rows(table.test).a
+    pair, records = _pair(table), []
+    for name, (columns, target) in _predictors(through, train, column.column, binary).items():
         predictor = fitted(columns(train), target, binary=binary)
-        of_pair = tuple(predictor(columns(x)) for x in pair)
-        found = fairness(predictor(columns(test)), of_pair, right, a, binary=binary)
+        before, after = (predictor(columns(x)) for x in pair)
+        found = fairness(predictor(columns(test)), (before, after), right, a, binary=binary)
         scaled = {k: Estimate(*(unit * v for v in each)) for k, each in found._asdict().items()}
         records.append({"predictor": name, "binary": binary, **scaled})
     return records
+
+
+def _predictors(
+    through: Interventions, train: torch.Tensor, outcome: str, binary: bool
+) -> dict[str, tuple[Features, np.ndarray]]:
+    """The features and the standardised targets of each predictor, by its name."""
+    y = through.inputs(train, "outcome")[:, 0]
+
+    def inputs(*roles: str) -> Features:
+        return lambda x: through.inputs(x, *roles)
+
+    found = {name: (inputs(*roles), y) for name, roles in PREDICTORS.items()}
+    everything = inputs(*PREDICTORS["all"])
+    first = fitted(everything(train), y, binary=binary)
+    deviation = 0.0 if binary else float((y - first(everything(train))).std())
+    found["fair columns"] = (lambda x: through.fair(x, first, deviation), y)
+    modelled = train.clone()
+    expected = through.expected(train)[:, list(through.affected).index(outcome)]
+    modelled[:, through.of_role("outcome")] = torch.from_numpy(expected).to(train)[:, None]
+    target = through.inputs(modelled, "outcome")[:, 0]
+    found["outcomes of the model"] = (everything, target)
+    return found
 
 
 def _pair(table: CausalTable) -> list[torch.Tensor]:

@@ -84,22 +84,23 @@ class Collapse:
             return []
         if len(test.group_names) < 2:
             return []
-        few = _at_equal_distances(train, self.most)
-        labels, test_labels = common_labels(few, test)
+        rows = _at_equal_distances(train, self.most)
+        labels, test_labels = common_labels(train, test)
+        labels = labels[rows]
         dim = sum(subject.encoded(code, test).mean.shape[1] for code in own)
         pca = principal_components(train, dim, scale=traits(subject.model).standardise)
         controls = [code for code in subject.codes() if code.name in ("vae", "untrained")]
         codes = [*own, *controls, Code("pca", f"{dim} principal components", pca, random=False)]
         records = []
         for code in codes:
-            parts = (subject.encoded(code, data).mean.cpu() for data in (few, test))
-            x, test_x = (part.flatten(1) for part in parts)
+            parts = (subject.encoded(code, train, rows), subject.encoded(code, test))
+            x, test_x = (part.mean.cpu().flatten(1) for part in parts)
             wrong = neighbour_errors(x, labels.cpu(), test_x, test_labels.cpu(), self.neighbours)
             for k, each in wrong.items():
                 values = each.double().numpy()
                 error = Estimate(float(values.mean()), float("nan"), sampling_error(values))
                 record = {"code": code.name, "label": code.label, "k": k, "error": error}
-                records.append({**record, "train": len(few)})
+                records.append({**record, "train": len(rows)})
         return records
 
     def _error_table(self, records: list[dict[str, Any]]) -> Table:
@@ -116,16 +117,16 @@ class Collapse:
         )
 
 
-def _at_equal_distances(data: GroupedData, most: int) -> GroupedData:
-    """At most ``most`` observations; all groups stay."""
+def _at_equal_distances(data: GroupedData, most: int) -> Tensor:
+    """Indices of at most ``most`` observations; all groups stay."""
     if len(data) <= most:
-        return data
+        return torch.arange(len(data), device=data.device)
     rows = torch.linspace(0, len(data) - 1, most, device=data.device).long()
     first = torch.tensor(
         [int((data.groups.index == g).nonzero()[0]) for g in range(data.groups.num_groups)],
         device=data.device,
     )
-    return data.subset(torch.cat((rows, first)).unique())
+    return torch.cat((rows, first)).unique()
 
 
 def _measured(subject: Subject, code: Code, data: GroupedData) -> Activity | None:

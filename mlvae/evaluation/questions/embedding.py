@@ -17,9 +17,8 @@ from mlvae.data import GroupedData
 from mlvae.data.collections.members import printable
 from mlvae.evaluation.answer import Answer, Figure
 from mlvae.evaluation.charts import scatter
-from mlvae.evaluation.measures.codes import encode, representations
 from mlvae.evaluation.options import check_question
-from mlvae.evaluation.subject import SOURCES, Subject
+from mlvae.evaluation.subject import CONTROLS, SOURCES, Code, Subject
 
 __all__ = ["Embedding"]
 
@@ -54,12 +53,13 @@ class Embedding:
         for name, data in subject.splits:
             if name not in SOURCES:
                 continue
-            few = _some(data, self.points)
-            for code, representation in representations(subject.model, few).items():
-                means = encode(representation, few).mean.cpu()
-                embeddings[f"{code}_{name}"] = (means, _labels(few), _sprites(few))
+            rows = _some(torch.arange(len(data), device=data.device), self.points)
+            few = data.subset(rows)
+            for code in _own(subject):
+                means = subject.encoded(code, data, rows).mean.cpu()
+                embeddings[f"{code.name}_{name}"] = (means, _labels(few), _sprites(few))
                 if len(few) > 1 and bool((means == means[:1]).all()):
-                    equal.append(f"{code} of {SOURCES[name]}")
+                    equal.append(f"{code.name} of {SOURCES[name]}")
             figures.append(self._figure(subject, data, name))
         return Answer(
             self.title,
@@ -74,11 +74,11 @@ class Embedding:
         )
 
     def _figure(self, subject: Subject, data: GroupedData, name: str) -> Figure:
-        chosen = (data.groups.index < MOST_LABELS).nonzero()[:, 0]
-        few = _some(data.subset(chosen), self.points)
+        rows = _some((data.groups.index < MOST_LABELS).nonzero()[:, 0], self.points)
+        few = data.subset(rows)
         panels = {
-            code: self._plane(encode(representation, few).mean.cpu().numpy())
-            for code, representation in representations(subject.model, few).items()
+            code.name: self._plane(subject.encoded(code, data, rows).mean.cpu().numpy())
+            for code in _own(subject)
         }
         method = "t-SNE" if self.method == "tsne" else "first two principal components"
         more = len(data.group_names) > MOST_LABELS
@@ -124,14 +124,18 @@ class Embedding:
         return TSNE(perplexity=perplexity, random_state=0, n_jobs=1).fit_transform(codes)
 
 
-def _some(data: GroupedData, number: int) -> GroupedData:
-    """At most ``number`` observations, drawn at random with a fixed seed."""
-    if len(data) <= number:
-        return data
-    generator = torch.Generator(data.device).manual_seed(0)
-    return data.subset(
-        torch.randperm(len(data), generator=generator, device=data.device)[:number].sort()[0]
-    )
+def _own(subject: Subject) -> list[Code]:
+    """The codes of the model."""
+    return [code for code in subject.codes() if code.name not in CONTROLS]
+
+
+def _some(rows: Tensor, number: int) -> Tensor:
+    """At most ``number`` of ``rows``, drawn at random with a fixed seed, in their order."""
+    if len(rows) <= number:
+        return rows
+    generator = torch.Generator(rows.device).manual_seed(0)
+    order = torch.randperm(len(rows), generator=generator, device=rows.device)
+    return rows[order[:number].sort()[0]]
 
 
 def _labels(data: GroupedData) -> list[str]:

@@ -77,7 +77,7 @@ class Unseen:
         if not found:
             return not_evaluated(self.title, reasons[0])
         codes = self._codes(subject)
-        answers = [self._of(name, *each, codes) for name, each in found.items()]
+        answers = [self._of(name, data, shots, codes) for name, (data, shots) in found.items()]
         if len(subject.splits.train.groupings) == 1:
             return answers[0]
         return _joined(list(found), answers)

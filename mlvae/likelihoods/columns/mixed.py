@@ -73,7 +73,9 @@ class MixedColumns:
         # Plain attributes, made here: a compiler cannot follow a cached property.
         widths = enumerate(column.levels for column in self.columns)
         with torch.device("cpu"):
-            place = torch.tensor([number for number, width in widths for _ in range(width)])
+            place = torch.tensor(
+                [number for number, width in widths for _ in range(width)], dtype=torch.int64
+            )
             object.__setattr__(self, "_layouts", {torch.device("cpu"): layout(self.columns)})
         object.__setattr__(self, "_columns_of_features", {torch.device("cpu"): place})
 

@@ -118,7 +118,7 @@ class DCEVAE(nn.Module):
             all of :math:`x_r`, which effects by cell need.
         posterior: "published", or "adjusted": :math:`q(u_d \mid a, x_d, x_r, y)` and
             :math:`q(u_r \mid x_r)`. Where y depends on :math:`x_r`, a :math:`u_d` that keeps y
-            can be independent of :math:`u_r` only if its posterior knows :math:`x_r`. And
+            can be independent of :math:`u_r` only if its posterior has :math:`x_r`. And
             :math:`u_r` then keeps neither a nor y, also with a small ``rest_kl_weight``, so that
             the total effect is that of an adjustment by :math:`x_r`.
         independence_weight: :math:`\beta_{tc}`.

@@ -288,20 +288,25 @@ class MLVAE(nn.Module):
         check_batch(batch, self.shape)
         x, groupings = batch.x, groupings_of_batch(self, batch)
         member_qs, style_given = self._posteriors(x, batch.given)
-        samples, contents = {}, {}
+        samples, contents, content_kls = {}, {}, {}
+        # The order of these operations is a part of the results: gradients are added in it.
         for name, member_q in member_qs.items():
             groups = groupings[name]
             source = generator if groups is batch.groups else per_grouping(generator, groups)
-            contents[name] = self._content(member_q, groups, source)
-            samples[name] = self._sample(contents[name], groups, source)
+            content = contents[name] = self._content(member_q, groups, source)
+            if name not in self.options.uppers:
+                content_kls[name] = self._content_kl(content, groups)
+            samples[name] = self._sample(content, groups, source)
+        for lower, upper in self.options.uppers.items():
+            above = contents[upper][upper_groups(groupings[lower], groupings[upper])]
+            prior: Any = self.priors[lower]
+            content_kls[lower] = prior.kl(contents[lower], above)
         c = side_by_side(samples)
         style = style_given(c)
         s = style.sample(generator=generator)
         parameters = self.decoder(torch.cat((c, s), 1))
         log_likelihood = self.standardise.log_prob(self.likelihood, parameters, x, batch.given)
-        objective = self._objective(
-            log_likelihood, style.kl(), self._content_kls(contents, groupings), groupings
-        )
+        objective = self._objective(log_likelihood, style.kl(), content_kls, groupings)
         if self.training and self.options.separation.active:
             named = len(samples) > 1
             return self.separators(
@@ -323,22 +328,12 @@ class MLVAE(nn.Module):
             return content.sample_members(groups, generator=generator)
         return groups.spread(content.sample_groups(generator=generator))
 
-    def _content_kls(
-        self, contents: Mapping[str, Any], groupings: Mapping[str, Groups]
-    ) -> dict[str, Tensor]:
-        """The content KL of each group (G,) of each content."""
-        kls = {}
-        for name, content in contents.items():
-            upper = self.options.uppers.get(name)
-            if upper is not None:
-                number = upper_groups(groupings[name], groupings[upper])
-                kls[name] = self.priors[name].kl(content, contents[upper][number])
-                continue
-            kls[name] = content.kl()
-            if self.training and self.options.content_per_member:
-                groups = groupings[name]
-                kls[name] = groups.sum(kls[name]) / groups.sizes.clamp(min=1)
-        return kls
+    def _content_kl(self, content: Any, groups: Groups) -> Tensor:
+        """The content KL of each group from the prior, (G,)."""
+        kl = content.kl()
+        if self.training and self.options.content_per_member:
+            kl = groups.sum(kl) / groups.sizes.clamp(min=1)
+        return kl
 
     def _objective(
         self,

@@ -79,7 +79,7 @@ def fit_trees(train: Drawn, held: Drawn, labels: int, seed: int) -> Trees:
         classifier.set_params(max_iter=len(losses) + STAGE)
         classifier.fit(x.cpu().numpy(), y.cpu().numpy())
         losses = [
-            float(-_logs(values, classifier.classes_, labels).gather(1, right).mean())
+            float(-_logs(values, np.asarray(classifier.classes_), labels).gather(1, right).mean())
             for values in classifier.staged_predict_proba(held_x.cpu().numpy())
         ]
         best = int(np.argmin(losses)) + 1
