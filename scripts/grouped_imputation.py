@@ -97,7 +97,7 @@ def trained(table: Table, gaps: pd.DataFrame, options: argparse.Namespace, seed:
             run=Path(folder, "run"),
             epochs=max(1, options.steps // batching.num_batches(data)),
             batching=batching,
-            optimizer=mlvae.Adam(2e-3, schedule="cosine"),
+            optimizer=mlvae.Adam(options.rate, schedule="cosine"),
             seed=seed,
             reports=mlvae.Reports(progress=False, advice=False, pictures_every=None),
         )
@@ -139,6 +139,7 @@ def main() -> None:
     )
     parser.add_argument("--fraction", type=float, default=0.5)
     parser.add_argument("--steps", type=int, default=2000)
+    parser.add_argument("--rate", type=float, default=5e-3)
     parser.add_argument("--width", type=int, default=64)
     parser.add_argument("--content", type=int, default=4)
     parser.add_argument("--style", type=int, default=4)

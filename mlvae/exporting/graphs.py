@@ -12,7 +12,7 @@ import copy
 import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -154,16 +154,19 @@ class _Encoder(nn.Module):
 class _Style(nn.Module):
     """From observations and contents to the style."""
 
-    def __init__(self, model: nn.Module, stated: Traits, code: ExportedCode) -> None:
+    def __init__(
+        self, model: nn.Module, stated: Traits, code: ExportedCode, names: Sequence[str]
+    ) -> None:
         super().__init__()
-        self.model, self.stated, self.code = model, stated, code
+        self.model, self.stated, self.code, self.names = model, stated, code, names
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
-        """Columns (N, D) of the style of observations (N, ...) given contents (N, D)."""
-        x, *contents = inputs
-        model: Any = self.model
-        _, style_given = model.posteriors(_batch(self.stated, {"x": x}).x)
-        return self.code.values(style_given(torch.cat(contents, 1)))  # in the order of names
+        """Columns (N, D) of the style, from inputs of the encoder and contents (N, D)."""
+        number, model = len(self.names), cast("Any", self.model)
+        batch = _batch(self.stated, dict(zip(self.names, inputs[:number], strict=True)))
+        given = (batch.given,) if self.stated.missing_cells else ()
+        _, style_given = model.posteriors(batch.x, *given)
+        return self.code.values(style_given(torch.cat(inputs[number:], 1)))  # sorted by name
 
 
 def _encoders(
@@ -177,8 +180,8 @@ def _encoders(
     for code in apart:
         shared = sorted((c for c in alone if c.grouping is not None), key=lambda c: c.name)
         contents = {c.name: torch.zeros(EXAMPLE, c.dim) for c in shared}
-        module = _Style(model, stated, code)
-        graphs.append(Graph("style", module, {"x": inputs["x"], **contents}, code.columns))
+        module = _Style(model, stated, code, list(inputs))
+        graphs.append(Graph("style", module, {**inputs, **contents}, code.columns))
     return graphs
 
 

@@ -13,6 +13,7 @@ from mlvae.evaluation import (
     QUESTIONS,
     Codebook,
     Collapse,
+    Composition,
     Counterfactual,
     Disentanglement,
     Documents,
@@ -54,6 +55,7 @@ ALL = [
     Documents(),
     Collapse(neighbours=(1,)),
     Rollout(),
+    Composition(),
 ]
 LIKELIHOOD = next(question for question in ALL if isinstance(question, Likelihood))
 

@@ -77,6 +77,15 @@ CASES = {
         likelihood=LearnedGaussian(),
         style_given_content=True,
     ),
+    "cells": lambda: MLVAE(
+        (10,),
+        **DIMS,
+        network=SMALL,
+        likelihood=COLUMNS,
+        cells="evidence",
+        accumulation="prior_product",
+        style_given_content=True,
+    ),
     "counts": lambda: VAE((12,), latent_dim=3, network=SMALL, likelihood=NegativeBinomial()),
     "pairs": lambda: AdaVAE(
         (1, 7, 7), latent_dim=3, network=PlainConv((8, 8), (3, 3), (2, 2), (3, 3), (2, 2))
@@ -136,6 +145,8 @@ def _rows(graph, number, seed=0):
             drawn = drawn > 0.3
         elif name == "intervention":
             drawn = drawn.round()
+        elif name == "x" and "observed" in graph.inputs:
+            drawn = COLUMNS.sample(torch.zeros(number, 2, 10), generator=generator)
         elif name == "x":
             drawn = (9 * drawn).floor()  # counts too
         elif name in ("content", "latent"):

@@ -21,7 +21,7 @@ SMALL = MLP((8,))
 
 
 def test_files_give_the_numbers_of_pytorch_in_batches_of_any_size(compare):
-    path = compare(["prior_corrected", "missing"])
+    path = compare(["prior_corrected", "cells"])
     content = path.read_bytes()
     assert str(path.parent).encode() not in content
     assert b"mlvae/" not in content  # no paths of this machine
@@ -46,6 +46,7 @@ CASES = [
     "simplex",
     "given",
     "groupings",
+    "cells",
     "counts",
     "pairs",
     "topics",
@@ -120,6 +121,19 @@ def test_each_content_is_added_over_the_groups_of_its_own_grouping(built, rows):
     torch.testing.assert_close(
         decoder.module(*latents)[0], model.decode(contents=contents, style=q.mean)
     )
+
+
+def test_contents_and_styles_of_rows_with_missing_cells(built, rows):
+    model, (encoder, style, _), codes = built["cells"]
+    groups, inputs = Groups([0, 1, 0, 0]), rows(encoder, 4)
+    assert list(inputs) == ["x", "observed"]
+    columns = dict(zip(encoder.outputs, encoder.module(*inputs.values()), strict=True))
+    (code,) = [code for code in codes if code.grouping is not None]
+    found = summed(code, [columns[name] for name in code.columns], groups.index, groups).float()
+    expected = model.codes(Batch(inputs["x"], groups, {"observed": inputs["observed"]}))
+    torch.testing.assert_close(found[groups.index], expected["content"].mean)
+    mean = style.module(*inputs.values(), found[groups.index])[0]
+    torch.testing.assert_close(mean, expected["style"].mean)
 
 
 def test_the_decoder_of_a_codebook_takes_codes_of_groups_alone(built):
