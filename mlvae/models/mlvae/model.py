@@ -72,7 +72,7 @@ class MLVAE(nn.Module):
     With several groupings k, such as speaker and digit, each group of each grouping has a content:
 
     .. math:: p(x, c, s) = \prod_k \prod_{G \in k} p(c_G) \prod_i p(s_i) \,
-        p(x_i \mid c_{G_1(i)}, c_{G_2(i)}, \dots, s_i)
+        p(x_i \mid c_{G_1(i)}, c_{G_2(i)}, \ldots, s_i)
 
     Each observation pays evidence into the account of its group in each grouping. The order of the
     groupings does not matter.
