@@ -17,7 +17,6 @@ from mlvae.commands.table_checks import checked
 from mlvae.data.collections.regular import read_regular
 from mlvae.errors import InputError, check_choice, shown
 from mlvae.evaluation.answer import Estimate, estimate
-from mlvae.invocation import command_line
 from mlvae.version import __version__
 
 __all__ = ["Results", "measured", "names", "read", "render"]
@@ -163,7 +162,7 @@ def render(name: str, table: cli.Config, results: Results, *, fast: bool) -> str
     lines = [f"## {table['title']}", ""]
     if fast:
         lines += [f"**A small version, not the experiment itself: {table['fast']['note']}.**", ""]
-    command = f"{command_line('reproduce')} {cli.argument('table', name)}"
+    command = f"mlvae reproduce {cli.argument('table', name)}"
     command += " fast=true" if fast else ""
     lines += [
         f"Mean ± standard error over {len(seeds)} seed{'s' * (len(seeds) > 1)} "
