@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import torch
 
@@ -134,13 +134,15 @@ def advice_on_scale(values: Mapping[str, float], shape: Sequence[int]) -> str | 
     )
 
 
-def advice_on_kl(metrics: Mapping[str, float]) -> list[str]:
+def advice_on_kl(metrics: Mapping[str, float], given: Collection[str] = ()) -> list[str]:
     """Advice for each KL term that is nearly 0 at the end of a training.
 
     Args:
         metrics: last values by "split/name". Those of the validation data are preferred.
+        given: names of codes that are looked up, not inferred, so that they have no KL. A code of
+            one of several groupings, as content_speaker, has its KL in that of the content.
     """
-    found = []
+    found, without = [], {name.partition("_")[0] for name in given}
     for name, value in metrics.items():
         split, _, term = name.partition("/")
         if not (match := TERM.fullmatch(term)) or abs(value) >= LEAST_KL:
@@ -148,6 +150,8 @@ def advice_on_kl(metrics: Mapping[str, float]) -> list[str]:
         if split == "train" and f"validation/{term}" in metrics:
             continue
         code, unit = match[1] or "latent", match[2]
+        if code in without:
+            continue
         found.append(
             f"the {code} KL is {value:.3f} nats per {unit}: the {code} has almost no information "
             "on x; lower the weight of this KL, set trainer.warmup.kl_steps, or train longer"

@@ -17,6 +17,7 @@ from mlvae.data import GroupedData
 from mlvae.errors import InputError
 from mlvae.grids import Grid
 from mlvae.invocation import command_line
+from mlvae.models.protocol import traits
 from mlvae.training.advice import advice_on_collapse, advice_on_kl
 from mlvae.training.files import append, replace_file
 from mlvae.training.history import records
@@ -115,7 +116,7 @@ class Monitor:
         if (collapse := advice_on_collapse(model, data)) is not None:
             self.advise(collapse)
             return
-        for advice in advice_on_kl(self.state.metrics):
+        for advice in advice_on_kl(self.state.metrics, traits(model).given_codes):
             self.advise(advice)
 
     def advance(self, steps: int = 1) -> None:

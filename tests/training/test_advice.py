@@ -131,5 +131,8 @@ def test_a_kl_of_nearly_zero_is_reported_with_its_code():
     (text,) = advice_on_kl(metrics)
     assert "style" in text and "0.010" in text
     assert advice_on_kl(metrics | {"validation/style_kl_per_observation": 0.3}) == []
+    looked_up = metrics | {"validation/content_kl_per_group": 0.0}
+    assert len(advice_on_kl(looked_up)) == 2
+    assert len(advice_on_kl(looked_up, given=["content_speaker", "content_digit"])) == 1
     (text,) = advice_on_kl({"validation/kl_per_observation": 0.001})
     assert "latent" in text
