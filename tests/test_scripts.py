@@ -272,7 +272,7 @@ BAD = [
     (["network.hiden=3"], r"network\.hiden\b"),
     (
         ["dataset=mnits"],
-        r"dataset .*arrays, bag_of_words, .*celeba, digits, .*'mnits'",
+        r"dataset .*arrays, bag_of_words, .*celeba, collection, .*digits, .*'mnits'",
     ),
     (["trainer.epochs=["], r"'trainer\.epochs=\['"),
     (["dataset=arrays"], r"dataset\.root\b.* dataset\.root="),
