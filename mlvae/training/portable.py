@@ -8,6 +8,7 @@ Neither runs code when it is read.
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,7 @@ MOST_BYTES = 64 * 2**20
 
 def is_portable(folder: Path) -> bool:
     """Whether a folder has a model of :func:`write_portable`."""
-    return all((folder / name).is_file() for name in (CONFIG, WEIGHTS))
+    return all(os.path.isfile(folder / name) for name in (CONFIG, WEIGHTS))
 
 
 def write_portable(model: nn.Module, folder: Path) -> None:
