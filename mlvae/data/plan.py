@@ -191,7 +191,8 @@ class Plan:
         None if the epoch has fewer left, or if their numbers of observations or groups differ.
 
         Example:
-            >>> from mlvae.data import Shuffled
+            >>> import torch
+            >>> from mlvae.data import GroupedData, Shuffled
             >>> data = GroupedData(torch.zeros(7, 3), [0, 0, 0, 0, 0, 0, 0])
             >>> plan = Shuffled(2).plan(data, torch.Generator().manual_seed(0))
             >>> plan.block(0, 3).order.shape, plan.block(1, 3)
