@@ -49,7 +49,7 @@ def card(
         "",
         f"# {name}",
         "",
-        f"A {type(model).__name__} of observations of shape {stated.shape}, trained by mlvae "
+        f"{type(model).__name__} for observations of shape {stated.shape}, trained by mlvae "
         f"{__version__}.",
         *_features(model),
         "",
@@ -98,7 +98,7 @@ def _measured(metrics: Mapping[str, Any] | None) -> list[str]:
     lines += [*_table(("fact", "value"), facts.items()), ""] if facts else []
     accuracies = list(_accuracies(metrics.get("separation")))
     if accuracies:
-        lines += ["The group, predicted from the code of unseen observations:", ""]
+        lines += ["The group, predicted from the codes of test observations:", ""]
         lines += [*_table(HEAD, accuracies), ""]
     bounds = list(_bounds(metrics.get("likelihood")))
     lines += [*_table(("split", "quantity", "value"), bounds), ""] if bounds else []
