@@ -76,13 +76,20 @@ def shown(value: object) -> str:
     return text if len(text) <= MOST_SHOWN else f"{text[: MOST_SHOWN - 3]}..."
 
 
+#: Number of choices above which a value that is no text gets the first names alone.
+MANY = 30
+
+
 def check_choice(name: str, value: object, choices: Collection[str]) -> None:
     """Raise :class:`InputError` unless ``value`` is one of ``choices``."""
     if isinstance(value, str) and value in choices:
         return
     close = difflib.get_close_matches(value, choices, n=1) if isinstance(value, str) else []
     hint = f" (did you mean {close[0]!r}?)" if close else ""
-    raise InputError(f"{name} must be one of {', '.join(choices)}, not {shown(value)}{hint}")
+    names = list(choices)
+    if len(names) > MANY and not isinstance(value, str):  # no name was meant, so few names help
+        names = [*names[:5], f"... ({len(names)} names)"]
+    raise InputError(f"{name} must be one of {', '.join(names)}, not {shown(value)}{hint}")
 
 
 def check_flag(name: str, value: object) -> None:

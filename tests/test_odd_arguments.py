@@ -57,7 +57,7 @@ MODULES = (
 )
 
 #: Longest message, in characters.
-LONGEST = 500
+LONGEST = 400
 
 
 def generator_of_numbers():

@@ -132,6 +132,7 @@ def uninterrupted(tmp_path_factory):
 @pytest.mark.parametrize(
     ("whom", "number", "again"),
     [
+        ("parent", signal.SIGTERM, in_this_process),
         ("parent", signal.SIGKILL, by_command),
         ("worker", signal.SIGKILL, in_this_process),
         ("worker", signal.SIGTERM, in_this_process),
