@@ -696,12 +696,14 @@ def fit_dealt(run, batching, options):
 
 def test_a_training_whose_rank_is_killed_restarts_and_ends_as_without_the_failure(team, tmp_path):
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-    subprocess.run(
+    done = subprocess.run(
         [*torchrun, "--nproc-per-node=2", "--max-restarts=1", __file__, tmp_path / "run"],
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-        check=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONFAULTHANDLER": "1"},
+        check=False,
         capture_output=True,
+        text=True,
     )
+    assert done.returncode == 0, done.stderr  # with the stacks of a process that aborts
     for result, _ in team(2, fit, tmp_path / "whole", Shuffled(100)):
         assert result.finished
     assert curve(tmp_path / "run") == curve(tmp_path / "whole")
