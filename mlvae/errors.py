@@ -76,8 +76,8 @@ def shown(value: object) -> str:
     return text if len(text) <= MOST_SHOWN else f"{text[: MOST_SHOWN - 3]}..."
 
 
-#: Number of choices above which a value that is no text gets the first names alone.
-MANY = 30
+#: Largest number of characters of the choices in a message on a value that is no text.
+MOST_CHOICES = 280
 
 
 def check_choice(name: str, value: object, choices: Collection[str]) -> None:
@@ -86,10 +86,10 @@ def check_choice(name: str, value: object, choices: Collection[str]) -> None:
         return
     close = difflib.get_close_matches(value, choices, n=1) if isinstance(value, str) else []
     hint = f" (did you mean {close[0]!r}?)" if close else ""
-    names = list(choices)
-    if len(names) > MANY and not isinstance(value, str):  # no name was meant, so few names help
-        names = [*names[:5], f"... ({len(names)} names)"]
-    raise InputError(f"{name} must be one of {', '.join(names)}, not {shown(value)}{hint}")
+    names = ", ".join(choices)
+    if len(names) > MOST_CHOICES and not isinstance(value, str):
+        names = f"{names[:MOST_CHOICES].rpartition(', ')[0]}, ... ({len(choices)} names)"
+    raise InputError(f"{name} must be one of {names}, not {shown(value)}{hint}")
 
 
 def check_flag(name: str, value: object) -> None:

@@ -59,3 +59,14 @@ def test_a_number_outside_its_interval_is_refused(value, limits, expected):
 @pytest.mark.parametrize("value", [0, 1, 0.5, Fraction(1, 3)])
 def test_a_closed_interval_contains_its_ends(value):
     assert check_number("w", value, minimum=0, maximum=1) is None
+
+
+def test_many_choices_stay_short_for_a_value_that_is_no_text():
+    choices = [f"dataset_{number:02d}" for number in range(40)]
+    with pytest.raises(
+        InputError, match=r"dataset_00, dataset_01, .*\(40 names\), not 3"
+    ) as short:
+        check_choice("dataset.name", 3, choices)
+    assert len(str(short.value)) < 400
+    with pytest.raises(InputError, match=r"dataset_39, not 'x'"):
+        check_choice("dataset.name", "x", choices)

@@ -21,7 +21,7 @@ from mlvae.data.parted import Part, PartedData, joined
 from mlvae.data.splitting.group_splits import large_groups
 from mlvae.data.splitting.shares import check_share, count_of, is_share
 from mlvae.data.splitting.splits import Splits
-from mlvae.errors import InputError, check_choice, check_integer, check_texts
+from mlvae.errors import InputError, check_choice, check_integer, check_texts, shown
 
 if TYPE_CHECKING:
     from mlvae.data.collections.cache import Cache
@@ -221,7 +221,9 @@ def check_parts(parts: int | None, part: int | None, hands: int | None) -> None:
             raise InputError(f"dataset.parts must be at most {MOST:,}, not {parts:,}")
     for name, value in (("part", part), ("hands", hands)):
         if value is not None and parts is None:
-            raise InputError(f"dataset.{name}={value} needs dataset.parts, the number of parts")
+            raise InputError(
+                f"dataset.{name} needs dataset.parts, the number of parts, and is {shown(value)}"
+            )
     if part is not None and parts is not None:
         check_integer("dataset.part", part, minimum=0)
         if part >= parts:
