@@ -42,9 +42,7 @@ def test_shards_at_addresses_are_the_collection_of_the_same_files(shards, tmp_pa
         remote = faces(address, cache=tmp_path / "b", **OPTIONS).train
         assert remote.group_names == local.group_names == ["ann", "bob", "cid", "dan"]
         assert remote.batch().x.equal(local.batch().x)
-        assert remote.groups.index.equal(
-            local.groups.index
-        )
+        assert remote.groups.index.equal(local.groups.index)
     by_file = faces((shards / "shard-0.tar").as_uri(), cache=tmp_path / "c", **OPTIONS).train
     assert by_file.group_names == ["ann", "bob"]
 
