@@ -9,9 +9,10 @@ import mlvae
 from mlvae import GroupedData, InputError
 from mlvae.data import Splits, donors
 from mlvae.data.sources.donors import exact_values
+from mlvae.data.tables.mechanisms import MECHANISMS, hidden
 from mlvae.evaluation import Imputation, Subject
 from mlvae.evaluation.measures.imputers import GROUPED, fitted, means_of_others
-from mlvae.evaluation.measures.missing import MECHANISMS, errors, hidden
+from mlvae.evaluation.measures.missing import errors
 from mlvae.likelihoods import ColumnScale, MixedColumns
 from mlvae.models import MLVAE, VAE, VSAE
 from mlvae.networks import MLP
@@ -42,11 +43,33 @@ def test_errors_are_those_of_the_formulas():
     true = np.array([[1.0, 0, 1, 0, 1], [3.0, 1, 0, 0, 0], [5.0, 0, 0, 1, 1]])
     filled = np.array([[2.0, 0.1, 0.7, 0.2, 0.9], [3, 0.2, 0.3, 0.5, 0.6], [8, 0, 0, 1, 0.4]])
     cells = np.array([[True, True, True], [False, True, True], [True, False, False]])
-    found = errors(filled, true, cells, columns, np.array([2.0, 0, 0]))
-    assert found.numbers == pytest.approx(np.sqrt((1 + 9) / 2) / 2)
+    known = np.ones_like(cells)
+    found = errors(filled, true, cells, columns, known)
+    deviation = np.std([1.0, 3.0, 5.0])
+    assert found.numbers == pytest.approx(np.sqrt((1 + 9) / 2) / deviation)
     assert found.categories == pytest.approx((0.5 + 0.5) / 2) and found.cells == 6
-    nothing = errors(filled, true, np.zeros_like(cells), columns, np.array([2.0, 0, 0]))
+    nothing = errors(filled, true, np.zeros_like(cells), columns, known)
     assert np.isnan(nothing.numbers) and nothing.cells == 0
+    known[2, 0] = False
+    assert errors(filled, true, cells, columns, known).numbers == pytest.approx(np.sqrt(5) / 1)
+
+
+def test_the_metric_of_hivae_is_that_of_an_example_by_hand():
+    kinds = ("positive", "ordinal", "categorical", "binary", "real")
+    levels = (1, 4, 2, 1, 1)
+    columns = tuple(
+        ColumnScale(kind, kind, levels=width) for kind, width in zip(kinds, levels, strict=True)
+    )
+    true = np.array([[2.0, 1, 0, 0, 0, 1, 0, 1, 5], [12, 0, 0, 1, 0, 1, 0, 0, 9]])
+    filled = np.array([[5.0, 0, 0, 0, 1, 1, 0, 0.2, 0], [8, 0, 0, 1, 0, 0, 1, 0, 11]])
+    cells = np.array([[True, True, True, True, False], [True, True, True, True, True]])
+    found = errors(filled, true, cells, columns, np.ones_like(cells))
+    number = np.sqrt((9 + 16) / 2) / 10  # over the range
+    ordinal = (3 + 0) / 2 / 4  # mean shift over the number of levels
+    expected = np.mean([number, ordinal, 1 / 2, 1 / 2, 2 / 4])
+    assert found.hivae == pytest.approx(expected)
+    squares = [9 / 25, 16 / 25, 4 / 4]  # over the variances 25 and 4
+    assert found.pooled == pytest.approx(np.sqrt(np.mean(squares)))
 
 
 def table(number, seed):
