@@ -16,7 +16,7 @@ from mlvae.data.splitting.splits import Splits, split_by
 from mlvae.data.tables.files import read_table
 from mlvae.data.tables.frames import read_data
 from mlvae.data.tables.hidden import with_hidden
-from mlvae.errors import InputError, check_integer, check_text, shown
+from mlvae.errors import InputError, check_integer, shown
 
 __all__ = ["hivae"]
 
@@ -27,7 +27,8 @@ MAX_BYTES = 2**28
 def hivae(
     root: str | Path = "data",
     *,
-    hidden: str | None = None,
+    percent: int | None = None,
+    mask: int = 1,
     validation: Held = 0,
     test: Held = 0,
     seed: int = 0,
@@ -41,8 +42,10 @@ def hivae(
     Args:
         root: the file ``data.csv``, whose folder has ``data_types.csv`` too; a folder with them;
             or the folder of its folder ``hivae_wine`` or ``Wine``.
-        hidden: name of a file of hidden cells beside them, such as "Missing20_1.csv": a line
-            ``row,column`` for each cell, counted from 1. None: no cell is hidden.
+        percent: percentage of hidden cells: the cells that the file ``Missing<percent>_<mask>.csv``
+            beside them lists, a line ``row,column`` for each, counted from 1. None: no cell is
+            hidden.
+        mask: number of this file. HI-VAE has 1 to 10 of 10, 20, 30, 40 and 50 percent.
         validation: size of the validation: a fraction, or a number of rows.
         test: size of the test, likewise. The published errors are those of all rows.
         seed: seed of the split.
@@ -51,8 +54,9 @@ def hivae(
         InputError: if a file is not found or cannot be read.
     """
     check_integer("dataset.seed", seed, minimum=0)
-    if hidden is not None:
-        check_text("dataset.hidden", hidden)
+    check_integer("dataset.mask", mask, minimum=1)
+    if percent is not None:
+        check_integer("dataset.percent", percent, minimum=1)
     path = file_of(as_path("dataset.root", root), ("data.csv",), ("hivae_wine", "Wine"))
     frame = read_table(path, header=False)
     data = read_data(
@@ -68,9 +72,9 @@ def hivae(
         what=str(path),
     )
     assert isinstance(data, GroupedData)
-    if hidden is not None:
+    if percent is not None:
         shape = (len(data), len(frame.column_names))
-        data = with_hidden(data, _cells(path.parent / hidden, shape))
+        data = with_hidden(data, _cells(path.with_name(f"Missing{percent}_{mask}.csv"), shape))
     return split_by(data, "observations", validation=validation, test=test, seed=seed)
 
 
@@ -81,14 +85,14 @@ def _cells(path: Path, shape: tuple[int, int]) -> np.ndarray:
         places = np.array([[int(place) for place in line.split(",")] for line in lines])
     except (OSError, ValueError) as error:
         raise InputError(
-            f"dataset.hidden={path.name} must be a file beside data.csv with a line row,column "
-            f"for each cell: {first_line(error)}"
+            f"dataset.percent and dataset.mask need {path.name} beside data.csv, with a line "
+            f"row,column for each cell: {first_line(error)}"
         ) from error
     if places.shape != (len(lines), 2) or not len(lines):
-        raise InputError(f"dataset.hidden={path.name} must have two numbers in each line")
+        raise InputError(f"{path.name} must have two numbers in each line")
     if wrong := [place for place in places.tolist() if not _within(place, shape)]:
         raise InputError(
-            f"dataset.hidden={path.name} must have rows from 1 to {shape[0]} and columns from 1 "
+            f"{path.name} must have rows from 1 to {shape[0]} and columns from 1 "
             f"to {shape[1]}, not {shown(wrong[0])}"
         )
     cells = np.zeros(shape, bool)

@@ -60,7 +60,7 @@ class _Table(NamedTuple):
 def uci(
     root: str | Path = "data",
     *,
-    table: str = "wine",
+    entry: str = "wine",
     hidden: float | str = 0.0,
     mechanism: str = "mcar",
     grouped: bool = False,
@@ -88,7 +88,7 @@ def uci(
             ``winequality-white.csv``, ``winequality-red.csv``), also in folders of the
             tables or in a ``.tar.gz``; or the folder of its folder ``uci``. Tables in scikit-learn
             need no file.
-        table: one of the names above.
+        entry: one of the names above.
         hidden: fraction of the cells to hide; or "published". This is, of wine, a half of the
             cells as in the notebook of B. Muzellec, J. Josse, C. Boyer, M. Cuturi: Missing Data
             Imputation using Optimal Transport. ICML 2020; of white_wine, the cells of the first
@@ -105,36 +105,36 @@ def uci(
         InputError: if the file is not found or cannot be read, or a value is out of range.
 
     Example:
-        >>> splits = uci(table="wine", hidden=0.3)
+        >>> splits = uci(entry="wine", hidden=0.3)
         >>> splits.train
         GroupedData(142 observations of shape (13,) in 142 groups)
         >>> bool((splits.train.given["observed"].numpy() == ~splits.train.hidden.cells).all())
         True
     """
-    check_choice("dataset.table", table, TABLES)
+    check_choice("dataset.entry", entry, TABLES)
     check_flag("dataset.grouped", grouped)
     check_integer("dataset.seed", seed, minimum=0)
     fraction = 0.0
     if isinstance(hidden, str):
-        _check_published(table, hidden)
+        _check_published(entry, hidden)
     else:
         fraction = hidden
     check_fraction(fraction, mechanism)
-    found = TABLES[table](as_path("dataset.root", root))
-    data = _data(found, table, grouped)
+    found = TABLES[entry](as_path("dataset.root", root))
+    data = _data(found, entry, grouped)
     if isinstance(hidden, str):
-        data = with_hidden(data, MASKS[table](data.x.numpy()))
+        data = with_hidden(data, MASKS[entry](data.x.numpy()))
     data = with_fraction_hidden(data, float(fraction), mechanism=mechanism, seed=int(seed))
     return split_by(data, "observations", validation=validation, test=test, seed=seed)
 
 
-def _check_published(table: str, hidden: str) -> None:
+def _check_published(entry: str, hidden: str) -> None:
     """Raise :class:`InputError` unless ``hidden`` is the published mask of the table."""
-    if hidden != PUBLISHED or table not in MASKS:
+    if hidden != PUBLISHED or entry not in MASKS:
         also = f", or {PUBLISHED!r} for {' and '.join(MASKS)}"
         raise InputError(
             f"dataset.hidden must be a fraction{also}, not {shown(hidden)} with "
-            f"dataset.table={table}"
+            f"dataset.entry={entry}"
         )
 
 
