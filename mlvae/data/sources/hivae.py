@@ -42,9 +42,9 @@ def hivae(
     Args:
         root: the file ``data.csv``, whose folder has ``data_types.csv`` too; a folder with them;
             or the folder of its folder ``hivae_wine`` or ``Wine``.
-        percent: percentage of hidden cells: the cells that the file ``Missing<percent>_<mask>.csv``
-            beside them lists, a line ``row,column`` for each, counted from 1. None: no cell is
-            hidden.
+        percent: percentage of hidden cells. They are those that the file
+            ``Missing<percent>_<mask>.csv`` beside the table lists, a line ``row,column`` for each,
+            counted from 1. None: no cell is hidden.
         mask: number of this file. HI-VAE has 1 to 10 of 10, 20, 30, 40 and 50 percent.
         validation: size of the validation: a fraction, or a number of rows.
         test: size of the test, likewise. The published errors are those of all rows.

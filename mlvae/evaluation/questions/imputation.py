@@ -40,9 +40,9 @@ NUMBERS = ("real", "positive", "count")
 class Imputation:
     """The question and its options.
 
-    The cells that a dataset hides, ``dataset.hidden``, are measured as they are: those of the test,
-    or of the training rows if there is no test. ``fractions``, ``mechanism`` and ``seeds`` then
-    have no effect.
+    The cells that a dataset hides, as ``dataset=uci dataset.hidden=0.5``, are measured as they
+    are: those of the test, or of the training rows if there is no test. ``fractions``,
+    ``mechanism`` and ``seeds`` then have no effect.
 
     Args:
         fractions: fractions of the observed cells of the test to hide.
