@@ -7,7 +7,7 @@ import torch
 
 import mlvae
 from mlvae import GroupedData, InputError
-from mlvae.data import Splits, donors
+from mlvae.data import Splits, donors, uci
 from mlvae.data.sources.donors import exact_values
 from mlvae.data.tables.mechanisms import MECHANISMS, hidden
 from mlvae.evaluation import Imputation, Subject
@@ -206,3 +206,44 @@ def test_a_model_with_groups_is_also_asked_row_by_row():
     names = [record["imputer"] for record in answer.metrics["records"]]
     assert names == ["model", "row", *controls]
     assert answer.tables[0].rows[1][0] == "the model, row by row"
+
+
+# Cells that the dataset hides
+
+
+def test_cells_that_the_dataset_hides_are_measured_without_a_test():
+    train = uci(entry="wine", hidden=0.5, grouped=True, test=0).train
+    torch.manual_seed(0)
+    options = {"likelihood": MixedColumns.of(train), "network": MLP((8,))}
+    model = VSAE(train.shape, **options, mask="none").eval()
+    controls = ("mean", "neighbours", "group", "iterative_group")
+    answer = Imputation(samples=2, controls=controls).ask(Subject(model, Splits(train)))
+    records = {record["imputer"]: record for record in answer.metrics["records"]}
+    assert set(records) == {"model", *controls} and answer.metrics["mechanism"] == "dataset"
+    hidden_cells, x = train.hidden.cells, train.hidden.x
+    known = np.where(hidden_cells, np.nan, x)
+    z = (np.nanmean(known, 0) - x) / x.std(0)
+    expected = np.sqrt(np.square(np.where(hidden_cells, z, 0)).sum() / hidden_cells.sum())
+    assert records["mean"]["pooled"].mean == pytest.approx(expected, rel=1e-5)
+    assert records["mean"]["cells"] == hidden_cells.sum()
+    assert records["group"]["numbers"].mean < 0.8 * records["mean"]["numbers"].mean
+
+
+def test_hidden_cells_of_the_test_are_measured_before_those_of_the_training():
+    splits = uci(entry="wine", hidden=0.3)
+    model = VSAE(
+        splits.train.shape, likelihood=MixedColumns.of(splits.train), network=MLP((8,))
+    ).eval()
+    answer = Imputation(samples=2, controls=("mean",)).ask(Subject(model, splits))
+    assert answer.metrics["records"][0]["cells"] == splits.test.hidden.cells.sum()
+
+
+def test_the_mean_of_positive_numbers_is_that_of_their_raw_values():
+    random = np.random.default_rng(0)
+    frame = pd.DataFrame(np.exp(random.normal(size=(200, 2))), columns=list("ab"))
+    kinds = {"a": "positive", "b": "positive"}
+    train = GroupedData.from_frame(frame, np.arange(200), kinds=kinds, missing="keep")
+    model = VSAE(train.shape, likelihood=MixedColumns.of(train), network=MLP((8,))).eval()
+    question = Imputation(fractions=(0.5,), seeds=1, samples=2, controls=("mean",))
+    records = question.ask(Subject(model, Splits(train, test=train))).metrics["records"]
+    assert records[1]["numbers"].mean == pytest.approx(1, abs=0.1)
