@@ -277,7 +277,8 @@ def write_tables(root):
     (root / "winequality-red.csv").write_text("\n".join(wines))
     (root / "data.csv").write_text("".join(f"{row + 1},{row % 2}\n" for row in range(6)))
     (root / "data_types.csv").write_text("type,dim,nclass\npos,1,\ncat,2,2\n")
-    (root / "Missing20_1.csv").write_text("1,1\n3,2\n")
+    for mask in (1, 2):
+        (root / f"Missing20_{mask}.csv").write_text("1,1\n3,2\n")
 
 
 def write_published(folder):

@@ -240,10 +240,10 @@ def test_hidden_cells_of_the_test_are_measured_before_those_of_the_training():
 
 def test_the_mean_of_positive_numbers_is_that_of_their_raw_values():
     random = np.random.default_rng(0)
-    frame = pd.DataFrame(np.exp(random.normal(size=(200, 2))), columns=list("ab"))
+    frame = pd.DataFrame(random.uniform(0.1, 10, (1000, 2)), columns=list("ab"))
     kinds = {"a": "positive", "b": "positive"}
-    train = GroupedData.from_frame(frame, np.arange(200), kinds=kinds, missing="keep")
+    train = GroupedData.from_frame(frame, np.arange(1000), kinds=kinds, missing="keep")
     model = VSAE(train.shape, likelihood=MixedColumns.of(train), network=MLP((8,))).eval()
     question = Imputation(fractions=(0.5,), seeds=1, samples=2, controls=("mean",))
     records = question.ask(Subject(model, Splits(train, test=train))).metrics["records"]
-    assert records[1]["numbers"].mean == pytest.approx(1, abs=0.1)
+    assert records[1]["numbers"].mean == pytest.approx(1, abs=0.05)  # 1.16 with that of logarithms
