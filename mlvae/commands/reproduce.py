@@ -44,7 +44,7 @@ FREE_OF_DATASET = ("cache", "workers")
 #: Likewise, of the trainer's speed.
 FREE_OF_SPEED = ("steps_per_graph",)
 #: Datasets whose content depends on the root. The root of any other dataset is free.
-OWN = ("arrays", "bag_of_words", "faces", "table")
+OWN = ("arrays", "bag_of_words", "faces", "hivae", "table")
 
 
 @hydra.main(version_base="1.3", config_path=str(CONFIGS), config_name="reproduce")
