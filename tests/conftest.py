@@ -7,7 +7,6 @@ import os
 # same limit. NumPy, scikit-learn and PyTorch read it when they are imported.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-# ruff: noqa: E402
 import contextlib
 import copy
 import gc

@@ -122,7 +122,7 @@ def assert_one_line(config, options, call, values=VALUES):
         for value in values:
             try:
                 with changed(config, option, value) as other:
-                    line_of(lambda: call(other))  # noqa: B023
+                    line_of(lambda: call(other))
             except Exception as error:
                 failed.append(f"{option}={value}: {type(error).__name__}: {str(error)[:150]}")
     assert not failed, "\n".join(failed)
@@ -196,4 +196,4 @@ def test_widths_beyond_the_memory(untrained):
     assert_one_line(config, options, train.run, ["1000000000000", "9223372036854775807", "1e300"])
     for hidden in ("[1000000000000]", "[4,99999999999999]", "[1e30]"):
         with changed(config, "model.network.hidden", hidden) as other:
-            assert line_of(lambda: train.run(other))  # noqa: B023
+            assert line_of(lambda: train.run(other))
