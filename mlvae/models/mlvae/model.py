@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from mlvae.batch import Batch
+from mlvae.costs import Separators
 from mlvae.data.grouped import GroupedData
 from mlvae.errors import InputError
 from mlvae.evidence.rules import (
@@ -47,8 +48,9 @@ from mlvae.models.mlvae.inference import (
 from mlvae.models.mlvae.options import MLVAEOptions
 from mlvae.models.observed import sizes_of
 from mlvae.models.protocol import config_of, takes_options
+from mlvae.models.standardise import Standardise
 from mlvae.models.summary import summary
-from mlvae.objectives import Objective
+from mlvae.objectives import GroupELBO, Objective
 from mlvae.observations import as_observations, check_shape
 from mlvae.posteriors import DiagonalGaussian, Family
 
@@ -175,6 +177,12 @@ class MLVAE(nn.Module):
     """
 
     Options = MLVAEOptions
+
+    standardise: Standardise
+    encoder: nn.Module
+    decoder: nn.Module
+    objective: GroupELBO
+    separators: Separators
 
     def __init__(self, shape: Sequence[int], **options: Any) -> None:
         super().__init__()
@@ -423,15 +431,15 @@ class MLVAE(nn.Module):
         else:
             check_one(self, "reconstruct", "groups={...}")
             named = {as_one(self.grouping_of): Groups.of(groups)}
-        x, given = read(self, x)
+        values, given = read(self, x)
         chosen = {name: named.get(self.grouping_of[name]) for name in self.contents}
         means = {}
-        for name, q in inferred(self, x, given, chosen).items():
+        for name, q in inferred(self, values, given, chosen).items():
             groups = chosen[name]
             means[name] = q.mean if groups is None else q.mean[groups.index.to(q.mean.device)]
         latents = {self.grouping_of[name]: mean for name, mean in means.items()}
-        style = inferred_style(self, x, given, contents=latents)
-        return decoded(self, latents, style, **sizes_of(self.likelihood, x))
+        style = inferred_style(self, values, given, contents=latents)
+        return decoded(self, latents, style, **sizes_of(self.likelihood, values))
 
     def imputed(self, batch: Batch, **options: Any) -> Tensor:
         """Features (N, D) with values in missing cells, as :func:`mlvae.models.cells.imputed`.
