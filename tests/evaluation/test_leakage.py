@@ -68,6 +68,7 @@ def set_steps(monkeypatch, steps):
 
 
 # Distances with 0.05, 0.3, 1 and 3 bits.
+@pytest.mark.no_cover
 @pytest.mark.parametrize(
     ("distance", "bits"), [(0.135, 0.05), (0.35, 0.3), (0.73, 1.0), (4.0, 3.0)]
 )
@@ -297,6 +298,7 @@ def test_batches_of_all_sizes_train(monkeypatch):
     assert math.isfinite(fit_networks([fit], (8,), Schedule(least=50, most=50))[0].held_out)
 
 
+@pytest.mark.no_cover
 def test_fine_structure_is_found_by_the_slow_probe_alone():
     """Six seconds: a fast probe reports half of the bits of a fine checkerboard, or fewer."""
 
