@@ -22,6 +22,7 @@ from mlvae.errors import InputError, check_flag, check_integer, check_part, show
 from mlvae.evaluation import report
 from mlvae.evaluation.answer import Answer
 from mlvae.evaluation.applicable import applicable
+from mlvae.evaluation.beside import Beside
 from mlvae.evaluation.measures.codes import representations
 from mlvae.evaluation.questions.codebook import Codebook
 from mlvae.evaluation.questions.collapse import Collapse
@@ -175,12 +176,13 @@ def _answers(questions: Sequence[Any], subject: Subject) -> dict[str, Answer]:
     from tqdm import tqdm  # a local import: it takes time that `import mlvae` does not need
 
     answers = {}
+    beside = Beside(questions, subject)
     disable = None if subject.progress else True
     with tqdm(questions, "questions", unit="question", disable=disable) as bar:
         for question in bar:
             name = type(question).__name__.lower()
             bar.set_postfix_str(name)
-            answers[name] = question.ask(subject)
+            answers[name] = beside.answer(question) or question.ask(subject)
     return answers
 
 
