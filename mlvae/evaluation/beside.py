@@ -1,7 +1,8 @@
 """Slow questions asked in the processes that train probes, while probes are trained.
 
 Probes keep all cores busy; other questions do not, one after another. So the slowest of these are
-tasks of the same processes, and no core waits.
+tasks of the same processes, and no core waits. A process with more than 300 MB beyond its first
+task is ended by joblib with a warning, so the questions that need most memory come first.
 """
 
 from __future__ import annotations
@@ -14,7 +15,6 @@ from typing import Any, cast
 from torch import Tensor
 
 from mlvae.evaluation.answer import Answer
-from mlvae.evaluation.questions.collapse import Collapse
 from mlvae.evaluation.questions.fidelity import Fidelity
 from mlvae.evaluation.questions.leakage import Leakage
 from mlvae.evaluation.questions.likelihood import Likelihood
@@ -24,7 +24,7 @@ from mlvae.evaluation.subject import Subject
 __all__ = ["Beside"]
 
 #: Questions that are asked in other processes, the slowest first, and questions that train probes.
-SLOW, PROBING = (Fidelity, Likelihood, Collapse), (Separation, Leakage)
+SLOW, PROBING = (Fidelity, Likelihood), (Separation, Leakage)
 
 #: Largest number of bytes of observations that are copied to another process.
 MOST = 2**30

@@ -172,13 +172,18 @@ def evaluate(
 
 
 def _answers(questions: Sequence[Any], subject: Subject) -> dict[str, Answer]:
-    """The answer to each question; a terminal shows the question and the remaining time."""
+    """The answer to each question; a terminal shows the question.
+
+    The probes show their remaining time themselves. That of all questions has no estimate: they
+    take between no time and most of it.
+    """
     from tqdm import tqdm  # a local import: it takes time that `import mlvae` does not need
 
     answers = {}
     beside = Beside(questions, subject)
     disable = None if subject.progress else True
-    with tqdm(questions, "questions", unit="question", disable=disable) as bar:
+    form = "{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}{postfix}]"
+    with tqdm(questions, "questions", bar_format=form, disable=disable) as bar:
         for question in bar:
             name = type(question).__name__.lower()
             bar.set_postfix_str(name)

@@ -6,12 +6,16 @@ from typing import ClassVar
 
 import pytest
 
-from mlvae.evaluation import Answer, Collapse, Fidelity, Separation, Subject, evaluate
+from mlvae.evaluation import Answer, Collapse, Fidelity, Likelihood, Separation, Subject, evaluate
 from mlvae.evaluation import beside as module
 from mlvae.evaluation.beside import Beside
 from mlvae.evaluation.measures.leakage.kinds import NETWORKS
 
-QUESTIONS = [Separation(k=(1,), probes=("logistic",), seeds=1), Collapse(), Fidelity(epochs=1)]
+QUESTIONS = [
+    Separation(k=(1,), probes=("logistic",), seeds=1),
+    Likelihood(sizes=(1,), groups=4, num_content=(1,), num_style=1),
+    Fidelity(epochs=1),
+]
 
 
 @pytest.fixture
@@ -30,7 +34,7 @@ def test_the_answers_do_not_depend_on_the_number_of_processes(
         options = {"questions": QUESTIONS, "workers": workers, "progress": False}
         evaluate(small_model(), digits, folder, **options)
         found.append(json.loads((folder / "metrics.json").read_text()))
-    for name in ("collapse", "fidelity"):
+    for name in ("likelihood", "fidelity"):
         assert found[0][name].keys() == found[1][name].keys()
         assert str(found[0][name]) == str(found[1][name])
 
@@ -48,7 +52,7 @@ def test_questions_are_asked_here_where_nothing_is_gained_or_copied(
 ):
     model = small_model()
     subject = Subject(model, digits, workers=2)
-    for questions in ([Collapse(), Own()], [Separation(), Own()]):
+    for questions in ([Fidelity(), Own()], [Separation(), Collapse(), Own()]):
         assert Beside(questions, subject).names == []
     assert Beside(QUESTIONS, Subject(model, digits, workers=1)).names == []
     model.hook = lambda: None  # it cannot be copied
