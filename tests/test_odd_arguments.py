@@ -271,6 +271,16 @@ def write_plate(path):
     path.write_text("\n".join(lines) + "\n")
 
 
+def write_tables(root):
+    """Six red wines, and a table of HI-VAE with two hidden cells."""
+    wines = [" ".join(str(row + column) for column in range(12)) for row in range(6)]
+    (root / "winequality-red.csv").write_text("\n".join(wines))
+    (root / "data.csv").write_text("".join(f"{row + 1},{row % 2}\n" for row in range(6)))
+    (root / "data_types.csv").write_text("type,dim,nclass\npos,1,\ncat,2,2\n")
+    for mask in (1, 2):
+        (root / f"Missing20_{mask}.csv").write_text("1,1\n3,2\n")
+
+
 def write_published(folder):
     folder.mkdir()
     (folder / "cars").mkdir()
@@ -347,6 +357,7 @@ def files(tmp_path_factory):
     write_signals(root)
     write_published(root / "published")
     write_plate(root / "plate.gct")
+    write_tables(root)
     quiet = mlvae.Reports(progress=False)
     options = {"run": root / "run", "epochs": 1, "reports": quiet, "device": "cpu"}
     mlvae.train(mlvae_model(), data(), validation=data(), **options)
@@ -895,8 +906,28 @@ CALLS = {
     "data.l1000": dict(
         root=arg(lambda: place("plate.gct")),
         test_dose=optional(arg(10)),
+        genes=optional(arg(1, "int64")),
+        hidden=arg(0.5, "0", "float64"),
         validation=SHARE,
         unseen_groups=arg([], "[]"),
+        **SEED,
+    ),
+    "data.uci": dict(
+        root=arg(lambda: place(".")),
+        entry=arg("red_wine"),
+        hidden=arg(0.5, "0", "float64"),
+        mechanism=arg("mcar"),
+        grouped=flag(),
+        validation=SHARE,
+        test=SHARE,
+        **SEED,
+    ),
+    "data.hivae": dict(
+        root=arg(lambda: place("data.csv")),
+        percent=optional(arg(20)),
+        mask=arg(1, "int64"),
+        validation=SHARE,
+        test=SHARE,
         **SEED,
     ),
     "data.read_gct": dict(path=arg(lambda: place("plate.gct"))),

@@ -30,6 +30,7 @@ from mlvae.data.sources.faces import celeba, faces, lfw, omniglot, yale_b
 from mlvae.data.sources.flatland import flatland
 from mlvae.data.sources.gct import gct, l1000
 from mlvae.data.sources.glyphs import glyphs
+from mlvae.data.sources.hivae import hivae
 from mlvae.data.sources.mnist import fashion_mnist, mnist
 from mlvae.data.sources.moving_sprites import moving_sprites
 from mlvae.data.sources.mpi3d import mpi3d
@@ -45,6 +46,7 @@ from mlvae.data.sources.sprite_pairs import sprite_pairs
 from mlvae.data.sources.sprites import sprites
 from mlvae.data.sources.table import table
 from mlvae.data.sources.torus import torus
+from mlvae.data.sources.uci import uci
 from mlvae.data.splitting.splits import Splits, split
 from mlvae.data.tables.columns import Column, Columns
 from mlvae.data.tables.gct import Gct, read_gct
@@ -91,6 +93,7 @@ __all__ = [
     "fsdd",
     "gct",
     "glyphs",
+    "hivae",
     "l1000",
     "law_school",
     "lfw",
@@ -113,6 +116,7 @@ __all__ = [
     "sprites",
     "table",
     "torus",
+    "uci",
     "yale_b",
 ]
 
@@ -137,6 +141,7 @@ DATASETS: dict[str, Callable[..., Splits]] = {
     "fsdd": fsdd,
     "gct": gct,
     "glyphs": glyphs,
+    "hivae": hivae,
     "l1000": l1000,
     "law_school": law_school,
     "lfw": lfw,
@@ -155,6 +160,7 @@ DATASETS: dict[str, Callable[..., Splits]] = {
     "sprites": sprites,
     "table": table,
     "torus": torus,
+    "uci": uci,
     "yale_b": yale_b,
 }
 

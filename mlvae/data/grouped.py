@@ -23,6 +23,7 @@ from mlvae.data.rows.source import Source, SourceRows, is_source
 from mlvae.data.rows.sparse import SparseRows, is_sparse
 from mlvae.data.tables.annotated import is_anndata, read_cells
 from mlvae.data.tables.columns import Columns, column_names
+from mlvae.data.tables.hidden import HiddenCells
 from mlvae.data.trajectories.episodes import Episodes
 from mlvae.data.values import as_factor, as_features, as_given, as_names, by_name
 from mlvae.errors import InputError, check_choice, check_integer, shown
@@ -85,6 +86,8 @@ class GroupedData:
         columns: the record of a table's columns, if the data are from :meth:`from_frame`, or None.
         episodes: trajectories that are longer than the observations, for the test of rollouts, or
             None.
+        hidden: cells of a table that were hidden on purpose, with their true values, for the
+            measurement of imputed values, or None. No batch has these values.
 
     Raises:
         InputError: if shapes, types or values are not as above, or if two integers of a factor are
@@ -112,6 +115,7 @@ class GroupedData:
     feature_names: list[str] | None
     columns: Columns | None
     episodes: Episodes | None
+    hidden: HiddenCells | None
 
     def __init__(
         self,
@@ -137,7 +141,7 @@ class GroupedData:
         found = x if is_source(x) else as_tensor(x).detach()
         named = feature_names is not None
         self.feature_names = as_features(feature_names, found.shape) if named else None
-        self.columns = self.episodes = None
+        self.columns = self.episodes = self.hidden = None
         if isinstance(found, Tensor):
             self.x = _checked(found, kind, self.feature_names)
         else:
@@ -447,6 +451,7 @@ class GroupedData:
             factors={name: values[rows] for name, values in self.factors.items()},
             given={name: values[rows] for name, values in self.given.items()},
             names=None if self.names is None else self.names[rows.cpu().numpy()],
+            hidden=None if self.hidden is None else self.hidden.subset(rows.cpu().numpy()),
         )
 
     def _rows(self, indices: Indices) -> Tensor:

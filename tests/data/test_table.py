@@ -92,7 +92,7 @@ def test_the_config_of_the_dataset_has_the_options_of_its_function(tmp_path):
     }
 
 
-TYPES = "type,dim,nclass\npos,1,\ncount,1,\ncat,1,2\nordinal,1,3\nreal,1,\n"
+TYPES = "type,dim,nclass\npos,1,\ncount,1,\ncat,2,2\nordinal,1,3\nreal,1,\n"
 
 
 def test_a_table_without_names_has_the_kinds_of_a_file(tmp_path):
@@ -115,6 +115,7 @@ def test_a_table_without_names_has_the_kinds_of_a_file(tmp_path):
         (TYPES.replace("cat", "word"), "column 3.*'word'"),
         (TYPES.replace("real,1,\n", ""), "kinds.*5 columns.*4 lines"),
         (TYPES.replace("pos,1", "pos,2"), "dim of column 1.*2"),
+        (TYPES.replace("cat,2", "cat,3"), "dim of column 3.*3"),
         ("pos,1,\n", "kinds.*type,dim,nclass"),
         ("", "kinds.*type,dim,nclass"),
     ],

@@ -7,11 +7,12 @@ import torch
 
 import mlvae
 from mlvae import GroupedData, InputError
-from mlvae.data import Splits, donors
+from mlvae.data import Splits, donors, uci
 from mlvae.data.sources.donors import exact_values
+from mlvae.data.tables.mechanisms import MECHANISMS, hidden
 from mlvae.evaluation import Imputation, Subject
 from mlvae.evaluation.measures.imputers import GROUPED, fitted, means_of_others
-from mlvae.evaluation.measures.missing import MECHANISMS, errors, hidden
+from mlvae.evaluation.measures.missing import errors
 from mlvae.likelihoods import ColumnScale, MixedColumns
 from mlvae.models import MLVAE, VAE, VSAE
 from mlvae.networks import MLP
@@ -42,11 +43,33 @@ def test_errors_are_those_of_the_formulas():
     true = np.array([[1.0, 0, 1, 0, 1], [3.0, 1, 0, 0, 0], [5.0, 0, 0, 1, 1]])
     filled = np.array([[2.0, 0.1, 0.7, 0.2, 0.9], [3, 0.2, 0.3, 0.5, 0.6], [8, 0, 0, 1, 0.4]])
     cells = np.array([[True, True, True], [False, True, True], [True, False, False]])
-    found = errors(filled, true, cells, columns, np.array([2.0, 0, 0]))
-    assert found.numbers == pytest.approx(np.sqrt((1 + 9) / 2) / 2)
+    known = np.ones_like(cells)
+    found = errors(filled, true, cells, columns, known)
+    deviation = np.std([1.0, 3.0, 5.0])
+    assert found.numbers == pytest.approx(np.sqrt((1 + 9) / 2) / deviation)
     assert found.categories == pytest.approx((0.5 + 0.5) / 2) and found.cells == 6
-    nothing = errors(filled, true, np.zeros_like(cells), columns, np.array([2.0, 0, 0]))
+    nothing = errors(filled, true, np.zeros_like(cells), columns, known)
     assert np.isnan(nothing.numbers) and nothing.cells == 0
+    known[2, 0] = False
+    assert errors(filled, true, cells, columns, known).numbers == pytest.approx(np.sqrt(5) / 1)
+
+
+def test_the_metric_of_hivae_is_that_of_an_example_by_hand():
+    kinds = ("positive", "ordinal", "categorical", "binary", "real")
+    levels = (1, 4, 2, 1, 1)
+    columns = tuple(
+        ColumnScale(kind, kind, levels=width) for kind, width in zip(kinds, levels, strict=True)
+    )
+    true = np.array([[2.0, 1, 0, 0, 0, 1, 0, 1, 5], [12, 0, 0, 1, 0, 1, 0, 0, 9]])
+    filled = np.array([[5.0, 0, 0, 0, 1, 1, 0, 0.2, 0], [8, 0, 0, 1, 0, 0, 1, 0, 11]])
+    cells = np.array([[True, True, True, True, False], [True, True, True, True, True]])
+    found = errors(filled, true, cells, columns, np.ones_like(cells))
+    number = np.sqrt((9 + 16) / 2) / 10  # over the range
+    ordinal = (3 + 0) / 2 / 4  # mean shift over the number of levels
+    expected = np.mean([number, ordinal, 1 / 2, 1 / 2, 2 / 4])
+    assert found.hivae == pytest.approx(expected)
+    squares = [9 / 25, 16 / 25, 4 / 4]  # over the variances 25 and 4
+    assert found.pooled == pytest.approx(np.sqrt(np.mean(squares)))
 
 
 def table(number, seed):
@@ -183,3 +206,44 @@ def test_a_model_with_groups_is_also_asked_row_by_row():
     names = [record["imputer"] for record in answer.metrics["records"]]
     assert names == ["model", "row", *controls]
     assert answer.tables[0].rows[1][0] == "the model, row by row"
+
+
+# Cells that the dataset hides
+
+
+def test_cells_that_the_dataset_hides_are_measured_without_a_test():
+    train = uci(entry="wine", hidden=0.5, grouped=True, test=0).train
+    torch.manual_seed(0)
+    options = {"likelihood": MixedColumns.of(train), "network": MLP((8,))}
+    model = VSAE(train.shape, **options, mask="none").eval()
+    controls = ("mean", "neighbours", "group", "iterative_group")
+    answer = Imputation(samples=2, controls=controls).ask(Subject(model, Splits(train)))
+    records = {record["imputer"]: record for record in answer.metrics["records"]}
+    assert set(records) == {"model", *controls} and answer.metrics["mechanism"] == "dataset"
+    hidden_cells, x = train.hidden.cells, train.hidden.x
+    known = np.where(hidden_cells, np.nan, x)
+    z = (np.nanmean(known, 0) - x) / x.std(0)
+    expected = np.sqrt(np.square(np.where(hidden_cells, z, 0)).sum() / hidden_cells.sum())
+    assert records["mean"]["pooled"].mean == pytest.approx(expected, rel=1e-5)
+    assert records["mean"]["cells"] == hidden_cells.sum()
+    assert records["group"]["numbers"].mean < 0.8 * records["mean"]["numbers"].mean
+
+
+def test_hidden_cells_of_the_test_are_measured_before_those_of_the_training():
+    splits = uci(entry="wine", hidden=0.3)
+    model = VSAE(
+        splits.train.shape, likelihood=MixedColumns.of(splits.train), network=MLP((8,))
+    ).eval()
+    answer = Imputation(samples=2, controls=("mean",)).ask(Subject(model, splits))
+    assert answer.metrics["records"][0]["cells"] == splits.test.hidden.cells.sum()
+
+
+def test_the_mean_of_positive_numbers_is_that_of_their_raw_values():
+    random = np.random.default_rng(0)
+    frame = pd.DataFrame(random.uniform(0.1, 10, (1000, 2)), columns=list("ab"))
+    kinds = {"a": "positive", "b": "positive"}
+    train = GroupedData.from_frame(frame, np.arange(1000), kinds=kinds, missing="keep")
+    model = VSAE(train.shape, likelihood=MixedColumns.of(train), network=MLP((8,))).eval()
+    question = Imputation(fractions=(0.5,), seeds=1, samples=2, controls=("mean",))
+    records = question.ask(Subject(model, Splits(train, test=train))).metrics["records"]
+    assert records[1]["numbers"].mean == pytest.approx(1, abs=0.05)  # 1.16 with that of logarithms

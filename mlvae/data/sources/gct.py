@@ -5,17 +5,21 @@ Shapes: N wells, D genes.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from mlvae.arguments import as_path
 from mlvae.data.grouped import GroupedData
 from mlvae.data.splitting.field_splits import chosen_rows, split_by_fields
 from mlvae.data.splitting.splits import Splits
+from mlvae.data.tables.columns import Column, Columns
 from mlvae.data.tables.gct import Gct, read_gct
+from mlvae.data.tables.hidden import check_fraction, with_fraction_hidden
 from mlvae.errors import (
     InputError,
     check_choice,
@@ -118,6 +122,8 @@ def l1000(
     root: str | Path = "data",
     *,
     test_dose: float | None = None,
+    genes: int | None = None,
+    hidden: float = 0.0,
     validation: float = 0,
     unseen_groups: Sequence[object] = (),
     seed: int = 0,
@@ -134,21 +140,28 @@ def l1000(
         root: the file, or a folder with it, also in its folder ``l1000``.
         test_dose: the dose whose wells are the test: 0.04, 0.12, 0.37, 1.11, 3.33 or 10. None: all
             wells are for training.
+        genes: number of genes with the largest variance in training; None: all.
+        hidden: fraction of the cells of all wells to hide at random, for models that take missing
+            cells. The splits are then a table of real columns, and ``hidden`` of each split has
+            the true values.
         validation: number or fraction of the other wells for validation, drawn at random.
         unseen_groups: compounds to keep out of the other parts.
-        seed: seed of the draw.
+        seed: seed of the draws.
 
     Raises:
         InputError: if the file is not found, or the dose is unknown.
     """
     check_integer("dataset.seed", seed, minimum=0)
+    check_fraction(hidden)
+    if genes is not None:
+        check_integer("dataset.genes", genes, minimum=1)
     path = as_path("dataset.root", root)
     path = next((path / place for place in PLACES if (path / place).is_file()), path)
     test: Any = 0
     if test_dose is not None:
         check_number("dataset.test_dose", test_dose, minimum=0, exclusive=True)
         test = {"pert_dose": f"{test_dose:g}"}
-    return gct(
+    splits = gct(
         path,
         group="pert_iname",
         factors=["pert_dose"],
@@ -160,6 +173,39 @@ def l1000(
         unseen_groups=unseen_groups,
         seed=seed,
     )
+    if genes is not None:
+        splits = _with_genes(splits, int(genes))
+    if hidden == 0:
+        return splits
+    parts = {
+        name: with_fraction_hidden(_as_table(data), hidden, mechanism="mcar", seed=(seed, place))
+        for place, (name, data) in enumerate(splits)
+    }
+    return Splits(**parts)
+
+
+def _with_genes(splits: Splits, number: int) -> Splits:
+    """The splits with the genes whose variance is the largest in training, in their order."""
+    x = splits.train.x
+    if number > x.shape[1]:
+        raise InputError(f"dataset.genes must be at most {x.shape[1]}, not {number}")
+    genes = x.double().var(0).topk(number).indices.sort().values
+    parts = {}
+    for name, data in splits:
+        parts[name] = copy.copy(data)
+        parts[name].x = data.x[:, genes]
+        if data.feature_names is not None:
+            parts[name].feature_names = [data.feature_names[gene] for gene in genes.tolist()]
+    return Splits(**parts)
+
+
+def _as_table(data: GroupedData) -> GroupedData:
+    """The wells as rows of a table of real columns, in which cells may be missing."""
+    assert data.feature_names is not None
+    table = copy.copy(data)
+    table.columns = Columns(tuple(Column(name) for name in data.feature_names))
+    table.given = {**data.given, "observed": torch.ones(data.x.shape, dtype=torch.bool)}
+    return table
 
 
 def robust_scores(

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from mlvae.arguments import as_path
 from mlvae.data.collections.regular import read_regular
-from mlvae.data.tables.columns import KINDS, few
+from mlvae.data.tables.columns import KINDS, LEVELLED, few
 from mlvae.errors import InputError, shown
 
 __all__ = ["kinds_of_file"]
@@ -34,7 +34,8 @@ def kinds_of_file(path: str | Path, names: Sequence[str]) -> dict[str, str]:
 
     Args:
         path: the file. Its first line has the names ``type``, ``dim`` and ``nclass``; ``dim`` must
-            be 1, and ``nclass`` has no effect: a column has the levels that occur in it.
+            be 1, or of a categorical or ordinal column ``nclass``, which has no other effect: a
+            column has the levels that occur in it.
         names: names of the columns of the table that become features, in order.
 
     Raises:
@@ -71,9 +72,10 @@ def _kind(path: Path, name: str, row: dict[str, str]) -> str:
             f"the type of column {name} in kinds={path} must be {', '.join(WORDS)}, not "
             f"{shown(word)}"
         )
-    if row.get("dim", "1") not in ("", "1"):
+    one = ("", "1", row.get("nclass", "1")) if WORDS[word] in LEVELLED else ("", "1")
+    if row.get("dim", "1") not in one:
         raise InputError(
-            f"the dim of column {name} in kinds={path} must be 1, not {row['dim']}: a column of "
-            "the table has one value in each row"
+            f"the dim of column {name} in kinds={path} must be {' or '.join(filter(None, one))}, "
+            f"not {row['dim']}: a column of the table has one value in each row"
         )
     return WORDS[word]

@@ -30,7 +30,7 @@ IMPUTERS = {
 #: Imputers that use groups.
 GROUPED = ("group", "iterative_group")
 
-#: From rows (n, D) with NaN in missing cells and the number of each row's group (n,) to rows
+#: From raw rows (n, D) with NaN in missing cells and the number of each row's group (n,) to rows
 #: without NaN.
 Completion = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
@@ -40,6 +40,7 @@ def fitted(
     rows: np.ndarray,
     group: np.ndarray,
     *,
+    scaled: np.ndarray | None = None,
     neighbours: int = 10,
     most: int | None = None,
 ) -> Completion:
@@ -51,33 +52,48 @@ def fitted(
             scikit-learn's IterativeImputer; "group" the mean of the observed cells of the other
             rows of the group, or that of the column; "iterative_group" the regressions with these
             means as further columns.
-        rows: standardised training rows, (N, D), NaN in missing cells.
+        rows: training rows, (N, D), NaN in missing cells. Features of categories are 1 and 0, so
+            the distance of the neighbours is that of Hamming for them.
         group: number of each row's group, (N,).
+        scaled: features that are standardised by their observed training rows, booleans (D,);
+            None: all.
         neighbours: number of nearest rows.
         most: largest number of rows to fit to; None: all.
     """
     check_choice("imputer", name, IMPUTERS)
     chosen = np.linspace(0, len(rows) - 1, min(len(rows), most or len(rows))).astype(int)
-    width = rows.shape[1]
+    width, (mean, deviation) = rows.shape[1], _scale(rows, scaled)
 
     def columns(gaps: np.ndarray, index: np.ndarray) -> np.ndarray:
-        if name not in GROUPED:
-            return gaps
-        return np.hstack((gaps, means_of_others(gaps, index)))
+        z = (gaps - mean) / deviation
+        return np.hstack((z, means_of_others(z, index))) if name in GROUPED else z
 
     if name == "group":
-        mean = np.nan_to_num(_quiet(lambda: np.nanmean(rows, 0)))
+        centre = np.nan_to_num(_quiet(lambda: np.nanmean(rows, 0)))
 
         def by_group(gaps: np.ndarray, index: np.ndarray) -> np.ndarray:
             others = means_of_others(gaps, index)
-            filled = np.where(np.isnan(others), mean, others)
+            filled = np.where(np.isnan(others), centre, others)
             return np.where(np.isnan(gaps), filled, gaps)
 
         return by_group
     imputer = _imputer(name, neighbours)
     known = columns(rows, group)[chosen]
     _quiet(lambda: imputer.fit(known))
-    return lambda gaps, index: _quiet(lambda: imputer.transform(columns(gaps, index)))[:, :width]
+
+    def by_imputer(gaps: np.ndarray, index: np.ndarray) -> np.ndarray:
+        filled = _quiet(lambda: imputer.transform(columns(gaps, index)))[:, :width]
+        return np.where(np.isnan(gaps), filled * deviation + mean, gaps)
+
+    return by_imputer
+
+
+def _scale(rows: np.ndarray, scaled: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and deviation of each feature (D,); 0 and 1 of those that stay as they are."""
+    mean, deviation = (_quiet(lambda f=f: f(rows, 0)) for f in (np.nanmean, np.nanstd))
+    as_it_is = np.isnan(mean) if scaled is None else ~scaled | np.isnan(mean)
+    fixed = as_it_is | (deviation == 0)
+    return np.where(as_it_is, 0.0, mean), np.where(fixed, 1.0, deviation)
 
 
 def means_of_others(rows: np.ndarray, group: np.ndarray) -> np.ndarray:

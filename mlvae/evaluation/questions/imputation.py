@@ -1,13 +1,15 @@
 """Question: how near are imputed values to hidden ones?
 
 Observed cells of the test are hidden, and the model and simple imputers put values in their place.
-All of them are fitted to the same training rows, with the cells that these miss.
+All of them are fitted to the same training rows, with the cells that these miss. Where the dataset
+has hidden cells, of which the data have the true values, these cells are measured.
 
 Shapes: N rows, C columns, D features.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -15,10 +17,11 @@ import numpy as np
 import torch
 
 from mlvae.data import GroupedData
+from mlvae.data.tables.mechanisms import MECHANISMS, cell_values, hidden
 from mlvae.errors import InputError, check_choice, check_integer, check_number
 from mlvae.evaluation.answer import Answer, Estimate, Table, estimate, not_evaluated
-from mlvae.evaluation.measures.imputers import GROUPED, IMPUTERS, fitted
-from mlvae.evaluation.measures.missing import MECHANISMS, Errors, errors, hidden
+from mlvae.evaluation.measures.imputers import GROUPED, IMPUTERS, Completion, fitted
+from mlvae.evaluation.measures.missing import Errors, errors
 from mlvae.evaluation.options import check_question
 from mlvae.evaluation.subject import Subject
 from mlvae.groups.grouping import UNNAMED
@@ -29,10 +32,17 @@ from mlvae.parts import take_lists
 
 __all__ = ["Imputation"]
 
+#: Kinds of columns whose values the controls standardise.
+NUMBERS = ("real", "positive", "count")
+
 
 @dataclass(frozen=True)
 class Imputation:
     """The question and its options.
+
+    The cells that a dataset hides, as ``dataset=uci dataset.hidden=0.5``, are measured as they
+    are: those of the test, or of the training rows if there is no test. ``fractions``,
+    ``mechanism`` and ``seeds`` then have no effect.
 
     Args:
         fractions: fractions of the observed cells of the test to hide.
@@ -81,41 +91,63 @@ class Imputation:
     def ask(self, subject: Subject) -> Answer:
         """Hide cells of the test, impute them, and compare with the true values."""
         likelihood: Any = traits(subject.model).likelihood
-        data = subject.tested()[1]
+        data = _measured_rows(subject)
         if not self.applies(subject.model):
             return not_evaluated(self.title, "the model takes no missing cells, as VSAE does")
         if data is None:
             return not_evaluated(self.title, "the data have no test split")
         grouped = int(data.groups.sizes.max()) > 1
-        imputers = self._imputers(likelihood, subject.splits.train, grouped)
-        shares = grouped and callable(getattr(subject.model, "pooled", None))
-        index = data.groups.index.cpu().numpy()
-        x, observed = data.batch().x.cpu(), _observed(data, likelihood)
-        values, deviations = _numbers(likelihood, x, observed)
+        imputers = self._imputers(subject, grouped)
+        x, known = _known(data, likelihood)
         records = []
-        for fraction in self.fractions:
+        for fraction, masks in self._masks(data, likelihood, x, known):
             found: dict[str, list[Errors]] = {}
-            for seed in range(self.seeds):
-                cells = hidden(values, observed, fraction, self.mechanism, seed)
-                if not cells.any():
-                    continue
-                kept = observed & ~cells
-                completed = {"model": self._by_model(subject, data, kept)}
-                if shares:
-                    completed["row"] = self._by_model(subject, data, kept, alone=True)
-                gaps = _with_gaps(likelihood, x, kept)
-                for name, imputer in imputers.items():
-                    filled = torch.from_numpy(imputer(gaps, index))
-                    completed[name] = likelihood.restored(filled).numpy()
-                for name, filled in completed.items():
-                    error = errors(filled, x.numpy(), cells, likelihood.columns, deviations)
+            for cells in masks:
+                filled = self._completed(subject, data, x, known & ~cells, imputers)
+                for name, features in filled.items():
+                    error = errors(features, x, cells, likelihood.columns, known)
                     found.setdefault(name, []).append(error)
             records += [_record(name, fraction, some) for name, some in found.items()]
         if not records:
             return not_evaluated(self.title, "the test has too few cells to hide some")
         tables = [_table(records, measure) for measure in ("numbers", "categories")]
-        metrics = {"mechanism": self.mechanism, "records": records}
-        return Answer(self.title, [self._words()], metrics, [t for t in tables if t])
+        mechanism = self.mechanism if data.hidden is None else "dataset"
+        metrics = {"mechanism": mechanism, "records": records}
+        return Answer(self.title, [_words(mechanism)], metrics, [t for t in tables if t])
+
+    def _masks(
+        self, data: GroupedData, likelihood: MixedColumns, x: np.ndarray, known: np.ndarray
+    ) -> Iterator[tuple[float, list[np.ndarray]]]:
+        """The hidden fraction of the known cells, and hidden cells (N, C) of each mask."""
+        if data.hidden is not None:
+            cells = data.hidden.cells
+            if cells.any():
+                yield round(float(cells.sum() / known.sum()), 3), [cells]
+            return
+        inputs = likelihood.inputs(torch.from_numpy(x).double()).numpy()
+        values = cell_values(inputs, [column.levels for column in likelihood.columns], known)
+        for fraction in self.fractions:
+            masks = [
+                hidden(values, known, fraction, self.mechanism, seed) for seed in range(self.seeds)
+            ]
+            yield fraction, [cells for cells in masks if cells.any()]
+
+    def _completed(
+        self,
+        subject: Subject,
+        data: GroupedData,
+        x: np.ndarray,
+        kept: np.ndarray,
+        imputers: dict[str, Any],
+    ) -> dict[str, np.ndarray]:
+        """Features (N, D) with values in the cells that are not kept, by the imputer's name."""
+        found = {"model": self._by_model(subject, data, kept)}
+        if int(data.groups.sizes.max()) > 1 and callable(getattr(subject.model, "pooled", None)):
+            found["row"] = self._by_model(subject, data, kept, alone=True)
+        gaps, index = np.where(_of_features(subject, kept), x, np.nan), data.groups.index.cpu()
+        for name, imputer in imputers.items():
+            found[name] = imputer(gaps, index.numpy())
+        return found
 
     def _by_model(
         self, subject: Subject, data: GroupedData, kept: np.ndarray, *, alone: bool = False
@@ -134,30 +166,27 @@ class Imputation:
             rows = GroupedData(data.x, groups=labels, given=given, kind="array")
         return impute(subject.model, rows, samples=self.samples).numpy()
 
-    def _imputers(
-        self, likelihood: MixedColumns, train: GroupedData, grouped: bool
-    ) -> dict[str, Any]:
-        """The controls, fitted to standardised training rows; those of groups if there are any."""
-        rows = _with_gaps(likelihood, train.batch().x.cpu(), _observed(train, likelihood))
+    def _imputers(self, subject: Subject, grouped: bool) -> dict[str, Completion]:
+        """The controls, fitted to the training rows; those of groups if there are any."""
+        train, likelihood = subject.splits.train, traits(subject.model).likelihood
+        seen = _of_features(subject, _observed(train, likelihood))
+        rows = np.where(seen, train.batch().x.cpu().double().numpy(), np.nan)
+        numbers = [column.kind in NUMBERS for column in likelihood.columns]
+        scaled = np.repeat(numbers, [column.levels for column in likelihood.columns])
         index = train.groups.index.cpu().numpy()
         return {
-            name: fitted(name, rows, index, neighbours=self.neighbours, most=self.most)
+            name: fitted(
+                name, rows, index, scaled=scaled, neighbours=self.neighbours, most=self.most
+            )
             for name in self.controls
             if grouped or name not in GROUPED
         }
 
-    def _words(self) -> str:
-        how = {
-            "mcar": "at random",
-            "mar": "by a logistic function of a column that stays",
-            "mnar": "by a logistic function of their own value, large ones more often",
-        }[self.mechanism]
-        return (
-            f"Cells of the test are hidden {how}. All imputers see the same cells, and are fitted "
-            "to the same training rows. A method that is not better than the mean has learned "
-            "nothing; linear regressions in turn are hard to exceed on small tables of numbers. "
-            "The model row by row has each row as a group of its own."
-        )
+
+def _measured_rows(subject: Subject) -> GroupedData | None:
+    """The rows of the test; without a test, the training rows if they have hidden cells."""
+    tested, train = subject.tested()[1], subject.splits.train
+    return train if tested is None and train.hidden is not None else tested
 
 
 def _observed(data: GroupedData, likelihood: MixedColumns) -> np.ndarray:
@@ -167,34 +196,40 @@ def _observed(data: GroupedData, likelihood: MixedColumns) -> np.ndarray:
     return np.ones(shape, bool) if found is None else found.cpu().numpy()
 
 
-def _with_gaps(likelihood: MixedColumns, x: torch.Tensor, observed: np.ndarray) -> np.ndarray:
-    """Standardised features (N, D), NaN in missing cells."""
-    seen = likelihood.spread(torch.from_numpy(observed)).numpy()
-    return np.where(seen, likelihood.inputs(x.double()).numpy(), np.nan)
+def _known(data: GroupedData, likelihood: MixedColumns) -> tuple[np.ndarray, np.ndarray]:
+    """The true features (N, D), and the cells whose true value is known, (N, C)."""
+    observed = _observed(data, likelihood)
+    if data.hidden is None:
+        return data.batch().x.cpu().numpy(), observed
+    return data.hidden.x, observed | data.hidden.cells
 
 
-def _numbers(
-    likelihood: MixedColumns, x: torch.Tensor, observed: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """A standardised number for each cell (N, C), and the deviation of each raw column (C,)."""
-    inputs = likelihood.inputs(x.double())
-    values, deviations, place = [], [], 0
-    for number, column in enumerate(likelihood.columns):
-        at = slice(place, place + column.levels)
-        place += column.levels
-        cells, seen = inputs[:, at].numpy(), observed[:, number]
-        value = cells.argmax(1).astype(float) if column.levels > 1 else cells[:, 0]
-        some = value[seen] if seen.any() else np.zeros(1)
-        values.append((value - some.mean()) / (some.std() or 1.0))
-        raw = x[:, at].numpy()[seen, 0]
-        deviations.append(raw.std() if len(raw) else 0.0)
-    return np.stack(values, 1), np.array(deviations)
+def _of_features(subject: Subject, cells: np.ndarray) -> np.ndarray:
+    """Values of cells (N, C) repeated for each feature, (N, D)."""
+    likelihood: Any = traits(subject.model).likelihood
+    return likelihood.spread(torch.from_numpy(cells)).numpy()
+
+
+def _words(mechanism: str) -> str:
+    """What is compared."""
+    how = {
+        "mcar": "at random",
+        "mar": "by a logistic function of a column that stays",
+        "mnar": "by a logistic function of their own value, large ones more often",
+        "dataset": "by the dataset before the training",
+    }[mechanism]
+    return (
+        f"Cells are hidden {how}. All imputers see the same cells, and are fitted to the same "
+        "training rows. A method that is not better than the mean has learned nothing; linear "
+        "regressions in turn are hard to exceed on small tables of numbers. The model row by row "
+        "has each row as a group of its own."
+    )
 
 
 def _record(name: str, fraction: float, some: list[Errors]) -> dict[str, Any]:
     """The errors of an imputer, with their standard errors over masks."""
     found: dict[str, Any] = {"imputer": name, "fraction": fraction, "cells": some[0].cells}
-    for measure in ("numbers", "categories"):
+    for measure in ("numbers", "pooled", "categories", "hivae"):
         values = [getattr(each, measure) for each in some]
         if not np.isnan(values).all():
             found[measure] = estimate(values)
