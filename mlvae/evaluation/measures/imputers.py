@@ -53,7 +53,7 @@ def fitted(
             rows of the group, or that of the column; "iterative_group" the regressions with these
             means as further columns.
         rows: training rows, (N, D), NaN in missing cells. Features of categories are 1 and 0, so
-            the distance of the neighbours is that of Hamming for them.
+            the distance of two rows grows with the number of different categories.
         group: number of each row's group, (N,).
         scaled: features that are standardised by their observed training rows, booleans (D,);
             None: all.

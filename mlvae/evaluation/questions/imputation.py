@@ -168,7 +168,8 @@ class Imputation:
 
     def _imputers(self, subject: Subject, grouped: bool) -> dict[str, Completion]:
         """The controls, fitted to the training rows; those of groups if there are any."""
-        train, likelihood = subject.splits.train, traits(subject.model).likelihood
+        train = subject.splits.train
+        likelihood: Any = traits(subject.model).likelihood
         seen = _of_features(subject, _observed(train, likelihood))
         rows = np.where(seen, train.batch().x.cpu().double().numpy(), np.nan)
         numbers = [column.kind in NUMBERS for column in likelihood.columns]
