@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,12 @@ __all__ = [
     "check_mask",
     "check_type",
     "integer_tensor",
+    "is_address",
 ]
+
+#: The beginning of an address: ``s3://``, or ``simplecache::`` before another address. The drive
+#: of a path of Windows has one letter.
+PROTOCOL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+(://|::)")
 
 INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
 
@@ -105,13 +111,25 @@ def as_path(name: str, value: object) -> Path:
     """A file or folder as a path, ``~`` expanded.
 
     Raises:
-        InputError: if ``value`` is no path, or is empty.
+        InputError: if ``value`` is no path, is empty, or is an address such as ``s3://bucket``.
     """
     if not isinstance(value, str | os.PathLike):
         raise InputError(f"{name} must be the path of a file or folder, not {shown(value)}")
     if not str(value).strip():
         raise InputError(f"{name} must be the path of a file or folder, not be empty")
+    if is_address(value):
+        raise InputError(f"{name} must be a path on this machine, not the address {shown(value)}")
     try:
         return Path(value).expanduser()
     except (RuntimeError, TypeError) as error:  # no home, or a path of bytes
         raise InputError(f"{name} must be a path, but {shown(value)}: {error}") from error
+
+
+def is_address(value: object) -> bool:
+    """Whether a value is an address such as ``s3://bucket/shard.tar``, and not a path.
+
+    Example:
+        >>> is_address("s3://bucket/shard-0.tar"), is_address("C:/data"), is_address("people")
+        (True, False, False)
+    """
+    return isinstance(value, str) and PROTOCOL.match(value) is not None

@@ -10,6 +10,7 @@ from omegaconf import OmegaConf
 
 from mlvae import GroupedData
 from mlvae.commands import configs, figures, tables
+from mlvae.commands.reproduce import seeds_of
 from mlvae.data import donors
 from mlvae.evaluation import QUESTIONS
 from mlvae.models import build
@@ -103,6 +104,9 @@ def test_cells_are_means_over_seeds():
     assert "| second | 10.0 |\n" in text and "| none | - |\n" in text
     assert "| first | 15 ± 5 |" in text and "a machine" in text
     assert "small version" not in text and "no run has such numbers" not in text
+    assert "over 2 seeds (0, 1); a value without ± has one seed." in text
+    alike = {key: value for key, value in results.items() if key[0] == "one"}
+    assert "over 2 seeds (0, 1). " in tables.render("t", table, alike, fast=False)
     table["panels"][0]["cells"]["code"] = "z"
     del table["panels"][0]["rows"]["none"]
     assert "P: no run has such numbers.\n" in tables.render("t", table, results, fast=False)
@@ -142,6 +146,9 @@ WHOLE = {
         ("title", None, r"\btitle\b"),
         ("seeds", 3, r"\bseeds\b.* 3$"),
         ("seeds", [-1], r"\bseed\b.* -1$"),
+        ("seeds_of", [0], r"^seeds_of .*\[0\]$"),
+        ("seeds_of", {"two": [0]}, r"seeds_of .*\bone\b.*'two'"),
+        ("seeds_of", {"one": 3}, r"^seeds_of\.one .* 3$"),
         ("variants", {}, r"\bvariants\b.* {}$"),
         ("variants.one", "trainer.epochs=2", r"variants\.one .*'trainer\.epochs=2'"),
         ("evaluation", None, r"^evaluation\b"),
@@ -198,6 +205,14 @@ def test_a_table_that_inherits_has_the_same_variants_on_other_data(monkeypatch, 
             assert compose("train", ["run=run", *overrides]).dataset.name == "digits"
         asked = compose("evaluate", ["run=run", *other["evaluation"]])
     assert asked.evaluation.separation.k == [1]
+
+
+def test_a_variant_may_have_seeds_of_its_own_unless_the_command_or_the_small_version_has_some():
+    table = {"seeds": [0], "seeds_of": {"one": [0, 1]}, "fast": {"seeds": [5]}}
+    asked = {"seeds": None, "fast": False}
+    assert seeds_of("one", table, asked) == [0, 1] and seeds_of("two", table, asked) == [0]
+    assert seeds_of("one", table, {**asked, "seeds": [7]}) == [7]
+    assert seeds_of("one", table, {**asked, "fast": True}) == [5]
 
 
 def test_points_that_are_not_dominated_are_those_of_a_search():

@@ -23,7 +23,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from mlvae.arguments import as_path
+from mlvae.arguments import as_path, is_address
 from mlvae.commands.configs import CONFIGS, choices
 from mlvae.errors import Diverged, InputError, RankLost, check_choice, shown
 from mlvae.invocation import command_name
@@ -170,6 +170,8 @@ def with_absolute_paths(dataset: Config) -> Config:
     def absolute(name: str, path: object) -> object:
         if name == "root" and isinstance(path, list) and path:
             return [absolute("", part) for part in path]
+        if name in ("root", "") and is_address(path):  # the dataset refuses those it cannot open
+            return path
         option = f"dataset.{name or 'root'}"
         check_text_option(option, path, optional=name == "table")
         return path if path is None else str(as_path(option, path).absolute())

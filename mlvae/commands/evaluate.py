@@ -17,7 +17,7 @@ import hydra
 from omegaconf import DictConfig, OmegaConf
 
 import mlvae
-from mlvae.arguments import as_path
+from mlvae.arguments import as_path, is_address
 from mlvae.commands import cli
 from mlvae.commands.configs import CONFIGS
 from mlvae.commands.labels import with_quoted_labels
@@ -195,6 +195,8 @@ def _check_root(dataset: dict[str, Any]) -> None:
     roots = dataset["root"] if isinstance(dataset["root"], list) else [dataset["root"]]
     within = DOWNLOADED.get(dataset["name"], ".")
     for root in roots:
+        if is_address(root):
+            continue
         path = Path(root) / within
         try:
             found = os.path.lexists(path)

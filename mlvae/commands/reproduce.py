@@ -109,15 +109,18 @@ def reproduce(name: str, table: Config, config: Config) -> None:
         page = Path(config["pages"]).expanduser() / f"{folder.name}.md"
         if page.exists():
             pages.notes(page)  # a damaged page is an error before the training, not after it
-    seeds = config["seeds"] or (table["fast"] if config["fast"] else table)["seeds"]
+    pairs = [
+        (variant, seed)
+        for variant in table["variants"]
+        for seed in seeds_of(variant, table, config)
+    ]
     jobs = [
         job
-        for variant in table["variants"]
-        for seed in seeds
+        for variant, seed in pairs
         if not (job := plan(table, variant, seed, folder, config)).pop("done")
     ]
     check_asked(table, name, jobs)
-    done = len(table["variants"]) * len(seeds) - len(jobs)
+    done = len(pairs) - len(jobs)
     print(f"{name}: {done} runs are done, {len(jobs)} to do, in {folder}", flush=True)
     if config["jobs"] == 1:
         for number, job in enumerate(jobs, 1):
@@ -129,8 +132,7 @@ def reproduce(name: str, table: Config, config: Config) -> None:
         (variant, seed): json.loads(
             (folder / f"{variant}-seed{seed}" / "evaluation" / "metrics.json").read_text()
         )
-        for variant in table["variants"]
-        for seed in seeds
+        for variant, seed in pairs
     }
     pictures = {
         folder / f"{file}.png": figure for file, figure in table.get("figures", {}).items()
@@ -142,6 +144,15 @@ def reproduce(name: str, table: Config, config: Config) -> None:
     if page is not None:
         pages.write(page, text, pictures)
     print(text, flush=True)
+
+
+def seeds_of(variant: str, table: Config, config: Config) -> list[int]:
+    """The seeds of a variant: those of the command, of the small version, or its own."""
+    if config["seeds"] is not None:
+        return config["seeds"]
+    if config["fast"]:
+        return table["fast"]["seeds"]
+    return table.get("seeds_of", {}).get(variant, table["seeds"])
 
 
 def plan(table: Config, variant: str, seed: int, folder: Path, config: Config) -> Config:

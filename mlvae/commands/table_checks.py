@@ -34,6 +34,11 @@ def checked(table: Config, name: str) -> None:
             raise InputError(f"variants of {where} must have words as names, not {variant!r}")
         _check_file_name(variant, f"variant of {where}")
         _check_overrides(overrides, f"variants.{variant} of {where}")
+    if not isinstance(table.get("seeds_of", {}), dict):
+        raise InputError(f"seeds_of of {where} must be a mapping, not {shown(table['seeds_of'])}")
+    for variant, seeds in table.get("seeds_of", {}).items():
+        check_choice(f"a variant in seeds_of of {where}", variant, list(table["variants"]))
+        _check_seeds({"seeds": seeds}, f"seeds_of.{variant} of {where}")
     _check_overrides(table.get("evaluation"), f"evaluation of {where}")
     if "fast" in table:
         _check_key(table, "fast", dict, where)

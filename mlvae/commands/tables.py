@@ -164,9 +164,11 @@ def render(name: str, table: cli.Config, results: Results, *, fast: bool) -> str
         lines += [f"**A small version, not the experiment itself: {table['fast']['note']}.**", ""]
     command = f"mlvae reproduce {cli.argument('table', name)}"
     command += " fast=true" if fast else ""
+    alike = len(results) == len({variant for variant, _ in results}) * len(seeds)
     lines += [
         f"Mean ± standard error over {len(seeds)} seed{'s' * (len(seeds) > 1)} "
-        f"({', '.join(map(str, seeds))}). mlvae {__version__}, PyTorch {torch.__version__}, "
+        f"({', '.join(map(str, seeds))}){'' if alike else '; a value without ± has one seed'}. "
+        f"mlvae {__version__}, PyTorch {torch.__version__}, "
         f"{_machine(results)}, {date.today()}: `{command}`",
         "",
     ]
@@ -234,7 +236,7 @@ def measured(cell: cli.Config, table: cli.Config, results: Results) -> Estimate 
     variant = cell.get("variant", next(iter(table["variants"])))
     values = [_value(cell, metrics) for (name, _), metrics in results.items() if name == variant]
     numbers = [value for value in values if value is not None]
-    return None if len(numbers) < len(values) else estimate(numbers)
+    return estimate(numbers) if numbers and len(numbers) == len(values) else None
 
 
 def _taken(record: object, key: str) -> object:

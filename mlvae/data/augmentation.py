@@ -17,7 +17,16 @@ from torch.nn import functional
 
 from mlvae.arguments import check_type
 from mlvae.batch import Batch
-from mlvae.errors import InputError, check_flag, check_integer, check_number, shown
+from mlvae.errors import (
+    InputError,
+    check_choice,
+    check_flag,
+    check_integer,
+    check_number,
+    check_text,
+    shown,
+)
+from mlvae.groups.shares import per_grouping
 from mlvae.noise import normal, per_group, uniform
 
 __all__ = ["GroupWarp"]
@@ -41,6 +50,7 @@ class GroupWarp:
         elastic: e, scale of the elastic deformation.
         lattice: points of the lattice along an axis.
         flip: mirror a group, left to right, with probability 1/2.
+        by: name of the grouping whose groups are warped; None: the first one.
 
     Raises:
         InputError: if an option is out of range.
@@ -57,12 +67,15 @@ class GroupWarp:
     elastic: float = 0.05
     lattice: int = 4
     flip: bool = True
+    by: str | None = None
 
     def __post_init__(self) -> None:
         for name in ("affine", "shift", "elastic"):
             check_number(f"augmentation.{name}", vars(self)[name], minimum=0)
         check_integer("augmentation.lattice", self.lattice, minimum=2)
         check_flag("augmentation.flip", self.flip)
+        if self.by is not None:
+            check_text("augmentation.by", self.by)
 
     def check(self, shape: tuple[int, ...]) -> None:
         """Raise :class:`InputError` for observations that are not images."""
@@ -80,8 +93,12 @@ class GroupWarp:
                 "augmentation takes float images (N, channels, height, width), not "
                 f"{shown(batch.x)}"
             )
-        x, groups = batch.x, batch.groups
-        grid = self._grid(groups.num_groups, x, per_group(generator))
+        x, groups, source = batch.x, batch.groups, per_group(generator)
+        if self.by is not None:
+            check_choice("augmentation.by", self.by, batch.groupings)
+            groups = batch.groupings[self.by]
+            source = source if groups is batch.groups else per_grouping(generator, groups)
+        grid = self._grid(groups.num_groups, x, source)
         warped = functional.grid_sample(
             x, groups.spread(grid), padding_mode="border", align_corners=False
         )

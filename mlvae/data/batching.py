@@ -18,6 +18,7 @@ from torch import Tensor
 from mlvae.arguments import check_generator, check_type
 from mlvae.data.grouped import GroupedData, origin_of
 from mlvae.data.plan import Plan, PlanGroups
+from mlvae.data.strata import by_stratum
 from mlvae.errors import (
     InputError,
     check_choice,
@@ -26,7 +27,8 @@ from mlvae.errors import (
     check_text,
     check_texts,
 )
-from mlvae.groups import Grouping, Groups
+from mlvae.groups import Grouping
+from mlvae.groups.grouping import product_of
 
 __all__ = ["Grouped", "Shuffled"]
 
@@ -110,6 +112,9 @@ class Grouped:
         span_ranks: as in :class:`Shuffled`.
         by: name of the grouping that is cut, or names of several, whose product is cut; None is
             the first grouping.
+        within: name of a grouping. All observations of a batch are then of one group of it: some
+            characters by some writers of one alphabet, for example. Each group of it has its own
+            batches, the last of which has the rest. None: a batch has groups of any.
 
     Example:
         >>> labels = {"speaker": [0, 0, 1, 1] * 6, "digit": [7, 8] * 12}
@@ -117,6 +122,10 @@ class Grouped:
         >>> batching = Grouped(groups=2, members=3, by=("speaker", "digit"))
         >>> [len(batch) for batch in batching.plan(data, torch.Generator().manual_seed(0))]
         [6, 6, 6, 6]
+        >>> within = Grouped(groups=2, members=3, within="speaker", by="digit")
+        >>> batch = within.plan(data, torch.Generator().manual_seed(0))[0]
+        >>> batch.groupings["speaker"].num_groups
+        1
     """
 
     groups: int = 16
@@ -124,6 +133,7 @@ class Grouped:
     small_groups: str = "error"
     span_ranks: bool = False
     by: str | tuple[str, ...] | None = None
+    within: str | None = None
 
     def __post_init__(self) -> None:
         check_integer("batching.groups", self.groups, minimum=1)
@@ -135,6 +145,8 @@ class Grouped:
             object.__setattr__(self, "by", tuple(self.by))
         elif self.by is not None:
             check_text("batching.by", self.by)
+        if self.within is not None:
+            check_text("batching.within", self.within)
 
     def for_evaluation(self) -> Grouped:
         """The batching for evaluation data, whose groups may be smaller."""
@@ -143,23 +155,40 @@ class Grouped:
     def num_batches(self, data: GroupedData) -> int:
         """B, the same in every epoch."""
         _check_data(data)
-        return -(-int(self._cuts(self._cut(data)).sum()) // self.groups)
+        cut = self._cut(data)
+        cuts = self._cuts(cut)
+        if self.within is None:
+            return -(-int(cuts.sum()) // self.groups)
+        stratum = self._strata(data, cut).repeat_interleave(cuts)
+        return int((-(-torch.bincount(stratum) // self.groups)).sum())
 
-    def _cut(self, data: GroupedData) -> Grouping:
-        """The grouping that is cut. A product has no labels of its own: pairs of labels."""
+    def _chosen(self, data: GroupedData) -> list[Grouping]:
+        """The groupings whose product is cut."""
         names = (self.by,) if isinstance(self.by, str) else self.by or (data.grouping,)
         for name in names:
             check_choice("batching.by", name, data.groupings)
-        chosen = [data.groupings[name] for name in names]
-        if len(chosen) == 1:
-            return chosen[0]
-        index = torch.stack([each.groups.index for each in chosen])
-        pairs, index = index.unique(dim=1, return_inverse=True)
-        labels = [
-            tuple(each.names[number] for each, number in zip(chosen, pair, strict=True))
-            for pair in pairs.T.tolist()
-        ]
-        return Grouping(Groups(index), labels)
+        return [data.groupings[name] for name in names]
+
+    def _cut(self, data: GroupedData) -> Grouping:
+        """The grouping that is cut. A product has no labels of its own: pairs of labels."""
+        chosen = self._chosen(data)
+        if self.within is not None:
+            check_choice("batching.within", self.within, data.groupings)
+            upper = data.groupings[self.within]
+            if None in upper.names:
+                raise InputError(
+                    "batching.within must be a grouping with a label for each observation, but "
+                    f"{self.within} has none for {upper.names.count(None)} of them"
+                )
+            chosen = [*(each for each in chosen if each.groups is not upper.groups), upper]
+        return chosen[0] if len(chosen) == 1 else product_of(chosen)
+
+    def _strata(self, data: GroupedData, cut: Grouping) -> Tensor:
+        """The group of ``within`` of each label of the grouping that is cut, (labels,)."""
+        assert self.within is not None
+        stratum = data.groupings[self.within].groups.index
+        found = stratum.new_zeros(cut.groups.num_groups)
+        return found.index_copy(0, cut.groups.index, stratum)
 
     def _cuts(self, grouping: Grouping) -> Tensor:
         """Number of groups that each label's observations are cut into, (labels,)."""
@@ -179,11 +208,17 @@ class Grouped:
         return self.groups
 
     def num_pieces(self, sizes: Tensor, counts: Tensor) -> int:
-        """Pieces of an epoch: ``counts[i]`` groups have ``sizes[i]`` members.
+        """Pieces of an epoch of data in parts: ``counts[i]`` groups have ``sizes[i]`` members.
 
         Raises:
-            InputError: if a group is smaller than ``members``, and that is an error.
+            InputError: if a group is smaller than ``members``, and that is an error, or with
+                ``within``: data in parts have one grouping.
         """
+        if self.within is not None:
+            raise InputError(
+                f"batching.within={self.within} needs data with that grouping, but data in parts "
+                "have one grouping; leave out dataset.parts, or batching.within"
+            )
         if self.small_groups == "error" and (smallest := int(sizes.min())) < self.members:
             raise InputError(
                 f"batching.members={self.members} must not exceed the size of a group, but one "
@@ -194,14 +229,15 @@ class Grouped:
     def plan(self, data: GroupedData, generator: torch.Generator | None) -> Plan:
         """Batches of one epoch; ``generator`` is on the device of the data."""
         _check_data(data)
-        count = int(self._cuts(self._cut(data)).sum())
-        bounds = [*range(0, count, self.groups), count]
-        return self.plan_between(bounds, data, generator)
+        return self.plan_between(None, data, generator)
 
     def plan_between(
-        self, bounds: list[int], data: GroupedData, generator: torch.Generator | None
+        self, bounds: list[int] | None, data: GroupedData, generator: torch.Generator | None
     ) -> Plan:
-        """Batches of one epoch; batch b has the groups between two of ``bounds`` (B + 1)."""
+        """Batches of one epoch; batch b has the groups between two of ``bounds`` (B + 1).
+
+        None: each batch has ``groups`` groups.
+        """
         check_generator(generator)
         device, grouping = data.device, self._cut(data)
         cuts, sizes, index = self._cuts(grouping), grouping.groups.sizes, grouping.groups.index
@@ -212,18 +248,26 @@ class Grouped:
         rank = torch.arange(len(data), device=device) - (sizes.cumsum(0) - sizes)[label]
         cut = (cuts.cumsum(0) - cuts)[label] + rank // self.members
         # The cuts in random order; then the observations in the order of their cuts.
-        place = torch.randperm(int(cuts.sum()), generator=generator, device=device)[cut]
+        count = int(cuts.sum())
+        places = torch.randperm(count, generator=generator, device=device)
+        if self.within is not None:
+            stratum = self._strata(data, grouping).repeat_interleave(cuts)
+            places, bounds = by_stratum(places, stratum, self.groups, generator)
+        bounds = bounds or [*range(0, count, self.groups), count]
+        place = places[cut]
         by_place = place.argsort(stable=True)
         order, place = order[by_place], place[by_place]
         sizes = torch.bincount(place)
         ends = torch.cat((sizes.new_zeros(1), sizes.cumsum(0)))
         rows = ends[bounds].tolist()
-        origin = origin_of(grouping, index[order[ends[:-1]]])
         starts = torch.tensor(bounds, device=device)[_batch_of(bounds, device)]
-        whole = PlanGroups(place - starts[place], sizes, origin, bounds)
+        firsts = order[ends[:-1]]
+        own = [each.groups for each in self._chosen(data)]
         first, *further = (
-            whole
-            if each.groups is grouping.groups
+            PlanGroups(
+                place - starts[place], sizes, origin_of(each, each.groups.index[firsts]), bounds
+            )
+            if len(own) == 1 and each.groups is own[0]
             else _by_label(each, order, rows, exact=number == 0)
             for number, each in enumerate(data.groupings.values())
         )

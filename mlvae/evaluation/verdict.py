@@ -1,5 +1,8 @@
 """The first sentences of a report: what content, style and raw observations give, and its meaning.
 
+With several groupings, a sentence of each states what its own content, the other contents and the
+style give about its groups.
+
 The words are chosen from the measured accuracies at k = 1 and their uncertainty. Two accuracies
 differ if their difference exceeds twice its standard error. Accuracies from samples of a posterior
 stand beside those from its mean; the larger one decides.
@@ -68,6 +71,8 @@ def _above(first: Estimate, second: Estimate | float) -> bool:
 def verdict(metrics: Mapping[str, Mapping[str, Any]], *, images: bool) -> list[str]:
     """Paragraphs of two sentences: one for the test split, and one for unseen groups.
 
+    With several groupings there is such a paragraph for each.
+
     Args:
         metrics: metrics of the answers by name of the question.
         images: whether the observations are images.
@@ -80,56 +85,86 @@ def verdict(metrics: Mapping[str, Mapping[str, Any]], *, images: bool) -> list[s
     one = "image" if images else "observation"
     bounds = metrics.get("likelihood", {}).get("bound", {})
     texts = []
-    leakage = metrics.get("leakage", {})
-    if found := _tested(metrics.get("separation", {}), leakage, _style_kl(bounds, "test")):
-        first = f"The group of a single test {one} is predicted correctly in "
-        texts.append(f"{first}{_listed(found, raw)} {_meaning(found, raw)}{_several(leakage)}")
+    for name, found in _tested(metrics, _style_kl(bounds, "test")):
+        what = name or "group"
+        first = f"The {what} of a single test {one} is predicted correctly in "
+        meaning = _meaning(found, raw, name)
+        texts.append(f"{first}{_listed(found, raw, name)} {meaning}{_several(metrics)}")
     unseen = metrics.get("unseen", {})
-    if found := _unseen(unseen, _style_kl(bounds, "unseen")):
+    for name, found in _unseen(unseen, _style_kl(bounds, "unseen")):
+        groups = f"groups of {name}" if name else "groups"
         first = (
-            f"With one known {one} of each of {unseen['num_groups']} groups that were not used in "
-            f"training, the group of another {one} is found correctly in "
+            f"With one known {one} of each of {unseen.get(name, unseen)['num_groups']} {groups} "
+            f"that were not used in training, the {name or 'group'} of another {one} is found "
+            "correctly in "
         )
-        texts.append(f"{first}{_listed(found, raw)} {_meaning(found, raw)}")
+        texts.append(f"{first}{_listed(found, raw, name)} {_meaning(found, raw, name)}")
     return texts or [NO_VERDICT]
 
 
 def _tested(
-    separation: Mapping[str, Any], leakage: Mapping[str, Any], style_kl: float | None
-) -> Accuracies | None:
-    """Accuracies of probes at k = 1, from samples and means: of each the highest over probes."""
-    strongest, name = _of_first(leakage.get("records", ()))
-    single = [r for r in separation.get("records", ()) if r["train_k"] == r["test_k"] == 1]
-    single = [{**r, "code": _renamed(r["code"], name)} for r in single]
-    if not single and not strongest:
-        return None
-    best = _best(
-        [
-            *((r["code"], r["values"], r["accuracy"], r["num_test_codes"]) for r in single),
-            *((r["code"], r["values"], _strongest(r), r["num_test_codes"]) for r in strongest),
-        ]
-    )
-    return Accuracies(best, [*single, *strongest][0]["chance_accuracy"], style_kl)
+    metrics: Mapping[str, Mapping[str, Any]], style_kl: float | None
+) -> list[tuple[str, Accuracies]]:
+    """Accuracies of probes at k = 1, from samples and means: of each the highest over probes.
+
+    They are of each grouping by its name, which is empty if there is one grouping.
+    """
+    strongest = metrics.get("leakage", {}).get("records", ())
+    single = [
+        record
+        for record in metrics.get("separation", {}).get("records", ())
+        if record["train_k"] == record["test_k"] == 1
+    ]
+    names = _with_content(strongest)
+    found = []
+    for name in names:
+        own = _own(strongest, name)
+        # The question of separation is about the first grouping.
+        first = single if name == names[0] else []
+        listed = [{**r, "code": _renamed(r["code"], name)} for r in first]
+        if not own and not listed:
+            continue
+        best = _best(
+            [
+                *((r["code"], r["values"], r["accuracy"], r["num_test_codes"]) for r in listed),
+                *((r["code"], r["values"], _strongest(r), r["num_test_codes"]) for r in own),
+            ]
+        )
+        chance = [*listed, *own][0]["chance_accuracy"]
+        shown = name if len(names) > 1 else ""
+        found.append((shown, Accuracies(best, chance, style_kl)))
+    return found
 
 
-def _of_first(records: Iterable[Mapping[str, Any]]) -> tuple[list[dict[str, Any]], str]:
-    """The records of the first grouping, whose content has the name "content"; and its name."""
-    listed = list(records)
-    name = listed[0].get("grouping", "") if listed else ""
-    own = [r for r in listed if r.get("grouping", "") == name]
-    return [{**r, "code": _renamed(r["code"], name)} for r in own], name
+def _names(records: Iterable[Mapping[str, Any]]) -> list[str]:
+    """The groupings and factors of records, in their order."""
+    return list(dict.fromkeys(record.get("grouping", "") for record in records))
+
+
+def _with_content(records: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The groupings that have a content of their own; the first one if contents have no name."""
+    names, codes = _names(records), {record["code"] for record in records}
+    own = [name for name in names if f"content_{name}" in codes]
+    return own or names[:1] or [""]
+
+
+def _several(metrics: Mapping[str, Mapping[str, Any]]) -> str:
+    """A sentence on the grouping that the verdict is about, if others have no content."""
+    records = metrics.get("leakage", {}).get("records", ())
+    names = _names(records)
+    if len(names) < 2 or any(record["code"].startswith("content_") for record in records):
+        return ""
+    return f" The groups are those of {names[0]}; the leakage matrix has the others."
+
+
+def _own(records: Iterable[Mapping[str, Any]], name: str) -> list[dict[str, Any]]:
+    """The records of one grouping, whose content has the name "content"."""
+    own = [record for record in records if record.get("grouping", "") == name]
+    return [{**record, "code": _renamed(record["code"], name)} for record in own]
 
 
 def _renamed(code: str, grouping: str) -> str:
     return "content" if code == f"content_{grouping}" else code
-
-
-def _several(leakage: Mapping[str, Any]) -> str:
-    """A sentence on the grouping that the verdict is about, if there are several."""
-    names = list(dict.fromkeys(r.get("grouping", "") for r in leakage.get("records", ())))
-    if len(names) < 2:
-        return ""
-    return f" The groups are those of {names[0]}; the leakage matrix has the others."
 
 
 def _strongest(record: Mapping[str, Any]) -> Estimate:
@@ -137,14 +172,21 @@ def _strongest(record: Mapping[str, Any]) -> Estimate:
     return Estimate(record["accuracy"], math.nan, record["accuracy_standard_error"])
 
 
-def _unseen(unseen: Mapping[str, Any], style_kl: float | None) -> Accuracies | None:
+def _unseen(unseen: Mapping[str, Any], style_kl: float | None) -> list[tuple[str, Accuracies]]:
     """Accuracies of identification from one example: of each code the highest over distances."""
-    single = [r for r in _of_first(unseen.get("identification", ()))[0] if r["shots"] == 1]
-    if not single:
-        return None
-    number = unseen["num_observations"] - unseen["num_groups"]
-    best = _best((r["code"], "means", r["accuracy"], number) for r in single)
-    return Accuracies(best, single[0]["chance"], style_kl)
+    records = unseen.get("identification", ())
+    contents = {r["code"] for r in records if r["code"].startswith("content_")}
+    found = []
+    for name in _with_content(records):
+        single = [r for r in _own(records, name) if r["shots"] == 1]
+        if not single:
+            continue
+        counts = unseen.get(name, unseen)
+        number = counts["num_observations"] - counts["num_groups"]
+        best = _best((r["code"], "means", r["accuracy"], number) for r in single)
+        shown = name if len(contents) > 1 else ""
+        found.append((shown, Accuracies(best, single[0]["chance"], style_kl)))
+    return found
 
 
 def _best(
@@ -173,9 +215,11 @@ def _style_kl(bounds: Mapping[str, Mapping[str, float]], split: str) -> float | 
     return bounds.get(split, {}).get("style_kl_per_observation")
 
 
-def _listed(found: Accuracies, raw: str) -> str:
+def _listed(found: Accuracies, raw: str, grouping: str) -> str:
     """The accuracies of the model's codes and of the raw observations in percent."""
     names = {code: f"its {code}" for code in found.values if code not in CONTROLS}
+    if grouping and "content" in names:
+        names["content"] = f"its content_{grouping}"
     if "raw" in found.values:
         names["raw"] = f"its {raw}"
     parts = []
@@ -193,20 +237,36 @@ def _joined(parts: Sequence[str]) -> str:
     return ", and ".join(filter(None, (", ".join(parts[:-1]), parts[-1])))
 
 
-def _meaning(found: Accuracies, raw: str) -> str:
-    """One sentence on the content and the style."""
+def _meaning(found: Accuracies, raw: str, grouping: str) -> str:
+    """One sentence on the content and the style, and one on other contents if there are any."""
     content, style = "content" in found.codes, "style" in found.codes
     if not content and not style:
         return "The model has no content and style to separate."
+    others, apart = _of_others(found, grouping)
     if not style:
-        return f"{_of_content(found, raw)[0]}."
+        return f"{_of_content(found, raw)[0]}.{others}"
     state, good = _of_style(found)
     if not content:
-        return f"{state[0].upper()}{state[1:]}."
+        return f"{state[0].upper()}{state[1:]}.{others}"
     text, better = _of_content(found, raw)
-    if better and good:
-        return f"{text}, and {state}: content and style are separated."
-    return f"{text}, {'but' if better or good else 'and'} {state}."
+    if better and good and apart:
+        return f"{text}, and {state}: content and style are separated.{others}"
+    return f"{text}, {'but' if better != good else 'and'} {state}.{others}"
+
+
+def _of_others(found: Accuracies, grouping: str) -> tuple[str, bool]:
+    """A sentence on the contents of the other groupings, and whether none has the group."""
+    names = [code for code in found.codes if code.startswith("content_")]
+    leaks = [name for name in names if found.above(name)]
+    if not names:
+        return "", True
+    if not leaks:
+        return f" No information about the {grouping} was found in {_joined(names)}.", True
+    points = [
+        f"{name} is {100 * (found.codes[name].mean - found.chance):.1f} points above chance"
+        for name in leaks
+    ]
+    return f" Another content leaks: {_joined(points)}.", False
 
 
 def _of_content(found: Accuracies, raw: str) -> tuple[str, bool]:

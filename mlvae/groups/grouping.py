@@ -17,7 +17,7 @@ from mlvae.errors import InputError, shown
 from mlvae.groups.groups import Groups
 from mlvae.groups.labels import is_missing, label_index
 
-__all__ = ["Grouping", "check_grouping_name", "grouping_of", "groupings_of"]
+__all__ = ["Grouping", "check_grouping_name", "grouping_of", "groupings_of", "product_of"]
 
 #: The name of a grouping without a name.
 UNNAMED = "group"
@@ -127,6 +127,23 @@ def grouping_of(name: str, labels: Any, length: int | None = None) -> Grouping:
     alone = torch.arange(int(absent.sum())) + len(names)
     index[torch.from_numpy(absent)] = alone
     return Grouping(Groups(index), [*names, *[None] * len(alone)])
+
+
+def product_of(groupings: Sequence[Grouping]) -> Grouping:
+    """The product of groupings: its groups are the combinations of labels that occur.
+
+    Example:
+        >>> speaker, digit = grouping_of("speaker", [0, 0, 1]), grouping_of("digit", [7, 8, 7])
+        >>> product_of([speaker, digit]).names
+        [(0, 7), (0, 8), (1, 7)]
+    """
+    index = torch.stack([each.groups.index for each in groupings])
+    pairs, index = index.unique(dim=1, return_inverse=True)
+    labels = [
+        tuple(each.names[number] for each, number in zip(groupings, pair, strict=True))
+        for pair in pairs.T.tolist()
+    ]
+    return Grouping(Groups(index), labels)
 
 
 def _numbered(name: str, labels: Any) -> tuple[Groups, list]:

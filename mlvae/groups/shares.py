@@ -25,7 +25,7 @@ from torch.autograd.function import FunctionCtx
 from mlvae.groups.groups import Groups
 from mlvae.noise import ShareGenerator
 
-__all__ = ["Share", "SpanningShare", "sum_over_ranks"]
+__all__ = ["Share", "SpanningShare", "per_grouping", "sum_over_ranks"]
 
 
 class Share(Groups):
@@ -142,6 +142,15 @@ class SpanningShare(Share):
     def own_groups(self, values: Tensor) -> Tensor:
         """Return ``values`` (G, ...) on one rank, zeros elsewhere, as :meth:`count_once` does."""
         return self.count_once(values)
+
+
+def per_grouping(
+    generator: torch.Generator | None, groups: Groups
+) -> torch.Generator | ShareGenerator | None:
+    """The generator for draws with a row for each group of a further grouping of a batch."""
+    if isinstance(generator, ShareGenerator) and isinstance(groups, Share):
+        return groups.generator(generator.whole)
+    return generator
 
 
 def sum_over_ranks(values: Tensor) -> Tensor:

@@ -35,6 +35,17 @@ def test_members_are_warped_alike_and_groups_differently():
             assert torch.equal(batch.x[i], batch.x[j]) == (LABELS[i] == LABELS[j])
 
 
+def test_the_groups_of_another_grouping_can_be_warped():
+    further = Groups.of([0, 0, 0, 1, 1, 1])
+    batch = Batch(smooth(6), Groups.of(LABELS), further_groups={"page": further})
+    x = GroupWarp(by="page")(batch, generator=torch.Generator().manual_seed(0)).x
+    for i in range(6):
+        for j in range(i):
+            assert torch.equal(x[i], x[j]) == (i // 3 == j // 3)
+    with pytest.raises(InputError, match=r"augmentation\.by .*room"):
+        GroupWarp(by="room")(batch)
+
+
 def test_the_generator_decides_and_values_stay_images():
     assert torch.equal(warped(seed=1).x, warped(seed=1).x)
     assert not torch.equal(warped(seed=1).x, warped(seed=2).x)

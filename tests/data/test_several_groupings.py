@@ -181,6 +181,8 @@ def test_a_batch_of_groups_by_name_is_checked():
         Grouped(3, 4),
         Grouped(2, 3, by="digit"),
         Grouped(2, 3, small_groups="keep", by=("speaker", "digit")),
+        Grouped(2, 3, small_groups="keep", within="digit"),
+        Grouped(3, 4, by="digit", within="speaker"),
     ],
 )
 def test_every_batching_keeps_the_labels_of_all_groupings(batching):
@@ -222,6 +224,73 @@ def test_grouped_batches_are_cut_by_the_chosen_grouping_or_by_a_product():
         Grouped(2, 3, by="room").plan(data, seeded())
     with pytest.raises(InputError, match="members"):
         Grouped(2, 7, by=("speaker", "digit")).plan(data, seeded())
+
+
+def drawings(characters=(3, 5, 2), drawers=4):
+    """Alphabets of some characters, each drawn once by each drawer of the alphabet."""
+    rows = [
+        (alphabet, f"{alphabet}{c}", f"{alphabet}-{d}")
+        for alphabet, number in zip("abc", characters, strict=True)
+        for c in range(number)
+        for d in range(drawers)
+    ]
+    x = torch.arange(float(len(rows)))[:, None].repeat(1, 2)
+    alphabet, character, drawer = map(list, zip(*rows, strict=True))
+    return GroupedData(x, groups={"character": character, "drawer": drawer, "alphabet": alphabet})
+
+
+def test_a_batch_within_a_grouping_has_one_group_of_it_and_the_rest_is_its_last():
+    data, batching = drawings(), Grouped(groups=2, members=4, within="alphabet")
+    plan = batching.plan(data, seeded())
+    assert len(plan) == batching.num_batches(data) == 2 + 3 + 1
+    sizes = {"a": [], "b": [], "c": []}
+    for batch in plan:
+        alphabet = batch.groupings["alphabet"]
+        (name,) = [alphabet.origin.names[i] for i in alphabet.origin.number[alphabet.sizes > 0]]
+        sizes[name].append(batch.groups.num_groups)
+        # Every character of the batch with every drawer of its alphabet.
+        drawer = batch.groupings["drawer"]
+        pairs = torch.stack((batch.groups.index, drawer.index)).unique(dim=1)
+        assert pairs.shape[1] == len(batch) == 4 * batch.groups.num_groups
+        assert int((drawer.sizes > 0).sum()) == 4
+    assert {name: sorted(each) for name, each in sizes.items()} == {
+        "a": [1, 2],
+        "b": [1, 2, 2],
+        "c": [2],
+    }
+
+
+def test_batches_within_a_grouping_are_in_random_order():
+    data, batching = drawings(), Grouped(groups=2, members=4, within="alphabet")
+    orders, firsts = set(), set()
+    for seed in range(20):
+        plan = batching.plan(data, seeded(seed))
+        alphabets = [data.groupings["alphabet"].labels[int(numbers(b)[0])] for b in plan]
+        orders.add(tuple(alphabets))
+        firsts.add(int(numbers(plan[0])[0]))
+    assert len(orders) > 10 and len(firsts) > 5
+    same = [numbers(batch).tolist() for batch in batching.plan(data, seeded(3))]
+    assert same == [numbers(batch).tolist() for batch in batching.plan(data, seeded(3))]
+
+
+def test_a_group_that_lies_in_several_groups_of_another_is_divided():
+    data = crossed(times=6)
+    for batch in Grouped(2, 3, by="digit", within="speaker").plan(data, seeded()):
+        assert int((batch.groupings["speaker"].sizes > 0).sum()) == 1
+        assert batch.groupings["digit"].sizes.tolist() == [3, 3]
+    with pytest.raises(InputError, match="members"):
+        Grouped(2, 7, by="digit", within="speaker").plan(data, seeded())
+
+
+def test_a_grouping_that_batches_lie_within_must_exist_and_label_all():
+    with pytest.raises(InputError, match="within"):
+        Grouped(2, 3, within="room").plan(crossed(), seeded())
+    labels = {"speaker": ["ann", "bob"] * 3, "room": ["x", None, "x", "y", "y", "x"]}
+    data = GroupedData(torch.zeros(6, 2), groups=labels)
+    with pytest.raises(InputError, match=r"within.*room"):
+        Grouped(1, 2, within="room").num_batches(data)
+    with pytest.raises(InputError, match=r"within=room.*parts"):
+        Grouped(1, 2, within="room").num_pieces(torch.tensor([4]), torch.tensor([2]))
 
 
 @pytest.mark.parametrize("span", [False, True])

@@ -91,6 +91,51 @@ def test_models_and_splits_without_swaps_are_not_evaluated(digits):
         assert "Not evaluated" in answer.summary[0] and not read
 
 
+class CopyOfTwo(Copy):
+    """The left half of an image is the first content, the right half the second one."""
+
+    grouping_of = {"content_left": "left", "content_right": "right"}  # noqa: RUF012
+    group_codes = frozenset(grouping_of)
+
+    def codes(self, batch):
+        halves = [half.flatten(1) for half in batch.x.chunk(2, 3)]
+        names = ("content_left", "content_right", "style")
+        return {
+            name: Point(x)
+            for name, x in zip(names, [*halves, torch.zeros(len(batch), 1)], strict=True)
+        }
+
+    def decode(self, content_left, content_right, style):
+        return torch.cat([x.view(-1, 1, 8, 8) for x in (content_left, content_right)], 3)
+
+
+def test_with_several_contents_a_swap_takes_one_of_them(digits):
+    def paired(data, seed):
+        order = torch.randperm(len(data), generator=torch.Generator().manual_seed(seed))
+        index = data.groups.index
+        x = torch.cat((data.x, data.x[order]), 3)
+        return GroupedData(x, groups={"left": index, "right": index[order]})
+
+    splits = Splits(paired(digits.train, 0), test=paired(digits.test, 1))
+    answer, _ = reading(CopyOfTwo("both", (1, 8, 16)), splits, seeds=1)
+    read = {(r["grouping"], r["read"]): r["accuracy"].mean for r in answer.metrics["records"]}
+    for name in ("left", "right"):
+        assert read[name, "content"] > 0.8 and read[name, "style"] < 0.1
+        assert read[name, "content"] == pytest.approx(read[name, "real"], abs=0.05)
+    assert len(answer.summary) == 2 and answer.tables[0].columns[1:] == ["left", "right"]
+
+
+def test_a_grouping_without_seen_groups_in_the_test_is_named(digits):
+    def labelled(data, room):
+        x = data.x.repeat(1, 1, 1, 2)
+        return GroupedData(x, groups={"left": data.groups.index, "right": [room] * len(data)})
+
+    splits = Splits(labelled(digits.train, "a"), test=labelled(digits.test, "b"))
+    answer, _ = reading(CopyOfTwo("both", (1, 8, 16)), splits, seeds=1)
+    assert {r["grouping"] for r in answer.metrics["records"]} == {"left"}
+    assert "grouping right" in answer.summary[1]
+
+
 def test_options_out_of_range_are_refused():
     with pytest.raises(InputError, match=r"evaluation\.fidelity\.swaps .*\b0$"):
         Fidelity(swaps=0)

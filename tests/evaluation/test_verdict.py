@@ -202,21 +202,54 @@ def test_an_unmeasured_style_is_not_called_empty():
     assert "empty" not in text and text.endswith("content and style are separated.")
 
 
-def test_with_several_groupings_the_verdict_is_about_the_first_one():
+def test_with_several_groupings_each_has_a_verdict_with_the_other_contents():
     def record(grouping, code, accuracy):
         values = {"grouping": grouping, "code": code, "values": "means", "accuracy": accuracy}
         numbers = {"accuracy_standard_error": 0.001, "num_test_codes": 1000}
         return values | numbers | {"chance_accuracy": 0.1}
 
-    first = [("content_digit", 0.91), ("content_speaker", 0.12), ("style", 0.1), ("raw", 0.8)]
+    first = [("content_digit", 0.91), ("content_speaker", 0.1), ("style", 0.1), ("raw", 0.8)]
     second = [("content_digit", 0.2), ("content_speaker", 0.99), ("style", 0.7), ("raw", 0.95)]
     records = [
         record(grouping, *pair)
         for grouping, pairs in (("digit", first), ("speaker", second))
         for pair in pairs
     ]
+    digit, speaker = verdict({"leakage": {"records": records}}, images=False)
+    assert "The digit of a single test observation" in digit
+    assert "91.0 ± 0.9 percent from its content_digit," in digit
+    assert "10.0 ± 1.0 percent from its content_speaker" in digit
+    assert "content and style are separated" in digit
+    assert digit.endswith("No information about the digit was found in content_speaker.")
+    assert "99.0 ± 0.3 percent from its content_speaker" in speaker
+    assert "the style leaks: it is 60.0 points above chance" in speaker
+    assert speaker.endswith("Another content leaks: content_digit is 10.0 points above chance.")
+    assert "separated" not in speaker
+
+
+def test_a_content_that_has_another_grouping_is_not_separated():
+    records = [
+        {"grouping": name, "code": code, "values": "means", "accuracy": accuracy}
+        | {"accuracy_standard_error": 0.001, "num_test_codes": 1000, "chance_accuracy": 0.1}
+        for name, codes in (
+            ("digit", {"content_digit": 0.9, "content_speaker": 0.4, "style": 0.1, "raw": 0.8}),
+            ("speaker", {"content_speaker": 0.9, "content_digit": 0.1, "style": 0.1}),
+        )
+        for code, accuracy in codes.items()
+    ]
+    digit, speaker = verdict({"leakage": {"records": records}}, images=False)
+    assert "separated" not in digit and "content_speaker is 30.0 points above" in digit
+    assert "separated" in speaker
+
+
+def test_a_grouping_without_a_content_has_no_verdict():
+    records = [
+        {"grouping": name, "code": code, "values": "means", "accuracy": 0.9}
+        | {"accuracy_standard_error": 0.001, "num_test_codes": 1000, "chance_accuracy": 0.1}
+        for name in ("person", "room")
+        for code in ("content", "style", "raw")
+    ]
     (text,) = verdict({"leakage": {"records": records}}, images=False)
-    assert "91.0 ± 0.9 percent from its content," in text
-    assert "12.0 ± 1.0 percent from its content_speaker" in text
-    assert "content and style are separated" in text and "digit" in text
-    assert "99.0" not in text and "70.0" not in text
+    assert "The group of" in text and text.endswith(
+        "those of person; the leakage matrix has the others."
+    )

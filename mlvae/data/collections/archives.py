@@ -27,7 +27,8 @@ from mlvae.data.collections.members import (
     printable,
     refusal,
 )
-from mlvae.data.collections.regular import open_regular
+from mlvae.data.collections.regular import open_regular, size_of
+from mlvae.data.collections.remote import Remote
 from mlvae.data.collections.unpack import Decompressor, Inflate, Unpacked, raw_lzma
 from mlvae.errors import InputError
 
@@ -67,7 +68,7 @@ class Zip:
 
     streamed = True
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path | Remote) -> None:
         self.root = path
         try:
             with open_regular(path) as file:
@@ -88,7 +89,7 @@ class Zip:
             infos = _directory(file)
             # The members are read to these sizes at most, so that the sum is a bound.
             total = sum(info.file_size for info in infos)
-            if total > max(BOMB_SIZE, BOMB_FACTOR * self.root.stat().st_size):
+            if total > max(BOMB_SIZE, BOMB_FACTOR * size_of(self.root)):
                 yield refusal(self.root.name, f"is a bomb: it unpacks to {total:,} bytes")
                 return
             for info in infos:
@@ -177,7 +178,7 @@ class Tar:
 
     streamed = True
 
-    def __init__(self, path: Path, new: Callable[[], Decompressor] | None) -> None:
+    def __init__(self, path: Path | Remote, new: Callable[[], Decompressor] | None) -> None:
         self.root, self.new = path, new
         try:
             with open_regular(path) as file:
@@ -192,7 +193,7 @@ class Tar:
     def members(self) -> Iterator[Member | Refusal]:
         """Every file, in the order of the archive."""
         count = 0
-        limit = max(MAX_ENTRIES, self.root.stat().st_size // ENTRY_SIZE)
+        limit = max(MAX_ENTRIES, size_of(self.root) // ENTRY_SIZE)
         try:
             with open_regular(self.root) as file:
                 stream = self._stream(file)
@@ -228,7 +229,7 @@ class Tar:
         return member(name, info.size, read)
 
     def _stream(self, file: BinaryIO) -> Unpacked:
-        return Unpacked(file, self.new, max(BOMB_SIZE, BOMB_FACTOR * self.root.stat().st_size))
+        return Unpacked(file, self.new, max(BOMB_SIZE, BOMB_FACTOR * size_of(self.root)))
 
 
 def _entries(stream: Unpacked) -> Iterator[tuple[tarfile.TarInfo, bool]]:
@@ -325,13 +326,16 @@ def _checked_name(name: str) -> tuple[str, str]:
     return "/".join(part for part in parts if part not in ("", ".")), ""
 
 
-def fingerprint(path: Path) -> Iterator[str]:
+def fingerprint(path: Path | Remote) -> Iterator[str]:
     """One line, which changes with the file's name, size or time of change."""
+    if isinstance(path, Remote):
+        yield f"{path.name}\t{path.size()}\t{path.state()}"
+        return
     status = path.stat()
     yield f"{path.name}\t{status.st_size}\t{status.st_mtime_ns}"
 
 
-def _unreadable(path: Path, error: Exception) -> InputError:
+def _unreadable(path: Path | Remote, error: Exception) -> InputError:
     return InputError(
         f"dataset.root={printable(str(path))} must be a whole archive: {first_line(error)}"
     )

@@ -42,6 +42,7 @@ from mlvae.data.collections.prepare import (
     prepare,
 )
 from mlvae.data.collections.regular import open_regular, read_regular
+from mlvae.data.collections.remote import Remote
 from mlvae.data.collections.sources import open_source
 from mlvae.data.collections.stored import StoredImages
 from mlvae.errors import InputError, check_choice
@@ -174,7 +175,7 @@ class Cache:
 
 def open_cache(
     name: str,
-    roots: Sequence[Path],
+    roots: Sequence[Path | Remote],
     cache: Path,
     *,
     size: int,
@@ -193,7 +194,7 @@ def open_cache(
 
     Args:
         name: beginning of the folder's name.
-        roots: folders and archives, joined in this order.
+        roots: folders, archives and files at addresses, joined in this order.
         cache: folder of all caches.
         size: height and width of an image.
         channels: 1 for grey, 3 for colour.
@@ -224,7 +225,9 @@ def open_cache(
     return found
 
 
-def folder_of(name: str, roots: Sequence[Path], cache: Path, settings: dict[str, Any]) -> Path:
+def folder_of(
+    name: str, roots: Sequence[Path | Remote], cache: Path, settings: dict[str, Any]
+) -> Path:
     """The folder in ``cache`` of a collection with these settings."""
     key = _hash([settings, [str(root) for root in roots]])[:12]
     colour = "rgb" if settings["channels"] == 3 else "grey"

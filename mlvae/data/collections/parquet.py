@@ -7,6 +7,7 @@ texts and numbers are the columns of each image, and no pattern or table is need
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 from mlvae.data.collections import members
 from mlvae.data.collections.archives import fingerprint
 from mlvae.data.collections.members import Member, Refusal, escaped, first_line, printable
+from mlvae.data.collections.remote import Remote
 from mlvae.errors import InputError
 
 __all__ = ["MARK", "Parquet"]
@@ -41,7 +43,7 @@ class Parquet:
 
     streamed = True
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path | Remote) -> None:
         self.root = path
         with self._file() as file:
             self.length = file.metadata.num_rows
@@ -75,7 +77,9 @@ class Parquet:
                     yield Member(name, 0, partial(images.read, row), name, columns)
                     number += 1
 
-    def _file(self) -> Any:
+    @contextmanager
+    def _file(self) -> Iterator[Any]:
+        """The file, open."""
         try:
             from pyarrow import parquet
         except ImportError as error:
@@ -83,13 +87,18 @@ class Parquet:
                 "Parquet files need pyarrow, which is not installed; run "
                 "`pip install 'mlvae[tables]'`"
             ) from error
-        try:
-            return parquet.ParquetFile(self.root)
-        except (OSError, ValueError) as error:  # ArrowInvalid is a ValueError
-            raise InputError(
-                f"dataset.root={printable(str(self.root))} must be a Parquet file, but: "
-                f"{first_line(error)}"
-            ) from error
+        with ExitStack() as stack:
+            try:
+                place = self.root
+                if isinstance(place, Remote):
+                    place = stack.enter_context(place.open())
+                file = stack.enter_context(parquet.ParquetFile(place))
+            except (OSError, ValueError) as error:  # ArrowInvalid is a ValueError
+                raise InputError(
+                    f"dataset.root={printable(str(self.root))} must be a Parquet file, but: "
+                    f"{first_line(error)}"
+                ) from error
+            yield file
 
 
 class _Images:
@@ -114,7 +123,7 @@ class _Images:
         return content
 
 
-def _image_column(schema: Any, path: Path) -> str:
+def _image_column(schema: Any, path: Path | Remote) -> str:
     """The column with bytes, or with records that have them."""
     from pyarrow import types
 

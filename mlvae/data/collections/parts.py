@@ -50,6 +50,7 @@ from mlvae.data.collections.prepare import (
     hash_of,
 )
 from mlvae.data.collections.regular import read_regular
+from mlvae.data.collections.remote import Remote
 from mlvae.data.collections.sources import open_source
 from mlvae.errors import InputError
 
@@ -109,7 +110,7 @@ class Request:
 
     Attributes:
         name: beginning of the folder's name.
-        roots: folders and archives, joined in this order.
+        roots: folders, archives and files at addresses, joined in this order.
         cache: folder of all caches.
         size: height and width of an image.
         channels: 1 for grey, 3 for colour.
@@ -124,7 +125,7 @@ class Request:
     """
 
     name: str
-    roots: Sequence[Path]
+    roots: Sequence[Path | Remote]
     cache: Path
     size: int
     channels: int

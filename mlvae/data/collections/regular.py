@@ -1,4 +1,7 @@
-"""Open regular files only: a pipe blocks, and a device may react to being opened."""
+"""Open regular files only: a pipe blocks, and a device may react to being opened.
+
+Files at addresses are opened by fsspec, which has no others.
+"""
 
 from __future__ import annotations
 
@@ -8,20 +11,23 @@ import stat
 from pathlib import Path
 from typing import BinaryIO
 
+from mlvae.data.collections.remote import Remote
 from mlvae.system import open_flags
 
-__all__ = ["open_regular", "read_regular"]
+__all__ = ["open_regular", "read_regular", "size_of"]
 
 #: Flags that let no special file block, if one replaces the regular file before it is opened.
 FLAGS = open_flags("O_RDONLY", "O_CLOEXEC", "O_NONBLOCK", "O_NOCTTY")
 
 
-def open_regular(path: str | Path) -> BinaryIO:
-    """Open a regular file for reading; links are followed.
+def open_regular(path: str | Path | Remote) -> BinaryIO:
+    """Open a regular file, or one at an address, for reading; links are followed.
 
     Raises:
         OSError: if it is no regular file, or cannot be opened.
     """
+    if isinstance(path, Remote):
+        return path.open()
     _check(Path(path).stat(), path)
     number = os.open(path, FLAGS)
     try:
@@ -30,6 +36,11 @@ def open_regular(path: str | Path) -> BinaryIO:
     except BaseException:
         os.close(number)
         raise
+
+
+def size_of(path: Path | Remote) -> int:
+    """Number of bytes of a file."""
+    return path.size() if isinstance(path, Remote) else path.stat().st_size
 
 
 def read_regular(path: str | Path, limit: int) -> bytes:

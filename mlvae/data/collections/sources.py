@@ -14,6 +14,7 @@ from mlvae.data.collections.archives import Tar, Zip
 from mlvae.data.collections.members import Member, Refusal, member, printable, refusal
 from mlvae.data.collections.parquet import MARK, Parquet
 from mlvae.data.collections.regular import open_regular, read_regular
+from mlvae.data.collections.remote import Remote
 from mlvae.data.collections.samples import Samples
 from mlvae.data.collections.unpack import COMPRESSIONS
 from mlvae.errors import InputError
@@ -105,12 +106,12 @@ class Folder:
 
 
 def open_source(
-    root: Path, without: Path | None = None, *, labels: str | None = None
+    root: Path | Remote, without: Path | None = None, *, labels: str | None = None
 ) -> Folder | Zip | Tar | Parquet | Samples:
     """The source at ``root``. Its content decides its kind, not its name.
 
     Args:
-        root: a folder, an archive or a Parquet file.
+        root: a folder, an archive or a Parquet file; or the address of one of the last two.
         without: a folder below it to leave out: the cache.
         labels: as of :class:`~mlvae.data.collections.samples.Samples`, for archives of samples;
             None: any source.
@@ -130,10 +131,10 @@ def open_source(
     return Samples(source, labels)
 
 
-def _opened(root: Path, without: Path | None) -> Folder | Zip | Tar | Parquet:
+def _opened(root: Path | Remote, without: Path | None) -> Folder | Zip | Tar | Parquet:
     """The source at ``root``, a tar archive as its files."""
     try:
-        if root.is_dir():
+        if isinstance(root, Path) and root.is_dir():
             return Folder(root, without)
         with open_regular(root) as file:
             start = file.read(512)

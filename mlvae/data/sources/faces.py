@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, TypedDict, Unpack
 import numpy as np
 import torch
 
-from mlvae.arguments import as_path
+from mlvae.arguments import as_path, is_address
 from mlvae.data.collections.members import printable
+from mlvae.data.collections.remote import Remote, remote_shards
 from mlvae.data.grouped import GroupedData
 from mlvae.data.sources.collection import (
     Selection,
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
 
 __all__ = ["celeba", "faces", "lfw", "omniglot", "yale_b"]
 
-Roots = str | Path | Sequence[str | Path]
+Roots = str | Path | Remote | Sequence[str | Path | Remote]
 
 #: Choices of ``split``.
 SPLIT_BY = ("groups", "images", "table")
@@ -151,8 +152,9 @@ def faces(
             ``.parquet`` file with a column of images as bytes, whose other columns are those of
             the images; or a table in the folder of its files. Several, as a list or as a name
             with ``*`` such as ``shards/*.parquet``, are joined; an identity of the same name in
-            two of them is one identity. Without a table or a pattern, the identity
-            of an image is the path of its folder.
+            two of them is one identity. Archives and Parquet files may be at addresses that
+            fsspec opens, such as ``s3://bucket/shards-*.tar``. Without a table or a pattern, the
+            identity of an image is the path of its folder.
         cache: folder for prepared collections. The same arguments find the same collection again.
         table: a file of file, identity and any columns: see
             :class:`~mlvae.data.collections.columns.Columns`.
@@ -408,10 +410,11 @@ def celeba(
     """
     if table is None:
         names = ("identity_CelebA.txt", "Anno/identity_CelebA.txt")
-        table = _found(root, names, endings=("",))[0]
-        if not table.is_file():
+        found = _found(root, names, endings=("",))[0]
+        if isinstance(found, Remote) or not found.is_file():
             shown = printable(str(root))
             raise InputError(f"dataset.root={shown} must have {names[0]}; or give dataset.table")
+        table = found
     options.setdefault("name", "celeba")
     return faces(_found(root, CELEBA), table=table, crop=crop, **options)
 
@@ -457,29 +460,41 @@ def _known(cached: Cache, labels: np.ndarray, group: str, *, strict: bool) -> np
     return known
 
 
-def _roots(root: Roots, table: str | Path | None) -> tuple[list[Path], Path | None]:
+def _roots(root: Roots, table: str | Path | None) -> tuple[list[Path | Remote], Path | None]:
     """Absolute paths of the sources and of the table. A root that is a table gives its folder."""
     paths = [path.absolute() for path in _listed(root)]
-    tables = [path for path in paths if path.suffix in TABLES and path.is_file()]
+    tables = [
+        path
+        for path in paths
+        if isinstance(path, Path) and path.suffix in TABLES and path.is_file()
+    ]
     if len(tables) > 1 or (tables and table is not None):
         raise InputError(f"dataset.root and dataset.table must have one table, not {len(tables)}")
     if tables:
-        paths = [path.parent if path in tables else path for path in paths]
+        paths = [
+            path.parent if isinstance(path, Path) and path in tables else path for path in paths
+        ]
     table = tables[0] if tables else table
     return paths, None if table is None else as_path("dataset.table", table).absolute()
 
 
-def _listed(root: object) -> list[Path]:
-    """A root, or a list of roots, as paths."""
+def _listed(root: object) -> list[Path | Remote]:
+    """A root, or a list of roots, as paths and addresses."""
     roots = root if isinstance(root, list | tuple) else [root]
-    paths = [path for path in roots if isinstance(path, str | PathLike) and "\0" not in str(path)]
+    kinds = (str, PathLike, Remote)
+    paths = [path for path in roots if isinstance(path, kinds) and "\0" not in str(path)]
     if not roots or len(paths) < len(roots):
         raise InputError(f"dataset.root must be a path or a list of paths, not {shown(root)}")
-    return [shard for path in paths for shard in _shards(as_path("dataset.root", path))]
+    return [shard for path in paths for shard in _shards(path)]
 
 
-def _shards(path: Path) -> list[Path]:
+def _shards(root: str | PathLike | Remote) -> list[Path] | list[Remote]:
     """The files that a name with ``*`` stands for, sorted; another path is itself."""
+    if isinstance(root, Remote):
+        return [root]
+    if isinstance(root, str) and is_address(root):
+        return remote_shards(root)
+    path = as_path("dataset.root", root)
     if "*" not in path.name or path.exists():
         return [path]
     if not (found := sorted(path.parent.glob(path.name))):
@@ -495,10 +510,13 @@ def _found(
     *,
     endings: Sequence[str] = ARCHIVES,
     join: bool = False,
-) -> list[Path]:
+) -> list[Path | Remote]:
     """The first of ``names`` in each root or in a folder of it, or all; else the root itself."""
-    found: list[Path] = []
+    found: list[Path | Remote] = []
     for path in _listed(root):
+        if isinstance(path, Remote):
+            found.append(path)
+            continue
         folders = [path, *sorted(folder for folder in path.glob("*") if folder.is_dir())]
         candidates = [
             folder / f"{name}{ending}"

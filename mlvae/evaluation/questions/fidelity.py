@@ -3,6 +3,9 @@
 A classifier learns the groups from real observations alone. It then classifies swaps: the content
 of one test observation decoded with the style of another. It should predict the group of the
 content. Where it predicts the group of the style, the style carried the group.
+
+With several groupings, each has a classifier of its own. The content of one grouping is then that
+of one observation, and the style and all other contents are those of another.
 """
 
 from __future__ import annotations
@@ -29,7 +32,8 @@ from mlvae.evaluation.measures.codes import common_labels
 from mlvae.evaluation.measures.resampling import sampling_error
 from mlvae.evaluation.options import check_question
 from mlvae.evaluation.subject import Subject
-from mlvae.grids import separates
+from mlvae.grids.factorial import content_names
+from mlvae.groups.grouping import UNNAMED
 from mlvae.models import Model, Standardise, traits
 from mlvae.networks import MLP, Conv
 from mlvae.posteriors import Point
@@ -47,6 +51,9 @@ LABELS = {
     "content": "swaps of two groups: the group of the content",
     "style": "swaps of two groups: the group of the style",
 }
+
+#: What a swap takes from the second observation.
+STYLE, OTHERS = "the style", "the style and the other contents"
 
 
 @dataclass(frozen=True)
@@ -76,42 +83,76 @@ class Fidelity:
     def ask(self, subject: Subject) -> Answer:
         """Train the classifiers and classify swaps."""
         train, test = subject.splits.train, subject.splits.test
-        if not separates(subject.model.codes(train.singles([0]))):
+        codes = subject.model.codes(train.singles([0]))
+        contents = content_names(subject.model, list(codes))
+        if not contents or "style" not in codes:
             return not_evaluated(self.title, "the model has no content and style to swap")
-        if test is None or not set(test.group_names) <= set(train.group_names):
+        if test is None:
             return not_evaluated(self.title, "there is no test split of groups seen in training")
-        if len(test.group_names) < 2:
-            return not_evaluated(self.title, "the test split has one group only")
-        device = next(subject.model.parameters()).device
+        found: dict[str, dict[str, Estimate]] = {}
+        reasons = []
+        for grouping, code in contents.items():
+            name = train.grouping if grouping == UNNAMED else grouping
+            parts = [_of_grouping(data, name) for data in (train, test)]
+            if reason := _unusable(*parts):
+                what = f"grouping {name}: {reason}" if len(contents) > 1 else reason
+                reasons.append(what)
+                continue
+            found[name] = self._estimates(subject.model, code, *parts)
+        if not found:
+            return not_evaluated(self.title, reasons[0])
+        several = len(contents) > 1
+        text = [
+            f"Grouping {name}: {_summary(read, OTHERS)}" if several else _summary(read, STYLE)
+            for name, read in found.items()
+        ]
+        text += [f"Not evaluated for {reason}." for reason in reasons]
+        records = [
+            {"grouping": name, "read": each, "accuracy": accuracy}
+            for name, read in found.items()
+            for each, accuracy in read.items()
+        ]
+        metrics = {"records": records, "swaps": self.swaps}
+        return Answer(self.title, text, metrics, [self._table(found, several)])
+
+    def _estimates(
+        self, model: Model, code: str, train: GroupedData, test: GroupedData
+    ) -> dict[str, Estimate]:
+        """The fraction of predictions that are the one in question, by name."""
+        device = next(model.parameters()).device
         parts = train.to(device), test.to(device)
-        runs = [self._repetition(subject.model, *parts, seed) for seed in range(self.seeds)]
-        records = []
+        runs = [self._repetition(model, code, *parts, seed) for seed in range(self.seeds)]
+        found = {}
         for name in runs[0]:
             errors = [sampling_error(run[name]) for run in runs]
             # Without a pair of two groups there is no fraction of swaps.
             means = [float(run[name].mean()) if len(run[name]) else math.nan for run in runs]
-            found = estimate(means, fmean(errors))
-            records.append({"read": name, "accuracy": found})
-        words = {record["read"]: _percent(record["accuracy"]) for record in records}
-        summary = (
-            f"A classifier of real observations has an accuracy of {words['real']} percent on the "
-            f"test split. For swaps of two different groups it predicts the group of the content "
-            f"in {words['content']} percent, and the group of the style in {words['style']} "
-            f"percent. For reconstructions it predicts their group in {words['reconstruction']} "
-            "percent."
-        )
-        rows = [[LABELS[record["read"]], _percent(record["accuracy"])] for record in records]
+            found[name] = estimate(means, fmean(errors))
+        return found
+
+    def _table(self, found: dict[str, dict[str, Estimate]], several: bool) -> Table:
         classifiers = f" ± over {self.seeds} classifiers" if self.seeds > 1 else ""
-        table = Table(
-            "Predictions of a classifier of real observations, in percent; ± standard error over "
-            f"pairs of test observations{classifiers}.",
-            ["input: predicted group", "percent"],
-            rows,
+        swaps = (
+            " A swap has the content of the grouping from one observation, and the style and all "
+            "other contents from another."
+            if several
+            else ""
         )
-        return Answer(self.title, [summary], {"records": records, "swaps": self.swaps}, [table])
+        return Table(
+            "Predictions of a classifier of real observations, in percent; ± standard error over "
+            f"pairs of test observations{classifiers}.{swaps}",
+            ["input: predicted group", *(found if several else ["percent"])],
+            [
+                [
+                    label.replace(STYLE, OTHERS) if several else label,
+                    *[_percent(read[each]) for read in found.values()],
+                ]
+                for each, label in LABELS.items()
+            ],
+        )
 
     def _repetition(
-        self, model: Model, train: GroupedData, test: GroupedData, seed: int
+        self, model: Model, code: str, train: GroupedData, test: GroupedData, seed: int
     ) -> dict[str, np.ndarray]:
         """Whether each prediction of one classifier is the one in question, by name."""
         scale = traits(model).standardise
@@ -124,8 +165,8 @@ class Fidelity:
         )
         pairs = torch.stack((a, b)).split(CHUNK, 1)
         real = _predict(classifier, pairs, lambda pair: test.observations(pair[0]))
-        again = _predict(classifier, pairs, lambda pair: _swap(model, test, pair[[0, 0]]))
-        swapped = _predict(classifier, pairs, lambda pair: _swap(model, test, pair))
+        again = _predict(classifier, pairs, lambda pair: _swap(model, code, test, pair[[0, 0]]))
+        swapped = _predict(classifier, pairs, lambda pair: _swap(model, code, test, pair))
         other = labels[a] != labels[b]
         found = {
             "real": real == labels[a],
@@ -136,11 +177,38 @@ class Fidelity:
         return {name: right.double().cpu().numpy() for name, right in found.items()}
 
 
-def _swap(model: Model, data: GroupedData, pair: Tensor) -> Tensor:
-    """The contents of observations ``pair[0]`` decoded with the styles of ``pair[1]``."""
-    codes, other = (model.codes(data.singles(rows)) for rows in pair)
-    codes = {**codes, "style": other["style"]}
-    return model.decode(**{name: q.mean for name, q in codes.items()})
+def _of_grouping(data: GroupedData, name: str) -> GroupedData:
+    """The observations with a label in a grouping, which is the first one."""
+    chosen = data if name == data.grouping or name not in data.groupings else data.regrouped(name)
+    if None not in chosen.group_names:
+        return chosen
+    return chosen.subset(chosen.groupings[name].labelled.nonzero()[:, 0])
+
+
+def _unusable(train: GroupedData, test: GroupedData) -> str:
+    """Why no classifier of the groups of ``train`` can be tested; empty if one can."""
+    if not set(test.group_names) <= set(train.group_names):
+        return "there is no test split of groups seen in training"
+    if len(test.group_names) < 2:
+        return "the test split has one group only"
+    return ""
+
+
+def _swap(model: Model, code: str, data: GroupedData, pair: Tensor) -> Tensor:
+    """The content ``code`` of observations ``pair[0]`` with all other codes of ``pair[1]``."""
+    codes, others = (model.codes(data.singles(rows)) for rows in pair)
+    chosen = {**others, code: codes[code]}
+    return model.decode(**{name: chosen[name].mean for name in codes})
+
+
+def _summary(read: dict[str, Estimate], others: str) -> str:
+    words = {name: _percent(accuracy) for name, accuracy in read.items()}
+    return (
+        f"A classifier of real observations has an accuracy of {words['real']} percent on the "
+        f"test split. For swaps of two different groups it predicts the group of the content in "
+        f"{words['content']} percent, and the group of {others} in {words['style']} percent. For "
+        f"reconstructions it predicts their group in {words['reconstruction']} percent."
+    )
 
 
 def _percent(value: Estimate) -> str:

@@ -13,16 +13,14 @@ from torch import Tensor
 
 from mlvae.batch import Batch
 from mlvae.errors import InputError, check_choice, shown
-from mlvae.groups import Groups, Share
+from mlvae.groups import Groups
 from mlvae.groups.grouping import UNNAMED, grouping_of
-from mlvae.noise import ShareGenerator
 
 __all__ = [
     "as_groups",
     "as_one",
     "contents_of",
     "groupings_of_batch",
-    "per_grouping",
     "side_by_side",
     "sources_of",
 ]
@@ -69,15 +67,6 @@ def groupings_of_batch(model: Any, batch: Batch) -> dict[str, Groups]:
             f"{batch.grouping}; take batches from data.regrouped({grouping!r})"
         )
     return found
-
-
-def per_grouping(
-    generator: torch.Generator | None, groups: Groups
-) -> torch.Generator | ShareGenerator | None:
-    """The generator for draws with a row for each group of a further grouping of a batch."""
-    if isinstance(generator, ShareGenerator) and isinstance(groups, Share):
-        return groups.generator(generator.whole)
-    return generator
 
 
 def as_groups(groups: Any, known: Iterable[str]) -> dict[str, Groups]:

@@ -27,6 +27,7 @@ from mlvae.evidence.rules import (
 from mlvae.evidence.sources import EVIDENCE_FROM
 from mlvae.groups import Groups
 from mlvae.groups.grouping import UNNAMED
+from mlvae.groups.shares import per_grouping
 from mlvae.models.cells import build_row_encoder, imputed, row_shape, with_mask
 from mlvae.models.checks import build_checked, check_batch, check_codes_batch
 from mlvae.models.decoder import build_decoder
@@ -38,7 +39,6 @@ from mlvae.models.mlvae.contents import (
     as_one,
     contents_of,
     groupings_of_batch,
-    per_grouping,
     side_by_side,
     sources_of,
 )
