@@ -166,6 +166,52 @@ def test_a_network_does_not_depend_on_the_networks_trained_with_it(monkeypatch):
         torch.testing.assert_close(*logs, rtol=0, atol=1e-4)
 
 
+def test_the_gradients_of_networks_are_those_of_automatic_differentiation():
+    generator = torch.Generator().manual_seed(0)
+    for labels in (3, networks.FEW + 1):
+        sizes = ((5, 7), (7, 6), (6, labels))
+        weights = [
+            torch.randn(3, *shape, generator=generator, dtype=torch.double).requires_grad_()
+            for inputs, outputs in sizes
+            for shape in ((inputs, outputs), (1, outputs))
+        ]
+        x = torch.randn(3, 9, 5, generator=generator, dtype=torch.double)
+        y = torch.randint(labels, (3, 9), generator=generator)
+        logits = networks._forward(weights, x)
+        losses = torch.nn.functional.cross_entropy(
+            logits.flatten(0, 1), y.flatten(), reduction="none"
+        )
+        losses = losses.view(3, 9).mean(1)
+        expected = torch.autograd.grad(losses.sum(), weights)
+        found = networks._differentiate(weights, x, y)
+        torch.testing.assert_close(found, losses.detach())
+        for weight, gradient in zip(weights, expected, strict=True):
+            torch.testing.assert_close(weight.grad, gradient)
+
+
+def test_a_network_that_memorises_ends_early_and_one_that_has_found_nothing_does_not(monkeypatch):
+    steps = []
+    differentiate = networks._differentiate
+    monkeypatch.setattr(
+        networks, "_differentiate", lambda *given: (steps.append(1), differentiate(*given))[1]
+    )
+    schedule = Schedule(least=400, most=400, rate=3e-3, full=1, patience=3)
+
+    def found(fit, patience):
+        steps.clear()
+        (network,) = fit_networks([fit], (64,), schedule._replace(patience=patience))
+        return network.held_out, len(steps)
+
+    noise = torch.Generator().manual_seed(0)
+    x, y = torch.randn(100, 20, generator=noise), torch.randint(4, (100,), generator=noise)
+    x[:, 0] += y
+    memorised = Fit(Drawn(x[:60], y[:60]), Drawn(x[60:], y[60:]), 4, 0)
+    (early, fewer), (whole, most) = found(memorised, 3), found(memorised, None)
+    assert fewer < 300 < most == 400 and early == whole
+    plateau = fit_of(0.0, train=2000, held=500)  # no information: both entropies stay equal
+    assert found(plateau, 1)[1] == 400
+
+
 def test_several_codes_have_the_results_of_each_alone(monkeypatch):
     for kind, (hidden, schedule) in NETWORKS.items():
         few = schedule._replace(least=60, most=60)
