@@ -159,6 +159,21 @@ def test_imputers_of_groups_use_the_other_rows_of_the_group():
     assert errors_of["group"] < 0.8 * errors_of["mean"]
 
 
+def test_regressions_use_the_other_columns_for_a_category():
+    random = np.random.default_rng(0)
+    number = random.normal(size=600)
+    level = (number > 0.2).astype(int)
+    rows = np.column_stack((5 + 10 * number, np.eye(2)[level]))
+    gaps, hidden_rows = rows.copy(), random.random(600) < 0.4
+    gaps[hidden_rows, 1:] = np.nan
+    columns = (ColumnScale("a"), ColumnScale("b", "categorical", levels=2))
+    filled = fitted("iterative", gaps, np.arange(600), columns=columns)(gaps, np.arange(600))
+    np.testing.assert_allclose(filled[:, 1:].sum(1), 1, atol=1e-9)
+    wrong = filled[hidden_rows, 1:].argmax(1) != level[hidden_rows]
+    assert wrong.mean() < 0.15 < 0.35 < level[hidden_rows].mean()
+    assert (filled[~hidden_rows] == rows[~hidden_rows]).all()
+
+
 def test_exact_values_of_donors_have_the_smallest_error():
     splits = donors(number=300, test=40, validation=5, missing=0.3, seed=3)
     x, group = splits.test.x.numpy(), splits.test.groups.index.numpy()

@@ -19,7 +19,7 @@ from mlvae.data.splitting.field_splits import chosen_rows, split_by_fields
 from mlvae.data.splitting.splits import Splits
 from mlvae.data.tables.columns import Column, Columns
 from mlvae.data.tables.gct import Gct, read_gct
-from mlvae.data.tables.hidden import check_fraction, with_fraction_hidden
+from mlvae.data.tables.hidden import check_fraction, features, with_fraction_hidden
 from mlvae.errors import (
     InputError,
     check_choice,
@@ -186,14 +186,14 @@ def l1000(
 
 def _with_genes(splits: Splits, number: int) -> Splits:
     """The splits with the genes whose variance is the largest in training, in their order."""
-    x = splits.train.x
+    x = features(splits.train)
     if number > x.shape[1]:
         raise InputError(f"dataset.genes must be at most {x.shape[1]}, not {number}")
-    genes = x.double().var(0).topk(number).indices.sort().values
+    genes = np.sort(np.argsort(-x.astype(np.float64).var(0), kind="stable")[:number])
     parts = {}
     for name, data in splits:
         parts[name] = copy.copy(data)
-        parts[name].x = data.x[:, genes]
+        parts[name].x = torch.from_numpy(features(data)[:, genes])
         if data.feature_names is not None:
             parts[name].feature_names = [data.feature_names[gene] for gene in genes.tolist()]
     return Splits(**parts)

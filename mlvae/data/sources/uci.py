@@ -16,7 +16,7 @@ from mlvae.data.grouped import GroupedData
 from mlvae.data.splitting.group_splits import Held
 from mlvae.data.splitting.splits import Splits, split_by
 from mlvae.data.tables.frames import read_data
-from mlvae.data.tables.hidden import check_fraction, with_fraction_hidden, with_hidden
+from mlvae.data.tables.hidden import check_fraction, features, with_fraction_hidden, with_hidden
 from mlvae.errors import InputError, check_choice, check_flag, check_integer, shown
 
 __all__ = ["uci"]
@@ -123,7 +123,7 @@ def uci(
     found = TABLES[entry](as_path("dataset.root", root))
     data = _data(found, entry, grouped)
     if isinstance(hidden, str):
-        data = with_hidden(data, MASKS[entry](data.x.numpy()))
+        data = with_hidden(data, MASKS[entry](features(data)))
     data = with_fraction_hidden(data, float(fraction), mechanism=mechanism, seed=int(seed))
     return split_by(data, "observations", validation=validation, test=test, seed=seed)
 

@@ -22,7 +22,7 @@ from mlvae.errors import InputError, check_choice, check_number
 if TYPE_CHECKING:
     from mlvae.data.grouped import GroupedData
 
-__all__ = ["HiddenCells", "check_fraction", "with_fraction_hidden", "with_hidden"]
+__all__ = ["HiddenCells", "check_fraction", "features", "with_fraction_hidden", "with_hidden"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,7 +55,7 @@ def with_hidden(data: GroupedData, cells: np.ndarray) -> GroupedData:
     cells = cells & observed.numpy()
     kept = observed & ~torch.from_numpy(cells)
     found = copy.copy(data)
-    found.hidden = HiddenCells(_features(data), cells)
+    found.hidden = HiddenCells(features(data), cells)
     found.x = torch.where(_of_features(data, kept), torch.as_tensor(data.x), 0.0)
     found.given = {**data.given, "observed": kept}
     return found
@@ -75,7 +75,7 @@ def with_fraction_hidden(
     if fraction == 0:
         return data
     observed = data.given["observed"].numpy()
-    values = cell_values(_features(data), _levels(data), observed)
+    values = cell_values(features(data), _levels(data), observed)
     return with_hidden(data, hidden(values, observed, fraction, mechanism, seed))
 
 
@@ -87,7 +87,7 @@ def check_fraction(fraction: object, mechanism: object = "mcar") -> None:
     check_choice("dataset.mechanism", mechanism, MECHANISMS)
 
 
-def _features(data: GroupedData) -> np.ndarray:
+def features(data: GroupedData) -> np.ndarray:
     """The features (N, D) of a table."""
     assert isinstance(data.x, torch.Tensor)
     return data.x.numpy()

@@ -9,12 +9,13 @@ Shapes: N rows, D features, n rows to complete.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from mlvae.errors import check_choice
+from mlvae.likelihoods import ColumnScale
 
 __all__ = ["GROUPED", "IMPUTERS", "Completion", "fitted", "means_of_others"]
 
@@ -27,8 +28,13 @@ IMPUTERS = {
     "iterative_group": "linear regressions in turn, with these means",
 }
 
-#: Imputers that use groups.
+#: Imputers that use groups, and those that are linear regressions.
 GROUPED = ("group", "iterative_group")
+REGRESSIONS = ("iterative", "iterative_group")
+
+#: Kinds of columns that are standardised, and kinds with a feature for each level.
+NUMBERS = ("real", "positive", "count")
+LEVELS = ("ordinal", "categorical")
 
 #: From raw rows (n, D) with NaN in missing cells and the number of each row's group (n,) to rows
 #: without NaN.
@@ -40,7 +46,7 @@ def fitted(
     rows: np.ndarray,
     group: np.ndarray,
     *,
-    scaled: np.ndarray | None = None,
+    columns: Sequence[ColumnScale] | None = None,
     neighbours: int = 10,
     most: int | None = None,
 ) -> Completion:
@@ -53,47 +59,76 @@ def fitted(
             rows of the group, or that of the column; "iterative_group" the regressions with these
             means as further columns.
         rows: training rows, (N, D), NaN in missing cells. Features of categories are 1 and 0, so
-            the distance of the neighbours is that of Hamming for them.
+            the distance of two rows grows with the number of different categories.
         group: number of each row's group, (N,).
-        scaled: features that are standardised by their observed training rows, booleans (D,);
-            None: all.
+        columns: kind and levels of each column; None: all are real. Numbers are standardised by
+            the observed training rows. The regressions have no feature for the last level of a
+            column: with all of them, a level is one minus the others, and a missing cell would
+            keep its first values.
         neighbours: number of nearest rows.
         most: largest number of rows to fit to; None: all.
     """
     check_choice("imputer", name, IMPUTERS)
+    columns = columns or [ColumnScale(str(place)) for place in range(rows.shape[1])]
+    if name == "group":
+        return _by_group(rows)
     chosen = np.linspace(0, len(rows) - 1, min(len(rows), most or len(rows))).astype(int)
-    width, (mean, deviation) = rows.shape[1], _scale(rows, scaled)
+    mean, deviation = _scale(rows, columns)
+    kept = _without_last_level(columns) if name in REGRESSIONS else np.ones(rows.shape[1], bool)
 
-    def columns(gaps: np.ndarray, index: np.ndarray) -> np.ndarray:
-        z = (gaps - mean) / deviation
+    def prepared(gaps: np.ndarray, index: np.ndarray) -> np.ndarray:
+        z = ((gaps - mean) / deviation)[:, kept]
         return np.hstack((z, means_of_others(z, index))) if name in GROUPED else z
 
-    if name == "group":
-        centre = np.nan_to_num(_quiet(lambda: np.nanmean(rows, 0)))
-
-        def by_group(gaps: np.ndarray, index: np.ndarray) -> np.ndarray:
-            others = means_of_others(gaps, index)
-            filled = np.where(np.isnan(others), centre, others)
-            return np.where(np.isnan(gaps), filled, gaps)
-
-        return by_group
     imputer = _imputer(name, neighbours)
-    known = columns(rows, group)[chosen]
+    known = prepared(rows, group)[chosen]
     _quiet(lambda: imputer.fit(known))
 
     def by_imputer(gaps: np.ndarray, index: np.ndarray) -> np.ndarray:
-        filled = _quiet(lambda: imputer.transform(columns(gaps, index)))[:, :width]
-        return np.where(np.isnan(gaps), filled * deviation + mean, gaps)
+        found = np.zeros_like(gaps)
+        found[:, kept] = _quiet(lambda: imputer.transform(prepared(gaps, index)))[:, : kept.sum()]
+        if not kept.all():
+            found = _with_last_level(found, columns)
+        return np.where(np.isnan(gaps), found * deviation + mean, gaps)
 
     return by_imputer
 
 
-def _scale(rows: np.ndarray, scaled: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and deviation of each feature (D,); 0 and 1 of those that stay as they are."""
+def _by_group(rows: np.ndarray) -> Completion:
+    """The mean of the group's other rows, or that of the column."""
+    centre = np.nan_to_num(_quiet(lambda: np.nanmean(rows, 0)))
+
+    def completed(gaps: np.ndarray, index: np.ndarray) -> np.ndarray:
+        others = means_of_others(gaps, index)
+        filled = np.where(np.isnan(others), centre, others)
+        return np.where(np.isnan(gaps), filled, gaps)
+
+    return completed
+
+
+def _without_last_level(columns: Sequence[ColumnScale]) -> np.ndarray:
+    """Features that are no last level of an ordinal or categorical column, booleans (D,)."""
+    parts = [np.arange(c.levels) < c.levels - (c.kind in LEVELS) for c in columns]
+    return np.concatenate(parts)
+
+
+def _with_last_level(features: np.ndarray, columns: Sequence[ColumnScale]) -> np.ndarray:
+    """Features (n, D) whose last level of a column is one minus the others."""
+    found, place = features.copy(), 0
+    for column in columns:
+        last = place + column.levels - 1
+        if column.kind in LEVELS:
+            found[:, last] = 1 - features[:, place:last].sum(1)
+        place += column.levels
+    return found
+
+
+def _scale(rows: np.ndarray, columns: Sequence[ColumnScale]) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and deviation of each feature (D,); 0 and 1 of categories."""
+    scaled = np.repeat([c.kind in NUMBERS for c in columns], [c.levels for c in columns])
     mean, deviation = (_quiet(lambda f=f: f(rows, 0)) for f in (np.nanmean, np.nanstd))
-    as_it_is = np.isnan(mean) if scaled is None else ~scaled | np.isnan(mean)
-    fixed = as_it_is | (deviation == 0)
-    return np.where(as_it_is, 0.0, mean), np.where(fixed, 1.0, deviation)
+    scaled &= ~np.isnan(mean)
+    return np.where(scaled, mean, 0.0), np.where(scaled & (deviation > 0), deviation, 1.0)
 
 
 def means_of_others(rows: np.ndarray, group: np.ndarray) -> np.ndarray:

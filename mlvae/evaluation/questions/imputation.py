@@ -32,9 +32,6 @@ from mlvae.parts import take_lists
 
 __all__ = ["Imputation"]
 
-#: Kinds of columns whose values the controls standardise.
-NUMBERS = ("real", "positive", "count")
-
 
 @dataclass(frozen=True)
 class Imputation:
@@ -168,15 +165,19 @@ class Imputation:
 
     def _imputers(self, subject: Subject, grouped: bool) -> dict[str, Completion]:
         """The controls, fitted to the training rows; those of groups if there are any."""
-        train, likelihood = subject.splits.train, traits(subject.model).likelihood
+        train = subject.splits.train
+        likelihood: Any = traits(subject.model).likelihood
         seen = _of_features(subject, _observed(train, likelihood))
         rows = np.where(seen, train.batch().x.cpu().double().numpy(), np.nan)
-        numbers = [column.kind in NUMBERS for column in likelihood.columns]
-        scaled = np.repeat(numbers, [column.levels for column in likelihood.columns])
         index = train.groups.index.cpu().numpy()
         return {
             name: fitted(
-                name, rows, index, scaled=scaled, neighbours=self.neighbours, most=self.most
+                name,
+                rows,
+                index,
+                columns=likelihood.columns,
+                neighbours=self.neighbours,
+                most=self.most,
             )
             for name in self.controls
             if grouped or name not in GROUPED
