@@ -216,7 +216,8 @@ def _environment(root: Path, folder: Path) -> dict[str, str]:
 
 def _check_library(root: Path, folder: Path, environment: Mapping[str, str]) -> None:
     """Raise ValueError if ``import mlvae`` finds another copy than the one in ``root``."""
-    command = [sys.executable, "-c", "import mlvae; print(mlvae.__file__)"]
+    find = "from importlib.util import find_spec; print(find_spec('mlvae').origin)"
+    command = [sys.executable, "-c", find]
     found = _finished(subprocess.Popen(command, cwd=folder, env=environment, **PIPES)).strip()
     if not Path(found).is_relative_to(root):
         raise ValueError(f"mlvae must be imported from {root}, not from {found}")

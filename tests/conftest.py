@@ -1,18 +1,67 @@
 """What several tests share: small data, a small model, and the real data where there is some."""
 
-import contextlib
-import logging
 import os
+
+# The models here are too small to share between threads. pytest -n starts a process for each
+# core, and threads beyond the cores wait for each other. The processes that tests start have the
+# same limit. NumPy, scikit-learn and PyTorch read it when they are imported.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import contextlib
+import copy
+import gc
+import logging
 import signal
 from pathlib import Path
+from types import SimpleNamespace
 
+import coverage
+import omegaconf
 import pytest
 import torch
+import yaml
 
 import mlvae
 from mlvae.networks import MLP
 
-torch.set_num_threads(1)  # the models here are too small to share between threads
+torch.set_num_threads(1)
+
+
+def pytest_collection_finish():
+    """Collect garbage more rarely, and never in modules and tests, which are a million objects."""
+    gc.freeze()
+    gc.set_threshold(10_000)
+
+
+#: Successive cases of a test without a new line, by the test.
+REPEATED = {}
+
+#: Such cases after which further cases of a test are not traced.
+ENOUGH = 3
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item):
+    """Trace no further cases of a test that reach no new lines, because tracing is slow.
+
+    So the report of coverage has no more lines than were run. It can miss a line that only a late
+    case reaches.
+    """
+    if coverage.Coverage.current() is None or not hasattr(item, "callspec"):
+        return (yield)
+    test = item.nodeid.partition("[")[0]
+    if REPEATED.get(test, 0) >= ENOUGH:
+        item.add_marker("no_cover")  # pytest-cov pauses
+        return (yield)
+    before = traced_lines()
+    result = yield
+    REPEATED[test] = REPEATED.get(test, 0) + 1 if traced_lines() == before else 0
+    return result
+
+
+def traced_lines():
+    """The number of lines that were traced so far."""
+    return sum(map(len, coverage.Coverage.current()._collector.data.values()))
 
 
 @pytest.fixture(autouse=True)
@@ -63,6 +112,25 @@ def time_limit():
             signal.signal(signal.SIGALRM, before)
 
     return limit
+
+
+@pytest.fixture(autouse=True, scope="session")
+def yaml_files():
+    """OmegaConf parses a text once: Hydra reads 20 files anew at every composition."""
+    known = {}
+
+    def load(file, Loader):
+        text = file if isinstance(file, str) else file.read()
+        if text not in known:
+            if text is not file:
+                file.seek(0)  # an error then names the file
+            known[text] = yaml.load(file, Loader=Loader)
+        return copy.deepcopy(known[text])
+
+    with pytest.MonkeyPatch.context() as patch:
+        other = SimpleNamespace(**vars(yaml) | {"load": load})
+        patch.setattr(omegaconf.omegaconf, "yaml", other)
+        yield
 
 
 @pytest.fixture(autouse=True)

@@ -30,6 +30,7 @@ def benchmark(monkeypatch, tmp_path, capsys):
     return run
 
 
+@pytest.mark.no_cover
 def test_all_measurements_of_data_print_tables_and_write_json(benchmark, monkeypatch):
     # One collection instead of three: every process needs seconds to import torch.
     monkeypatch.setattr("mlvae.commands.benchmarks.memory.TIMES", (16,))

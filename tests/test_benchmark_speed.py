@@ -20,6 +20,9 @@ from mlvae.training import Adam
 from mlvae.training.loop import training_step
 from mlvae.training.step import StepParts
 
+#: The commands are not counted by coverage, and other tests reach the lines of the library.
+pytestmark = pytest.mark.no_cover
+
 CPU = torch.device("cpu")
 
 

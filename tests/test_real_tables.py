@@ -11,7 +11,6 @@ import pandas as pd
 import pytest
 import torch
 from sklearn.decomposition import PCA
-from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.preprocessing import StandardScaler
 
 import mlvae
@@ -47,6 +46,7 @@ def one_shot(codes, groups):
     return score.mean
 
 
+@pytest.mark.no_cover
 def test_unseen_compounds_are_recognised_by_their_content(wells, tmp_path):
     data = GroupedData.from_frame(wells, group="compound")
     assert data.shape == (978,) and len(data.group_names) == 59
@@ -78,13 +78,10 @@ def test_unseen_compounds_are_recognised_by_their_content(wells, tmp_path):
     unseen, scaler = splits.unseen, StandardScaler().fit(splits.train.x)
     known, x = scaler.transform(splits.train.x), scaler.transform(unseen.x)
     alone = mlvae.encode(model, unseen.x)
-    lda = LinearDiscriminantAnalysis(solver="eigen", shrinkage="auto", n_components=16)
     accuracy = {
         "content": one_shot(alone.content, unseen.groups),
         "style": one_shot(alone.style, unseen.groups),
-        "raw": one_shot(x, unseen.groups),
         "pca": one_shot(PCA(16, random_state=0).fit(known).transform(x), unseen.groups),
-        "lda": one_shot(lda.fit(known, splits.train.labels).transform(x), unseen.groups),
     }
     print({name: round(100 * value, 1) for name, value in accuracy.items()})
     assert accuracy["content"] > 4 / 19  # four times chance

@@ -17,6 +17,9 @@ from hydra import compose, initialize_config_dir
 from mlvae.commands import reproduce, tables
 from mlvae.commands.configs import CONFIGS
 
+#: The commands are not counted by coverage, and other tests reach the lines of the library.
+pytestmark = pytest.mark.no_cover
+
 SCRIPTS = Path(__file__).parent.parent / "scripts"
 
 TABLE = {

@@ -25,6 +25,7 @@ def samples(number=600, missing=0.3, seed=0):
     return X * [1, 10, 100, 0.1, 1] + 50, random.random(X.shape) < missing
 
 
+@pytest.mark.no_cover
 def test_imputed_values_are_nearer_than_the_mean():
     X, missing = samples()
     hidden = np.where(missing, np.nan, X)

@@ -28,6 +28,7 @@ def people(roles):
     return GroupedData.from_frame(pandas.DataFrame(columns), range(2))
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize("name", TABLES)
 def test_every_variant_and_its_evaluation_compose_and_build(name):
     table = tables.read(name)

@@ -120,15 +120,14 @@ def evaluate_by(config: dict[str, Any], *, progress: bool = True) -> dict[str, A
         shape=checkpoint["shape"],
         folder=controls,
     )
-    kinds = next((part.controls for part in questions if isinstance(part, Rollout)), ())
-    transitions = _transitions(
-        kinds, run, as_trained, checkpoint["step"], progress, folder=controls.parent
+    asked = [
+        part
+        for part in questions
+        if not isinstance(part, Composition) or not part.reason(model, splits)
+    ]
+    further = _further_controls(
+        asked, run, as_trained, checkpoint["step"], progress, folder=controls.parent
     )
-    asked = next((part for part in questions if isinstance(part, Composition)), None)
-    if asked is not None and not asked.reason(model, splits):
-        transitions |= _labelled_controls(
-            asked.controls, run, as_trained, checkpoint["step"], progress, folder=controls.parent
-        )
     metrics = evaluate(
         model,
         splits,
@@ -136,8 +135,7 @@ def evaluate_by(config: dict[str, Any], *, progress: bool = True) -> dict[str, A
         questions=questions,
         vae=None if vae is None else mlvae.load(vae, device=device, parts=own),
         controls={
-            kind: mlvae.load(place, device=device, parts=own)
-            for kind, place in transitions.items()
+            kind: mlvae.load(place, device=device, parts=own) for kind, place in further.items()
         },
         batching=from_config(trained["batching"], BATCHINGS, "batching"),
         seed=trained["seed"],
@@ -248,8 +246,8 @@ def _control(
     return folder
 
 
-def _transitions(
-    kinds: Sequence[str],
+def _further_controls(
+    questions: Sequence[Any],
     run: Path,
     trained: dict[str, Any],
     step: int,
@@ -257,58 +255,37 @@ def _transitions(
     *,
     folder: Path,
 ) -> dict[str, Path]:
-    """The folders of the controls of a model of rotations by their transition, trained first.
+    """The folders of the controls of single questions by their kind, trained first.
+
+    A rollout compares a model of rotations with other transitions, and a composition compares with
+    a VAE that is given the labels.
 
     Args:
-        kinds: transitions of the controls.
+        questions: the questions that can be answered.
         run: the run that is evaluated.
         trained: its configuration.
         step: its number of steps.
         progress: whether the terminal shows progress.
         folder: the folder of all controls.
     """
-    if trained["model"].get("transition") != "rotation":
-        return {}
-    places = {kind: folder / kind for kind in kinds}
-    for kind, place in places.items():
-        model = {**trained["model"], "transition": kind}
-        trainer = renamed_options(trained["trainer"])
-        config = {**trained, "model": model, "trainer": trainer, "run": str(place)}
-        words = (
-            f"training the control transition={kind}, in {place}; "
-            "evaluation.rollout.controls=[] turns it off"
-        )
-        _train_control(config, run, step, progress, folder=place, words=words)
-    return places
-
-
-def _labelled_controls(
-    kinds: Sequence[str],
-    run: Path,
-    trained: dict[str, Any],
-    step: int,
-    progress: bool,
-    *,
-    folder: Path,
-) -> dict[str, Path]:
-    """The folders of the controls that are given labels, by their kind, trained first.
-
-    Args:
-        kinds: kinds of controls: "conditional".
-        run: the run that is evaluated.
-        trained: its configuration.
-        step: its number of steps.
-        progress: whether the terminal shows progress.
-        folder: the folder of all controls.
-    """
-    places = {kind: folder / kind for kind in kinds}
-    for kind, place in places.items():
-        words = (
-            f"training the control {kind}, a VAE that is given the labels, in {place}; "
-            "evaluation.composition.controls=[] turns it off"
-        )
-        config = conditional_config(trained, place)
-        _train_control(config, run, step, progress, folder=place, words=words)
+    places = {}
+    for question in questions:
+        kinds = {kind: folder / kind for kind in getattr(question, "controls", ())}
+        if isinstance(question, Rollout) and trained["model"].get("transition") == "rotation":
+            name, text = "rollout", "transition={}"
+            configs = {kind: transition_config(trained, kind, at) for kind, at in kinds.items()}
+        elif isinstance(question, Composition):
+            name, text = "composition", "{}, a VAE that is given the labels"
+            configs = {kind: conditional_config(trained, at) for kind, at in kinds.items()}
+        else:
+            continue
+        for kind, config in configs.items():
+            words = (
+                f"training the control {text.format(kind)}, in {kinds[kind]}; "
+                f"evaluation.{name}.controls=[] turns it off"
+            )
+            _train_control(config, run, step, progress, folder=kinds[kind], words=words)
+        places |= kinds
     return places
 
 
@@ -390,6 +367,13 @@ def vae_config(trained: dict[str, Any], folder: Path) -> dict[str, Any]:
         "trainer": {**trainer, "warmup": warmup},
         "run": str(folder),
     }
+
+
+def transition_config(trained: dict[str, Any], kind: str, folder: Path) -> dict[str, Any]:
+    """The configuration of the run of a model of rotations with another kind of transition."""
+    model = {**trained["model"], "transition": kind}
+    trainer = renamed_options(trained["trainer"])
+    return {**trained, "model": model, "trainer": trainer, "run": str(folder)}
 
 
 def conditional_config(trained: dict[str, Any], folder: Path) -> dict[str, Any]:

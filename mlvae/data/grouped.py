@@ -8,8 +8,6 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from numbers import Number
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,25 +16,24 @@ from torch import Tensor
 
 from mlvae.arguments import as_device, check_type
 from mlvae.batch import Batch
+from mlvae.data.chosen import Indices, chosen_rows, origin_of, part_of
 from mlvae.data.fingerprint import fingerprint
+from mlvae.data.kinds import KINDS, checked, source_rows
+from mlvae.data.labels import numbered, positions
 from mlvae.data.rows.source import Source, SourceRows, is_source
 from mlvae.data.rows.sparse import SparseRows, is_sparse
-from mlvae.data.tables.annotated import is_anndata, read_cells
+from mlvae.data.tables.annotated import is_anndata
 from mlvae.data.tables.columns import Columns, column_names
+from mlvae.data.tables.constructors import from_anndata, from_frame
 from mlvae.data.tables.hidden import HiddenCells
 from mlvae.data.trajectories.episodes import Episodes
 from mlvae.data.values import as_factor, as_features, as_given, as_names, by_name
-from mlvae.errors import InputError, check_choice, check_integer, shown
-from mlvae.groups import Grouping, Groups, Origin, label_index
+from mlvae.errors import InputError, check_choice, check_integer
+from mlvae.groups import Grouping, Groups, Origin
 from mlvae.groups.grouping import UNNAMED, groupings_of
-from mlvae.observations import as_floats, as_tensor, check_image_bytes
+from mlvae.observations import as_floats, as_tensor
 
 __all__ = ["GroupedData", "origin_of"]
-
-KINDS = ("auto", "image", "array")
-
-#: Indices of observations, or a mask of N booleans.
-Indices = Tensor | np.ndarray | Sequence[int] | slice
 
 
 class GroupedData:
@@ -143,12 +140,12 @@ class GroupedData:
         self.feature_names = as_features(feature_names, found.shape) if named else None
         self.columns = self.episodes = self.hidden = None
         if isinstance(found, Tensor):
-            self.x = _checked(found, kind, self.feature_names)
+            self.x = checked(found, kind, self.feature_names)
         else:
-            self.x = _source_rows(found, kind)
+            self.x = source_rows(found, kind)
         self.grouping, self.further_groupings = UNNAMED, {}
         if groups is None:
-            index, self.group_names = _label_index(group, len(self.x))
+            index, self.group_names = numbered(group, len(self.x))
             self.groups = Groups(index).to(self.x.device)
         elif group is not None:
             raise InputError("group must be None where groups has the labels of all groupings")
@@ -170,54 +167,8 @@ class GroupedData:
         self.groups, self.group_names = first.groups.to(device), first.names
         self.further_groupings = {name: each.to(device) for name, each in rest}
 
-    @classmethod
-    def from_anndata(
-        cls,
-        adata: Any,
-        group: str | Sequence[str],
-        *,
-        layer: str | None = None,
-        obsm: str | None = None,
-        factors: Sequence[str] = (),
-        size: str | None = None,
-    ) -> GroupedData:
-        """The cells of an AnnData, grouped by a column of ``adata.obs``.
-
-        Sparse matrices stay sparse, and an AnnData in backed mode stays in its file: each batch
-        makes its own rows dense. ``mlvae.data.split(data, by=adata.obs["split"])`` splits by a
-        column of words.
-
-        Args:
-            adata: the AnnData.
-            group: name of the column of ``adata.obs`` with the group of each cell, such as its
-                donor; or a list of names, of several groupings.
-            layer: name of the layer with the observations, such as "counts"; None: ``adata.X``.
-            obsm: name of the entry of ``adata.obsm`` with the observations, such as "X_pca".
-            factors: names of columns of ``adata.obs`` that are known factors. Words become their
-                numbers in sorted order.
-            size: name of the column of ``adata.obs`` with the size of each cell, for a likelihood
-                of counts with ``link="exp"``; None: the total of the observation.
-
-        Raises:
-            InputError: if a name is unknown, or the matrix does not have integers or floats.
-
-        Example::
-
-            adata = anndata.read_h5ad("cells.h5ad")
-            data = mlvae.GroupedData.from_anndata(adata, group="donor", layer="counts")
-        """
-        cells = read_cells(adata, group, layer=layer, obsm=obsm, factors=factors, size=size)
-        several = isinstance(cells.group, dict)
-        return cls(
-            cells.x,
-            None if several else cells.group,
-            cells.factors,
-            groups=cells.group if several else None,
-            given=cells.given,
-            names=cells.names,
-            feature_names=cells.feature_names,
-            kind="array",
-        )
+    from_frame = classmethod(from_frame)
+    from_anndata = classmethod(from_anndata)
 
     def __repr__(self) -> str:
         groups = f"{len(self.group_names)} groups"
@@ -259,82 +210,6 @@ class GroupedData:
             ['bob', 'ann', 'bob']
         """
         return np.array(self.group_names)[self.groups.index.cpu().numpy()]
-
-    @classmethod
-    def from_frame(
-        cls,
-        frame: Any,
-        group: Any = None,
-        *,
-        features: Sequence[str] | None = None,
-        categories: Sequence[str] = (),
-        factors: Sequence[str] = (),
-        split: str | None = None,
-        kinds: Mapping[str, Any] | str | Path | None = None,
-        missing: str = "refuse",
-        like: GroupedData | Columns | str | Path | None = None,
-    ) -> Any:
-        """Observations from the rows of a table: pandas, polars or pyarrow.
-
-        - Integers, floats, decimals and nullable types are one feature, the number in float32.
-        - Booleans are one feature, 1 or 0.
-        - Categories are one feature for each value that occurs, 1 or 0, such as ``colour=red``.
-        - Text, dates and other types are refused, with the name of the column.
-
-        A line lists the columns that do not stay as they are. Missing cells are refused, with the
-        name of the column and their number, or kept: their features are 0, and
-        ``given["observed"]``, booleans (N, C) for C columns, states which cells are there.
-        ``data.columns`` is the record of the columns, and
-        ``like`` encodes a new table in the same way.
-
-        Args:
-            frame: a DataFrame of pandas or polars, or a Table of pyarrow.
-            group: name of the column with the labels of the groups; a list of such names, for
-                several groupings; or a label for each row. With ``like``, None is the columns of
-                the record; each row is a group of its own if the frame has no such column.
-            features: names of the columns that become features; None: all columns that are no
-                group, factor or split.
-            categories: names of columns of text or integers whose values are categories.
-            factors: names of the columns of known factors. Words are numbered in sorted order.
-            split: name of a column with the words train, validation and test (or 0, 1, 2).
-            kinds: kind of each column by its name, for models and likelihoods of tables: "real",
-                "positive", "count", "binary", "ordinal" or "categorical", or the values of an
-                ordinal column in order. "inferred" for one or for all columns: booleans and
-                numbers of 0 and 1 alone are binary, whole numbers of at least 0 are counts, other
-                numbers are real, text is categorical. The path of a file in the form of HI-VAE's
-                ``data_types.csv``: a line ``type,dim,nclass`` for each feature column, in order.
-                None, and columns that are not named: by type, as above.
-            missing: "refuse" or "keep" missing cells: NaN, None, pandas.NA.
-            like: data of another table, their ``columns``, or the folder of a run that was trained
-                on them. The features are then those of that table.
-
-        Returns:
-            The data, with the index of a DataFrame of pandas, or the number of each row, as
-            ``names``. With ``split``, :class:`~mlvae.data.Splits`.
-
-        Raises:
-            InputError: if a column is missing or cannot be converted, or a category is unknown.
-
-        Example:
-            >>> import pandas
-            >>> frame = pandas.DataFrame({"donor": ["ann", "ann", "bob"], "age": [4, 5, 7]})
-            >>> data = GroupedData.from_frame(frame, group="donor")
-            >>> data, data.feature_names
-            (GroupedData(3 observations of shape (1,) in 2 groups), ['age'])
-        """
-        from mlvae.data.tables.frames import read_data  # which makes these records
-
-        return read_data(
-            frame,
-            group,
-            features=features,
-            categories=categories,
-            factors=factors,
-            split=split,
-            kinds=kinds,
-            missing=missing,
-            like=like,
-        )
 
     def to(self, device: torch.device | str) -> GroupedData:
         """The same data on another device."""
@@ -380,29 +255,7 @@ class GroupedData:
             >>> data.labelled({"digit": [6, 7], "speaker": [1, 2]}).given["label"].tolist()
             [[1, 0], [1, 1]]
         """
-        if isinstance(names, Mapping):
-            if not names:
-                raise InputError("names must have the labels of a grouping, not be empty")
-            columns = []
-            for grouping, labels in names.items():
-                check_choice("a grouping of names", grouping, list(self.groupings))
-                columns.append(self.regrouped(grouping).labelled(labels).given["label"])
-            return self._with(given={**self.given, "label": torch.stack(columns, 1)})
-        if isinstance(names, np.ndarray | Tensor):
-            names = names.tolist()
-        listed = isinstance(names, Sequence) and not isinstance(names, str | bytes)
-        if not listed or not all(isinstance(name, str | Number) for name in names):
-            raise InputError(f"names must be a list of group labels, not {shown(names)}")
-        number = {name: i for i, name in enumerate(names)}
-        if unknown := [name for name in self.group_names if name not in number]:
-            raise InputError(
-                f"the model knows the {len(number)} groups of its training data, but these data "
-                f"have the group {shown(unknown[0])}; leave out observations of other groups, or "
-                "use MLVAE"
-            )
-        table = torch.tensor([number[name] for name in self.group_names], device=self.device)
-        given = {**self.given, "label": table[self.groups.index]}
-        return self._with(given=given)
+        return self._with(given={**self.given, "label": positions(self, names)})
 
     def regrouped(self, group: object) -> GroupedData:
         """The same observations in other groups.
@@ -430,7 +283,7 @@ class GroupedData:
             data = copy.copy(self)
             data._set(groupings_of(group, len(self)), self.device)
             return data
-        index, group_names = _label_index(group, len(self))
+        index, group_names = numbered(group, len(self))
         return self._with(groups=Groups(index).to(self.device), group_names=group_names)
 
     def subset(self, indices: Indices) -> GroupedData:
@@ -440,7 +293,7 @@ class GroupedData:
             InputError: if no observation remains, or ``indices`` are not a vector of integers or
                 a mask of N booleans.
         """
-        rows = self._rows(indices)
+        rows = chosen_rows(self, indices)
         first = Grouping(self.groups, self.group_names).subset(rows)
         further = {name: each.subset(rows) for name, each in self.further_groupings.items()}
         return self._with(
@@ -453,32 +306,6 @@ class GroupedData:
             names=None if self.names is None else self.names[rows.cpu().numpy()],
             hidden=None if self.hidden is None else self.hidden.subset(rows.cpu().numpy()),
         )
-
-    def _rows(self, indices: Indices) -> Tensor:
-        """``indices`` or the true places of a mask, int64 (n,) on the device, or InputError."""
-        if isinstance(indices, slice):
-            indices = torch.arange(len(self))[indices]
-        if not isinstance(indices, Tensor):
-            array = np.array(indices)
-            if array.dtype.kind not in "biuf":
-                raise InputError(f"indices of {self} must be integers, not {shown(indices)}")
-            indices = torch.from_numpy(array)
-        indices = indices.to(self.device)
-        if indices.dtype == torch.bool and indices.shape == (len(self),):
-            indices = indices.nonzero()[:, 0]
-        if indices.numel() == 0:
-            raise InputError(f"a subset of {self} must keep at least one observation, not none")
-        if indices.ndim != 1 or indices.is_floating_point() or indices.dtype == torch.bool:
-            raise InputError(
-                f"a subset of {self} takes indices (n,) or a mask of {len(self)} booleans, "
-                f"not {indices.dtype} of shape {tuple(indices.shape)}"
-            )
-        low, high = (int(end) for end in indices.aminmax())
-        if low < 0 or high >= len(self):
-            raise InputError(
-                f"indices of {self} must lie in [0, {len(self)}), not in [{low}, {high}]"
-            )
-        return indices.long()  # torch reads bytes as a mask
 
     def _with(self, **changed: Any) -> GroupedData:
         """The same data with other values of some attributes."""
@@ -538,15 +365,15 @@ class GroupedData:
         The groups of the batch have an ``origin``: the groups of these data that they are parts
         of.
         """
-        rows = None if indices is None else self._rows(indices)
-        groups, *further = (_part(each, rows) for each in self.groupings.values())
+        rows = None if indices is None else chosen_rows(self, indices)
+        groups, *further = (part_of(each, rows) for each in self.groupings.values())
         if rows is None:
             rows = torch.arange(len(self), device=self.device)
         return self._floats(rows, groups, dict(zip(self.further_groupings, further, strict=True)))
 
     def singles(self, indices: Indices) -> Batch:
         """The observations at ``indices`` (n,), each as a group of one, in their order."""
-        rows = self._rows(indices)
+        rows = chosen_rows(self, indices)
         groups, *further = (
             Groups.singletons(
                 len(rows), self.device, origin=origin_of(each, each.groups.index[rows])
@@ -569,79 +396,3 @@ class GroupedData:
         order = self.groups.index.argsort(stable=True)
         first = self.groups.sizes.cumsum(0) - self.groups.sizes
         return order[first[:limit]]
-
-
-def origin_of(grouping: Grouping, number: Tensor) -> Origin:
-    """The origin of parts (G,) of groups of a grouping, by the groups' ``number`` (G,)."""
-    return Origin(number, grouping.groups.sizes[number], grouping.names)
-
-
-def _part(grouping: Grouping, rows: Tensor | None) -> Groups:
-    """The groups of the observations at ``rows`` (n,), None for all, with their origin."""
-    groups = grouping.groups
-    index, sizes = groups.index, groups.sizes
-    number = torch.arange(groups.num_groups, device=index.device)
-    if rows is not None:
-        number, index, sizes = index[rows].unique(return_inverse=True, return_counts=True)
-    return Groups.unchecked(index, sizes, origin_of(grouping, number))
-
-
-def _label_index(group: object, length: int) -> tuple[Tensor, list]:
-    """The number of each of N labels, and the labels in order of their numbers."""
-    if group is None:
-        raise InputError(
-            "group must be the label of each observation's group, or groups the labels of several "
-            "groupings by name, not None"
-        )
-    index, names = label_index(group)
-    if len(index) != length:
-        raise InputError(
-            f"group must have one label for each of the {length} observations, not {len(index)}"
-        )
-    return index, names
-
-
-def _source_rows(x: Source, kind: str) -> SourceRows:
-    """The rows of a source that meets the protocol, or :class:`InputError`."""
-    rows = x if isinstance(x, SourceRows) else SourceRows(x)
-    if kind == "image" and len(rows.shape) != 4:
-        raise InputError(
-            f"images of a source must be (N, channels, height, width), not {rows.shape}"
-        )
-    return rows
-
-
-def _checked(x: Tensor, kind: str, names: list[str] | None = None) -> Tensor:
-    """The observations as uint8 or float32, images with a channel, or :class:`InputError`."""
-    if x.ndim < 2 or x.numel() == 0:
-        raise InputError(f"x must have shape (N, ...) with N at least 1, not {tuple(x.shape)}")
-    if kind == "image" and x.ndim not in (3, 4):
-        raise InputError(
-            "images must be (N, height, width) or (N, channels, height, width), not "
-            f"{tuple(x.shape)}"
-        )
-    if kind != "array" and x.ndim == 4 and x.shape[1] > 4 and x.shape[3] in (1, 3, 4):
-        raise InputError(
-            f"x has shape {tuple(x.shape)}: images must be (N, channels, height, width); "
-            "use numpy.moveaxis(x, -1, 1), or kind='array' if these are no images"
-        )
-    if x.dtype == torch.uint8 and kind != "array":
-        check_image_bytes(x)
-        return x.unsqueeze(1) if x.ndim == 3 else x
-    x = x.float()
-    if (wrong := ~x.isfinite()).any():
-        row = int(wrong.flatten(1).any(1).nonzero()[0])
-        where = "" if names is None else f" in {names[int(wrong[row].nonzero()[0])]}"
-        raise InputError(
-            f"x must be finite in float32, but observation {row} has NaN, an infinity or a number "
-            f"beyond 3.4e38{where}"
-        )
-    if kind == "array" or (kind == "auto" and not (x.ndim == 4 and x.shape[1] in (1, 3))):
-        return x
-    low, high = (float(end) for end in x.aminmax())
-    if low < 0 or high > 1:
-        raise InputError(
-            f"float images must lie in [0, 1], not in [{low:g}, {high:g}]; give 0 to 255 as "
-            "uint8, rescale, or set kind='array' if these are no images"
-        )
-    return x.unsqueeze(1) if x.ndim == 3 else x

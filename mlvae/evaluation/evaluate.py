@@ -22,6 +22,7 @@ from mlvae.errors import InputError, check_flag, check_integer, check_part, show
 from mlvae.evaluation import report
 from mlvae.evaluation.answer import Answer
 from mlvae.evaluation.applicable import applicable
+from mlvae.evaluation.beside import Beside
 from mlvae.evaluation.measures.codes import representations
 from mlvae.evaluation.questions.codebook import Codebook
 from mlvae.evaluation.questions.collapse import Collapse
@@ -171,16 +172,22 @@ def evaluate(
 
 
 def _answers(questions: Sequence[Any], subject: Subject) -> dict[str, Answer]:
-    """The answer to each question; a terminal shows the question and the remaining time."""
+    """The answer to each question; a terminal shows the question.
+
+    The probes show their remaining time themselves. That of all questions has no estimate: they
+    take between no time and most of it.
+    """
     from tqdm import tqdm  # a local import: it takes time that `import mlvae` does not need
 
     answers = {}
+    beside = Beside(questions, subject)
     disable = None if subject.progress else True
-    with tqdm(questions, "questions", unit="question", disable=disable) as bar:
+    form = "{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}{postfix}]"
+    with tqdm(questions, "questions", bar_format=form, disable=disable) as bar:
         for question in bar:
             name = type(question).__name__.lower()
             bar.set_postfix_str(name)
-            answers[name] = question.ask(subject)
+            answers[name] = beside.answer(question) or question.ask(subject)
     return answers
 
 

@@ -71,8 +71,6 @@ class TopicMLP:
         softmax: whether the decoder makes shares of the latents by a softmax first, for models
             whose latents are any real numbers: a VAE is then a topic model with a logistic-normal
             posterior.
-        log_counts: whether the encoder receives log(1 + count) instead of the count, so that a
-            frequent word of a long document does not hide the others.
 
     Raises:
         InputError: if an option is out of range; of the decoder, on the host, if latents of a
@@ -85,14 +83,12 @@ class TopicMLP:
     dropout: float = 0.2
     mixing: str = "mixture"
     softmax: bool = False
-    log_counts: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "hidden", self._mlp().hidden)  # it checks its options
         check_number("network.dropout", self.dropout, minimum=0, maximum=0.999)
         check_choice("network.mixing", self.mixing, MIXINGS)
         check_flag("network.softmax", self.softmax)
-        check_flag("network.log_counts", self.log_counts)
 
     def _mlp(self) -> MLP:
         return MLP(self.hidden, self.activation, self.shared, batch_norm=True)
@@ -116,11 +112,9 @@ class TopicMLP:
         return encoder
 
     def _finish(self, encoder: nn.Module) -> None:
-        """Put the logarithm and the dropout around a trunk, and the normalisation after heads."""
-        assert isinstance(encoder.trunk, nn.Sequential)
-        if self.log_counts:
-            encoder.trunk.insert(0, _LogCounts())
+        """Append the dropout to the trunk of an encoder, and the normalisation to its heads."""
         if self.dropout:
+            assert isinstance(encoder.trunk, nn.Sequential)
             encoder.trunk.append(nn.Dropout(self.dropout))
         linear = encoder.heads
         assert isinstance(linear, nn.Linear)
@@ -132,14 +126,6 @@ class TopicMLP:
         first = [nn.Softmax(1)] if self.softmax else []
         head = MIXINGS[self.mixing](latent_dim, elements)
         return Decoder(nn.Sequential(*first), head, (outputs, *shape))
-
-
-class _LogCounts(nn.Module):
-    """The logarithm of counts plus 1."""
-
-    def forward(self, counts: Tensor) -> Tensor:
-        """Values of the shape of ``counts``."""
-        return counts.log1p()
 
 
 class _Product(nn.Module):

@@ -363,6 +363,7 @@ except Enough:
 """
 
 
+@pytest.mark.no_cover
 @pytest.mark.skipif(sys.platform != "linux", reason="/proc/self/status is of Linux")
 def test_counts_stay_sparse_from_the_file_to_the_batch(tmp_path):
     # Dense, 40,000 x 10,000 float32 are 1,600 MB. Starting Python and PyTorch takes most seconds.

@@ -233,7 +233,8 @@ def test_the_script_writes_the_report_into_another_folder(tmp_path, monkeypatch,
     assert not script("train", *options)
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "notes").touch()
-    small = ["run=run", "evaluation=[unseen]", "device=cpu"]
+    small = ["run=run", "evaluation=[likelihood]", "device=cpu", "evaluation.likelihood.groups=5"]
+    small += ["evaluation.likelihood.sizes=[1]", "evaluation.likelihood.num_content=[1]"]
     capsys.readouterr()
     assert script("evaluate", *small, "folder=mine")  # before the control is trained
     assert not (tmp_path / "run" / "controls").exists()

@@ -52,11 +52,23 @@ def fit_of(distance, *, train=40_000, held=10_000):
 @pytest.fixture
 def quick(monkeypatch):
     """Networks of 300 steps."""
+    set_steps(monkeypatch, 300)
+
+
+@pytest.fixture
+def quickest(monkeypatch):
+    """Networks of 100 steps, for labels that are easy."""
+    set_steps(monkeypatch, 100)
+
+
+def set_steps(monkeypatch, steps):
     for kind, (hidden, schedule) in NETWORKS.items():
-        monkeypatch.setitem(NETWORKS, kind, (hidden, schedule._replace(least=300, most=300)))
+        changed = schedule._replace(least=steps, most=steps)
+        monkeypatch.setitem(NETWORKS, kind, (hidden, changed))
 
 
 # Distances with 0.05, 0.3, 1 and 3 bits.
+@pytest.mark.no_cover
 @pytest.mark.parametrize(
     ("distance", "bits"), [(0.135, 0.05), (0.35, 0.3), (0.73, 1.0), (4.0, 3.0)]
 )
@@ -152,6 +164,52 @@ def test_a_network_does_not_depend_on_the_networks_trained_with_it(monkeypatch):
     for one, other in zip(together, alone, strict=True):
         logs = one.log_probabilities(x), other.log_probabilities(x)
         torch.testing.assert_close(*logs, rtol=0, atol=1e-4)
+
+
+def test_the_gradients_of_networks_are_those_of_automatic_differentiation():
+    generator = torch.Generator().manual_seed(0)
+    for labels in (3, networks.FEW + 1):
+        sizes = ((5, 7), (7, 6), (6, labels))
+        weights = [
+            torch.randn(3, *shape, generator=generator, dtype=torch.double).requires_grad_()
+            for inputs, outputs in sizes
+            for shape in ((inputs, outputs), (1, outputs))
+        ]
+        x = torch.randn(3, 9, 5, generator=generator, dtype=torch.double)
+        y = torch.randint(labels, (3, 9), generator=generator)
+        logits = networks._forward(weights, x)
+        losses = torch.nn.functional.cross_entropy(
+            logits.flatten(0, 1), y.flatten(), reduction="none"
+        )
+        losses = losses.view(3, 9).mean(1)
+        expected = torch.autograd.grad(losses.sum(), weights)
+        found = networks._differentiate(weights, x, y)
+        torch.testing.assert_close(found, losses.detach())
+        for weight, gradient in zip(weights, expected, strict=True):
+            torch.testing.assert_close(weight.grad, gradient)
+
+
+def test_a_network_that_memorises_ends_early_and_one_that_has_found_nothing_does_not(monkeypatch):
+    steps = []
+    differentiate = networks._differentiate
+    monkeypatch.setattr(
+        networks, "_differentiate", lambda *given: (steps.append(1), differentiate(*given))[1]
+    )
+    schedule = Schedule(least=400, most=400, rate=3e-3, full=1, patience=3)
+
+    def found(fit, patience):
+        steps.clear()
+        (network,) = fit_networks([fit], (64,), schedule._replace(patience=patience))
+        return network.held_out, len(steps)
+
+    noise = torch.Generator().manual_seed(0)
+    x, y = torch.randn(100, 20, generator=noise), torch.randint(4, (100,), generator=noise)
+    x[:, 0] += y
+    memorised = Fit(Drawn(x[:60], y[:60]), Drawn(x[60:], y[60:]), 4, 0)
+    (early, fewer), (whole, most) = found(memorised, 3), found(memorised, None)
+    assert fewer < 300 < most == 400 and early == whole
+    plateau = fit_of(0.0, train=2000, held=500)  # no information: both entropies stay equal
+    assert found(plateau, 1)[1] == 400
 
 
 def test_several_codes_have_the_results_of_each_alone(monkeypatch):
@@ -286,6 +344,7 @@ def test_batches_of_all_sizes_train(monkeypatch):
     assert math.isfinite(fit_networks([fit], (8,), Schedule(least=50, most=50))[0].held_out)
 
 
+@pytest.mark.no_cover
 def test_fine_structure_is_found_by_the_slow_probe_alone():
     """Six seconds: a fast probe reports half of the bits of a fine checkerboard, or fewer."""
 
@@ -306,7 +365,7 @@ def test_fine_structure_is_found_by_the_slow_probe_alone():
     assert found["mlp"] < 0.5 * truth < found["large_mlp"] < 1.05 * truth
 
 
-def test_the_matrix_has_each_grouping_and_each_factor_from_each_code(two, two_images, quick):
+def test_the_matrix_has_each_grouping_and_each_factor_from_each_code(two, two_images, quickest):
     generator = torch.Generator().manual_seed(0)
     pairs = [(i, j) for i in range(3) for j in range(4)]
     poses = torch.randint(2, (480,), generator=generator).float()
@@ -334,7 +393,7 @@ def test_the_matrix_has_each_grouping_and_each_factor_from_each_code(two, two_im
     assert [figure.name for figure in answer.figures][:2] == ["leakage_first", "leakage_second"]
 
 
-def test_observations_without_a_label_are_left_out_of_its_row(two, two_images, quick):
+def test_observations_without_a_label_are_left_out_of_its_row(two, two_images, quickest):
     pairs = [(i, j) for i in range(3) for j in range(4)]
     data = two_images(40 * pairs, torch.zeros(480))
     second = data.groupings["second"].labels.tolist()

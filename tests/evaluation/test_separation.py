@@ -185,3 +185,12 @@ def test_chance_and_label_entropy_are_reported_for_every_k(known, known_data):
     assert without_code == {1: (25 / 38, pytest.approx(0.926819, abs=1e-6)), 13: (0.5, 1.0)}
     (row,) = (row for row in answer.tables[0].rows if row[0] == "no code")
     assert row[1:] == ["65.8", "50.0"]
+
+
+def test_with_several_groupings_the_answer_names_the_first_one(two, two_images):
+    pairs = [(a, b) for a in range(2) for b in range(2)]
+    data = two_images(10 * pairs, torch.rand(40, generator=torch.Generator().manual_seed(0)))
+    question = Separation(k=(1,), probes=("logistic",), seeds=1)
+    answer = question.ask(Subject(two, Splits(data, test=data)))
+    assert "those of first" in answer.summary[-1]
+    assert "those of" not in answer.summary[0]

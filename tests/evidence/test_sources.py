@@ -5,6 +5,7 @@ import torch
 
 from mlvae import Batch, DiagonalGaussian, Groups, InputError
 from mlvae.evidence.rules import product
+from mlvae.models.mlvae import bound
 
 LABELS = torch.tensor([0, 1, 0, 2, 1, 1, 1])
 
@@ -17,7 +18,9 @@ def batch():
 def content_of(model, batch):
     """The posteriors of the members, and the content that the model infers in training."""
     members = model.encoder(batch.x)[0]
-    return members, model._content(members, batch.groups, torch.Generator().manual_seed(0))
+    return members, bound.content_of(
+        model, members, batch.groups, torch.Generator().manual_seed(0)
+    )
 
 
 def test_subset_is_the_product_of_a_random_subset(small_model, batch):

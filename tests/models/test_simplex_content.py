@@ -11,6 +11,7 @@ from mlvae.evidence import PseudoCounts
 from mlvae.evidence.sources import EVIDENCE_FROM
 from mlvae.grids import generation_grid, swap_grid, traversal_grid
 from mlvae.models import MLVAE, build
+from mlvae.models.mlvae.bound import content_of
 from mlvae.networks import MLP
 
 LABELS = [2, 0, 1, 0, 2, 4, 3, 2, 4]
@@ -68,7 +69,7 @@ def test_a_group_of_one_has_the_prior_where_others_give_the_evidence(members):
     model = built(evidence_from=members).train()
     x, groups = images(3), Groups.of([0, 1, 2])
     member_q, _ = model.posteriors(x)
-    content = model._content(member_q, groups, torch.Generator().manual_seed(0))
+    content = content_of(model, member_q, groups, torch.Generator().manual_seed(0))
     prior = torch.equal(content.concentration, torch.ones(3, 4))
     assert prior == (members != "subset")
     assert run(model).loss.isfinite()

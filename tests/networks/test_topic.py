@@ -87,16 +87,3 @@ def test_options_out_of_range_are_refused():
     ]:
         with pytest.raises(InputError, match=match):
             TopicMLP(**options)
-
-
-def test_an_encoder_of_logarithms_is_an_encoder_of_counts_after_the_logarithm():
-    torch.manual_seed(0)
-    plain = TopicMLP((8,)).encoder((7,), [3]).eval()
-    logarithms = TopicMLP((8,), log_counts=True).encoder((7,), [3]).eval()
-    first, second = plain.state_dict().values(), logarithms.state_dict()
-    logarithms.load_state_dict(dict(zip(second, first, strict=True)))
-    counts = torch.tensor([[0.0, 1, 2, 40, 0, 3, 1]])
-    (expected,), (found,) = plain(counts.log1p()), logarithms(counts)
-    assert torch.equal(found.mean, expected.mean) and not torch.equal(
-        found.mean, plain(counts)[0].mean
-    )

@@ -76,6 +76,7 @@ def test_the_scale_is_judged_by_the_first_bound_per_element(shape, bound, warned
     assert advice_on_scale({"loss": 1e9}, shape) is None  # a model without a bound
 
 
+@pytest.mark.no_cover
 def test_a_sound_training_has_no_warning(clusters, tmp_path, caplog):
     fit(clusters, tmp_path, likelihood=Gaussian(std=0.3), steps=400)
     assert advice(caplog, "") == []

@@ -66,6 +66,7 @@ def test_a_model_of_several_groupings_compiles_in_one_piece(options):
         torch.testing.assert_close(gradients_too, gradients, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize(
     "options",
     [
@@ -187,6 +188,7 @@ def test_draws_in_a_compiled_region_are_those_of_the_generator_in_order():
 # Behaviour
 
 
+@pytest.mark.no_cover
 @pytest.mark.skipif(COMPILER is None, reason="compiling a model takes a C++ compiler")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning:torch.*")
 def test_a_compiled_training_equals_the_eager_one_up_to_rounding(tmp_path):

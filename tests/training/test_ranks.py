@@ -6,6 +6,7 @@ This file is also a program: a worker that runs tasks of this file as one of sev
 import json
 import os
 import pickle
+import runpy
 import signal
 import socket
 import subprocess
@@ -570,7 +571,7 @@ def test_an_error_that_is_not_of_communication_is_not_changed():
         raise distributed.DistBackendError("NCCL")
 
 
-def test_a_killed_rank_ends_all_ranks_and_the_run_can_be_resumed(tmp_path):
+def test_a_killed_rank_ends_all_ranks_and_the_run_can_be_resumed(tmp_path, monkeypatch):
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
     options = [
         "dataset=digits",
@@ -599,12 +600,11 @@ def test_a_killed_rank_ends_all_ranks_and_the_run_can_be_resumed(tmp_path):
     assert "rank 0 of 2" in line and "resume=run" in line
     step = step_of(tmp_path / "run")
     epochs = f"trainer.epochs={step // 6 + 1}"
-    subprocess.run(
-        [sys.executable, SCRIPT, "resume=run", epochs, "batching.span_ranks=true"],
-        cwd=tmp_path,
-        check=True,
-        capture_output=True,
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(
+        sys, "argv", [str(SCRIPT), "resume=run", epochs, "batching.span_ranks=true"]
     )
+    runpy.run_path(str(SCRIPT), run_name="__main__")
     assert step_of(tmp_path / "run") == 6 * (step // 6 + 1) > step
 
 

@@ -1,5 +1,6 @@
 """A training on real recordings, as the guide describes it: the digit of an unseen speaker."""
 
+import pytest
 import torch
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
@@ -9,6 +10,7 @@ from mlvae.likelihoods import LearnedGaussian
 from mlvae.networks import Conv1d
 
 
+@pytest.mark.no_cover
 def test_the_content_has_the_digit_of_a_speaker_who_was_never_heard(data_root, tmp_path):
     """About 10 seconds: 2,500 files are read, and 126 steps are taken."""
     splits = open_dataset(

@@ -11,6 +11,7 @@ from __future__ import annotations
 import numpy as np
 
 from mlvae.data.grouped import GroupedData
+from mlvae.data.sources.digits import pixels_and_labels
 from mlvae.data.splitting.splits import Splits, split
 from mlvae.data.tables.columns import Column, Columns
 from mlvae.errors import check_integer, check_number
@@ -42,11 +43,9 @@ def digit_parts(
         >>> data.shape, data.given["observed"].shape[1]
         ((74,), 65)
     """
-    from sklearn.datasets import load_digits  # imported where it is used: it is slow to import
-
     check_number("dataset.missing", missing, minimum=0, maximum=1)
     check_integer("dataset.seed", seed, minimum=0)
-    images, labels = load_digits(return_X_y=True)
+    images, labels = pixels_and_labels()
     random = np.random.default_rng(seed)
     there = random.random((len(images), 3)) >= missing
     there[np.arange(len(images)), random.integers(0, 3, len(images))] |= ~there.any(1)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
 
 import numpy as np
 
@@ -10,7 +12,7 @@ from mlvae.data.grouped import GroupedData
 from mlvae.data.splitting.splits import Splits, split
 from mlvae.errors import check_integer
 
-__all__ = ["digits"]
+__all__ = ["digits", "pixels_and_labels"]
 
 
 def digits(
@@ -37,9 +39,25 @@ def digits(
     """
     for name, value in (("validation", validation), ("test", test), ("seed", seed)):
         check_integer(name, value, minimum=0)
-    from sklearn.datasets import load_digits  # takes seconds, which `import mlvae` saves
+    pixels, labels = pixels_and_labels()
+    images = (pixels.reshape(-1, 8, 8) / 16).astype(np.float32)
+    data = GroupedData(images, labels, kind="image")
+    return split(data, validation=validation, test=test, unseen_groups=unseen_groups, seed=seed)
+
+
+def pixels_and_labels() -> tuple[np.ndarray, np.ndarray]:
+    """The pixels (N, 64), 0 to 16, and the digits (N,), as ``load_digits(return_X_y=True)``.
+
+    The file of scikit-learn is read without it, because its import takes a second. A version
+    without this file reads it itself.
+    """
+    spec = find_spec("sklearn")
+    if spec is not None and spec.origin is not None:
+        path = Path(spec.origin).parent / "datasets" / "data" / "digits.csv.gz"
+        if path.is_file():
+            table = np.loadtxt(path, delimiter=",")
+            return table[:, :-1], table[:, -1].astype(int)
+    from sklearn.datasets import load_digits
 
     pixels, labels = load_digits(return_X_y=True)
-    images = (np.asarray(pixels).reshape(-1, 8, 8) / 16).astype(np.float32)
-    data = GroupedData(images, np.asarray(labels), kind="image")
-    return split(data, validation=validation, test=test, unseen_groups=unseen_groups, seed=seed)
+    return np.asarray(pixels), np.asarray(labels)

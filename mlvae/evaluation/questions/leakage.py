@@ -32,9 +32,6 @@ __all__ = ["Leakage"]
 #: Fraction of the codes that is held out to choose the probe.
 HELD = 0.2
 
-#: Largest number of codes whose networks a process trains together on a CPU.
-TOGETHER = 4
-
 
 @dataclass(frozen=True)
 class Leakage:
@@ -112,7 +109,8 @@ class Leakage:
         with parallel_config("loky", inner_max_num_threads=1):
             pool = Parallel(n_jobs=workers, return_as="generator", pre_dispatch="2*n_jobs")
         total = sum(2 if code.random else 1 for code in codes)
-        most = total if target.test.device.type == "cuda" else min(TOGETHER, -(-total // workers))
+        # On a CPU, larger batches are hardly faster, and small tasks keep all processes busy.
+        most = total if target.test.device.type == "cuda" else 1
         bundles = _bundles(self._tasks(subject, target), most)
         tasks = (delayed(_run)(bundle, self.probes) for bundle in bundles)
         disable = None if subject.progress else True

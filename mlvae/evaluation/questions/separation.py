@@ -98,6 +98,8 @@ class Separation:
             f"{100 * chance:.1f} percent. Posteriors were drawn anew in every epoch, and "
             f"{DRAWS} times for the test. A tenth of the sets was held out to choose the weights."
         )
+        if len(train.groupings) > 1:
+            protocol += f" The groups are those of {train.grouping}."
         for k in grid.without_held_out():
             protocol += (
                 f" At k = {k} no set could be held out, because no group has {2 * k} "

@@ -6,7 +6,7 @@ Shapes: N observations, G groups, C content and S style dimensions, ... one obse
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -18,40 +18,41 @@ from mlvae.data.grouped import GroupedData
 from mlvae.errors import InputError
 from mlvae.evidence.rules import (
     ACCUMULATIONS,
-    EVIDENCE_RULES,
     POSTERIOR_RULES,
     SUM_RULES,
     Posterior,
-    evidence_of,
 )
-from mlvae.evidence.sources import EVIDENCE_FROM
 from mlvae.groups import Groups
-from mlvae.groups.grouping import UNNAMED
-from mlvae.groups.shares import per_grouping
-from mlvae.models.cells import build_row_encoder, imputed, row_shape, with_mask
+from mlvae.models.cells import imputed
 from mlvae.models.checks import build_checked, check_batch, check_codes_batch
-from mlvae.models.decoder import build_decoder
-from mlvae.models.encoder import build_conditional_encoder
-from mlvae.models.inputs import Observations, groups_given, observations
-from mlvae.models.latents import Latents, check_simplex, joined, values_of
+from mlvae.models.inputs import Observations, groups_given
+from mlvae.models.latents import Latents, check_simplex, joined
+from mlvae.models.mlvae.bound import bound
+from mlvae.models.mlvae.building import build_parts
 from mlvae.models.mlvae.contents import (
-    as_groups,
     as_one,
     contents_of,
     groupings_of_batch,
     side_by_side,
     sources_of,
 )
-from mlvae.models.mlvae.nested import NestedPrior, upper_groups
+from mlvae.models.mlvae.inference import (
+    check_one,
+    decoded,
+    inferred,
+    inferred_style,
+    named_groups,
+    posteriors,
+    read,
+)
 from mlvae.models.mlvae.options import MLVAEOptions
-from mlvae.models.observed import encoder_inputs, sizes_of
+from mlvae.models.observed import sizes_of
 from mlvae.models.protocol import config_of, takes_options
 from mlvae.models.standardise import Standardise
 from mlvae.models.summary import summary
 from mlvae.objectives import GroupELBO, Objective
 from mlvae.observations import as_observations, check_shape
 from mlvae.posteriors import DiagonalGaussian, Family
-from mlvae.posteriors.dirichlet import EvidenceHead
 
 __all__ = ["MLVAE"]
 
@@ -177,6 +178,12 @@ class MLVAE(nn.Module):
 
     Options = MLVAEOptions
 
+    standardise: Standardise
+    encoder: nn.Module
+    decoder: nn.Module
+    objective: GroupELBO
+    separators: Separators
+
     def __init__(self, shape: Sequence[int], **options: Any) -> None:
         super().__init__()
         self.shape = check_shape(shape)
@@ -188,52 +195,7 @@ class MLVAE(nn.Module):
         self.likelihood = chosen.likelihood
         self.style_given_content = chosen.style_given_content
         self.rule = ACCUMULATIONS[chosen.accumulation]
-        build_checked(self, chosen.network, self._build)
-
-    def _build(self) -> None:
-        chosen = self.options
-        network, contents = chosen.network, list(self.contents.values())
-        width, inputs = sum(contents), row_shape(chosen, self.shape)
-        self.standardise = Standardise(chosen.standardise, self.shape)
-        heads: Any = None  # Gaussians
-        if chosen.on_simplex:
-            heads = [EvidenceHead(chosen.content_alpha)] * len(contents)
-        if self.style_given_content:
-            self.encoder = build_row_encoder(chosen, inputs, contents, heads)
-            of_style: Any = network
-            if not chosen.style_dropout and hasattr(network, "dropout"):
-                of_style = replace(of_style, dropout=0.0)
-            self.style_encoder = build_conditional_encoder(
-                of_style, inputs, chosen.style_dim, width
-            )
-        else:
-            families = None if heads is None else [*heads, DiagonalGaussian]
-            dims = (*contents, chosen.style_dim)
-            self.encoder = build_row_encoder(chosen, inputs, dims, families)
-        latent_dim = width + chosen.style_dim
-        self.decoder = build_decoder(network, latent_dim, self.shape, chosen.likelihood)
-        self.objective = GroupELBO(
-            content_kl_weight=chosen.content_kl_weight,
-            style_kl_weight=chosen.style_kl_weight,
-            content_capacity=chosen.content_capacity,
-            style_capacity=chosen.style_capacity,
-            batch_groups=chosen.batch_groups,
-        )
-        if chosen.nested:
-            self.priors = nn.ModuleDict(
-                {
-                    lower: NestedPrior(self.contents[upper], self.contents[lower])
-                    for lower, upper in chosen.uppers.items()
-                }
-            )
-        if chosen.separation.active:
-            dims = {self.grouping_of[name]: dim for name, dim in self.contents.items()}
-            self.separators = Separators(
-                chosen.separation,
-                dims if len(dims) > 1 else width,
-                chosen.style_dim,
-                nested=chosen.nested,
-            )
+        build_checked(self, chosen.network, partial(build_parts, self))
 
     def __repr__(self) -> str:
         return summary(self)
@@ -286,97 +248,7 @@ class MLVAE(nn.Module):
             generator: source of the noise, on the model's device; None is torch's own.
         """
         check_batch(batch, self.shape)
-        x, groupings = batch.x, groupings_of_batch(self, batch)
-        member_qs, style_given = self._posteriors(x, batch.given)
-        samples, contents, content_kls = {}, {}, {}
-        # The order of these operations is a part of the results: gradients are added in it.
-        for name, member_q in member_qs.items():
-            groups = groupings[name]
-            source = generator if groups is batch.groups else per_grouping(generator, groups)
-            content = contents[name] = self._content(member_q, groups, source)
-            if name not in self.options.uppers:
-                content_kls[name] = self._content_kl(content, groups)
-            samples[name] = self._sample(content, groups, source)
-        for lower, upper in self.options.uppers.items():
-            above = contents[upper][upper_groups(groupings[lower], groupings[upper])]
-            prior: Any = self.priors[lower]
-            content_kls[lower] = prior.kl(contents[lower], above)
-        c = side_by_side(samples)
-        style = style_given(c)
-        s = style.sample(generator=generator)
-        parameters = self.decoder(torch.cat((c, s), 1))
-        log_likelihood = self.standardise.log_prob(self.likelihood, parameters, x, batch.given)
-        objective = self._objective(log_likelihood, style.kl(), content_kls, groupings)
-        if self.training and self.options.separation.active:
-            named = len(samples) > 1
-            return self.separators(
-                objective,
-                {self.grouping_of[n]: v for n, v in samples.items()} if named else c,
-                s,
-                {self.grouping_of[n]: v for n, v in groupings.items()} if named else batch.groups,
-                recognise=self._recognise,
-                style=lambda: style_given(self._alone(member_qs).detach()),
-                generator=generator,
-            )
-        return objective
-
-    def _sample(self, content: Any, groups: Groups, generator: torch.Generator | None) -> Tensor:
-        """A sample of the content of each observation, (N, C)."""
-        if self.training and self.options.content_per_member:
-            return content.sample(generator=generator)  # no mixture, (N, C)
-        if self.options.content_draw == "observation":
-            return content.sample_members(groups, generator=generator)
-        return groups.spread(content.sample_groups(generator=generator))
-
-    def _content_kl(self, content: Any, groups: Groups) -> Tensor:
-        """The content KL of each group from the prior, (G,)."""
-        kl = content.kl()
-        if self.training and self.options.content_per_member:
-            kl = groups.sum(kl) / groups.sizes.clamp(min=1)
-        return kl
-
-    def _objective(
-        self,
-        log_likelihood: Tensor,
-        style_kl: Tensor,
-        content_kls: Mapping[str, Tensor],
-        groupings: Mapping[str, Groups],
-    ) -> Objective:
-        """The objective of one grouping or of several."""
-        if len(content_kls) > 1:
-            return self.objective.of_groupings(
-                log_likelihood=log_likelihood,
-                style_kl=style_kl,
-                content_kl={self.grouping_of[name]: kl for name, kl in content_kls.items()},
-                groupings={self.grouping_of[name]: each for name, each in groupings.items()},
-            )
-        return self.objective(
-            log_likelihood=log_likelihood,
-            style_kl=style_kl,
-            content_kl=as_one(content_kls),
-            groups=as_one(groupings),
-        )
-
-    def _posteriors(
-        self, x: Tensor, given: Mapping[str, Tensor] | None = None
-    ) -> tuple[dict[str, Any], Callable[[Tensor], DiagonalGaussian]]:
-        """The outputs of the encoders: each content by name, and :meth:`posteriors`' style."""
-        x = self._inputs(x, given)
-        if not self.style_given_content:
-            *contents, style = self.encoder(x)
-            return dict(zip(self.contents, contents, strict=True)), lambda content: style
-        contents = self.encoder(x)
-        features = self.style_encoder.trunk(x)
-        return (
-            dict(zip(self.contents, contents, strict=True)),
-            lambda content: self.style_encoder.given(features, content).moments(),
-        )
-
-    def _inputs(self, x: Tensor, given: Mapping[str, Tensor] | None) -> Tensor:
-        """What the encoders receive of observations x, float (N, ...)."""
-        if self.missing_cells:
-            return with_mask(self.likelihood, x, given)  # type: ignore[arg-type]
-        return self.standardise.inputs(self.likelihood, x)
+        return bound(self, batch, generator)
 
     def posteriors(
         self, x: Tensor, given: Mapping[str, Tensor] | None = None
@@ -394,47 +266,12 @@ class MLVAE(nn.Module):
             side by side (N, C), which matters only with ``style_given_content``. The contents are
             in the order of ``contents``, sorted by name.
         """
-        member_qs, style_given = self._posteriors(x, given)
+        member_qs, style_given = posteriors(self, x, given)
         return (member_qs if len(member_qs) > 1 else as_one(member_qs)), style_given
 
     def pooled(self, member_q: Any, groups: Groups) -> tuple[Posterior, Groups]:
         """The content posterior (G, C) of the members' ``member_q`` (N, C), and its groups."""
         return self.rule(member_q, groups), groups
-
-    def _content(self, member_q: Any, groups: Groups, generator: torch.Generator | None) -> Any:
-        """The content posterior of each group (G, C), or with ``content_per_member`` (N, C)."""
-        if not self.training or self.options.evidence_from == "all":
-            return self.rule(member_q, groups)
-        source = EVIDENCE_FROM[self.options.evidence_from]
-        chosen = source(evidence_of(member_q), groups, generator)
-        return EVIDENCE_RULES[self.options.accumulation](chosen)
-
-    def _recognise(self, content: Tensor, style: Tensor) -> Any:
-        """The content posteriors (N, C) of decoded observations, which stay standardised."""
-        decoded = self.likelihood.mean(self.decoder(torch.cat((content, style), 1)))
-        inputs = (
-            self._inputs(decoded, None)
-            if self.missing_cells
-            else encoder_inputs(self.likelihood, decoded)
-        )
-        single = [self._single(q) for q in self.encoder(inputs)[: len(self.contents)]]
-        if self.options.on_simplex:
-            return single[0]
-        moments = [q.moments() for q in single]
-        if len(moments) == 1:
-            return moments[0]
-        return DiagonalGaussian(
-            torch.cat([q.mean for q in moments], 1),
-            torch.cat([q.log_variance for q in moments], 1),
-        )
-
-    def _single(self, member_q: Any) -> Posterior:
-        """The content posteriors (N, C) of observations that are groups of one."""
-        return self.rule(member_q, Groups.singletons(len(member_q), member_q.mean.device))
-
-    def _alone(self, member_qs: Mapping[str, Any]) -> Tensor:
-        """The means of all contents (N, C) of observations that are groups of one."""
-        return side_by_side({name: self._single(q).mean for name, q in member_qs.items()})
 
     def codes(self, batch: Batch) -> dict[str, Family]:
         """The contents of each observation's groups (N, C), and the style of each observation.
@@ -444,7 +281,7 @@ class MLVAE(nn.Module):
         check_codes_batch(batch)
         groupings = groupings_of_batch(self, batch)
         x = as_observations(batch.x, self.shape, self, observed=batch.given.get("observed"))
-        member_qs, style_given = self._posteriors(x, batch.given)
+        member_qs, style_given = posteriors(self, x, batch.given)
         found = {
             name: self.rule(q, groupings[name])[groupings[name].index]
             for name, q in member_qs.items()
@@ -469,9 +306,9 @@ class MLVAE(nn.Module):
         Raises:
             InputError: if the model has several contents, or the groups do not fit.
         """
-        self._check_one("infer_content", "infer_contents(x, groups={...})")
+        check_one(self, "infer_content", "infer_contents(x, groups={...})")
         groups = groups_given(x, groups)
-        found = self._infer(*self._read(x), dict.fromkeys(self.contents, groups))
+        found = inferred(self, *read(self, x), dict.fromkeys(self.contents, groups))
         return as_one(found)
 
     def infer_contents(
@@ -492,43 +329,10 @@ class MLVAE(nn.Module):
         Raises:
             InputError: if the model has no content of a grouping, or the groups do not fit.
         """
-        if isinstance(x, GroupedData):
-            if groups is not None:
-                raise InputError("groups must be None where x is GroupedData, which has groups")
-            named = {
-                name: x.groups if name == UNNAMED else x.groupings[name].groups
-                for name in self.grouping_of.values()
-                if name == UNNAMED or name in x.groupings
-            }
-        else:
-            named = as_groups(groups, self.grouping_of.values())
+        named = named_groups(self, x, groups)
         chosen = {name: named.get(self.grouping_of[name]) for name in self.contents}
-        found = self._infer(*self._read(x), chosen)
+        found = inferred(self, *read(self, x), chosen)
         return {grouping: found[name] for name, grouping in self.grouping_of.items()}
-
-    def _read(self, x: Observations) -> tuple[Tensor, Mapping[str, Tensor]]:
-        """Observations as floats on the device of the model, and the given values of data."""
-        device = next(self.parameters()).device
-        given = x.given if isinstance(x, GroupedData) else {}
-        moved = {name: values.to(device) for name, values in given.items()}
-        return observations(x, self.shape, self), moved
-
-    def _infer(
-        self, x: Tensor, given: Mapping[str, Tensor], groups: Mapping[str, Any]
-    ) -> dict[str, Any]:
-        """The content posterior of each group of each content; None groups are of one member."""
-        found = {}
-        for name, each in groups.items():
-            known = Groups.singletons(len(x)) if each is None else Groups.of(each)
-            if known.num_observations != len(x):
-                raise InputError(
-                    f"groups must name the group of each of the {len(x)} observations, "
-                    f"not of {known.num_observations}"
-                )
-            found[name] = known.to(x.device)
-        inputs = self._inputs(x, given)
-        posteriors = dict(zip(self.contents, self.encoder(inputs), strict=False))
-        return {name: self.rule(posteriors[name], known) for name, known in found.items()}
 
     def infer_style(
         self,
@@ -549,32 +353,7 @@ class MLVAE(nn.Module):
         Raises:
             InputError: if the content does not have one row for each observation.
         """
-        return self._style(*self._read(x), content, contents)
-
-    def _style(
-        self,
-        x: Tensor,
-        given: Mapping[str, Tensor],
-        content: Latents | None = None,
-        contents: Mapping[str, Latents] | None = None,
-    ) -> DiagonalGaussian:
-        """:meth:`infer_style` of observations as floats on the device of the model."""
-        member_qs, style_given = self._posteriors(x, given)
-        if content is None and contents is None:
-            values = {name: self._single(q) for name, q in member_qs.items()}
-        else:
-            values = contents_of(self, content, contents, {})
-        checked = {}
-        for name, dim in self.contents.items():
-            checked[name] = values_of(name, values[name], dim, self)
-            number = len(member_qs[name])
-            if len(checked[name]) != number:
-                raise InputError(
-                    f"{name} must have a row for each of the {number} observations, not "
-                    f"{len(checked[name])}; content[groups.index] gives each observation the "
-                    "content of its group"
-                )
-        return style_given(side_by_side(checked))
+        return inferred_style(self, *read(self, x), content, contents)
 
     def decode(
         self,
@@ -633,16 +412,12 @@ class MLVAE(nn.Module):
             raise InputError("style_of must be observations (N, ...), not None")
         contents = {}
         for name, source in sources_of(self, content_of, sources).items():
-            contents[self.grouping_of[name]] = self._infer(*self._read(source), {name: None})[name]
-        x, given = self._read(style_of)
-        style, sizes = self._style(x, given), sizes_of(self.likelihood, x)
-        return self._decoded(contents, style, **sizes)
-
-    def _decoded(self, contents: dict[str, Any], style: Any, **sizes: Any) -> Tensor:
-        """:meth:`decode` of contents by the name of the grouping."""
-        if UNNAMED in contents:
-            return self.decode(contents[UNNAMED], style, **sizes)
-        return self.decode(style=style, contents=contents, **sizes)
+            contents[self.grouping_of[name]] = inferred(self, *read(self, source), {name: None})[
+                name
+            ]
+        x, given = read(self, style_of)
+        style, sizes = inferred_style(self, x, given), sizes_of(self.likelihood, x)
+        return decoded(self, contents, style, **sizes)
 
     @torch.no_grad()
     def reconstruct(self, x: Observations, groups: Any = None) -> Tensor:
@@ -651,25 +426,20 @@ class MLVAE(nn.Module):
         Posterior means are decoded. ``x`` and ``groups`` are as in :meth:`infer_content`, or with
         several contents as in :meth:`infer_contents`.
         """
-        if isinstance(x, GroupedData):
-            if groups is not None:
-                raise InputError("groups must be None where x is GroupedData, which has groups")
-            named = {name: each.groups for name, each in x.groupings.items()}
-            named[UNNAMED] = x.groups
-        elif groups is None or isinstance(groups, Mapping):
-            named = as_groups(groups, self.grouping_of.values())
+        if isinstance(x, GroupedData) or groups is None or isinstance(groups, Mapping):
+            named = named_groups(self, x, groups)
         else:
-            self._check_one("reconstruct", "groups={...}")
+            check_one(self, "reconstruct", "groups={...}")
             named = {as_one(self.grouping_of): Groups.of(groups)}
-        x, given = self._read(x)
+        values, given = read(self, x)
         chosen = {name: named.get(self.grouping_of[name]) for name in self.contents}
         means = {}
-        for name, q in self._infer(x, given, chosen).items():
+        for name, q in inferred(self, values, given, chosen).items():
             groups = chosen[name]
             means[name] = q.mean if groups is None else q.mean[groups.index.to(q.mean.device)]
         latents = {self.grouping_of[name]: mean for name, mean in means.items()}
-        style = self._style(x, given, contents=latents)
-        return self._decoded(latents, style, **sizes_of(self.likelihood, x))
+        style = inferred_style(self, values, given, contents=latents)
+        return decoded(self, latents, style, **sizes_of(self.likelihood, values))
 
     def imputed(self, batch: Batch, **options: Any) -> Tensor:
         """Features (N, D) with values in missing cells, as :func:`mlvae.models.cells.imputed`.
@@ -683,11 +453,3 @@ class MLVAE(nn.Module):
             )
         check_batch(batch, self.shape)
         return imputed(self, batch, **options)
-
-    def _check_one(self, method: str, advice: str) -> None:
-        """Raise :class:`InputError` if the model has several contents."""
-        if len(self.contents) > 1:
-            raise InputError(
-                f"{method} is for a model with one content, not with {', '.join(self.contents)}; "
-                f"use {advice}"
-            )

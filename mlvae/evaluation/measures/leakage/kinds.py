@@ -35,7 +35,7 @@ __all__ = [
 NETWORKS: dict[str, tuple[tuple[int, ...], Schedule]] = {
     "logistic": ((), Schedule(rate=2e-2, full=1)),
     "mlp": ((128, 128), Schedule()),
-    "large_mlp": ((256, 256), Schedule(epochs=40, most=8000, rate=1e-3)),
+    "large_mlp": ((256, 256), Schedule(epochs=40, most=8000, rate=1e-3, patience=5)),
 }
 
 PROBES = (*NETWORKS, "knn", "trees")

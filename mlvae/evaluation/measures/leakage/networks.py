@@ -25,6 +25,13 @@ __all__ = ["MOST_PADDED", "Fit", "Network", "Schedule", "fit_networks"]
 
 BATCH = 256
 
+#: Largest number of columns of a product that is computed in the transposed order.
+FEW = 16
+
+#: A network memorises if its training codes have less than this fraction of the lowest held-out
+#: cross-entropy.
+MEMORISED = 0.5
+
 #: Codes of at most this many dimensions are trained in one batch, with columns of zeros. It is the
 #: width of a probe's hidden layer, so the zeros cost little.
 MOST_PADDED = 128
@@ -43,6 +50,10 @@ class Schedule(NamedTuple):
         rate: learning rate of Adam at the first step; it falls to 0 as a cosine.
         full: number of codes from which the rate is that; below, it is in proportion to the square
             root of the number. Few codes are fitted too fast otherwise.
+        patience: number of evaluations at equal distances without a lower held-out cross-entropy
+            after which a network that only memorises is finished: one whose training codes have
+            less than :data:`MEMORISED` times the lowest held-out cross-entropy. A network that
+            has found nothing yet has equal values of both, and is never ended. None: no end.
     """
 
     epochs: int = 25
@@ -51,6 +62,7 @@ class Schedule(NamedTuple):
     checks: int = 20
     rate: float = 8e-3
     full: int = 8000
+    patience: int | None = None
 
     def steps(self, codes: int) -> int:
         """Number of steps for a number of training codes."""
@@ -115,14 +127,15 @@ def fit_networks(fits: Sequence[Fit], hidden: Sequence[int], schedule: Schedule)
     kept = [weight.detach().clone() for weight in weights]
     number = len(fits[0].train)
     last, rate = schedule.steps(number), schedule.first_rate(number)
+    progress = _Progress(schedule, last, best)
     for step, (x, y) in zip(range(last), _batches(fits, scales, noise, dim), strict=False):
         adam.param_groups[0]["lr"] = rate * 0.5 * (1 + math.cos(math.pi * step / last))
-        loss = functional.cross_entropy(_forward(weights, x).flatten(0, 1), y.flatten())
-        adam.zero_grad()
-        (len(fits) * loss).backward()  # each network has the gradient of its own mean
+        progress.add(_differentiate(weights, x, y))
         adam.step()
         if schedule.checked(step + 1, last):
             best = _keep(weights, kept, best, held_x, held_y)
+            if progress.finished(step + 1, best):
+                break
     networks = []
     for i, (fit, scale, loss) in enumerate(zip(fits, scales, best.tolist(), strict=True)):
         own = [weight[i : i + 1] for weight in kept]
@@ -163,6 +176,44 @@ def _forward(weights: Sequence[Tensor], x: Tensor) -> Tensor:
     return x
 
 
+@torch.no_grad()
+def _differentiate(weights: Sequence[Tensor], x: Tensor, y: Tensor) -> Tensor:
+    """The cross-entropy of every network (S,), whose gradients become those of the weights.
+
+    The formulas are those of automatic differentiation, in less time: 6 to 20 percent of a step.
+    """
+    inputs = [x]
+    last = len(weights) - 2
+    for layer in range(0, len(weights), 2):
+        x = _product(inputs[-1], weights[layer]).add_(weights[layer + 1])
+        if layer < last:
+            inputs.append(x.relu_())
+    logs = x.log_softmax(-1)
+    loss = -logs.gather(2, y[..., None])[..., 0].mean(1)
+    delta = logs.exp_()
+    delta.scatter_add_(2, y[..., None], delta.new_full((1, 1, 1), -1.0).expand(*y.shape, 1))
+    delta /= y.shape[1]
+    for layer in range(last, -1, -2):
+        own = inputs.pop()
+        weights[layer].grad = _product(own.transpose(1, 2), delta).contiguous()
+        weights[layer + 1].grad = delta.sum(1, keepdim=True)
+        if layer:  # the slope of a rectifier is 1 where its value is positive
+            delta = torch.bmm(delta, weights[layer].transpose(1, 2))
+            delta = torch.ops.aten.threshold_backward(delta, own, 0)
+    return loss
+
+
+def _product(a: Tensor, b: Tensor) -> Tensor:
+    """The products (S, M, L) of (S, M, D) and (S, D, L).
+
+    Of few columns it is the transpose of the transposed product, which takes MKL a third of the
+    time.
+    """
+    if b.shape[2] > FEW:
+        return torch.bmm(a, b)
+    return torch.bmm(b.transpose(1, 2), a.transpose(1, 2)).transpose(1, 2)
+
+
 def _batches(
     fits: Sequence[Fit], scales: Sequence[Scale], noise: Sequence[torch.Generator], dim: int
 ) -> Iterator[tuple[Tensor, Tensor]]:
@@ -182,6 +233,35 @@ def _batches(
                 _stacked([x[row] for x, row in zip(codes, rows, strict=True)], dim),
                 torch.stack([y[row] for y, row in zip(labels, rows, strict=True)]),
             )
+
+
+class _Progress:
+    """Whether networks that are trained together are finished before the last step.
+
+    Args:
+        schedule: length of the training.
+        last: number of steps.
+        best: lowest held-out cross-entropy of each network, (S,), at the beginning.
+    """
+
+    def __init__(self, schedule: Schedule, last: int, best: Tensor) -> None:
+        self.patience, self.every = schedule.patience, max(1, last // schedule.checks)
+        self.total, self.steps = torch.zeros_like(best), 0
+        self.best, self.waited = best, torch.zeros_like(best)
+
+    def add(self, loss: Tensor) -> None:
+        """Add the training cross-entropies of a step, (S,)."""
+        if self.patience is not None:
+            self.total, self.steps = self.total + loss, self.steps + 1
+
+    def finished(self, step: int, best: Tensor) -> bool:
+        """Whether all networks only memorise, after an evaluation of the held-out codes."""
+        if self.patience is None or step % self.every:
+            return False
+        self.waited = torch.where(best < self.best, 0, self.waited + 1)
+        memorised = self.total / self.steps < MEMORISED * best
+        self.total, self.steps, self.best = torch.zeros_like(best), 0, best
+        return bool(((self.waited >= self.patience) & memorised).all())
 
 
 @torch.no_grad()
