@@ -19,7 +19,7 @@ import mlvae
 TARGET = Path(__file__).with_suffix(".png")
 
 #: Columns of the figure, draws of a missing half, and pixels of a half.
-DIGITS, DRAWS, HALF = 10, 4, 32
+DIGITS, DRAWS, HALF = 10, 3, 32
 
 
 def completed(model: Any, observed: str) -> tuple[mlvae.GroupedData, list[torch.Tensor]]:
@@ -67,7 +67,7 @@ def main() -> None:
         text = f"{name}\n({part} half observed)" if name == "test digit" else name
         axes[place, 0].set_ylabel(text, rotation=0, ha="right", va="center", fontsize=7)
     figure.tight_layout(pad=0.4)
-    figure.savefig(TARGET, dpi=110, metadata={"Software": None})
+    figure.savefig(TARGET, dpi=110, bbox_inches="tight", metadata={"Software": None})
 
 
 if __name__ == "__main__":
