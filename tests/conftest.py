@@ -37,7 +37,7 @@ def pytest_collection_finish():
 REPEATED = {}
 
 #: Such cases after which further cases of a test are not traced.
-ENOUGH = 3
+ENOUGH = 2
 
 
 @pytest.hookimpl(wrapper=True)

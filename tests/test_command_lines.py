@@ -19,6 +19,9 @@ from mlvae.data.splitting.splits import hold_out
 from mlvae.errors import InputError
 from mlvae.training.checkpoint import read_state
 
+#: The commands are not counted by coverage, and other tests reach the lines of the library.
+pytestmark = pytest.mark.no_cover
+
 PATHS = [
     "/data/müller",
     "date=2024-05-01.npz",

@@ -2,7 +2,6 @@
 
 import copy
 import sys
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -99,18 +98,17 @@ def untrained(monkeypatch):
     monkeypatch.setattr(train, "open_dataset", once)
 
 
-@contextmanager
-def changed(config, option, value):
-    """The configuration with another value, as Hydra makes it of an override.
+def call_with(call, config, option, value):
+    """A call with another value in the configuration, as Hydra makes it of an override.
 
-    It is the same object, which then has its old value again: a copy of all options is slow.
+    The configuration has its old value again afterwards: a copy of all options is slow.
     """
     section = option.partition(".")[0]
     before = copy.deepcopy(config._get_node(section))
-    override = PARSER.parse_override(f"{option}={value}")
-    OmegaConf.update(config, option, override.value(), merge=True, force_add=True)
     try:
-        yield config
+        override = PARSER.parse_override(f"{option}={value}")
+        OmegaConf.update(config, option, override.value(), merge=True, force_add=True)
+        call(config)
     finally:
         config._content[section] = before
 
@@ -121,8 +119,7 @@ def assert_one_line(config, options, call, values=VALUES):
     for option in options:
         for value in values:
             try:
-                with changed(config, option, value) as other:
-                    line_of(lambda: call(other))
+                line_of(lambda: call_with(call, config, option, value))  # noqa: B023
             except Exception as error:
                 failed.append(f"{option}={value}: {type(error).__name__}: {str(error)[:150]}")
     assert not failed, "\n".join(failed)
@@ -195,5 +192,4 @@ def test_widths_beyond_the_memory(untrained):
     options = ["model.content_dim", "model.style_dim", "batching.batch_size"]
     assert_one_line(config, options, train.run, ["1000000000000", "9223372036854775807", "1e300"])
     for hidden in ("[1000000000000]", "[4,99999999999999]", "[1e30]"):
-        with changed(config, "model.network.hidden", hidden) as other:
-            assert line_of(lambda: train.run(other))
+        assert line_of(lambda: call_with(train.run, config, "model.network.hidden", hidden))  # noqa: B023

@@ -17,6 +17,9 @@ from mlvae.commands.help import DETAILS, GROUPS, SUMMARIES
 from mlvae.commands.main import main
 from mlvae.invocation import command_line, command_name
 
+#: The commands are not counted by coverage, and other tests reach the lines of the library.
+pytestmark = pytest.mark.no_cover
+
 ROOT = Path(__file__).parent.parent
 
 

@@ -22,14 +22,14 @@ def losses(monkeypatch):
 
 @pytest.fixture
 def small(losses, monkeypatch):
-    """Configurations that train a small network for two and for 40 epochs."""
+    """Configurations that train a small network for two and for 30 epochs."""
     options = {
         **losses.EVERY_STEP,
         "dataset": "digits",
         "model": "vae",
         "model.network.hidden": "[4]",
         "batching.batch_size": 700,
-        "trainer.epochs": 40,
+        "trainer.epochs": 30,
     }
     small = {
         "short": losses.Configuration({**options, "trainer.epochs": 2}, steps=3),
@@ -78,7 +78,7 @@ def test_a_resumed_training_has_the_losses_of_an_uninterrupted_one(losses, small
     losses.main([str(tmp_path / "new.json"), "--root", str(ROOT), "--only", "whole", "resumed"])
     runs = json.loads((tmp_path / "new.json").read_text())["runs"]
     assert runs["whole"]["metrics"] == runs["resumed"]["metrics"]
-    assert len(runs["whole"]["metrics"]["train/loss"]) == 80
+    assert len(runs["whole"]["metrics"]["train/loss"]) == 90
 
 
 @pytest.mark.parametrize("change", [{}, {"train/loss": {1: 0.1, 2: 0.30000000000000004}}])

@@ -13,6 +13,9 @@ import mlvae
 from mlvae.commands.own_parts import imported
 from mlvae.errors import InputError
 
+#: The commands are not counted by coverage, and other tests reach the lines of the library.
+pytestmark = pytest.mark.no_cover
+
 ROOT = Path(__file__).parent.parent
 
 MODULE = """

@@ -22,10 +22,13 @@ pytestmark = pytest.mark.no_cover
 
 SCRIPTS = Path(__file__).parent.parent / "scripts"
 
+#: Pictures and TensorBoard take most of the time of so short a training.
+REPORTS = ["trainer.reports.figures=false", "trainer.reports.tensorboard=false"]
+
 TABLE = {
     "title": "Small",
     "seeds": [0, 1, 2],
-    "variants": {"a": ["model.network.hidden=[4]", "trainer.epochs=EPOCHS"]},
+    "variants": {"a": ["model.network.hidden=[4]", "trainer.epochs=EPOCHS", *REPORTS]},
     "evaluation": [
         "evaluation=[likelihood]",
         "vae=null",

@@ -27,6 +27,9 @@ from mlvae.evaluation.measures.leakage.kinds import NETWORKS
 from mlvae.evaluation.measures.leakage.networks import Schedule
 from mlvae.training.checkpoint import read_checkpoint
 
+#: The commands are not counted by coverage, and other tests reach the lines of the library.
+pytestmark = pytest.mark.no_cover
+
 SCRIPTS = Path(__file__).parent.parent / "scripts"
 DIGITS = "dataset=digits"  # without a default experiment
 FAST = ["trainer.epochs=2", "model.network.hidden=[16]", "device=cpu", DIGITS]
@@ -160,7 +163,6 @@ def test_a_run_is_resumed_with_data_in_a_new_place(call, tmp_path):
     assert code == 1 and err.count("\n") == 1 and "dataset.size" in err
 
 
-@pytest.mark.no_cover
 def test_a_run_killed_at_random_moments_and_resumed_is_the_same_bit_for_bit(call, tmp_path):
     arguments = [*FAST[1:], "trainer.epochs=60", "trainer.reports.checkpoint_seconds=0.05"]
     code, _, err = call("train", *arguments, "run=whole")
@@ -261,7 +263,6 @@ def test_a_sweep_trains_one_run_per_value(call, tmp_path):
     assert {path.name for path in tmp_path.iterdir()} == {"runs"}
 
 
-@pytest.mark.no_cover
 def test_mnist_is_read_from_the_folder_in_mlvae_data(call, data_root):
     arguments = ["dataset=mnist", "trainer.epochs=1", "batching.batch_size=5000", "run=run"]
     code, out, err = call("train", *arguments, MLVAE_DATA=str(data_root))
@@ -418,7 +419,6 @@ def test_a_loss_that_is_not_finite_is_reported_with_the_step_and_the_term(call, 
     assert all(parameter.isfinite().all() for parameter in model.parameters())
 
 
-@pytest.mark.no_cover
 def test_the_benchmark_prints_a_table_and_writes_json(call, tmp_path):
     arguments = ["--rounds", 1, "--seconds", 0.2, "--json", "result.json"]
     code, out, err = call("benchmark", *arguments)
@@ -448,7 +448,6 @@ def quick_probes(monkeypatch):
     monkeypatch.setitem(NETWORKS, "logistic", ((), Schedule(least=50, most=50, checks=5)))
 
 
-@pytest.mark.no_cover
 def test_a_run_is_evaluated_beside_a_plain_vae_that_is_trained_once(call, tmp_path, quick_probes):
     call("train", *FAST, "run=run", "dataset.unseen_groups=[8,9]")
     code, out, err = call("evaluate", "run=run", *EVALUATE)
@@ -551,7 +550,6 @@ def test_a_terminated_evaluation_leaves_no_files(call, run, tmp_path, monkeypatc
     assert not (tmp_path / "run" / "evaluation").exists()
 
 
-@pytest.mark.no_cover
 def test_a_plain_vae_is_evaluated(call, quick_probes):
     call("train", *FAST, "model=vae", "run=run")
     code, out, err = call("evaluate", "run=run", "best=true", *EVALUATE)
@@ -627,7 +625,6 @@ def small_table(tmp_path_factory):
     return f"table={path}"
 
 
-@pytest.mark.no_cover
 def test_a_table_is_reproduced_without_repeating_finished_runs(call, tmp_path, small_table):
     code, out, err = call("reproduce", small_table, "fast=true", "device=cpu")
     assert code == 0, err

@@ -15,6 +15,9 @@ import mlvae
 from mlvae.commands import cli
 from mlvae.training.run import claim, new_name
 
+#: The commands are not counted by coverage, and other tests reach the lines of the library.
+pytestmark = pytest.mark.no_cover
+
 SCRIPT = Path(__file__).parent.parent / "scripts" / "train.py"
 FAST = ["trainer.epochs=1", "model.network.hidden=[16]", "device=cpu", "dataset=digits"]
 

@@ -57,6 +57,7 @@ def machines():
                 subprocess.Popen(["unshare", "--net", *waits], text=True, **pipes)
             )
             stack.callback(holder.kill)
+            assert holder.stdout is not None and holder.stderr is not None
             if holder.stdout.readline() != "ready\n":
                 pytest.skip(f"no network namespace: {holder.stderr.read().strip()}")
             inside.append((holder.pid, ["nsenter", "--net", "--target", str(holder.pid)]))
