@@ -718,6 +718,7 @@ CALLS = {
         elastic=at_least_0(),
         lattice=count(),
         flip=flag(),
+        by=arg(None, "None", "'a'"),
     ),
     "data.Grouped": dict(
         groups=count(),
@@ -725,6 +726,7 @@ CALLS = {
         small_groups=arg("keep"),
         span_ranks=flag(),
         by=arg(None, "None", "'a'"),
+        within=arg(None, "None", "'a'"),
     ),
     "data.Shuffled": dict(batch_size=count(), span_ranks=flag()),
     "data.Splits": dict(
