@@ -290,7 +290,9 @@ def _option_names() -> list[str]:
     for path in filter(Path.is_file, paths):
         package = "" if path.parent == CONFIGS else path.parent.name
         if header := re.match(r"# @package (\S+)", path.read_text()):
-            package = "" if header[1] == "_global_" else header[1]
+            if header[1] == "_global_":  # an experiment sets options and adds none
+                continue
+            package = header[1]
         names.update(_dotted(OmegaConf.to_container(OmegaConf.load(path)), package))
     return sorted(names)
 

@@ -8,7 +8,8 @@ task is ended by joblib with a warning, so the questions that need most memory c
 from __future__ import annotations
 
 import pickle
-from collections.abc import Iterator, Sequence
+import warnings
+from collections.abc import Generator, Sequence
 from dataclasses import replace
 from typing import Any, cast
 
@@ -43,7 +44,7 @@ class Beside:
 
     def __init__(self, questions: Sequence[Any], subject: Subject) -> None:
         self.names: list[str] = []
-        self.answers: Iterator[Answer] = iter(())
+        self.answers: Generator[Answer] | None = None
         own = [part for kind in SLOW for part in questions if isinstance(part, kind)]
         probing = any(isinstance(part, PROBING) for part in questions)
         if not own or not probing or subject.workers == 1 or not _copied(subject):
@@ -55,17 +56,24 @@ class Beside:
         self.names = [type(part).__name__ for part in own]
         quiet = replace(subject, workers=1, progress=False)
         found = pool(delayed(_ask)(part, quiet) for part in own)
-        self.answers = cast("Iterator[Answer]", found)
+        self.answers = cast("Generator[Answer]", found)
         self.known: dict[str, Answer] = {}
 
     def answer(self, question: Any) -> Answer | None:
         """The answer to a question, or None if it is not asked in another process."""
         name = type(question).__name__
-        if name not in self.names:
+        if name not in self.names or self.answers is None:
             return None
         while name not in self.known:
             self.known[self.names[len(self.known)]] = next(self.answers)
         return self.known[name]
+
+    def close(self) -> None:
+        """Cancel the questions whose answers were not taken, as after an error."""
+        if self.answers is not None:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", UserWarning)  # joblib's, on cancelled tasks
+                self.answers.close()
 
 
 def _ask(question: Any, subject: Subject) -> Answer:

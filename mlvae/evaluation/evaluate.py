@@ -180,10 +180,10 @@ def _answers(questions: Sequence[Any], subject: Subject) -> dict[str, Answer]:
     from tqdm import tqdm  # a local import: it takes time that `import mlvae` does not need
 
     answers = {}
-    beside = Beside(questions, subject)
     disable = None if subject.progress else True
     form = "{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}{postfix}]"
-    with tqdm(questions, "questions", bar_format=form, disable=disable) as bar:
+    progress = tqdm(questions, "questions", bar_format=form, disable=disable)
+    with contextlib.closing(Beside(questions, subject)) as beside, progress as bar:
         for question in bar:
             name = type(question).__name__.lower()
             bar.set_postfix_str(name)

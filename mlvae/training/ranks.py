@@ -190,6 +190,7 @@ def join(device: torch.device) -> Ranks:
         if int(os.environ.get("WORLD_SIZE", "1")) == 1:
             return Ranks(device)
         _check_environment()
+        _import_before_group()
     local = int(os.environ.get("LOCAL_RANK", "0"))
     if device.type == "cuda":
         _check_devices(local)
@@ -276,6 +277,16 @@ def _store_of_attempt() -> dict[str, Any]:
     attempt = f"mlvae/{environment.get('TORCHELASTIC_RESTART_COUNT', '0')}/{world}"
     part = distributed.PrefixStore(attempt, store)  # pyright: ignore[reportPrivateImportUsage]
     return {"store": part, "rank": int(environment["RANK"]), "world_size": world}
+
+
+def _import_before_group() -> None:
+    """Import the functions of torch.distributed that have the present group as default values.
+
+    PyTorch imports them in the first backward pass. With a group they would keep it, and gloo's
+    threads would still run when Python ends, where a thread that releases a tensor aborts the
+    process. Without a group their default value is None, which means the same.
+    """
+    import torch.distributed.nn.functional  # noqa: F401
 
 
 def _leave() -> None:

@@ -34,7 +34,7 @@ from mlvae.training.dealt import Dealt
 from mlvae.training.elastic import launch
 from mlvae.training.loop import training_step
 from mlvae.training.monitor import how_to_continue
-from mlvae.training.ranks import Ranks, check_shared, join
+from mlvae.training.ranks import Ranks, _leave, check_shared, join
 from mlvae.training.seeding import seeded
 from mlvae.training.step import StepParts
 from mlvae.training.validation import evaluate_bound
@@ -779,5 +779,8 @@ def test_span_ranks_is_true_or_false():
 if __name__ == "__main__":
     if len(sys.argv) > 1:  # started by torchrun
         fit(Path(sys.argv[1]), Shuffled(100), killed_at=40)
+        _leave()  # a thread of gloo that runs when Python ends may abort the process
+        names = [path.read_text() for path in Path("/proc/self/task").glob("*/comm")]
+        assert not any("gloo" in name for name in names), names
     else:
         work()

@@ -222,7 +222,7 @@ def check_parts(parts: int | None, part: int | None, hands: int | None) -> None:
     for name, value in (("part", part), ("hands", hands)):
         if value is not None and parts is None:
             raise InputError(
-                f"dataset.{name} needs dataset.parts, the number of parts, and is {shown(value)}"
+                f"dataset.{name}={shown(value)} needs dataset.parts, the number of parts"
             )
     if part is not None and parts is not None:
         check_integer("dataset.part", part, minimum=0)

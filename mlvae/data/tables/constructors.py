@@ -71,6 +71,7 @@ def from_frame(  # noqa: D417
 
     Example:
         >>> import pandas
+        >>> from mlvae import GroupedData
         >>> frame = pandas.DataFrame({"donor": ["ann", "ann", "bob"], "age": [4, 5, 7]})
         >>> data = GroupedData.from_frame(frame, group="donor")
         >>> data, data.feature_names
