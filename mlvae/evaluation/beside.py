@@ -8,9 +8,12 @@ task is ended by joblib with a warning, so the questions that need most memory c
 from __future__ import annotations
 
 import pickle
+import time
 import warnings
 from collections.abc import Generator, Sequence
 from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, cast
 
 from torch import Tensor
@@ -29,6 +32,9 @@ SLOW, PROBING = (Fidelity, Likelihood), (Separation, Leakage)
 
 #: Largest number of bytes of observations that are copied to another process.
 MOST = 2**30
+
+#: Seconds in which a process begins with a question, unless it has ended.
+BEGIN = 30
 
 
 class Beside:
@@ -55,7 +61,10 @@ class Beside:
             pool = Parallel(n_jobs=subject.workers, return_as="generator")
         self.names = [type(part).__name__ for part in own]
         quiet = replace(subject, workers=1, progress=False)
-        found = pool(delayed(_ask)(part, quiet) for part in own)
+        self.folder = TemporaryDirectory(prefix="mlvae-", ignore_cleanup_errors=True)
+        self.begun = [Path(self.folder.name, name) for name in self.names]
+        tasks = zip(own, self.begun, strict=True)
+        found = pool(delayed(_ask)(part, quiet, path) for part, path in tasks)
         self.answers = cast("Generator[Answer]", found)
         self.known: dict[str, Answer] = {}
 
@@ -69,14 +78,24 @@ class Beside:
         return self.known[name]
 
     def close(self) -> None:
-        """Cancel the questions whose answers were not taken, as after an error."""
-        if self.answers is not None:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", UserWarning)  # joblib's, on cancelled tasks
-                self.answers.close()
+        """Cancel the questions whose answers were not taken, as after an error.
+
+        A thread of joblib fails where a task is cancelled that no process has begun, so each is
+        cancelled after its beginning.
+        """
+        if self.answers is None:
+            return
+        end = time.monotonic() + BEGIN
+        while not all(path.exists() for path in self.begun) and time.monotonic() < end:
+            time.sleep(0.02)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # joblib's, on cancelled tasks
+            self.answers.close()
+        self.folder.cleanup()
 
 
-def _ask(question: Any, subject: Subject) -> Answer:
+def _ask(question: Any, subject: Subject, begun: Path) -> Answer:
+    begun.touch()
     return question.ask(subject)
 
 
