@@ -48,7 +48,7 @@ class Topics(Recipe):
             prior_alpha=0.1,
             sampler="implicit",
             kl="dirichlet",
-            network=TopicMLP(hidden=(100,)),
+            network=TopicMLP(hidden=(500, 500), activation="relu"),
             likelihood=Multinomial(),
         )
 
