@@ -62,13 +62,8 @@ def hivae(
     data = read_data(
         frame,
         np.arange(len(frame)),
-        features=None,
-        categories=(),
-        factors=(),
-        split=None,
         kinds=path.with_name("data_types.csv"),
         missing="keep",
-        like=None,
         what=str(path),
     )
     assert isinstance(data, GroupedData)

@@ -9,16 +9,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from mlvae.arguments import as_path
 from mlvae.data.collections.members import first_line
 from mlvae.data.collections.regular import open_regular
-from mlvae.data.grouped import GroupedData
 from mlvae.data.published import file_of
 from mlvae.data.splitting.group_splits import Held
 from mlvae.data.splitting.splits import Splits, split_by
-from mlvae.data.tables.frames import read_data
+from mlvae.data.tables.frames import read_columns
 from mlvae.errors import InputError, check_flag
 
 __all__ = ["adult", "law_school"]
@@ -211,23 +208,5 @@ def _splits(
     seed: int,
 ) -> Splits:
     """Splits of rows with columns of the given kinds."""
-    try:
-        import pyarrow  # optional
-    except ImportError as error:
-        raise InputError("tables need pyarrow: pip install 'mlvae[tables]'") from error
-    frame = pyarrow.table({name: pyarrow.array(values) for name, values in cells.items()})
-    if not len(frame):
-        raise InputError(f"{path} must have rows, not none")
-    data = read_data(
-        frame,
-        np.arange(len(frame)),
-        features=None,
-        categories=(),
-        factors=(),
-        split=None,
-        kinds=kinds,
-        like=None,
-        what=path.name,
-    )
-    assert isinstance(data, GroupedData)
+    data = read_columns(cells, kinds=kinds, what=path.name)
     return split_by(data, "observations", validation=validation, test=test, seed=seed)

@@ -91,7 +91,6 @@ def table(
         kinds=kinds,
         missing=missing,
         split=words,
-        like=None,
         what=f"dataset.root={path}",
         unseen_groups=unseen_groups,
     )

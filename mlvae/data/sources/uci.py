@@ -15,7 +15,7 @@ from mlvae.data.collections.regular import open_regular, read_regular
 from mlvae.data.grouped import GroupedData
 from mlvae.data.splitting.group_splits import Held
 from mlvae.data.splitting.splits import Splits, split_by
-from mlvae.data.tables.frames import read_data
+from mlvae.data.tables.frames import read_columns
 from mlvae.data.tables.hidden import check_fraction, features, with_fraction_hidden, with_hidden
 from mlvae.errors import InputError, check_choice, check_flag, check_integer, shown
 
@@ -140,25 +140,13 @@ def _check_published(entry: str, hidden: str) -> None:
 
 def _data(found: _Table, name: str, grouped: bool) -> GroupedData:
     """The rows of a table."""
-    try:
-        import pyarrow  # optional
-    except ImportError as error:
-        raise InputError("tables need pyarrow: pip install 'mlvae[tables]'") from error
-    frame = pyarrow.table({key: pyarrow.array(values) for key, values in found.columns.items()})
-    data = read_data(
-        frame,
-        np.asarray(found.group) if grouped else np.arange(len(frame)),
-        features=None,
-        categories=(),
-        factors=(),
-        split=None,
+    return read_columns(
+        found.columns,
+        found.group if grouped else None,
         kinds=dict.fromkeys(found.columns, found.kind),
         missing="keep",
-        like=None,
         what=f"the table {name}",
     )
-    assert isinstance(data, GroupedData)
-    return data
 
 
 def _mushroom(root: Path) -> _Table:

@@ -25,6 +25,7 @@ __all__ = [
     "columns_like",
     "encode_frame",
     "opened",
+    "read_columns",
     "read_data",
     "read_frame",
     "row_names",
@@ -178,17 +179,45 @@ def read_frame(
     )
 
 
+def read_columns(
+    columns: Mapping[str, Sequence[Any] | np.ndarray],
+    group: Sequence[Any] | np.ndarray | None = None,
+    *,
+    kinds: Kinds,
+    missing: str = "refuse",
+    what: str,
+) -> GroupedData:
+    """The data of columns by name, whose rows have the labels ``group``; None: a group each.
+
+    The other arguments are those of :func:`read_data`.
+
+    Raises:
+        InputError: if pyarrow is missing, or there are no rows.
+    """
+    try:
+        import pyarrow  # optional
+    except ImportError as error:
+        raise InputError("tables need pyarrow: pip install 'mlvae[tables]'") from error
+    frame = pyarrow.table({name: pyarrow.array(values) for name, values in columns.items()})
+    if not len(frame):
+        raise InputError(f"{what} must have rows, not none")
+    labels = np.arange(len(frame)) if group is None else np.asarray(group)
+    data = read_data(frame, labels, kinds=kinds, missing=missing, what=what)
+    assert isinstance(data, GroupedData)
+    return data
+
+
 def read_data(
     frame: Any,
     group: Any,
     *,
-    features: Sequence[str] | None,
-    categories: Sequence[str],
-    factors: Sequence[str],
-    split: str | None,
+    features: Sequence[str] | None = None,
+    categories: Sequence[str] = (),
+    factors: Sequence[str] = (),
+    split: str | None = None,
     kinds: Kinds = None,
     missing: str = "refuse",
-    like: GroupedData | Columns | str | Path | None,
+    like: GroupedData | Columns | str | Path | None = None,
     what: str = "frame",
     unseen_groups: Sequence[object] = (),
 ) -> GroupedData | Splits:

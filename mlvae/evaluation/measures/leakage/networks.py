@@ -178,9 +178,21 @@ def _forward(weights: Sequence[Tensor], x: Tensor) -> Tensor:
 
 @torch.no_grad()
 def _differentiate(weights: Sequence[Tensor], x: Tensor, y: Tensor) -> Tensor:
-    """The cross-entropy of every network (S,), whose gradients become those of the weights.
+    r"""The cross-entropy of every network in nats, a mean over codes, (S,); sets the gradients.
 
-    The formulas are those of automatic differentiation, in less time: 6 to 20 percent of a step.
+    Back-propagation (D. E. Rumelhart, G. E. Hinton, R. J. Williams. Nature 323, 1986): with the
+    logits of M codes and their labels the gradient of the last layer's outputs is
+
+    .. math:: \delta = \frac{1}{M} (\mathrm{softmax}(a) - \mathrm{onehot}(y))
+
+    and with the inputs h of a layer, of weights W, the gradients are :math:`h^T \delta` of W, the
+    sum of :math:`\delta` over codes of the biases, and :math:`\delta W^T` of h, where h is
+    positive. Automatic differentiation computes the same and takes more time.
+
+    Args:
+        weights: weights (S, D, L) and biases (S, 1, L) of each layer.
+        x: codes, (S, M, D).
+        y: labels, (S, M).
     """
     inputs = [x]
     last = len(weights) - 2
