@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from mlvae.data import GroupedData
-from mlvae.errors import check_texts
+from mlvae.errors import check_choice, check_texts
 from mlvae.evaluation.answer import Answer, Estimate, Figure, Table, not_evaluated
 from mlvae.evaluation.charts import Curve, curves
 from mlvae.evaluation.measures.leakage.drawn import Drawn
@@ -28,6 +28,9 @@ from mlvae.parts import take_lists
 from mlvae.training.seeding import seeded
 
 __all__ = ["Leakage"]
+
+#: Codes that are not the model's.
+LEAKAGE_CONTROLS = ("vae", "untrained", "raw")
 
 #: Fraction of the codes that is held out to choose the probe.
 HELD = 0.2
@@ -46,26 +49,34 @@ class Leakage:
         probes: kinds of probes: "logistic", "mlp", "large_mlp", "knn", "trees".
         factors: names of known factors that are labels too, such as a category; all groupings of
             the data are labels.
+        controls: codes beside those of the model: "vae", "untrained", "raw".
         seed: seed of the held-out codes, the draws and the probes.
     """
 
     probes: tuple[str, ...] = PROBES
     factors: tuple[str, ...] = ()
+    controls: tuple[str, ...] = LEAKAGE_CONTROLS
     seed: int = 0
 
     title: ClassVar[str] = "How much information about the group has a single code at least?"
 
     def __post_init__(self) -> None:
         check_question(self, "probes", minimum={"seed": 0}, choices={"probes": PROBES})
-        take_lists(self, "evaluation.leakage", "factors")
+        take_lists(self, "evaluation.leakage", "factors", "controls")
         check_texts("evaluation.leakage.factors", self.factors)
+        for name in self.controls:
+            check_choice("evaluation.leakage.controls", name, LEAKAGE_CONTROLS)
 
     def ask(self, subject: Subject) -> Answer:
         """Find the strongest probe of every code for every label."""
         test = subject.splits.test
         if test is None:
             return not_evaluated(self.title, "this dataset has no test split")
-        codes = subject.codes()
+        codes = [
+            code
+            for code in subject.codes()
+            if code.name not in CONTROLS or code.name in self.controls
+        ]
         labels = {code.name: code.label for code in codes}
         answers: dict[str, dict[tuple[str, str], Strongest]] = {}
         sources: dict[str, GroupedData] = {}
@@ -111,7 +122,7 @@ class Leakage:
         total = sum(2 if code.random else 1 for code in codes)
         # On a CPU, larger batches are hardly faster, and small tasks keep all processes busy.
         most = total if target.test.device.type == "cuda" else 1
-        bundles = _bundles(self._tasks(subject, target), most)
+        bundles = _bundles(self._tasks(codes, subject, target), most)
         tasks = (delayed(_run)(bundle, self.probes) for bundle in bundles)
         disable = None if subject.progress else True
         results = cast("Iterator[dict[tuple[str, str], Strongest]]", pool(tasks))
@@ -123,10 +134,10 @@ class Leakage:
         order = [(code.name, values) for code in codes for values in ("samples", "means")]
         return {key: found[key] for key in order if key in found}
 
-    def _tasks(self, subject: Subject, target: _Target) -> Iterator[_Task]:
+    def _tasks(self, codes: Sequence[Code], subject: Subject, target: _Target) -> Iterator[_Task]:
         first = next(iter(target.sources))
         held, rest = self._parts(target.labels[first], target.rows[first])
-        for code in _longest_first(subject.codes()):
+        for code in _longest_first(codes):
             posteriors = {key: subject.encoded(code, data) for key, data in target.sources.items()}
             tested = subject.encoded(code, target.test)
             for values in ("samples", "means") if code.random else ("means",):
