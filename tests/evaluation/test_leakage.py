@@ -338,6 +338,15 @@ def test_the_question_has_a_record_for_each_code(small_model, digits, quick):
     assert len(answer.tables[0].rows) == len(records) + 2
 
 
+def test_codes_beside_those_of_the_model_can_be_left_out(small_model, digits, quick):
+    subject = Subject(small_model(), digits)
+    for controls, names in ((["raw"], {"content", "style", "raw"}), ([], {"content", "style"})):
+        answer = Leakage(probes=("logistic",), controls=controls).ask(subject)
+        assert {record["code"] for record in answer.metrics["records"]} == names
+    with pytest.raises(InputError, match="evaluation.leakage.controls"):
+        Leakage(controls=("pca",))
+
+
 def test_batches_of_all_sizes_train(monkeypatch):
     monkeypatch.setattr(networks, "BATCH", 64)
     fit = fit_of(0.7, train=65, held=20)  # the last batch has one code
