@@ -654,6 +654,18 @@ def test_a_table_is_reproduced_without_repeating_finished_runs(call, tmp_path, s
     assert page.read_text() == text
 
 
+def test_some_variants_of_a_table_are_reproduced_beside_finished_ones(call, small_table):
+    options = (small_table, "fast=true", "device=cpu", "folder=some")
+    code, out, err = call("reproduce", *options, "variants=[narrow]")
+    assert code == 0, err
+    assert "0 runs are done, 1 to do" in out and "variants=[narrow]`" in out
+    assert "| narrow |" in out
+    code, out, err = call("reproduce", *options, "variants=[plain]")
+    assert code == 0, err
+    assert "1 runs are done, 1 to do" in out and "variants=" not in out
+    assert "| narrow |" in out and "| plain |" in out
+
+
 def test_missing_data_of_one_table_do_not_stop_the_other_tables(
     call, tmp_path, small_table, monkeypatch
 ):
@@ -703,6 +715,8 @@ def test_bad_input_to_a_reproduction_is_reported_in_one_line(call, tmp_path, sma
         ([small_table, "seeds=3"], r"seeds .*\b3$"),
         ([small_table, "seeds=[0,0]"], r"seeds .*\[0, 0\]$"),
         ([small_table, "seeds=[a]"], r"seeds .*'a'"),
+        ([small_table, "variants=plain"], r"variants .*'plain'"),
+        ([small_table, "variants=[wide]"], r"variants .*'wide'.*"),
         ([small_table, "fast=maybe"], r"fast .*'maybe'"),
         ([small_table, "seed=1"], r"\bseed\b.*\bseeds\b"),
     ):

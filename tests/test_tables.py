@@ -107,7 +107,9 @@ def test_cells_are_means_over_seeds():
     assert "small version" not in text and "no run has such numbers" not in text
     assert "over 2 seeds (0, 1); a value without ± has one seed." in text
     alike = {key: value for key, value in results.items() if key[0] == "one"}
-    assert "over 2 seeds (0, 1). " in tables.render("t", table, alike, fast=False)
+    text = tables.render("t", table, alike, fast=False)
+    assert "over 2 seeds (0, 1). " in text and "variants=[one]`" in text
+    assert "| first |" in text and "| none |" in text and "| second |" not in text
     table["panels"][0]["cells"]["code"] = "z"
     del table["panels"][0]["rows"]["none"]
     assert "P: no run has such numbers.\n" in tables.render("t", table, results, fast=False)

@@ -26,7 +26,7 @@ from mlvae.commands.table_checks import check_asked
 from mlvae.commands.train import optimizer_of, train_by
 from mlvae.commands.workers import at_once
 from mlvae.data.collections.regular import read_regular
-from mlvae.errors import InputError, check_flag, check_integer
+from mlvae.errors import InputError, check_choice, check_flag, check_integer
 from mlvae.evaluation import QUESTIONS
 from mlvae.parts import from_config, plain
 from mlvae.training import Speed, Warmup
@@ -57,11 +57,12 @@ def main(cfg: DictConfig) -> None:
 def run(cfg: DictConfig) -> None:
     """Reproduce the configured table or all."""
     config = cli.resolved(cfg)
-    others = ("table", "fast", "seeds", "folder", "pages", "root", "device", "jobs")
+    others = ("table", "fast", "seeds", "variants", "folder", "pages", "root", "device", "jobs")
     cli.check_options(config, (), others)
     check_integer("jobs", config["jobs"], minimum=1)
     check_flag("fast", config["fast"])
     check_seeds(config["seeds"])
+    check_variants(config["variants"])
     for name in ("table", "folder"):
         cli.check_text_option(name, config[name], optional=False)
     as_path("folder", config["folder"])
@@ -86,6 +87,12 @@ def check_seeds(seeds: object) -> None:
         raise InputError(f"seeds must be different, not {seeds}")
 
 
+def check_variants(variants: object) -> None:
+    """Raise :class:`InputError` unless ``variants`` is None or a list of names."""
+    if variants is not None and (not isinstance(variants, list) or not variants):
+        raise InputError(f"variants must be a list, as variants=[plain,best], not {variants!r}")
+
+
 def tried(name: str, table: Config, config: Config) -> bool:
     """Reproduce a table. With ``table=all``, print an error, continue and return False."""
     try:
@@ -99,7 +106,10 @@ def tried(name: str, table: Config, config: Config) -> bool:
 
 
 def reproduce(name: str, table: Config, config: Config) -> None:
-    """Do the missing runs of a table, print the table and write it to ``table.md`` and a page."""
+    """Do the missing runs of a table, print the table and write it to ``table.md`` and a page.
+
+    With ``variants``, runs of other variants are not made, and appear if they are finished.
+    """
     if config["fast"] and "fast" not in table:
         raise InputError(f"table={name} has no small version: leave out fast, or add `fast` to it")
     folder = Path(name).stem + ("-fast" if config["fast"] else "")
@@ -109,16 +119,18 @@ def reproduce(name: str, table: Config, config: Config) -> None:
         page = Path(config["pages"]).expanduser() / f"{folder.name}.md"
         if page.exists():
             pages.notes(page)  # a damaged page is an error before the training, not after it
-    pairs = [
-        (variant, seed)
-        for variant in table["variants"]
-        for seed in seeds_of(variant, table, config)
-    ]
-    jobs = [
-        job
-        for variant, seed in pairs
-        if not (job := plan(table, variant, seed, folder, config)).pop("done")
-    ]
+    chosen = config["variants"] or list(table["variants"])
+    for variant in chosen:
+        check_choice("a name of variants", variant, list(table["variants"]))
+    jobs, pairs = [], []
+    for variant in table["variants"]:
+        for seed in seeds_of(variant, table, config):
+            job = plan(table, variant, seed, folder, config)
+            done = job.pop("done")
+            if done or variant in chosen:
+                pairs.append((variant, seed))
+            if variant in chosen and not done:
+                jobs.append(job)
     check_asked(table, name, jobs)
     done = len(pairs) - len(jobs)
     print(f"{name}: {done} runs are done, {len(jobs)} to do, in {folder}", flush=True)

@@ -149,8 +149,9 @@ def _check_size(path: Path, content: bytes) -> None:
 def render(name: str, table: cli.Config, results: Results, *, fast: bool) -> str:
     """The table as Markdown: mean and standard error over seeds, beside reported values.
 
-    A column without a measured value is left out. A panel without a measured value is replaced by
-    a sentence. Figures are linked by file name, relative to the table.
+    A column without a measured value is left out, and so is a row of a variant without a run. A
+    panel without a measured value is replaced by a sentence. Figures are linked by file name,
+    relative to the table.
 
     Args:
         name: name of the table, as on the command line.
@@ -164,7 +165,10 @@ def render(name: str, table: cli.Config, results: Results, *, fast: bool) -> str
         lines += [f"**A small version, not the experiment itself: {table['fast']['note']}.**", ""]
     command = f"mlvae reproduce {cli.argument('table', name)}"
     command += " fast=true" if fast else ""
-    alike = len(results) == len({variant for variant, _ in results}) * len(seeds)
+    found = {variant for variant, _ in results}
+    if some := [variant for variant in table["variants"] if variant in found]:
+        command += f" variants=[{','.join(some)}]" if len(some) < len(table["variants"]) else ""
+    alike = len(results) == len(found) * len(seeds)
     lines += [
         f"Mean ± standard error over {len(seeds)} seed{'s' * (len(seeds) > 1)} "
         f"({', '.join(map(str, seeds))}){'' if alike else '; a value without ± has one seed'}. "
@@ -205,7 +209,12 @@ def _panel(panel: cli.Config, table: cli.Config, results: Results) -> list[str]:
         f"| | {' | '.join(columns)} |",
         "|---" * (len(columns) + 1) + "|",
     ]
+    made = {variant for variant, _ in results}
     for row in panel["rows"]:
+        keys = [cells[row, column] for column in columns]
+        known = any((row, column) in reported for column in columns)
+        if not known and not any(_variant(cell, table) in made for cell in keys):
+            continue
         texts = []
         for place in ((row, column) for column in columns):
             text = _cell(cells[place], values[place])
@@ -233,10 +242,15 @@ def _as_reported(entry: cli.Config, sources: list[str]) -> str:
 
 def measured(cell: cli.Config, table: cli.Config, results: Results) -> Estimate | None:
     """The value of a cell or an axis over seeds; None if a run lacks it."""
-    variant = cell.get("variant", next(iter(table["variants"])))
+    variant = _variant(cell, table)
     values = [_value(cell, metrics) for (name, _), metrics in results.items() if name == variant]
     numbers = [value for value in values if value is not None]
     return estimate(numbers) if numbers and len(numbers) == len(values) else None
+
+
+def _variant(cell: cli.Config, table: cli.Config) -> str:
+    """The variant of a cell; the first one by default."""
+    return cell.get("variant", next(iter(table["variants"])))
 
 
 def _taken(record: object, key: str) -> object:

@@ -343,7 +343,7 @@ def test_codes_beside_those_of_the_model_can_be_left_out(small_model, digits, qu
     for controls, names in ((["raw"], {"content", "style", "raw"}), ([], {"content", "style"})):
         answer = Leakage(probes=("logistic",), controls=controls).ask(subject)
         assert {record["code"] for record in answer.metrics["records"]} == names
-    with pytest.raises(InputError, match="evaluation.leakage.controls"):
+    with pytest.raises(InputError, match=r"evaluation\.leakage\.controls"):
         Leakage(controls=("pca",))
 
 
