@@ -1,0 +1,164 @@
+"""The strongest probes of all codes in words, tables, a figure and records."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from mlvae.data import GroupedData
+from mlvae.evaluation.answer import Estimate, Figure, Table
+from mlvae.evaluation.charts import Curve, curves
+from mlvae.evaluation.measures.leakage.kinds import MOST_CODES, PROBE_NAMES
+from mlvae.evaluation.measures.leakage.strongest import Strongest
+from mlvae.evaluation.subject import CONTROLS
+
+__all__ = [
+    "curve_figure",
+    "leakage_matrix",
+    "leakage_table",
+    "limits_of",
+    "protocol",
+    "record",
+    "sentences",
+]
+
+#: The strongest probe by code and values, samples or means.
+Found = Mapping[tuple[str, str], Strongest]
+
+
+def protocol(sources: Mapping[str, GroupedData], test: GroupedData, limits: str) -> str:
+    """A sentence on the observations that probes were trained and tested on."""
+    splits = " and on the ".join(
+        f"{len(data):,} of the {key} split" for key, data in sources.items()
+    )
+    return (
+        f"Probes were trained on codes of single observations, on the {splits}, with new "
+        f"draws in every epoch, and tested on the {len(test):,} of the test split. The kind "
+        "of probe and its training codes were chosen on held-out codes. Kinds other than "
+        "logistic regression and the MLP were trained on the better one of these parts. "
+        f"{limits}Bits are H(label) minus the cross-entropy: a lower bound of the "
+        "information."
+    )
+
+
+def limits_of(found: Found) -> str:
+    """A sentence on the kinds that were not trained on all codes of a part."""
+    kinds = dict.fromkeys(
+        kind
+        for result in found.values()
+        for (source, kind), number in result.trained.items()
+        if number < result.trained[source, "none"]
+    )
+    return "".join(
+        f"{PROBE_NAMES[kind].capitalize()}: at most {MOST_CODES[kind]:,} codes, drawn at random. "
+        for kind in kinds
+    )
+
+
+def record(code: str, values: str, found: Strongest) -> dict[str, Any]:
+    """The entry of ``metrics.json`` for samples or means of a code."""
+    return {
+        "code": code,
+        "values": values,
+        "accuracy": found.accuracy,
+        "accuracy_standard_error": found.accuracy_error,
+        "accuracy_probe": found.accuracy_probe,
+        "bits": found.bits,
+        "bits_standard_error": found.bits_error,
+        "probe": found.probe,
+        "trained_on": found.source,
+        "label_entropy_bits": found.entropy,
+        "chance_accuracy": found.chance,
+        "num_test_codes": found.number,
+        "curve": [list(point) for point in found.curve],
+        "rises": found.rises,
+        "probes": [
+            {
+                "trained_on": source,
+                "probe": kind,
+                "num_training_codes": found.trained[source, kind],
+                **score._asdict(),
+            }
+            for (source, kind), score in found.scores.items()
+        ],
+    }
+
+
+def _label(code: str, values: str, labels: dict[str, str], found: dict) -> str:
+    return f"{labels[code]}, {values}" if (code, "samples") in found else labels[code]
+
+
+def sentences(found: Found, labels: dict[str, str]) -> list[str]:
+    """A sentence on each code of the model, and on curves that rise."""
+    texts = []
+    for (code, values), result in found.items():
+        if code in CONTROLS:
+            continue
+        text = (
+            f"{_label(code, values, labels, found)}: at least "
+            f"{Estimate(result.bits, result.bits_error).text(2)} of {result.entropy:.2f} bits, "
+            f"{Estimate(result.accuracy, result.accuracy_error).text(1, scale=100)} percent "
+            f"({PROBE_NAMES[result.probe]})."
+        )
+        if result.rises:
+            text += " Twice as many training codes found more, so there is probably more."
+        texts.append(text)
+    return texts
+
+
+def leakage_matrix(answers: Mapping[str, Found], labels: dict[str, str]) -> Table:
+    """The largest number of bits about each label in each code, from samples or means."""
+    rows = []
+    for code, label in labels.items():
+        best = [
+            max((each for key, each in found.items() if key[0] == code), key=lambda x: x.bits)
+            for found in answers.values()
+        ]
+        rows.append([label, *[f"{Estimate(each.bits, each.bits_error).text(2)}" for each in best]])
+    entropies = [next(iter(found.values())).entropy for found in answers.values()]
+    rows.append(["largest possible", *[f"{entropy:.2f}" for entropy in entropies]])
+    return Table(
+        "Leakage matrix: information about each label in a code of one observation, in bits, at "
+        "least, by the strongest probe of samples or of means; ± standard error over test codes.",
+        ["code", *answers],
+        rows,
+    )
+
+
+def leakage_table(found: Found, labels: dict[str, str], what: str) -> Table:
+    """Bits and accuracy of each code by its strongest probe; ``what`` names the label."""
+    rows = [
+        [
+            _label(code, values, labels, found),
+            Estimate(result.bits, result.bits_error).text(3),
+            Estimate(result.accuracy, result.accuracy_error).text(1, scale=100),
+            PROBE_NAMES[result.probe],
+            result.source,
+        ]
+        for (code, values), result in found.items()
+    ]
+    entropy, chance = next((result.entropy, result.chance) for result in found.values())
+    rows.append(["largest possible", f"{entropy:.3f}", "100.0", "", ""])
+    rows.append(["no code", "0.000", f"{100 * chance:.1f}", "", ""])
+    return Table(
+        f"Information about {what} in a code of one observation, at least, and accuracy, by the "
+        "strongest probe; ± standard error over test codes.",
+        ["code", "bits", "accuracy in percent", "probe", "trained on"],
+        rows,
+    )
+
+
+def curve_figure(found: Found, labels: dict[str, str], name: str) -> Figure:
+    """The bits of each code of the model by the number of training codes."""
+    series: dict[str, Curve] = {
+        _label(*key, labels, found): {float(n): Estimate(bits, 0.0) for n, bits in result.curve}
+        for key, result in found.items()
+        if result.curve
+    }
+    return curves(
+        name,
+        "Bits found by the MLP that was trained on n codes. A curve that still rises at "
+        "its end has not found all information.",
+        {"bits found": series},
+        x_label="n, number of training codes",
+    )
