@@ -26,11 +26,12 @@ from mlvae.data.sources.digit_parts import digit_parts
 from mlvae.data.sources.digits import digits
 from mlvae.data.sources.donors import donors
 from mlvae.data.sources.dsprites import dsprites
-from mlvae.data.sources.faces import celeba, faces, lfw, omniglot, yale_b
+from mlvae.data.sources.faces import faces
 from mlvae.data.sources.flatland import flatland
 from mlvae.data.sources.gct import gct, l1000
 from mlvae.data.sources.glyphs import glyphs
 from mlvae.data.sources.hivae import hivae
+from mlvae.data.sources.identities import celeba, lfw, omniglot, yale_b
 from mlvae.data.sources.mnist import fashion_mnist, mnist
 from mlvae.data.sources.moving_sprites import moving_sprites
 from mlvae.data.sources.mpi3d import mpi3d

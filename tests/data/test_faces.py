@@ -452,7 +452,7 @@ def test_the_configs_have_the_defaults_of_the_functions(dataset):
 
 
 def test_the_typed_options_are_those_of_faces():
-    module = importlib.import_module("mlvae.data.sources.faces")
+    module = importlib.import_module("mlvae.data.sources.identities")
     for dataset, record in (
         (lfw, module._LFWOptions),
         (yale_b, module._GreyOptions),

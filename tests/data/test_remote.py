@@ -9,7 +9,7 @@ from mlvae.arguments import as_path
 from mlvae.commands.cli import with_absolute_paths
 from mlvae.data import PartedData, collection, faces
 from mlvae.data.collections.remote import Remote
-from mlvae.data.sources.faces import celeba, lfw
+from mlvae.data.sources.identities import celeba, lfw
 from mlvae.errors import InputError
 
 OPTIONS = {"size": 6, "colour": False, "workers": 0, "validation": 0, "test": 0}

@@ -1,21 +1,20 @@
 """Collections of images in folders, archives and tables, with one group per identity.
 
-:func:`faces` reads any collection. The other datasets call it with their own arguments.
+:func:`faces` reads any collection. The published ones, in :mod:`.identities`, call it with their
+own arguments.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, TypedDict, Unpack
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
-from mlvae.arguments import as_path, is_address
+from mlvae.arguments import as_path
 from mlvae.data.collections.members import printable
-from mlvae.data.collections.remote import Remote, remote_shards
 from mlvae.data.grouped import GroupedData
 from mlvae.data.sources.collection import (
     Selection,
@@ -24,6 +23,7 @@ from mlvae.data.sources.collection import (
     one_part,
     splits_of,
 )
+from mlvae.data.sources.roots import Roots, roots_and_table
 from mlvae.data.splitting.group_splits import Held, large_groups
 from mlvae.data.splitting.splits import Splits, split_by
 from mlvae.errors import (
@@ -42,74 +42,13 @@ if TYPE_CHECKING:
     from mlvae.data.collections.cache import Cache
     from mlvae.data.collections.parts import Request
 
-__all__ = ["celeba", "faces", "lfw", "omniglot", "yale_b"]
-
-Roots = str | Path | Remote | Sequence[str | Path | Remote]
+__all__ = ["faces"]
 
 #: Choices of ``split``.
 SPLIT_BY = ("groups", "images", "table")
 
 #: Number of names from which a convention of names is recognised.
 NAMES = 10_000
-
-#: Endings of a root that is a table.
-TABLES = (".csv", ".tsv", ".txt")
-
-#: Names of each collection's folder or archive, without :data:`ARCHIVES`, below a root.
-LFW = ("lfw-deepfunneled", "lfw_funneled", "lfw-funneled", "lfw")
-YALE = ("CroppedYale", "ExtendedYaleB", "yale_b")
-OMNIGLOT = (
-    "images_background",
-    "images_evaluation",
-    "images_background_small1",
-    "images_background_small2",
-)
-CELEBA = ("img_align_celeba", "Img/img_align_celeba")
-ARCHIVES = ("", ".zip", ".tar", ".tar.gz", ".tgz", ".tar.xz")
-
-
-class _Options(TypedDict, total=False):
-    """Options of :func:`faces` that every dataset passes on."""
-
-    cache: str | Path
-    group: str | Sequence[str]
-    size: int
-    minimum: int
-    maximum: int | None
-    split: str
-    validation: Held
-    test: Held
-    within: float
-    seed: int
-    limit: int | None
-    strict: bool
-    workers: int | None
-    parts: int | None
-    part: int | None
-    hands: int | None
-    name: str
-
-
-class _ColourOptions(_Options, total=False):
-    """Options that a dataset of photographs passes on."""
-
-    colour: bool
-    factors: Sequence[str]
-
-
-class _LFWOptions(_ColourOptions, total=False):
-    table: str | Path | None
-
-
-class _CelebAOptions(_ColourOptions, total=False):
-    pattern: str | None
-
-
-class _GreyOptions(_Options, total=False):
-    """Options that a dataset of grey images with known factors passes on."""
-
-    table: str | Path | None
-    crop: float
 
 
 def faces(
@@ -225,7 +164,7 @@ def faces(
         strict=strict,
         workers=workers,
     )
-    roots, table = _roots(root, table)
+    roots, table = roots_and_table(root, table)
     if labels is not None:
         check_choice("dataset.labels", labels, ("cls", "txt", "json"))
     check_parts(parts, part, hands)
@@ -316,109 +255,6 @@ def _in_parts(request: Request, part: int | None, selection: Selection) -> Split
     return splits_of(found, selection)
 
 
-def lfw(root: Roots = "data", *, crop: float = 0.6, **options: Unpack[_LFWOptions]) -> Splits:
-    """Labeled Faces in the Wild: press photographs of 5,749 people, grouped by person.
-
-    G. B. Huang, M. Ramesh, T. Berg, E. Learned-Miller: Labeled Faces in the Wild. University of
-    Massachusetts, Amherst, Technical Report 07-49, 2007. 13,233 colour images of
-    250x250 pixels, of which ``crop`` keeps the face.
-
-    Args:
-        root: the folder or archive, or a folder with it.
-        crop: as of :func:`faces`.
-        options: the other options of :func:`faces`, except ``pattern``.
-    """
-    pattern = r"(?P<identity>[^/]+)/(?P=identity)_\d{4}\.jpg"
-    options.setdefault("name", "lfw")
-    return faces(_found(root, LFW), pattern=pattern, crop=crop, **options)
-
-
-def yale_b(
-    root: Roots = "data",
-    *,
-    colour: bool = False,
-    factors: Sequence[str] = ("azimuth", "elevation"),
-    **options: Unpack[_GreyOptions],
-) -> Splits:
-    """The Extended Yale Face Database B, cropped: 38 people under 64 lights, grouped by person.
-
-    A. S. Georghiades, P. N. Belhumeur, D. J. Kriegman: From Few to Many. IEEE PAMI, 2001; K. C.
-    Lee, J. Ho, D. Kriegman: Acquiring Linear Subspaces. IEEE PAMI, 2005. 2,414 grey images. Their
-    names have the direction of the light in degrees. Images without a directed light
-    (``*_Ambient.pgm``) and damaged images (``*.pgm.bad``) are left out.
-
-    Args:
-        root: the folder or archive, or a folder with it.
-        colour: as of :func:`faces`.
-        factors: as of :func:`faces`.
-        options: the other options of :func:`faces`, except ``pattern``.
-    """
-    pattern = r"(?P<identity>yaleB\d+)_P\d+A(?P<azimuth>[+-]\d+)E(?P<elevation>[+-]\d+)\.pgm"
-    options.setdefault("name", "yale_b")
-    return faces(_found(root, YALE), pattern=pattern, colour=colour, factors=factors, **options)
-
-
-def omniglot(
-    root: Roots = "data",
-    *,
-    colour: bool = False,
-    factors: Sequence[str] = ("alphabet+drawer",),
-    **options: Unpack[_GreyOptions],
-) -> Splits:
-    """Omniglot: handwritten characters of many alphabets, grouped by character.
-
-    B. M. Lake, R. Salakhutdinov, J. B. Tenenbaum: Human-level concept learning through
-    probabilistic program induction. Science, 2015. 20 people have drawn each character of an
-    alphabet once. A number names the person, but the same number in another alphabet may be
-    another person, so the known factor of the drawer is ``alphabet+drawer``. The root may have
-    any of the published files. A character in two of them is used once.
-
-    Args:
-        root: one of the folders or archives, or a folder with some of them.
-        colour: as of :func:`faces`.
-        factors: as of :func:`faces`.
-        options: the other options of :func:`faces`, except ``pattern``.
-    """
-    pattern = r"(?P<identity>(?P<alphabet>[^/]+)/character\d+)/\d+_(?P<drawer>\d+)\.png"
-    options.setdefault("name", "omniglot")
-    return faces(
-        _found(root, OMNIGLOT, join=True),
-        pattern=pattern,
-        colour=colour,
-        factors=factors,
-        **options,
-    )
-
-
-def celeba(
-    root: Roots = "data",
-    *,
-    table: str | Path | None = None,
-    crop: float = 0.8,
-    **options: Unpack[_CelebAOptions],
-) -> Splits:
-    """CelebA, aligned and cropped: 202,599 images of 10,177 celebrities, grouped by person.
-
-    Z. Liu, P. Luo, X. Wang, X. Tang: Deep Learning Face Attributes in the Wild. ICCV, 2015.
-
-    Args:
-        root: a folder with ``identity_CelebA.txt`` and with ``img_align_celeba`` or its archive;
-            or a folder that has such a folder.
-        table: as of :func:`faces`; None for ``identity_CelebA.txt`` in the root.
-        crop: as of :func:`faces`.
-        options: the other options of :func:`faces`.
-    """
-    if table is None:
-        names = ("identity_CelebA.txt", "Anno/identity_CelebA.txt")
-        found = _found(root, names, endings=("",))[0]
-        if isinstance(found, Remote) or not found.is_file():
-            shown = printable(str(root))
-            raise InputError(f"dataset.root={shown} must have {names[0]}; or give dataset.table")
-        table = found
-    options.setdefault("name", "celeba")
-    return faces(_found(root, CELEBA), table=table, crop=crop, **options)
-
-
 def _advice(names: list[str], labels: np.ndarray) -> str:
     """How to group images that are hardly grouped by folders, or ""; N names and labels."""
     from mlvae.data.collections.conventions import MAX_FOLDERS, hint
@@ -458,75 +294,6 @@ def _known(cached: Cache, labels: np.ndarray, group: str, *, strict: bool) -> np
         shown = f"{printable(str(cached.folder))}: {count:,} images have {group} {word!r}"
         print(f"{shown}; leave it empty if it stands for unknown", flush=True)
     return known
-
-
-def _roots(root: Roots, table: str | Path | None) -> tuple[list[Path | Remote], Path | None]:
-    """Absolute paths of the sources and of the table. A root that is a table gives its folder."""
-    paths = [path.absolute() for path in _listed(root)]
-    tables = [
-        path
-        for path in paths
-        if isinstance(path, Path) and path.suffix in TABLES and path.is_file()
-    ]
-    if len(tables) > 1 or (tables and table is not None):
-        raise InputError(f"dataset.root and dataset.table must have one table, not {len(tables)}")
-    if tables:
-        paths = [
-            path.parent if isinstance(path, Path) and path in tables else path for path in paths
-        ]
-    table = tables[0] if tables else table
-    return paths, None if table is None else as_path("dataset.table", table).absolute()
-
-
-def _listed(root: object) -> list[Path | Remote]:
-    """A root, or a list of roots, as paths and addresses."""
-    roots = root if isinstance(root, list | tuple) else [root]
-    kinds = (str, PathLike, Remote)
-    paths = [path for path in roots if isinstance(path, kinds) and "\0" not in str(path)]
-    if not roots or len(paths) < len(roots):
-        raise InputError(f"dataset.root must be a path or a list of paths, not {shown(root)}")
-    return [shard for path in paths for shard in _shards(path)]
-
-
-def _shards(root: str | PathLike | Remote) -> list[Path] | list[Remote]:
-    """The files that a name with ``*`` stands for, sorted; another path is itself."""
-    if isinstance(root, Remote):
-        return [root]
-    if isinstance(root, str) and is_address(root):
-        return remote_shards(root)
-    path = as_path("dataset.root", root)
-    if "*" not in path.name or path.exists():
-        return [path]
-    if not (found := sorted(path.parent.glob(path.name))):
-        raise InputError(
-            f"dataset.root={printable(str(path))} must be the name of files, not none"
-        )
-    return found
-
-
-def _found(
-    root: Roots,
-    names: Sequence[str],
-    *,
-    endings: Sequence[str] = ARCHIVES,
-    join: bool = False,
-) -> list[Path | Remote]:
-    """The first of ``names`` in each root or in a folder of it, or all; else the root itself."""
-    found: list[Path | Remote] = []
-    for path in _listed(root):
-        if isinstance(path, Remote):
-            found.append(path)
-            continue
-        folders = [path, *sorted(folder for folder in path.glob("*") if folder.is_dir())]
-        candidates = [
-            folder / f"{name}{ending}"
-            for folder in (folders if path.is_dir() else ())
-            for name in names
-            for ending in endings
-        ]
-        existing = [candidate for candidate in candidates if candidate.exists()]
-        found += (existing if join else existing[:1]) or [path]
-    return found
 
 
 def _check(
