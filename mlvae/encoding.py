@@ -16,9 +16,11 @@ from tqdm import tqdm
 
 from mlvae.batch import Batch
 from mlvae.data import GroupedData
+from mlvae.data.row_order import check_row_order, index_of
 from mlvae.data.rows.source import is_source
 from mlvae.data.tables.columns import column_names
-from mlvae.data.tables.frames import columns_like, opened
+from mlvae.data.tables.frames import columns_like
+from mlvae.data.tables.opened import opened
 from mlvae.errors import InputError, check_flag, check_integer, shown
 from mlvae.evidence.rules import accumulated
 from mlvae.groups import Groups
@@ -214,6 +216,8 @@ def _of_array(stated: Traits, x: Any, groups: Any) -> GroupedData:
     image = channels in (1, 3)
     if not is_source(x):
         x = as_tensor(x).detach()
+        if not x.ndim:
+            raise InputError(f"x must be observations (N, ...), not {shown(x)}")
         if x.ndim == 3 and channels == 1:
             x = x.unsqueeze(1)
     kind = "auto" if image and x.dtype == torch.uint8 else "array"
@@ -253,6 +257,7 @@ def rows_of_frame(model: Any, x: Any, groups: Any) -> GroupedData:
         return GroupedData.from_frame(x, groups, like=columns_like(record), missing=missing)
     labels = np.arange(len(opened(x, "x"))) if groups is None else groups
     if isinstance(labels, Mapping):
+        check_row_order("x", x, groups=labels)
         features = GroupedData.from_frame(x, np.arange(len(opened(x, "x"))))
         return features.regrouped(labels)
     return GroupedData.from_frame(x, labels)
@@ -439,16 +444,21 @@ def _frame(name: str, values: np.ndarray, labels: Any, title: str, native: Any) 
     Without a ``title`` the rows are those of ``native``.
     """
     columns = {f"{name}{place}": values[:, place] for place in range(values.shape[1])}
-    if native is not None and type(native).__module__.split(".")[0] != "pandas":
+    index = index_of(native)
+    if native is not None and index is None:
         import narwhals  # the frame came through it
 
-        backend = narwhals.get_native_namespace(native)
-        return narwhals.from_dict(
-            {title or "row": list(labels), **columns}, backend=backend
-        ).to_native()
+        backend, first = narwhals.get_native_namespace(native), title or "row"
+        if first in columns:
+            raise InputError(
+                f"the column of the groups must not have the name {first!r}, which the code "
+                "has; rename it, or set frame=False"
+            )
+        return narwhals.from_dict({first: list(labels), **columns}, backend=backend).to_native()
     try:
         import pandas  # optional
     except ImportError as error:
         raise InputError("frames need pandas: pip install pandas; or set frame=False") from error
-    named = title or (None if native is None else native.index.name)
-    return pandas.DataFrame(columns, index=pandas.Index(labels, name=named))
+    if title or index is None:
+        index = pandas.Index(labels, name=title or None)
+    return pandas.DataFrame(columns, index=index)

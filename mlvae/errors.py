@@ -68,8 +68,11 @@ def shown(value: object) -> str:
         ('a Tensor of torch.float32 and shape (2, 3)', 'aa...')
     """
     try:
-        if isinstance(value, Array) and not isinstance(value, type) and len(value.shape):
-            return f"a {type(value).__name__} of {value.dtype} and shape {tuple(value.shape)}"
+        if isinstance(value, Array) and not isinstance(value, type):
+            if len(value.shape):
+                return f"a {type(value).__name__} of {value.dtype} and shape {tuple(value.shape)}"
+            if hasattr(value, "item") and "time64" not in str(value.dtype):
+                value = value.item()  # pyright: ignore
         text = " ".join(repr(value).split())
     except Exception:  # a repr of a stranger's class, or an integer of thousands of digits
         text = f"a {type(value).__name__}"

@@ -273,6 +273,7 @@ def test_groups_may_be_a_record_of_groups():
     ("call", "message"),
     [
         (lambda: encode(nn.Linear(2, 2), X), "codes"),
+        (lambda: encode(built(), 1.0), "x must be observations"),
         (lambda: encode(built(), X[:, :5]), r"\(6,\), not \(5,\)"),
         (lambda: encode(built(), X, LABELS[:3]), "group"),
         (lambda: encode(built(), GroupedData(X, LABELS), LABELS), "groups must be None"),
@@ -283,6 +284,12 @@ def test_groups_may_be_a_record_of_groups():
         (lambda: encode(built(), np.full((3, 6), np.nan)), "NaN"),
         (lambda: encode(built(), table(), "doner"), "'doner'.*'donor'"),
         (lambda: encode(built(), table().drop(columns="a"), "donor"), r"\(6,\), not \(5,\)"),
+        (
+            lambda: encode(
+                built(), pl.DataFrame(table().rename(columns={"donor": "content0"})), "content0"
+            ),
+            "'content0'.*rename",
+        ),
     ],
 )
 def test_arguments_that_do_not_fit_are_named(call, message):

@@ -1,9 +1,11 @@
 from fractions import Fraction
 
+import numpy as np
 import pytest
+import torch
 
 from mlvae import InputError
-from mlvae.errors import check_choice, check_flag, check_integer, check_number, check_part
+from mlvae.errors import check_choice, check_flag, check_integer, check_number, check_part, shown
 
 
 def test_an_input_error_is_a_value_error():
@@ -70,3 +72,9 @@ def test_many_choices_stay_short_for_a_value_that_is_no_text():
     assert len(str(short.value)) < 400
     with pytest.raises(InputError, match=r"dataset_39, not 'x'"):
         check_choice("dataset.name", "x", choices)
+
+
+def test_a_number_of_a_library_is_shown_as_a_number():
+    assert shown(np.int64(3)) == "3" and shown(np.str_("a")) == "'a'"
+    assert shown(torch.tensor(0.5)) == "0.5"
+    assert "2020-01-01" in shown(np.datetime64("2020-01-01", "ns"))

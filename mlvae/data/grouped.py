@@ -20,6 +20,7 @@ from mlvae.data.chosen import Indices, chosen_rows, origin_of, part_of
 from mlvae.data.fingerprint import fingerprint
 from mlvae.data.kinds import KINDS, checked, source_rows
 from mlvae.data.labels import numbered, positions
+from mlvae.data.row_order import check_row_order
 from mlvae.data.rows.source import Source, SourceRows, is_source
 from mlvae.data.rows.sparse import SparseRows, is_sparse
 from mlvae.data.tables.annotated import is_anndata
@@ -134,6 +135,9 @@ class GroupedData:
             )
         if feature_names is None:
             feature_names = column_names(x)
+        check_row_order(
+            "x", x, group=group, groups=groups, factors=factors, given=given, names=names
+        )
         x = SparseRows(x) if is_sparse(x) else x
         found = x if is_source(x) else as_tensor(x).detach()
         named = feature_names is not None

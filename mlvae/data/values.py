@@ -19,7 +19,7 @@ from mlvae.errors import InputError, check_text, shown
 from mlvae.groups.labels import is_missing
 from mlvae.observations import check_float32
 
-__all__ = ["as_factor", "as_features", "as_given", "as_names", "by_name"]
+__all__ = ["as_factor", "as_features", "as_given", "as_names", "as_numbers", "by_name"]
 
 
 def by_name(option: str, values: Any) -> dict[str, Any]:
@@ -51,7 +51,7 @@ def as_factor(name: str, values: Any, length: int) -> Tensor:
     what = f"factor {name} must be numbers of shape ({length},)"
     if isinstance(values, Tensor) and values.is_floating_point():
         values = values.double()
-    numbers = _numbers(what, values, missing=math.nan)
+    numbers = as_numbers(what, values, missing=math.nan)
     if numbers.shape != (length,):
         raise InputError(
             f"factor {name} must have a number for each of the {length} observations, "
@@ -69,7 +69,7 @@ def as_given(name: str, values: Any, length: int) -> Tensor:
     """
     if not isinstance(values, Tensor):
         what = f"given {name} must be numbers of shape ({length}, ...)"
-        array = _numbers(what, values, missing=None)
+        array = as_numbers(what, values, missing=None)
         # Copy only arrays that torch cannot share.
         values = torch.from_numpy(np.require(array, array.dtype.newbyteorder("="), ["C", "W"]))
     values = values.detach()
@@ -124,13 +124,16 @@ def as_names(names: Any, length: int) -> np.ndarray:
     return array
 
 
-def _numbers(what: str, values: Any, missing: float | None) -> np.ndarray:
-    """An array of booleans, integers or floats.
+def as_numbers(what: str, values: Any, missing: float | None) -> np.ndarray:
+    """Values as an array of booleans, integers or floats.
 
     Args:
         what: the beginning of an error: what the values must be.
         values: a tensor, an array, a column or a list.
         missing: the number for missing values; None refuses them.
+
+    Raises:
+        InputError: if the values are no numbers, or some are missing.
     """
     kind = f"{type(values).__module__}.{type(values).__name__}"
     if kind.startswith("scipy.sparse"):

@@ -85,6 +85,8 @@ def is_missing(label: object) -> bool:
         return bool(label != label)
     except TypeError:  # a comparison with pandas.NA has no truth value
         return True
+    except ValueError:  # nor has that of an array, which is no missing value
+        return False
 
 
 def words_for_missing(names: Iterable[object]) -> list[str]:
@@ -109,6 +111,8 @@ def _as_array(labels: Any) -> np.ndarray:
         return array  # dates of a table
     # Objects first: NumPy would convert the missing values of a mixed list to a string.
     objects = np.array(labels, dtype=object)
+    if not objects.ndim:
+        raise InputError(f"group labels must be a list of length N, not {shown(labels)}")
     for place, label in enumerate(objects.flat):
         if isinstance(label, Tensor) and label.ndim == 0:
             objects.flat[place] = label.item()

@@ -165,11 +165,27 @@ def test_an_anndata_is_no_array_and_is_refused_at_once():
         ({"factors": ["phases"]}, r"factors .*not 'phases'"),
         ({"factors": {"a": 1}}, "factors .*"),
         ({"size": "n_counts"}, r"size .*not 'n_counts'"),
+        ({"size": "phase"}, "size .*numbers.*'[GS]"),
+        ({"group": ["donor", "donor"]}, "group .*'donor' twice"),
+        ({"factors": ["day"]}, "factors .*2020"),
+        ({"factors": ["mixed"]}, "factors .*'one'"),
     ],
 )
 def test_unknown_names_are_refused_with_the_known_ones(options, match):
+    adata = cells()
+    adata.obs["day"] = pd.date_range("2020-01-01", periods=N)
+    adata.obs["mixed"] = np.array([1, "one"] * (N // 2), object)
     with pytest.raises(InputError, match=match):
-        GroupedData.from_anndata(cells(), **{"group": "donor", **options})
+        GroupedData.from_anndata(adata, **{"group": "donor", **options})
+
+
+def test_numbers_of_a_factor_stay_numbers_in_every_type():
+    adata = cells()
+    adata.obs["stage"] = np.array([10, 9, 2] * (N // 3), object)
+    adata.obs["treated"] = pd.array([True, False, None] * (N // 3), dtype="boolean")
+    factors = GroupedData.from_anndata(adata, "donor", factors=["stage", "treated"]).factors
+    assert factors["stage"][:3].tolist() == [10, 9, 2]
+    np.testing.assert_array_equal(factors["treated"][:3], [1, 0, np.nan])
 
 
 def test_cells_without_a_group_are_refused_with_their_number():

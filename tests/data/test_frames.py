@@ -149,7 +149,7 @@ MISUSED = {
     "a number": (lambda: {"features": 3}, "features.*3"),
     "wrong length": (
         lambda: {"group": ["a", "b"], "features": ["age"]},
-        "group.*6 observations, not 2",
+        "group.*each of the 6 rows.*'a', 'b'",
     ),
     "an array": (lambda: {"frame": np.zeros((6, 2))}, "frame.*ndarray"),
     "lazy": (lambda: {"frame": pl.from_pandas(frame()).lazy()}, "frame.*collect"),

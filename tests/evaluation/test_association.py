@@ -1,10 +1,12 @@
 """Association of covariates with content: known relations are found, and chance is chance."""
 
+from decimal import Decimal
+
 import numpy as np
 import pytest
 import torch
 
-from mlvae import DiagonalGaussian, InputError
+from mlvae import DiagonalGaussian, Groups, InputError
 from mlvae.evaluation import association
 
 G, D = 60, 4
@@ -65,6 +67,22 @@ def test_units_of_the_covariate_do_not_matter():
     assert again.score == pytest.approx(found.score, abs=1e-6)
 
 
+def test_numbers_of_every_type_are_numbers():
+    expected = association(CONTENT, AGE, permutations=1)
+    for ages in (AGE.astype(object), [Decimal(str(age)) for age in AGE]):
+        found = association(CONTENT.astype(object), ages, permutations=1)
+        assert found.kind == "number" and found.score == pytest.approx(expected.score, abs=1e-4)
+
+
+def test_groups_may_be_a_record():
+    twice = np.repeat(CONTENT, 2, 0), np.repeat(AGE, 2)
+    index = np.repeat(np.arange(G), 2)
+    expected = association(*twice, groups=index.astype(str), permutations=1)
+    assert expected.num_groups == G
+    found = association(*twice, groups=Groups.of(index), permutations=1)
+    assert found.num_groups == G and np.isfinite(found.score)
+
+
 def test_a_fold_with_one_class_is_predicted_by_it():
     state = np.array(["rare", *["common"] * (G - 1)])
     found = association(CONTENT, state, permutations=3)
@@ -81,7 +99,12 @@ def test_a_fold_with_one_class_is_predicted_by_it():
         ({"covariate": np.where(AGE > 50, AGE, np.nan)}, "covariate .*missing"),
         ({"covariate": np.ones(G)}, "differ between groups"),
         ({"groups": [0, 1]}, r"groups .*\(2,\)"),
-        ({"groups": np.arange(G) // 2}, "one value for all rows of a group"),
+        ({"groups": np.arange(G) // 2}, "one value for all rows of a group, but group 0"),
+        ({"groups": [None, *range(1, G)]}, "group labels .*missing"),
+        ({"groups": ["0", *range(1, G)]}, "group labels .*type"),
+        ({"covariate": [1, *["1"] * (G - 1)]}, "covariate.*type"),
+        ({"covariate": ["a", "a "] * (G // 2)}, "covariate.*spaces"),
+        ({"covariate": np.where(AGE > 50, AGE, np.inf)}, "covariate .*finite"),
         ({"groups": np.zeros(G), "covariate": np.ones(G)}, "folds=5 .*1"),
         ({"folds": 1}, "folds .*1"),
         ({"permutations": 0}, "permutations .*0"),

@@ -10,7 +10,8 @@ from mlvae.arguments import as_path
 from mlvae.data.splitting.group_splits import Held
 from mlvae.data.splitting.splits import SPLIT_BY, Splits, split_by
 from mlvae.data.tables.files import read_table
-from mlvae.data.tables.frames import opened, read_data
+from mlvae.data.tables.frames import read_data
+from mlvae.data.tables.opened import opened
 from mlvae.errors import check_choice, check_flag, check_text, check_texts
 
 __all__ = ["table"]

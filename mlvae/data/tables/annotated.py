@@ -6,6 +6,8 @@ Shapes: N cells, D genes.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from decimal import Decimal
+from numbers import Real
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -78,7 +80,7 @@ def read_cells(
         x=_matrix(adata, layer, obsm),
         group=labels,
         factors={name: _numbers(adata, "factors", name) for name in factors},
-        given={} if size is None else {"size": _numbers(adata, "size", size)},
+        given={} if size is None else {"size": _numbers(adata, "size", size, words=False)},
         names=np.asarray(adata.obs_names),
         feature_names=None if obsm is not None else _genes(adata),
     )
@@ -87,6 +89,8 @@ def read_cells(
 def _groups(adata: Any, group: str | Sequence[str]) -> np.ndarray | dict[str, np.ndarray]:
     """The labels of one grouping, or of several by name, where some may be missing."""
     if isinstance(group, list | tuple) and group:
+        if twice := [name for name in group if list(group).count(name) > 1]:
+            raise InputError(f"group must name each column once, not {shown(twice[0])} twice")
         return {name: column(adata, "group", name) for name in group}
     labels = column(adata, "group", group)
     if missing := sum(map(is_missing, labels)):
@@ -142,15 +146,27 @@ def _matrix(adata: Any, layer: str | None, obsm: str | None) -> Any:
     raise InputError(f"{where} must be a matrix of numbers, not {shown(x)}")
 
 
-def _numbers(adata: Any, option: str, name: str) -> np.ndarray:
-    """A column of ``adata.obs`` as numbers (N,); words are numbered in sorted order."""
+def _numbers(adata: Any, option: str, name: str, *, words: bool = True) -> np.ndarray:
+    """A column of ``adata.obs`` as numbers (N,), NaN where unknown.
+
+    With ``words``, words are numbered in sorted order.
+    """
     values = column(adata, option, name)
     if values.dtype.kind in "biuf":
         return values
-    unknown = np.array([is_missing(value) for value in values])
-    words = values[~unknown].astype(str)
-    numbers = np.full(len(values), np.nan)
-    numbers[~unknown] = np.unique(words, return_inverse=True)[1]
+    unknown = np.array([is_missing(value) for value in values], dtype=bool)
+    known, numbers = values[~unknown], np.full(len(values), np.nan)
+    if values.dtype.kind == "O" and all(isinstance(value, Real | Decimal) for value in known):
+        numbers[~unknown] = known.astype(np.float64)
+    elif words and all(isinstance(value, str) for value in known):
+        numbers[~unknown] = np.unique(known.astype(str), return_inverse=True)[1]
+    else:
+        wrong = [value for value in known if not isinstance(value, Real | Decimal)]
+        expected = "numbers alone, or words alone" if words else "numbers"
+        raise InputError(
+            f"{option} must name a column of {expected}, but adata.obs[{name!r}] has "
+            f"{shown(wrong[0] if wrong else known)}; convert it"
+        )
     return numbers
 
 

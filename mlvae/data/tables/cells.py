@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mlvae.data.tables.columns import LEVELLED, Column, few
+from mlvae.data.tables.columns import LEVELLED, Column, Value, few
 from mlvae.errors import InputError, shown
 from mlvae.groups.labels import is_missing
 
@@ -77,13 +77,14 @@ def column_of(
         if kind is None:
             raise _refused(series)
     if kind in LEVELLED:
-        if kind == "ordinal" and found == "text":
+        order = _category_order(series) if kind == "ordinal" and found == "category" else None
+        levels = order or _sorted(name, set(values))
+        if kind == "ordinal" and order is None and isinstance(levels[0], str):
             raise InputError(
-                f"column {name} is text ({few(sorted(set(values)))}), whose order is unknown; "
+                f"column {name} is text ({few(levels)}), whose order is unknown; "
                 f"give the values in order, kinds={{{name!r}: ['first', 'second', ...]}}"
             )
-        order = _category_order(series) if kind == "ordinal" and found == "category" else None
-        return Column(name, kind, tuple(order or _sorted(name, set(values))))
+        return Column(name, kind, tuple(levels))
     if found not in ("number", "flag"):
         raise InputError(
             f"column {name} must be numbers for the kind {kind!r}, not {series.dtype}; set its "
@@ -165,7 +166,7 @@ def _type(series: Any) -> str:
         return "category"
     if dtype == nw.String:
         return "text"
-    if dtype == nw.Object:
+    if dtype in (nw.Object, nw.Unknown):  # unknown: sparse columns, and decimals of 256 bits
         values = [value for value in series.to_list() if not is_missing(value)]
         if all(isinstance(value, bool | np.bool_) for value in values):
             return "flag"
@@ -181,6 +182,8 @@ def _check_complete(series: Any) -> None:
     missing = series.null_count()
     if series.dtype.is_float():  # polars has both null and NaN
         missing += int(series.drop_nulls().is_nan().sum())
+    if missing == len(series):
+        raise _empty(series)
     if missing:
         name = series.name
         raise InputError(
@@ -192,11 +195,14 @@ def _check_complete(series: Any) -> None:
 
 def _one_hot(series: Any, column: Column) -> Encoded:
     """1 in the feature of each row's category; no feature of a missing cell is 1."""
-    number = {value: place for place, value in enumerate(column.categories)}
+    number = {_key(value): place for place, value in enumerate(column.categories)}
     values = series.to_list()
     observed = np.array([not is_missing(value) for value in values])
+    places = [number.get(_key(value)) for value in values]
     unknown = [
-        value for value, seen in zip(values, observed, strict=True) if seen and value not in number
+        value
+        for value, place, seen in zip(values, places, observed, strict=True)
+        if seen and place is None
     ]
     if unknown:
         raise InputError(
@@ -206,8 +212,13 @@ def _one_hot(series: Any, column: Column) -> Encoded:
         )
     x = np.zeros((len(values), len(number)), np.float32)
     rows = np.flatnonzero(observed)
-    x[rows, [number[values[row]] for row in rows]] = 1
+    x[rows, [places[row] for row in rows]] = 1
     return Encoded(x, observed)
+
+
+def _key(value: Any) -> tuple[bool, Any]:
+    """What tells a value of a category from others: True is not 1, and a list is none."""
+    return isinstance(value, bool), value if isinstance(value, Value) else None
 
 
 def _check_some(series: Any, *, keep_missing: bool) -> None:
@@ -238,7 +249,8 @@ def _numbers(series: Any) -> np.ndarray:
     """The numbers of a column in float64 (N,), NaN where a cell is missing."""
     import narwhals as nw
 
-    if series.dtype.is_numeric() or series.dtype == nw.Boolean:
+    wide = series.dtype in (nw.Int128, nw.UInt128)  # which NumPy lacks
+    if (series.dtype.is_numeric() and not wide) or series.dtype == nw.Boolean:
         values = series.to_numpy()
         if values.dtype.kind in "iufb":
             return values.astype(np.float64)
@@ -258,7 +270,15 @@ def _inferred(found: str, values: list) -> str:
 
 def _ordered(name: str, order: Any, values: list) -> Column:
     """An ordinal column with given values in order."""
-    if unknown := [value for value in values if value not in order]:
+    if not order or not all(isinstance(value, Value) for value in order):
+        raise InputError(
+            f"kinds of column {name} must list its values in order, text, numbers or booleans, "
+            f"not {shown(order)}"
+        )
+    if twice := [value for value in order if list(order).count(value) > 1]:
+        raise InputError(f"kinds of column {name} must list {shown(twice[0])} once, not twice")
+    known = set(map(_key, order))
+    if unknown := [value for value in values if _key(value) not in known]:
         raise InputError(
             f"kinds of column {name} must list all of its values in order, but {shown(unknown[0])}"
             f" is not in {few(order)}"
@@ -301,6 +321,11 @@ def _is_other(series: Any, column: Column) -> bool:
 def _sorted(name: str, values: set) -> list:
     """The values of a category in order, as plain values."""
     plain = [value.item() if isinstance(value, np.generic) else value for value in values]
+    if wrong := [value for value in plain if not isinstance(value, Value)]:
+        raise InputError(
+            f"column {name} must have categories that are text, numbers or booleans, not "
+            f"{shown(wrong[0])}; convert them, for example by df[{name!r}].astype(str)"
+        )
     try:
         return sorted(plain)
     except TypeError as error:
@@ -316,6 +341,15 @@ def _refused(series: Any) -> InputError:
 
     name, dtype = series.name, series.dtype
     leave = "leave it out of features"
+    values = [value for value in series.to_list() if not is_missing(value)]
+    if not values:
+        return _empty(series)
+    if _type(series) == "text" and all(map(_is_number, values)):
+        return InputError(
+            f"column {name} is text, although its values are numbers such as {shown(values[0])}; "
+            f"convert it, for example by pandas.to_numeric(df[{name!r}]), set "
+            f"categories=[{name!r}] for one feature of each value, or {leave}"
+        )
     if _type(series) == "text":
         return InputError(
             f"column {name} is text; set categories=[{name!r}] for one feature of each value, or "
@@ -326,7 +360,20 @@ def _refused(series: Any) -> InputError:
             f"column {name} has dates or times ({dtype}); convert it to numbers, for example "
             f"days since the first, or {leave}"
         )
+    numbers = [value for value in values if isinstance(value, Real | Decimal)]
+    others = [value for value in values if not isinstance(value, Real | Decimal)]
+    mixed = f" beside {shown(numbers[0])}" if numbers else ""
+    kind = type(others[0]).__name__ if dtype in (nw.Object, nw.Unknown) else dtype
     return InputError(
-        f"column {name} must be numbers, booleans or categories, not {dtype} such as "
-        f"{shown(series.to_list()[0])}; convert it, or {leave}"
+        f"column {name} must be numbers, booleans or categories, not {kind} such as "
+        f"{shown(others[0])}{mixed}; convert it, or {leave}"
     )
+
+
+def _is_number(text: str) -> bool:
+    """Whether a text is a number."""
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True

@@ -181,10 +181,12 @@ def few(names: Sequence[object]) -> str:
     return text if len(names) <= MOST else f"{text}, ... ({len(names)})"
 
 
-def missing_name(option: str, name: object, names: Sequence[str], where: str) -> InputError:
-    """An error about a column that is not there, with the nearest name."""
+def missing_name(
+    option: str, name: object, names: Sequence[str], where: str, advice: str = ""
+) -> InputError:
+    """An error about a column that is not there, with the nearest name or other ``advice``."""
     close = difflib.get_close_matches(str(name), names, n=1)
     hint = f" (did you mean {close[0]!r}?)" if close else ""
     return InputError(
-        f"{option} must name columns of {where} ({few(names)}), not {shown(name)}{hint}"
+        f"{option} must name columns of {where} ({few(names)}), not {shown(name)}{advice or hint}"
     )

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from mlvae.data.tables.columns import LEVELLED, Column
-from mlvae.data.tables.frames import opened
+from mlvae.data.tables.opened import opened
 
 __all__ = ["filled_frame"]
 

@@ -13,10 +13,19 @@ import numpy as np
 
 from mlvae.arguments import as_path
 from mlvae.data.grouped import GroupedData
+from mlvae.data.row_order import index_of
 from mlvae.data.splitting.splits import Splits, split_by
 from mlvae.data.tables.cells import column_of, encoded, factor
-from mlvae.data.tables.columns import KINDS, Columns, column_names, few, missing_name
+from mlvae.data.tables.chosen_columns import (
+    as_list,
+    check_labels,
+    check_there,
+    group_columns,
+    listed,
+)
+from mlvae.data.tables.columns import KINDS, Columns, few
 from mlvae.data.tables.kind_files import kinds_of_file
+from mlvae.data.tables.opened import opened, row_names
 from mlvae.errors import InputError, check_choice, shown
 from mlvae.groups.labels import is_missing, report_words
 
@@ -24,11 +33,9 @@ __all__ = [
     "Table",
     "columns_like",
     "encode_frame",
-    "opened",
     "read_columns",
     "read_data",
     "read_frame",
-    "row_names",
 ]
 
 
@@ -61,40 +68,6 @@ class Table(NamedTuple):
     observed: np.ndarray | None
     columns: Columns
     numbered: dict[str, list]
-
-
-def opened(frame: Any, what: str = "frame") -> Any:
-    """A frame of any library as one of narwhals.
-
-    Raises:
-        InputError: if narwhals is missing, or the value is not a frame in memory with columns of
-            different names that are text.
-    """
-    try:
-        import narwhals  # optional
-    except ImportError as error:
-        raise InputError("data frames need narwhals: pip install 'mlvae[tables]'") from error
-    try:
-        table = narwhals.from_native(frame, eager_only=True)
-        names = list(table.columns)
-    except Exception as error:  # narwhals raises errors of its own and of each library
-        if hasattr(frame, "collect"):
-            reason = f", not a {type(frame).__name__}; call its collect()"
-        elif column_names(frame):
-            reason = f": {' '.join(str(error).split())[:150]}"
-        else:
-            reason = f", not {shown(frame)}"
-        raise InputError(
-            f"{what} must be a DataFrame of pandas or polars, or a Table of pyarrow{reason}"
-        ) from error
-    if wrong := [name for name in names if not isinstance(name, str) or not name]:
-        raise InputError(
-            f"{what} must have columns with names that are text, not {shown(wrong[0])}; rename "
-            "them, for example by df.columns = df.columns.astype(str)"
-        )
-    if len(table) == 0:
-        raise InputError(f"{what} must have at least one row, not none")
-    return table
 
 
 def read_frame(
@@ -131,23 +104,27 @@ def read_frame(
     """
     table = opened(frame, what)
     names = list(table.columns)
-    categories, factors = _listed("categories", categories), _listed("factors", factors)
+    categories, factors = listed("categories", categories), listed("factors", factors)
     check_choice("missing", missing, MISSING)
     keep = missing == "keep"
     grouped = group_columns(group, names)
     aside = [*grouped, *factors, *([] if split is None else [split])]
-    for option, some in (("group", grouped), ("factors", factors)):
-        _check_there(option, some, names, what)
-    if split is not None:
-        _check_there("split", [split], names, what)
+    for option, some in (
+        ("group", grouped),
+        ("factors", factors),
+        ("split", [] if split is None else [split]),
+    ):
+        check_there(option, some, names, what, index=index_of(frame))
+    if not grouped and group is not None:
+        check_labels(group, frame, names, what)
     if like is None:
         chosen = (
             [n for n in names if n not in aside]
             if features is None
-            else _listed("features", features)
+            else listed("features", features)
         )
-        _check_there("features", chosen, names, what)
-        _check_there("categories", categories, chosen, "the features")
+        check_there("features", chosen, names, what, index=index_of(frame))
+        check_there("categories", categories, chosen, "the features")
         if twice := [n for n in grouped if n in chosen]:
             raise InputError(f"features must not have the column of the group, {twice[0]!r}")
         if not chosen:
@@ -171,7 +148,7 @@ def read_frame(
         x,
         labels,
         {name: values for name, (values, _) in found.items()},
-        row_names(frame, len(table)),
+        row_names(frame, len(table), what),
         None if split is None else np.array(table[split].to_list(), dtype=object).astype(str),
         observed if keep else None,
         record,
@@ -350,48 +327,12 @@ def _kinds(kinds: Kinds, chosen: Sequence[str]) -> dict[str, Any]:
             "kinds must be 'inferred', kinds by the name of a column, or the path of a file with "
             f"them, not {shown(kinds)}"
         )
-    _check_there("kinds", list(kinds), chosen, "the features")
-    for name, kind in kinds.items():
+    check_there("kinds", list(kinds), chosen, "the features")
+    found = {name: as_list(kind) for name, kind in kinds.items()}
+    for name, kind in found.items():
         if not isinstance(kind, list | tuple):
             check_choice(f"kinds of column {name}", kind, (*KINDS, "inferred"))
-    return {name: kinds.get(name) for name in chosen}
-
-
-def row_names(frame: Any, length: int) -> np.ndarray:
-    """The index of a frame of pandas, or numbers from 0."""
-    index = getattr(frame, "index", None)
-    if type(frame).__module__.split(".")[0] == "pandas" and index is not None:
-        return np.asarray(index)
-    return np.arange(length)
-
-
-def _listed(option: str, names: Any) -> list[str]:
-    """Names of columns as a list; one name may stand alone."""
-    if isinstance(names, str):
-        names = [names]
-    if not isinstance(names, Sequence) or not all(isinstance(name, str) for name in names):
-        raise InputError(f"{option} must be a list of columns' names, not {shown(names)}")
-    if len(set(names)) < len(names):
-        twice = next(name for name in names if list(names).count(name) > 1)
-        raise InputError(f"{option} must name each column once, not {twice!r} twice")
-    return list(names)
-
-
-def _check_there(option: str, some: Sequence[str], names: Sequence[str], where: str) -> None:
-    for name in some:
-        if name not in names:
-            raise missing_name(option, name, names, where)
-
-
-def group_columns(group: Any, names: Sequence[str]) -> list[str]:
-    """The columns of the groupings; empty where ``group`` has a label for each row, or is None.
-
-    A list of texts is of columns if one of them is the name of a column.
-    """
-    if isinstance(group, str):
-        return [group]
-    texts = isinstance(group, list | tuple) and all(isinstance(name, str) for name in group)
-    return _listed("group", group) if texts and set(group) & set(names) else []
+    return {name: found.get(name) for name in chosen}
 
 
 def _labels(table: Any, group: Any, length: int) -> Any:

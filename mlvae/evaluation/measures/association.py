@@ -5,12 +5,17 @@ Shapes: M rows, G groups of rows, D dimensions, F folds, P permutations.
 
 from __future__ import annotations
 
+from decimal import Decimal
+from numbers import Real
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from mlvae.data.row_order import check_row_order
+from mlvae.data.values import as_numbers
 from mlvae.errors import InputError, check_integer, shown
-from mlvae.groups.labels import is_missing
+from mlvae.groups import Groups
+from mlvae.groups.labels import is_missing, label_index
 
 __all__ = ["Association", "association"]
 
@@ -63,8 +68,9 @@ def association(
     Args:
         content: content of groups, values (M, D) or posteriors, whose means are used.
         covariate: value of each row, length M: numbers, or words. Rows of a group have one value.
-        groups: label of the group of each row, if several rows are of one group, as those of
-            several visits; None: every row is a group.
+            Values that are not numbers, such as booleans and dates, are words.
+        groups: the groups of the M rows, or their labels, if several rows are of one group, as
+            those of several visits; None: every row is a group.
         folds: number F of folds.
         permutations: number P of permutations.
         seed: seed of the folds, the permutations and the bootstrap.
@@ -87,6 +93,7 @@ def association(
         ("seed", seed, 0),
     ):
         check_integer(name, value, minimum=least)
+    check_row_order("content", content, covariate=covariate, groups=groups)
     x = _values(content)
     y, kind = _covariate(covariate, len(x))
     index, members = _groups(groups, len(x))
@@ -119,6 +126,8 @@ def _values(content: Any) -> np.ndarray:
     values = content if mean is None or callable(mean) else mean
     try:
         x = np.asarray(values.detach().cpu() if hasattr(values, "detach") else values)
+        if x.dtype == object and x.ndim:  # numbers of a type that NumPy lacks
+            x = as_numbers("content must be numbers (M, D)", x, missing=None)
         if x.dtype.kind not in "biuf":
             raise TypeError(f"not {x.dtype}")
         x = x.astype(np.float64)
@@ -133,32 +142,44 @@ def _covariate(covariate: Any, length: int) -> tuple[np.ndarray, str]:
     """The covariate as numbers or words (M,), and its kind."""
     if hasattr(covariate, "detach"):
         covariate = covariate.detach().cpu()
-    values = np.asarray(covariate)
+    typed = hasattr(covariate, "dtype")  # a list of a number and a text would become two texts
+    values = np.asarray(covariate) if typed else np.array(covariate, dtype=object)
     if values.shape != (length,):
         raise InputError(
             f"covariate must have one value for each of {length} rows, not shape {values.shape}"
         )
     if missing := sum(map(is_missing, values.tolist())):
         raise InputError(f"covariate must have a value for each row, but {missing} are missing")
-    if values.dtype.kind in "iuf":
-        return values.astype(np.float64), "number"
-    return values.astype(str), "category"
+    if values.dtype.kind in "iuf" or (values.dtype == object and all(map(_is_number, values))):
+        numbers = values.astype(np.float64)
+        if not np.isfinite(numbers).all():
+            raise InputError("covariate must be finite, but has an infinity; leave its rows out")
+        return numbers, "number"
+    try:
+        index, words = label_index(values)
+    except InputError as error:
+        raise InputError(f"covariate: {error}") from error
+    return np.array(words)[index.numpy()].astype(str), "category"
 
 
-def _groups(groups: Any, length: int) -> tuple[np.ndarray, np.ndarray]:
+def _is_number(value: object) -> bool:
+    """Whether a value is a number, and no boolean."""
+    return isinstance(value, Real | Decimal) and not isinstance(value, bool | np.bool_)
+
+
+def _groups(groups: Any, length: int) -> tuple[np.ndarray, list]:
     """The number of each row's group, (M,), and the labels of groups."""
     if groups is None:
-        return np.arange(length), np.arange(length)
-    labels = np.asarray(groups)
-    if labels.shape != (length,):
+        return np.arange(length), list(range(length))
+    index, members = label_index(groups.index if isinstance(groups, Groups) else groups)
+    if len(index) != length:
         raise InputError(
-            f"groups must have one label for each of {length} rows, not shape {labels.shape}"
+            f"groups must have one label for each of {length} rows, not shape {tuple(index.shape)}"
         )
-    members, index = np.unique(labels, return_inverse=True)
-    return index, members
+    return index.cpu().numpy(), members
 
 
-def _one_each(y: np.ndarray, index: np.ndarray, members: np.ndarray) -> np.ndarray:
+def _one_each(y: np.ndarray, index: np.ndarray, members: list) -> np.ndarray:
     """The value of each group, (G,), or :class:`InputError` if its rows have several."""
     value = np.empty(len(members), dtype=y.dtype)
     value[index] = y
