@@ -9,6 +9,7 @@ from typing import Any
 from mlvae.arguments import as_path
 from mlvae.data.splitting.group_splits import Held
 from mlvae.data.splitting.splits import SPLIT_BY, Splits, split_by
+from mlvae.data.tables.columns import LEVELLED
 from mlvae.data.tables.files import read_table
 from mlvae.data.tables.frames import read_data
 from mlvae.data.tables.opened import opened
@@ -43,7 +44,8 @@ def table(
     Args:
         root: the file.
         group: name of the column with the labels of the groups, or a list of such names, of
-            several groupings. An empty cell in one of several columns is a missing label. None:
+            several groupings. Labels of a CSV file are text if they are written in another way
+            than their numbers, as 01. An empty cell in one of several columns is a missing label. None:
             each row is a group of its own.
         header: whether the first line of a CSV file has the names of the columns. False: the names
             are "1", "2" and so on.
@@ -78,8 +80,9 @@ def table(
     path = as_path("dataset.root", root)
     several = isinstance(markers, Sequence) and not isinstance(markers, str)
     check_texts("dataset.markers", list(markers) if several else markers)
-    frame = read_table(path, markers=list(markers), header=header)
-    names = list(opened(frame).columns)
+    labels = _labels(group, categories, kinds)
+    frame = read_table(path, markers=list(markers), header=header, labels=labels)
+    names = list(opened(frame, f"dataset.root={path}").columns)
     words = "split" if "split" in names and split is None else None
     if "split" in names and words is None:
         frame = frame.drop_columns(["split"])  # the other splits divide the same features
@@ -106,3 +109,16 @@ def table(
         unseen_groups=unseen_groups,
         seed=seed,
     )
+
+
+def _labels(
+    group: str | Sequence[str] | None,
+    categories: Sequence[str],
+    kinds: Mapping[str, Any] | str | Path | None,
+) -> list[str]:
+    """The names of the columns whose cells are labels: groups and categories."""
+    some = kinds.items() if isinstance(kinds, Mapping) else ()
+    found = [name for name, kind in some if kind in LEVELLED or isinstance(kind, list | tuple)]
+    for names in (group, categories):
+        found += [names] if isinstance(names, str) else list(names or ())
+    return [name for name in dict.fromkeys(found) if isinstance(name, str)]

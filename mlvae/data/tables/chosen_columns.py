@@ -31,6 +31,15 @@ def as_list(values: Any) -> Any:
 def check_there(
     option: str, some: Sequence[str], names: Sequence[str], where: str, index: Any = None
 ) -> None:
+    """Raise :class:`InputError` unless ``some`` are names of columns.
+
+    Args:
+        option: the option that has the names.
+        some: the names.
+        names: names of all columns.
+        where: what has the columns.
+        index: the index of the frame, or None.
+    """
     for name in some:
         if name not in names:
             of_index = index is not None and name in index.names
