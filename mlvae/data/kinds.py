@@ -36,10 +36,12 @@ def checked(x: Tensor, kind: str, names: list[str] | None = None) -> Tensor:
             "images must be (N, height, width) or (N, channels, height, width), not "
             f"{tuple(x.shape)}"
         )
-    if kind != "array" and x.ndim == 4 and x.shape[1] > 4 and x.shape[3] in (1, 3, 4):
+    images = x.ndim == 4 or (x.ndim == 5 and x.dtype == torch.uint8)
+    if kind != "array" and images and x.shape[-3] > 4 and x.shape[-1] in (1, 3, 4):
+        form = "(N, channels, height, width)" if x.ndim == 4 else "(..., channels, height, width)"
         raise InputError(
-            f"x has shape {tuple(x.shape)}: images must be (N, channels, height, width); "
-            "use numpy.moveaxis(x, -1, 1), or kind='array' if these are no images"
+            f"x has shape {tuple(x.shape)}: images must be {form}; use "
+            "numpy.moveaxis(x, -1, -3), or kind='array' if these are no images"
         )
     if x.dtype == torch.uint8 and kind != "array":
         check_image_bytes(x)

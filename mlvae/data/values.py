@@ -62,7 +62,9 @@ def as_factor(name: str, values: Any, length: int) -> Tensor:
 
 
 def as_given(name: str, values: Any, length: int) -> Tensor:
-    """Given values as a tensor (N, ...) of their own type; float64 becomes float32.
+    """Given values as a tensor (N, ...) of their own type.
+
+    float64 becomes float32, and unsigned integers of more than 8 bits become int64.
 
     Raises:
         InputError: if the values are no numbers, some are missing, or there are not N rows.
@@ -78,6 +80,10 @@ def as_given(name: str, values: Any, length: int) -> Tensor:
             f"given {name} must have a row for each of the {length} observations, "
             f"not shape {tuple(values.shape)}"
         )
+    if values.dtype in (torch.uint16, torch.uint32, torch.uint64):  # which have few operations
+        if values.dtype == torch.uint64 and bool((values.view(torch.int64) < 0).any()):
+            raise InputError(f"given {name} must have integers below 2^63; subtract an offset")
+        values = values.long()
     return values.float() if values.dtype == torch.float64 else values
 
 

@@ -337,7 +337,7 @@ def test_x_without_observations_or_features_is_refused(shape):
 def test_channels_last_is_refused_and_the_message_says_what_to_do(channels):
     x = np.zeros((3, 28, 28, channels), np.uint8)
     match = rf"shape \(3, 28, 28, {channels}\): images must be \(N, channels, height, width\)"
-    with pytest.raises(InputError, match=rf"{match}; use numpy.moveaxis\(x, -1, 1\)"):
+    with pytest.raises(InputError, match=rf"{match}; use numpy.moveaxis\(x, -1, -3\)"):
         GroupedData(x, [0, 1, 1])
     assert GroupedData(np.moveaxis(x, -1, 1), [0, 1, 1]).shape == (channels, 28, 28)
 

@@ -1,4 +1,4 @@
-"""Environments with a known group, and trajectories from files: truth, frames, splits."""
+"""Environments with a known group: truth, frames, splits."""
 
 import inspect
 import math
@@ -9,7 +9,7 @@ import pytest
 import torch
 import yaml
 
-from mlvae.data import Episodes, GroupedData, open_dataset, rollouts
+from mlvae.data import Episodes, GroupedData, open_dataset
 from mlvae.data.sources.flatland import Flatland
 from mlvae.data.sources.moving_sprites import MovingSprites
 from mlvae.data.sources.sphere import Sphere
@@ -225,80 +225,3 @@ def test_episodes_must_fit_their_actions_and_the_data():
     data = GroupedData(torch.zeros(4, 3, 5), [0] * 4)
     with pytest.raises(InputError, match=r"\(5,\)"):
         data.with_episodes(Episodes(torch.zeros(3, 8, 2), torch.zeros(3, 7)))
-
-
-# Files
-
-
-def written(path, episodes, *, continuous=False, words=False):
-    """A file of episodes whose frames are their numbers: x[i] = [episode, time]."""
-    x = np.concatenate([[[n, t] for t in range(length)] for n, length in enumerate(episodes)])
-    action = x[:, 1].astype(np.float32)[:, None] if continuous else x[:, 1]
-    episode = np.array([f"walk {n}" for n in x[:, 0]]) if words else x[:, 0]
-    np.savez(path, x=x.astype(np.float32), action=action, episode=episode)
-    return path
-
-
-@pytest.mark.parametrize("continuous", [False, True])
-@pytest.mark.parametrize("words", [False, True])
-def test_trajectories_are_cut_from_episodes_with_the_actions_between(tmp_path, continuous, words):
-    path = written(tmp_path / "walks.npz", [11, 4, 8, 6], continuous=continuous, words=words)
-    splits = rollouts(path, steps=3, validation=1, test=1)
-    whole = [data for _, data in splits]
-    frames = torch.cat([data.x for data in whole])
-    assert frames.shape == (3 + 1 + 2 + 1, 4, 2)
-    assert (frames[:, :, 0] == frames[:, :1, 0]).all()
-    assert (frames[:, :, 1].diff(dim=1) == 1).all()
-    actions = torch.cat([data.given["action"] for data in whole])
-    assert actions.is_floating_point() == continuous
-    torch.testing.assert_close(actions.reshape(len(frames), 3).float(), frames[:, :-1, 1])
-    owners = [set(data.x[:, 0, 0].tolist()) for data in whole]
-    assert sum(map(len, owners)) == 4 and len(set.union(*owners)) == 4
-
-
-def test_a_single_episode_is_divided_in_time(tmp_path):
-    x = np.arange(41, dtype=np.float32)[:, None]
-    np.savez(tmp_path / "walk.npz", x=x, action=np.zeros(41, np.int64))
-    splits = rollouts(tmp_path / "walk.npz", steps=4, validation=2, test=3)
-    assert [float(data.x.min()) for _, data in splits] == [0, 20, 28]
-    assert [float(data.x.max()) for _, data in splits] == [20, 28, 40]
-    assert splits.test.episodes.x[0, :, 0].tolist() == list(range(28, 41))
-
-
-def test_episodes_of_the_test_have_the_length_of_half_of_them(tmp_path):
-    path = written(tmp_path / "walks.npz", [9, 9, 5, 5, 5, 5, 5, 5])
-    splits = rollouts(path, steps=2, validation=0, test=7, length=6)
-    assert splits.test.episodes.x.shape[1] == 5
-    images = np.zeros((30, 1, 8, 8), np.uint8)
-    np.savez(tmp_path / "images.npz", x=images, action=np.zeros(30, np.int64))
-    splits = rollouts(tmp_path / "images.npz", steps=2, length=3)
-    assert splits.train.x.dtype == splits.test.episodes.x.dtype == torch.uint8
-
-
-@pytest.mark.parametrize(
-    ("content", "match"),
-    [
-        ({"x": np.zeros((9, 2))}, "action"),
-        ({"x": np.zeros(9), "action": np.zeros(9, int)}, "x in"),
-        ({"x": np.zeros((9, 2)), "action": np.zeros(8, int)}, "action in"),
-        ({"x": np.zeros((9, 2)), "action": np.zeros(9)}, "action in"),
-        ({"x": np.zeros((9, 2)), "action": np.zeros((9, 2), int)}, "action in"),
-        ({"x": np.zeros((3, 2)), "action": np.zeros(3, int)}, "dataset.steps"),
-        (
-            {"x": np.zeros((9, 2)), "action": np.zeros(9, int), "episode": np.zeros((9, 1))},
-            "episode",
-        ),
-        (
-            {
-                "x": np.zeros((20, 2)),
-                "action": np.zeros(20, int),
-                "episode": np.array([0, 1] * 10),
-            },
-            "episode",
-        ),
-    ],
-)
-def test_a_file_that_is_not_as_described_is_refused(tmp_path, content, match):
-    np.savez(tmp_path / "file.npz", **content)
-    with pytest.raises(InputError, match=match):
-        rollouts(tmp_path / "file.npz", steps=5, validation=0, test=0)

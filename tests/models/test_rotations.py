@@ -2,6 +2,8 @@
 
 import math
 
+import numpy as np
+import pandas as pd
 import pytest
 import torch
 from torch.nn import functional
@@ -247,8 +249,9 @@ def test_an_action_without_a_period_has_none():
 
 
 def test_the_shape_is_that_of_a_trajectory():
-    with pytest.raises(InputError, match="shape"):
-        Rotations((25,))
+    for shape in ((25,), (1, 25)):  # one frame has no step
+        with pytest.raises(InputError, match="shape"):
+            Rotations(shape)
 
 
 @pytest.mark.parametrize(
@@ -291,6 +294,63 @@ def test_an_unknown_action_is_refused():
         model.rollout(torch.rand(1, 7), [[0, 2]])
     with pytest.raises(InputError, match=r"\[0, 2\)"):
         model.check_given({"action": torch.tensor([[0, -1]])})
+
+
+@pytest.mark.parametrize(
+    "actions",
+    [
+        [[0, 1], [1, 0]],
+        np.array([[0, 1], [1, 0]], np.uint16),
+        np.array([[0, 1], [1, 0]], ">i8"),
+        np.array([[1, 0], [0, 1]])[::-1],
+        [torch.tensor([0, 1]), torch.tensor([1, 0])],
+        pd.DataFrame([[0, 1], [1, 0]]),
+    ],
+)
+def test_actions_of_every_library_are_the_same(actions):
+    torch.manual_seed(0)
+    model, x = Rotations((3, 7), actions=2, **SMALL), torch.rand(2, 7)
+    expected = model.rollout(x, torch.tensor([[0, 1], [1, 0]]))
+    torch.testing.assert_close(model.rollout(x, actions), expected)
+
+
+@pytest.mark.parametrize("actions", [None, "left", [["a"]], [[0], [0, 1]], [[10**30]] * 2, {}])
+def test_actions_that_are_no_numbers_of_one_shape_are_refused(actions):
+    with pytest.raises(InputError, match="actions must be integers"):
+        Rotations((3, 7), actions=2, **SMALL).rollout(torch.rand(2, 7), actions)
+
+
+def test_continuous_actions_are_finite_real_numbers():
+    model = Rotations((3, 7), actions=1, continuous=True, **SMALL)
+    for actions in (torch.full((2, 3, 1), torch.nan), torch.zeros(2, 3, 1, dtype=torch.complex64)):
+        with pytest.raises(InputError, match="actions"):
+            model.rollout(torch.rand(2, 7), actions)
+        with pytest.raises(InputError, match="actions"):
+            model.check_given({"action": actions})
+
+
+def test_actions_are_listed_for_continuous_ones_alone():
+    with pytest.raises(InputError, match=r"None.*discrete"):
+        Rotations((3, 7), **SMALL).angles([0, 1])
+    continuous = Rotations((3, 7), actions=2, continuous=True, **SMALL)
+    assert continuous.angles([[1, 0]]).shape[0] == 1
+    for actions in (3.0, "a", [1.0, 0.0], [[1.0, 0.0, 0.0]]):
+        with pytest.raises(InputError, match="actions"):
+            continuous.angles(actions)
+
+
+def test_frames_of_a_plan_and_of_a_content_come_in_equal_numbers():
+    model, x = Rotations((3, 7), actions=1, latent_dim=2, **SMALL), torch.rand(3, 7)
+    assert model.plan(x[:0], x[:0]).actions == []
+    with pytest.raises(InputError, match=r"goal .*3 frames x, not 2"):
+        model.plan(x, x[:2])
+    with pytest.raises(InputError, match="continuous"):
+        Rotations((3, 7), continuous=True, **SMALL).plan(x, x)
+    shared = Rotations((3, 7), content_dim=2, **SMALL)
+    actions = torch.zeros(3, 2, dtype=torch.int64)
+    for trajectories in (torch.rand(2, 4, 7), torch.rand(7), torch.rand(3, 0, 7)):
+        with pytest.raises(InputError, match=r"content_of|trajectories"):
+            shared.rollout(x, actions, content_of=trajectories)
 
 
 def test_other_transitions_have_no_angles():

@@ -11,18 +11,14 @@ import numpy as np
 import torch
 
 from mlvae.arguments import as_path
-from mlvae.data.collections.members import first_line
-from mlvae.data.collections.regular import open_regular
 from mlvae.data.grouped import GroupedData
 from mlvae.data.splitting.shares import check_share, count_of
 from mlvae.data.splitting.splits import Splits
 from mlvae.data.trajectories.episodes import Episodes
+from mlvae.data.trajectories.rollout_file import read_rollouts
 from mlvae.errors import InputError, check_integer, shown
 
 __all__ = ["rollouts"]
-
-#: Names of the arrays in a file.
-ARRAYS = ("x", "action", "episode")
 
 #: Fewer episodes than this are divided in time, and not among each other.
 FEW = 3
@@ -39,16 +35,17 @@ def rollouts(
 ) -> Splits:
     """Trajectories from a ``.npz`` file, written by ``numpy.savez(file, x=x, action=action)``.
 
-    The file has the frames of all episodes in their order, ``x`` of shape (F, ...): uint8 images,
-    or floats. ``action`` has the action between each frame and the next one: integers (F,), or
-    floats (F, A). That of the last frame of an episode has no effect. ``episode``, integers or
-    words (F,), has the episode of each frame; without it, all are one episode. Pickled objects are
-    refused.
+    The file has the frames of all episodes in their order, ``x`` of shape (F, ...): uint8 images
+    (F, height, width) or (F, channels, height, width), or floats. ``action`` has the action
+    between each frame and the next one: integers (F,), or floats (F, A). That of the last frame of
+    an episode has no effect. ``episode``, integers or words (F,), has the episode of each frame;
+    without it, all are one episode. Pickled objects are refused, and other arrays are named.
 
     Each episode is cut into trajectories of T steps; the last frame of one is the first of the
-    next. Frames at the end that do not fill a trajectory are left out. With three episodes or
-    more, whole episodes are drawn for validation and test. With fewer, the last trajectories in
-    time are the test, and those before are the validation.
+    next. Frames at the end that do not fill a trajectory are left out, as are episodes without a
+    whole trajectory, whose number is printed. With three episodes or more, whole episodes are
+    drawn for validation and test. With fewer, the last trajectories in time are the test, and
+    those before are the validation.
 
     Args:
         root: the file.
@@ -71,20 +68,8 @@ def rollouts(
     check_integer("dataset.length", length, minimum=1)
     check_integer("dataset.seed", seed, minimum=0)
     path = as_path("dataset.root", root)
-    x, action, episode = _load(path)
-    names, index = np.unique(episode, return_inverse=True)
-    rows = [np.flatnonzero(index == number) for number in range(len(names))]
-    rows = [part for part in rows if len(part) > steps]
-    if not rows:
-        raise InputError(
-            f"{path} must have an episode of more than dataset.steps={steps} frames; lower it"
-        )
-    for part in rows:
-        if part[-1] - part[0] + 1 != len(part):
-            raise InputError(
-                f"the frames of an episode in {path} must follow each other, but those of "
-                f"{shown(episode[part[0]])} do not"
-            )
+    x, action, episode = read_rollouts(path)
+    rows = _long_enough(path, _rows(path, episode), steps)
     parts = _divided(rows, steps, {"validation": validation, "test": test}, seed)
     splits = {
         name: _data(x, action, episode, pieces, steps) for name, pieces in parts.items() if pieces
@@ -94,36 +79,35 @@ def rollouts(
     return Splits(**splits)
 
 
-def _load(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Frames, actions and episodes of a file."""
-    try:
-        with open_regular(path) as stream, np.load(stream, allow_pickle=False) as file:
-            content = {name: file[name] for name in ARRAYS if name in file.files}
-            found = ", ".join(file.files[:10])
-    except Exception as error:  # numpy and zipfile raise many types for a damaged file
+def _rows(path: Path, episode: np.ndarray) -> list[np.ndarray]:
+    """The frames of each episode."""
+    names, index = np.unique(episode, return_inverse=True)
+    rows = [np.flatnonzero(index == number) for number in range(len(names))]
+    for part in rows:
+        if part[-1] - part[0] + 1 != len(part):
+            flags = set(names.tolist()) <= {0, 1}
+            raise InputError(
+                f"the frames of an episode in {path} must follow each other, but those of "
+                f"{shown(episode[part[0]])} do not"
+                + ("; of flags at the last frames, episode is cumsum(flags) - flags" * flags)
+            )
+    return rows
+
+
+def _long_enough(path: Path, rows: list[np.ndarray], steps: int) -> list[np.ndarray]:
+    """The episodes of more than ``steps`` frames; a line has the number of the others."""
+    found = [part for part in rows if len(part) > steps]
+    if not found:
         raise InputError(
-            f"dataset.root={path} must be a file written by numpy.savez(file, x=x, action=action):"
-            f" {first_line(error)}"
-        ) from error
-    for name in ("x", "action"):
-        if name not in content:
-            raise InputError(f"{path} must have the arrays x and action, but has {found}")
-    x, action = content["x"], content["action"]
-    if x.ndim < 2:
-        raise InputError(f"x in {path} must be frames (F, ...), not {shown(x)}")
-    discrete = action.ndim == 1 and action.dtype.kind in "iu"
-    continuous = action.ndim == 2 and action.dtype.kind == "f"
-    if len(action) != len(x) or not (discrete or continuous):
-        raise InputError(
-            f"action in {path} must be integers ({len(x)},), or floats ({len(x)}, A) of "
-            f"continuous actions, not {shown(action)}"
+            f"{path} must have an episode of more than dataset.steps={steps} frames; lower it"
         )
-    episode = content.get("episode", np.zeros(len(x), np.int64))
-    if episode.shape != (len(x),) or episode.dtype.kind not in "iuU":
-        raise InputError(
-            f"episode in {path} must be integers or words ({len(x)},), not {shown(episode)}"
+    if short := len(rows) - len(found):
+        print(
+            f"{path}: {short:,} of {len(rows):,} episodes are left out, because they have at most "
+            f"dataset.steps={steps} frames",
+            flush=True,
         )
-    return x, action, episode
+    return found
 
 
 def _divided(
@@ -173,12 +157,11 @@ def _data(
     """Trajectories of ``steps`` steps, cut from pieces of episodes."""
     starts = np.concatenate([piece[: len(piece) - steps : steps] for piece in pieces])
     frames = starts[:, None] + np.arange(steps + 1)
-    images = x.dtype == np.uint8 and x.ndim == 4
     return GroupedData(
         x[frames],
         episode[starts],
         given={"action": action[frames[:, :-1]]},
-        kind="auto" if images else "array",
+        kind="auto" if x.dtype == np.uint8 else "array",
     )
 
 
@@ -190,9 +173,5 @@ def _episodes(
     steps = min(length, longest[(len(longest) - 1) // 2])
     frames = np.stack([piece[: steps + 1] for piece in pieces if len(piece) > steps])
     found = x[frames]
-    frames_kept = torch.from_numpy(found if found.dtype == np.uint8 else found.astype(np.float32))
-    actions = action[frames[:, :-1]]
-    return Episodes(
-        frames_kept,
-        torch.from_numpy(actions.astype(np.int64 if actions.dtype.kind in "iu" else np.float32)),
-    )
+    kept = torch.from_numpy(found if found.dtype == np.uint8 else found.astype(np.float32))
+    return Episodes(kept, torch.from_numpy(action[frames[:, :-1]]))

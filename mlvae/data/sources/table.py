@@ -45,8 +45,8 @@ def table(
         root: the file.
         group: name of the column with the labels of the groups, or a list of such names, of
             several groupings. Labels of a CSV file are text if they are written in another way
-            than their numbers, as 01. An empty cell in one of several columns is a missing label. None:
-            each row is a group of its own.
+            than their numbers, as 01. An empty cell in one of several columns is a missing label.
+            None: each row is a group of its own.
         header: whether the first line of a CSV file has the names of the columns. False: the names
             are "1", "2" and so on.
         features: names of the columns that become features; None: all others.

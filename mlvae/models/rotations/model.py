@@ -28,6 +28,7 @@ from mlvae.models.latents import values_of
 from mlvae.models.observed import encoder_inputs
 from mlvae.models.part_checks import check_parts
 from mlvae.models.protocol import config_of, takes_options
+from mlvae.models.rotations.actions import as_actions, check_actions, listed_actions
 from mlvae.models.rotations.content import TrajectoryContent
 from mlvae.models.rotations.invariant import InvariantPlanes, invariant_planes
 from mlvae.models.rotations.planes import entanglement
@@ -145,10 +146,10 @@ class Rotations(nn.Module):
     def __init__(self, shape: Sequence[int], **options: Any) -> None:
         super().__init__()
         self.shape = check_shape(shape)
-        if len(self.shape) < 2:
+        if len(self.shape) < 2 or self.shape[0] < 2:
             raise InputError(
-                "shape must be that of a trajectory, (frames, ...), as (6, 25) or (6, 1, 28, 28), "
-                f"not {self.shape}"
+                "shape must be that of a trajectory of at least two frames, (frames, ...), as "
+                f"(6, 25) or (6, 1, 28, 28), not {self.shape}"
             )
         self.frame = self.shape[1:]
         self.options = self.Options(**options)
@@ -289,9 +290,14 @@ class Rotations(nn.Module):
         """
         if self.content is None:
             raise InputError("a model of content_dim=0 has no content; set content_dim")
-        shown = as_tensor(x)
-        frames = as_observations(shown.flatten(0, 1), self.frame, self)
-        return self.content(frames.unflatten(0, shown.shape[:2]))
+        x = as_tensor(x)
+        if x.ndim < 2 or not x.shape[1]:
+            raise InputError(
+                "x must be trajectories (N, K, ...) of at least one frame, whose frames have the "
+                f"shape {self.frame}, not {shown(x)}"
+            )
+        frames = as_observations(x.flatten(0, 1), self.frame, self)
+        return self.content(frames.unflatten(0, x.shape[:2]))
 
     def path(self, states: Tensor, actions: Tensor) -> Tensor:
         """The states after each action. The content, if there is one, stays.
@@ -337,6 +343,11 @@ class Rotations(nn.Module):
         states = self.encode(x)
         if content_of is not None:
             shared = self.infer_content(content_of).mean
+            if len(shared) != len(x):
+                raise InputError(
+                    f"content_of must have a trajectory for each of {len(x)} first frames, not "
+                    f"{len(shared)}"
+                )
             states = torch.cat((states[:, : self.latent_dim], shared), 1)
         return self.frames(self.path(states, self.actions_of(actions, len(x))))
 
@@ -389,34 +400,35 @@ class Rotations(nn.Module):
             goal: frames to reach, (N, ...).
             most_steps: largest number of actions.
             tolerance: distance of the reached state from the state of the goal that is enough.
+
+        Raises:
+            InputError: if actions are continuous or do not commute, there are too many sequences,
+                or the frames have another shape.
         """
+        if self.options.continuous:
+            raise InputError("a plan needs discrete actions, but the model has continuous=true")
         start, end = (
             self._encoded(as_observations(frames, self.frame, self)).detach()
             for frames in (x, goal)
         )
+        if len(start) != len(end):
+            raise InputError(
+                f"goal must have a frame for each of the {len(start)} frames x, not {len(end)}; "
+                "repeat a goal that several have"
+            )
         return plan(self.matrices(), start, end, most_steps=most_steps, tolerance=tolerance)
 
     def actions_of(self, actions: Any, number: int) -> Tensor:
         """Actions (N, T) or (N, T, A) on the model's device.
 
         Args:
-            actions: an array, a tensor or a list.
+            actions: a tensor, an array, a table or a list.
             number: N.
 
         Raises:
-            InputError: if they have another shape, or an action is unknown.
+            InputError: if they have another type or shape, or an action is unknown or not finite.
         """
-        actions = torch.as_tensor(actions)
-        check_actions(actions, self.options, number)
-        if not self.options.continuous and actions.numel():
-            low, high = (int(end) for end in actions.aminmax())
-            if low < 0 or high >= self.options.actions:
-                raise InputError(
-                    f"actions must lie in [0, {self.options.actions}), not in [{low}, {high}]; "
-                    "set model.actions, the number of actions"
-                )
-        device = next(self.parameters()).device
-        return actions.to(device, torch.float32 if self.options.continuous else torch.int64)
+        return as_actions(actions, self.options, number, next(self.parameters()).device)
 
     def _checked(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """The trajectories of a batch and their actions."""
@@ -450,42 +462,4 @@ class Rotations(nn.Module):
 
     def _listed(self, actions: Any) -> Tensor:
         """All discrete actions (A,), or the given continuous ones (A', A)."""
-        device = next(self.parameters()).device
-        if not self.options.continuous:
-            return torch.arange(self.options.actions, device=device)
-        if actions is None:
-            raise InputError("actions must be given for a model of continuous actions, not None")
-        return self.actions_of(torch.as_tensor(actions)[:, None], len(actions))[:, 0]
-
-
-def check_actions(
-    actions: object, options: RotationsOptions, number: int, steps: int | None = None
-) -> None:
-    """Raise :class:`InputError` unless ``actions`` have the type and shape of ``options``.
-
-    Args:
-        actions: actions of trajectories.
-        options: of the model.
-        number: N.
-        steps: T; None: any.
-    """
-    if torch.compiler.is_compiling():
-        return
-    expected, shape = "(N, T)", (number, steps)
-    if options.continuous:
-        expected, shape = "(N, T, A)", (number, steps, options.actions)
-    fits = isinstance(actions, Tensor) and actions.ndim == len(shape)
-    if isinstance(actions, Tensor) and fits:
-        fits = all(want in (None, have) for want, have in zip(shape, actions.shape, strict=True))
-        inexact = (
-            actions.is_floating_point() or actions.is_complex() or actions.dtype == torch.bool
-        )
-        fits = fits and (options.continuous or not inexact)
-    if not fits:
-        kind = "numbers" if options.continuous else "integers"
-        shown_shape = ", ".join("T" if want is None else str(want) for want in shape)
-        raise InputError(
-            f"actions must be {kind} {expected} = ({shown_shape}), not {shown(actions)}; a "
-            "trajectory has one frame more than actions, and model.continuous and model.actions "
-            "say what an action is"
-        )
+        return listed_actions(actions, self.options, next(self.parameters()).device)

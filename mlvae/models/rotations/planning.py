@@ -79,7 +79,7 @@ def plan(
         best = int(near[0]) if len(near) else int(reached.argmin())
         actions.append(list(multisets[best]))
         distances.append(reached[best])
-    return Plan(actions, torch.stack(distances))
+    return Plan(actions, torch.stack(distances) if distances else start.new_zeros(0))
 
 
 def _check_commuting(matrices: Tensor) -> None:
