@@ -103,6 +103,13 @@ def test_labels_may_be_y_or_groups():
     assert by_y.groups_.tolist() == sorted(set(DONORS))
 
 
+@pytest.mark.parametrize("dtype", [np.int64, "Int64", "int64[pyarrow]"])
+def test_identifiers_of_64_bits_stay_different_groups(dtype):
+    first = 2**53  # the next integer is no float64
+    labels = pd.Series([first, first + 1] * (len(X) // 2), dtype=dtype)
+    assert small().fit(X, labels).groups_.tolist() == [first, first + 1]
+
+
 def test_content_with_groups_is_the_content_of_the_group(fitted):
     codes = fitted.transform(X, groups=DONORS)
     content, names = fitted.content(X, DONORS)
@@ -211,6 +218,28 @@ def test_groups_are_routed_beside_a_target():
         (lambda: small(epochs=0).fit(X, DONORS), "epochs"),
         (lambda: small(members=0).fit(X, DONORS), "members"),
         (lambda: small(hidden=("a",)).fit(X, DONORS), "hidden"),
+        (lambda: small(hidden=8).fit(X, DONORS), "hidden .*8"),
+        (lambda: small(shape=5).fit(X, DONORS), "shape .*5"),
+        (lambda: small(run="").fit(X, DONORS), "run .*empty"),
+        (lambda: small(members=99).fit(X, DONORS), "members=99 .*group"),
+        (
+            lambda: small(patience=1, validation_fraction=0.01).fit(X, DONORS),
+            "validation_fraction=0.01 .*patience=None",
+        ),
+        (lambda: small(patience=1, validation_fraction="a").fit(X, DONORS), "validation_fraction"),
+        (lambda: small().fit(X, [1, *DONORS[1:]]), "labels .*type"),
+        (lambda: small().fit(X, [None, *DONORS[1:]]), "labels .*missing"),
+        (lambda: small().fit(X.astype(str), DONORS), "X .*texts"),
+        (lambda: small().fit(np.ma.masked_greater(X, 0), DONORS), "masked"),
+        (
+            lambda: small().fit(
+                pd.DataFrame({"day": pd.date_range("2020", periods=len(X))}), DONORS
+            ),
+            "column day of X .*dates",
+        ),
+        (lambda: small().fit(pd.DataFrame({"zip": ["01"] * len(X)}), DONORS), "column zip of X"),
+        (lambda: small().fit(pd.DataFrame(X), pd.Series(DONORS)[::-1]), "order of X"),
+        (lambda: small().fit(pd.DataFrame(X), groups=pd.Series(DONORS)[::-1]), "order of X"),
     ],
 )
 def test_arguments_that_do_not_fit_are_named(call, message):
@@ -219,6 +248,8 @@ def test_arguments_that_do_not_fit_are_named(call, message):
 
 
 def test_codes_of_another_width_are_refused(fitted):
+    with pytest.raises(InputError, match="X must be numbers"):
+        fitted.inverse_transform([["a"] * 5])
     with pytest.raises(InputError, match=r"\(n, 5\).*\(3, 4\)"):
         fitted.inverse_transform(np.zeros((3, 4)))
 

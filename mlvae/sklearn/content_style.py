@@ -15,18 +15,21 @@ from typing import Any, Self
 import numpy as np
 import torch
 from sklearn.base import BaseEstimator, TransformerMixin
-from sklearn.utils import Tags, check_random_state, column_or_1d
+from sklearn.utils import Tags, check_random_state
 from sklearn.utils.metadata_routing import UNUSED
-from sklearn.utils.validation import check_consistent_length, check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted, validate_data
 
+from mlvae.arguments import as_path
 from mlvae.data import Grouped, GroupedData, Shuffled
 from mlvae.data import split as split_data
 from mlvae.encoding import encode
-from mlvae.errors import Diverged, InputError, check_integer, shown
+from mlvae.errors import Diverged, InputError, check_integer, check_number, shown
 from mlvae.likelihoods import LearnedGaussian
 from mlvae.models import MLVAE
 from mlvae.networks import MLP
+from mlvae.observations import check_shape
 from mlvae.optimizers import Adam
+from mlvae.sklearn.samples import check_numbers, labels_of
 from mlvae.training.loop import train
 from mlvae.training.run import load
 from mlvae.training.settings import Reports
@@ -162,8 +165,10 @@ class ContentStyle(TransformerMixin, BaseEstimator):
             InputError: if the arguments do not fit each other.
             Diverged: if the training is not finite.
         """
+        check_numbers(X)
+        rows = X
         X = validate_data(self, X, dtype=[np.float64, np.float32], ensure_min_samples=2)
-        labels = _labels(X, y if groups is None else groups)
+        labels = _labels(rows, y, groups)
         if labels is None:
             raise InputError(
                 f"{type(self).__name__} requires y to be passed, but the target y is None: the "
@@ -181,7 +186,7 @@ class ContentStyle(TransformerMixin, BaseEstimator):
                 self._train(model, data, Path(folder, "run"), seed)
             self.run_ = None
         else:
-            self.run_ = self._train(model, data, Path(self.run), seed)
+            self.run_ = self._train(model, data, as_path("run", self.run), seed)
         return self
 
     def _model(self, shape: Sequence[int]) -> MLVAE:
@@ -190,7 +195,7 @@ class ContentStyle(TransformerMixin, BaseEstimator):
             shape,
             content_dim=self.content_dim,
             style_dim=self.style_dim,
-            network=self.network or MLP(tuple(self.hidden), activation=self.activation),
+            network=self.network or self._mlp(),
             likelihood=self.likelihood or LIKELIHOOD,
             standardise=self.standardise,
             accumulation=self.accumulation,
@@ -200,13 +205,20 @@ class ContentStyle(TransformerMixin, BaseEstimator):
             style_kl_weight=self.style_kl_weight,
         )
 
+    def _mlp(self) -> MLP:
+        try:
+            widths = tuple(self.hidden)
+        except TypeError as error:
+            raise InputError(
+                f"hidden must be a list of widths, as (128,), not {shown(self.hidden)}"
+            ) from error
+        return MLP(widths, activation=self.activation)
+
     def _train(self, model: MLVAE, data: GroupedData, run: Path, seed: int) -> Path:
         validation = None
         if self.patience is not None:
-            fraction = float(self.validation_fraction)
-            parts = split_data(data, by="members", validation=fraction, seed=seed)
-            data, validation = parts.train, parts.validation
-        batching, steps = self._batching(), [0]
+            data, validation = self._held_out(data, seed)
+        batching, steps = self._batching(data), [0]
         try:
             result = train(
                 model,
@@ -243,10 +255,29 @@ class ContentStyle(TransformerMixin, BaseEstimator):
         self.n_iter_ = math.ceil(steps[-1] / batching.num_batches(data))
         return result.run
 
-    def _batching(self) -> Shuffled | Grouped:
+    def _held_out(self, data: GroupedData, seed: int) -> tuple[GroupedData, GroupedData | None]:
+        """The samples for training, and those for validation."""
+        fraction = self.validation_fraction
+        check_number("validation_fraction", fraction, minimum=0, maximum=1, exclusive=True)
+        largest = int(data.groups.sizes.max())
+        if min(round(float(fraction) * largest), largest - 1) < 1:
+            raise InputError(
+                f"validation_fraction={fraction} must hold out a sample of a group, but the "
+                f"largest group has {largest}; raise it, or set patience=None"
+            )
+        parts = split_data(data, by="members", validation=float(fraction), seed=seed)
+        return parts.train, parts.validation
+
+    def _batching(self, data: GroupedData | None = None) -> Shuffled | Grouped:
         if self.members is None:
             return Shuffled(self.batch_size)
         check_integer("members", self.members, minimum=1)
+        if data is not None and self.members > (least := int(data.groups.sizes.min())):
+            name = data.group_names[int(data.groups.sizes.argmin())]
+            raise InputError(
+                f"members={self.members} must not exceed the samples of a group in training, but "
+                f"group {shown(name)} has {least}; lower it, or leave out small groups"
+            )
         check_integer("batch_size", self.batch_size, minimum=1)
         return Grouped(groups=max(1, self.batch_size // self.members), members=self.members)
 
@@ -273,7 +304,10 @@ class ContentStyle(TransformerMixin, BaseEstimator):
     def inverse_transform(self, X: Any) -> np.ndarray:
         """The expected samples (n, f) of content and style X (n, C + S)."""
         check_is_fitted(self)
-        codes = np.asarray(X, dtype=np.float64)
+        try:
+            codes = np.asarray(X, dtype=np.float64)
+        except (TypeError, ValueError) as error:
+            raise InputError(f"X must be numbers, as transform returns, not {shown(X)}") from error
         content = sum(self.model_.contents.values())
         width = content + self.model_.style_dim
         if codes.ndim != 2 or codes.shape[1] != width:
@@ -313,8 +347,9 @@ class ContentStyle(TransformerMixin, BaseEstimator):
             y: label of each sample's group, length n; None: each sample is a group of its own.
             groups: the same labels by another name; ``y`` then has no effect.
         """
+        rows = X
         X = self._validated(X)
-        labels = _labels(X, y if groups is None else groups)
+        labels = _labels(rows, y, groups)
         data = self._data(X, np.arange(len(X)) if labels is None else labels)
         device = next(self.model_.parameters()).device
         values = evaluate_bound(self.model_, data.to(device), self._batching())
@@ -328,8 +363,9 @@ class ContentStyle(TransformerMixin, BaseEstimator):
         return np.array(names, dtype=object)
 
     def _encoded(self, X: Any, groups: Any = None) -> Any:
+        rows = X
         X = self._validated(X)
-        labels = _labels(X, groups)
+        labels = _labels(rows, None, groups)
         data = self._data(X, np.arange(len(X)) if labels is None else labels)
         return encode(self._wide(), data, progress=bool(self.verbose))
 
@@ -347,11 +383,12 @@ class ContentStyle(TransformerMixin, BaseEstimator):
 
     def _validated(self, X: Any) -> np.ndarray:
         check_is_fitted(self)
+        check_numbers(X)
         return np.asarray(validate_data(self, X, dtype=[np.float64, np.float32], reset=False))
 
     def _data(self, X: np.ndarray, labels: Any) -> GroupedData:
         """The samples as observations of ``shape``."""
-        shape = X.shape[1:] if self.shape is None else tuple(self.shape)
+        shape = X.shape[1:] if self.shape is None else check_shape(self.shape)
         if math.prod(shape) != X.shape[1]:
             raise InputError(
                 f"shape must have {X.shape[1]} elements, as X has, not {shown(shape)}"
@@ -359,10 +396,6 @@ class ContentStyle(TransformerMixin, BaseEstimator):
         return GroupedData(X.reshape(len(X), *shape), labels, kind="array")
 
 
-def _labels(X: np.ndarray, labels: Any) -> np.ndarray | None:
-    """The labels of groups (n,), or None."""
-    if labels is None:
-        return None
-    found = column_or_1d(labels, warn=True)
-    check_consistent_length(X, found)
-    return np.asarray(found)
+def _labels(X: Any, y: Any, groups: Any) -> np.ndarray | None:
+    """The labels of groups (n,), which are ``groups`` or else ``y``; None if there are none."""
+    return labels_of(X, "y", y) if groups is None else labels_of(X, "groups", groups)

@@ -131,7 +131,7 @@ def test_actions_are_finite_but_for_the_last_frame_of_an_episode(tmp_path):
     assert data.given["action"].isfinite().all()
     action[4] = np.inf
     np.savez(tmp_path / "a.npz", action=action, **content)
-    with pytest.raises(InputError, match="action .*frame 4"):
+    with pytest.raises(InputError, match=r"action .*frame 4"):
         rollouts(tmp_path / "a.npz", steps=3, validation=0, test=0)
 
 
