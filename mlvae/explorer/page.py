@@ -98,6 +98,8 @@ def explore(
     check_integer("groups", groups, minimum=1)
     check_integer("members", members, minimum=1)
     check_choice("precision", precision, PRECISIONS)
+    if facts is not None and not isinstance(facts, Mapping):
+        raise InputError(f"facts must be lines by name, not {shown(facts)}")
     target = as_path("path", path)
     model = load(run_or_model) if isinstance(run_or_model, str | Path) else run_or_model
     if not has_codes(model) or not isinstance(model, torch.nn.Module):
@@ -112,7 +114,13 @@ def explore(
         model.train(training)
     record["title"] = title or type(model).__name__
     record["facts"] = {"mlvae": __version__, **(facts or {})}
-    target.write_text(_page(record, arrays), encoding="utf-8")
+    page = _page(record, arrays)
+    try:
+        target.write_text(page, encoding="utf-8")
+    except OSError as error:
+        raise InputError(
+            f"path {target} must be a file that can be written: {error.strerror}; choose another"
+        ) from error
     return target
 
 

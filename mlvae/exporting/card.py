@@ -83,7 +83,7 @@ def _features(model: Any) -> list[str]:
 
 
 def _few(values: list, most: int = 20) -> str:
-    some = ", ".join(f"`{value}`" for value in values[:most])
+    some = ", ".join(f"`{' '.join(str(value).split())}`" for value in values[:most])
     return some + (f" and {len(values) - most:,} more" if len(values) > most else "")
 
 
@@ -140,4 +140,9 @@ def _percent(estimate: Mapping[str, Any]) -> str:
 def _table(head: tuple, rows: Any) -> list[str]:
     """A table in Markdown."""
     lines = [f"| {' | '.join(head)} |", "|" + "---|" * len(head)]
-    return lines + [f"| {' | '.join(str(cell) for cell in row)} |" for row in rows]
+    return lines + [f"| {' | '.join(map(_cell, row))} |" for row in rows]
+
+
+def _cell(value: object) -> str:
+    """A value in one cell: one line, without a mark that ends the cell."""
+    return " ".join(str(value).split()).replace("|", "\\|")

@@ -10,7 +10,7 @@ from typing import Any
 from torch import nn
 
 from mlvae.arguments import as_path
-from mlvae.errors import InputError
+from mlvae.errors import InputError, shown
 from mlvae.exporting.graphs import graphs_of
 from mlvae.exporting.onnx_files import check_packages, write_graph
 from mlvae.exporting.record import RECORD, record_of
@@ -93,8 +93,12 @@ def export(
 
 def _opened(run_or_model: Any, best: bool, parts: Sequence[type]) -> Any:
     """The model of a run, or the model itself."""
-    if not isinstance(run_or_model, nn.Module):
+    if isinstance(run_or_model, str | Path):
         return load(run_or_model, best=best, parts=parts)
+    if not isinstance(run_or_model, nn.Module):
+        raise InputError(
+            f"run_or_model must be a run or a model that is built, not {shown(run_or_model)}"
+        )
     if best or parts:
         raise InputError("best and parts are for a run; a model that is built has both already")
     return run_or_model

@@ -97,11 +97,15 @@ def write_shared(
         export(model, folder)
     else:
         write_portable(model, folder)
-    metrics = _metrics(place / "evaluation" / "metrics.json")
+    source = place / "evaluation" / "metrics.json"
+    metrics = _metrics(source)
     if metrics is not None:
         text = json.dumps(metrics, indent=2, ensure_ascii=False) + "\n"
         replace_file(folder / "metrics.json", text.encode())
-    text = card(model, name, metrics, licence=licence, graphs=graphs)
+    try:
+        text = card(model, name, metrics, licence=licence, graphs=graphs)
+    except (AttributeError, LookupError, TypeError, ValueError) as error:
+        raise _damaged(source, error) from error
     replace_file(folder / "README.md", text.encode())
 
 
@@ -115,5 +119,9 @@ def _metrics(path: Path) -> dict[str, Any] | None:
         metrics = json.loads(path.read_text(encoding="utf-8"))
         facts = metrics.get("facts", {})
         return {**metrics, "facts": {key: facts[key] for key in facts if key != "run"}}
-    except (OSError, ValueError, RecursionError, AttributeError, TypeError) as error:
-        raise InputError(f"{path} is damaged ({error}); evaluate the run again") from error
+    except (OSError, ValueError, RecursionError, AttributeError, LookupError, TypeError) as error:
+        raise _damaged(path, error) from error
+
+
+def _damaged(path: Path, error: Exception) -> InputError:
+    return InputError(f"{path} is damaged ({error}); evaluate the run again")

@@ -7,6 +7,7 @@ opening another person's checkpoint runs no code.
 from __future__ import annotations
 
 import contextlib
+import os
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -64,8 +65,11 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     except (OSError, ValueError):  # not a valid file name
         exists = False
     if not exists:
+        is_file = os.path.isfile(path.parent)  # noqa: PTH113 - False for a name that is too long
+        advice = f"; it is a file, give the folder {path.parent.parent}" if is_file else ""
         raise InputError(
             f"{path.parent} must be a run folder with a {path.name}, but that file is not there"
+            f"{advice}"
         )
     state = None
     if _is_uncompressed_zip(path):

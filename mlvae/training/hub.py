@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,9 @@ __all__ = ["HUB", "check_repository", "downloaded", "hub_package"]
 
 #: What a name on the hub begins with.
 HUB = "hf://"
+
+#: The user or the name of a repository.
+PART = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}")
 
 
 def downloaded(name: str) -> Path:
@@ -40,8 +44,11 @@ def downloaded(name: str) -> Path:
 def check_repository(repository: object) -> None:
     """Raise :class:`InputError` unless ``repository`` has the form "user/name"."""
     parts = repository.split("/") if isinstance(repository, str) else []
-    if len(parts) != 2 or not all(parts):
-        raise InputError(f'the name on the hub must be "user/name", not {shown(repository)}')
+    if len(parts) != 2 or not all(map(PART.fullmatch, parts)):
+        raise InputError(
+            'the name on the hub must be "user/name", of letters, digits, ".", "_" and "-", not '
+            f"{shown(repository)}"
+        )
 
 
 def hub_package() -> Any:

@@ -21,7 +21,7 @@ from mlvae.training.files import replace_file
 from mlvae.training.structure import check_fields
 from mlvae.version import __version__
 
-__all__ = ["CONFIG", "WEIGHTS", "is_portable", "read_portable", "write_portable"]
+__all__ = ["CONFIG", "WEIGHTS", "check_whole", "is_portable", "read_portable", "write_portable"]
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 
@@ -36,6 +36,16 @@ def is_portable(folder: Path) -> bool:
     """Whether a folder has a model of :func:`write_portable`."""
     # os.path: False, not an error, for a name that is too long.
     return all(os.path.isfile(folder / name) for name in (CONFIG, WEIGHTS))  # noqa: PTH113
+
+
+def check_whole(folder: Path) -> None:
+    """Raise :class:`InputError` if a folder has one of the two files of a model alone."""
+    there = [name for name in (CONFIG, WEIGHTS) if os.path.isfile(folder / name)]  # noqa: PTH113
+    if len(there) == 1:
+        missing = WEIGHTS if there[0] == CONFIG else CONFIG
+        raise InputError(
+            f"{folder} has {there[0]} of an export, but no {missing}; copy the whole export"
+        )
 
 
 def write_portable(model: nn.Module, folder: Path) -> None:

@@ -23,7 +23,7 @@ from mlvae.training.checkpoint import read_state
 from mlvae.training.checks import HEADER, check_folder, resolve_device
 from mlvae.training.files import replace_file
 from mlvae.training.hub import HUB, downloaded
-from mlvae.training.portable import is_portable, read_portable
+from mlvae.training.portable import check_whole, is_portable, read_portable
 from mlvae.training.structure import built_model
 
 __all__ = ["claim", "held", "load", "new_name", "restore", "undone_on_failure", "write_config"]
@@ -81,6 +81,8 @@ def load(
             raise InputError(f"best must be false: {path.parent} is an export, with one state")
         path, checkpoint = path.parent, read_portable(path.parent)
     else:
+        if not path.exists():
+            check_whole(path.parent)
         checkpoint = read_state(path)
     if model is None:
         if checkpoint["model_config"] is None:

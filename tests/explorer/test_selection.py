@@ -99,6 +99,9 @@ def test_a_model_of_known_groups_has_a_page_without_the_unseen_ones(tmp_path):
         ({"data": GroupedData(torch.rand(2, 6), [0, 1])}, r"\(6,\)"),
         ({"run_or_model": torch.nn.Linear(2, 2)}, "Linear"),
         ({"path": 5}, "path"),
+        ({"path": "."}, "path .*directory"),
+        ({"path": "no/folder/page.html"}, "path no"),
+        ({"facts": ["a"]}, "facts"),
     ],
 )
 def test_a_bad_argument_gets_one_line(change, words, tmp_path):

@@ -82,6 +82,8 @@ def test_a_refused_model_leaves_no_folder(tmp_path):
 def test_options_of_a_run_are_refused_beside_a_model(tmp_path):
     with pytest.raises(InputError, match="best"):
         mlvae.export(MLVAE((5,), network=MLP((4,))), tmp_path, best=True)
+    with pytest.raises(InputError, match="run_or_model"):
+        mlvae.export(MLVAE, tmp_path)
 
 
 def test_a_missing_package_gets_the_line_to_install_it(monkeypatch, tmp_path):

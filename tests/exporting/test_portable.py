@@ -100,6 +100,12 @@ def test_damaged_files_end_in_one_line(tmp_path):
     (tmp_path / "model.safetensors").write_bytes(b"\x00" * 40)
     with pytest.raises(InputError, match="safetensors"):
         mlvae.load(tmp_path)
+    (tmp_path / "model.safetensors").unlink()
+    with pytest.raises(InputError, match=r"config\.json.*no model\.safetensors"):
+        mlvae.load(tmp_path)
+    with pytest.raises(InputError, match="give the folder"):
+        mlvae.load(tmp_path / "config.json")
+    (tmp_path / "model.safetensors").write_bytes(b"")
     (tmp_path / "config.json").write_text("{")
     with pytest.raises(InputError, match=r"config\.json"):
         mlvae.load(tmp_path)

@@ -120,12 +120,25 @@ def test_a_run_without_an_evaluation_has_a_card_that_states_it(run, tmp_path):
 def test_damaged_metrics_end_in_one_line(run, tmp_path):
     copy = tmp_path / "copy"
     shutil.copytree(run, copy)
-    (copy / "evaluation" / "metrics.json").write_text("[1]")
-    with pytest.raises(InputError, match=r"metrics\.json"):
-        write_shared(copy, tmp_path, "ann/letters", graphs=False)
+    records = [3], [{"accuracy": {"mean": None}}]
+    damaged = [[1], {"facts": [1]}, *({"separation": {"records": each}} for each in records)]
+    for content in damaged:
+        (copy / "evaluation" / "metrics.json").write_text(json.dumps(content))
+        with pytest.raises(InputError, match=r"metrics\.json"):
+            write_shared(copy, tmp_path, "ann/letters", graphs=False)
 
 
-@pytest.mark.parametrize("name", ["letters", "a/b/c", "/b", "", 3])
+def test_a_cell_of_the_card_stays_one_cell(run, tmp_path):
+    shutil.copytree(run, tmp_path / "copy")
+    content = {"facts": {"device": "a | b\nc"}}
+    (tmp_path / "copy" / "evaluation" / "metrics.json").write_text(json.dumps(content))
+    write_shared(tmp_path / "copy", tmp_path, "ann/letters", graphs=False)
+    assert r"| device | a \| b c |" in (tmp_path / "README.md").read_text().splitlines()
+
+
+@pytest.mark.parametrize(
+    "name", ["letters", "a/b/c", "/b", "", 3, "a/..", "a/b c", "ä/b", "a/" + "b" * 200]
+)
 def test_a_name_without_a_user_is_refused(name, run, hub):
     with pytest.raises(InputError, match="user/name"):
         mlvae.share(run, name)
