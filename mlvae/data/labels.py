@@ -19,7 +19,7 @@ from mlvae.groups import label_index
 if TYPE_CHECKING:
     from mlvae.data.grouped import GroupedData
 
-__all__ = ["numbered", "positions"]
+__all__ = ["joined_labels", "numbered", "positions"]
 
 
 def numbered(group: object, length: int) -> tuple[Tensor, list]:
@@ -64,3 +64,28 @@ def positions(data: GroupedData, names: Any) -> Tensor:
         )
     table = torch.tensor([number[name] for name in data.group_names], device=data.device)
     return table[data.groups.index]
+
+
+def joined_labels(option: str, columns: Sequence[np.ndarray]) -> np.ndarray:
+    """The words of several columns joined by ``+``, (N,).
+
+    Args:
+        option: the option that joins them, for messages.
+        columns: words (N,) of each column.
+
+    Raises:
+        InputError: if different words are joined to one label.
+
+    Example:
+        >>> joined_labels("group", [np.array(["Greek", "Latin"]), np.array(["07", "01"])]).tolist()
+        ['Greek+07', 'Latin+01']
+    """
+    rows = list(zip(*(column.tolist() for column in columns), strict=True))
+    owners: dict[str, tuple] = {}
+    for words in rows:
+        if (other := owners.setdefault("+".join(words), words)) != words:
+            raise InputError(
+                f"{option} must join different words to different labels, but {shown(other)} and "
+                f"{shown(words)} become {shown('+'.join(words))}; rename one of them"
+            )
+    return np.array(["+".join(words) for words in rows], dtype=str)

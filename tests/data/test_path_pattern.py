@@ -13,7 +13,9 @@ from mlvae.errors import InputError
     [
         ("{speaker}/{take}.wav", "ann/1.wav", {"speaker": "ann", "take": "1"}),
         ("{speaker}/{take}.wav", "ann/x/1.wav", None),
-        ("{speaker}/{take}.wav", "ann/1.WAV", None),
+        ("{speaker}/{take}.wav", "ann/1.WAV", {"speaker": "ann", "take": "1"}),
+        ("{speaker}/A*.wav", "ann/a1.wav", None),
+        ("{speaker}/{take}", "ann/1.WAV", {"speaker": "ann", "take": "1.WAV"}),
         ("{a}_{b}.wav", "x_y_z.wav", {"a": "x", "b": "y_z"}),
         ("*/{speaker}-*.wav", "2020/ann-b-1.wav", {"speaker": "ann"}),
         ("{room}.1/{s}.wav", "kitchen.1/2.wav", {"room": "kitchen", "s": "2"}),

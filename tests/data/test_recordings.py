@@ -49,6 +49,15 @@ def test_groups_factors_and_names_are_in_the_paths(root):
     assert len(pairs.group_names) == 12 and pairs.group_names[0] == "ann+0"
 
 
+def test_different_pairs_do_not_become_one_label(tmp_path):
+    for path in ("a+b/c.wav", "a/b+c.wav"):
+        write(tmp_path / path, tone(300))
+    options = {"pattern": "{s}/{t}.wav", **FORM, **WHOLE}
+    with pytest.raises(InputError, match=r"dataset\.group=s\+t .*'a\+b\+c'"):
+        recordings(tmp_path, group="s+t", **options)
+    assert len(recordings(tmp_path, group=["s", "t"], **options).train.groupings) == 2
+
+
 def test_words_that_become_factors_are_printed_with_their_numbers(root, capsys):
     options = {"pattern": "{speaker}/{take}.wav", "group": "take", "factors": ["speaker"]}
     recordings(root, **options, **FORM, **WHOLE)
@@ -183,7 +192,11 @@ def test_recordings_of_several_lengths_need_a_form(root):
         ({"frames": 0}, r"dataset\.frames .*0"),
         ({"features": "wave", "frames": 3}, r"dataset\.frames .*wave"),
         ({"rate": 0}, r"dataset\.rate .*0"),
-        ({"bands": 200}, r"dataset\.bands=200"),
+        ({"bands": 200}, r"^dataset\.bands=200"),
+        ({"hop": 0}, r"^dataset\.hop .*0"),
+        ({"frames": 10**7}, r"dataset\.frames .*100000"),
+        ({"group": ["group", "group"]}, r"dataset\.group .*'group' twice"),
+        ({"group": []}, r"dataset\.group .*\[\]"),
         ({"skip": 1}, r"dataset\.skip .*1"),
     ],
 )

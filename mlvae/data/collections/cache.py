@@ -45,6 +45,7 @@ from mlvae.data.collections.regular import open_regular, read_regular
 from mlvae.data.collections.remote import Remote
 from mlvae.data.collections.sources import open_source
 from mlvae.data.collections.stored import StoredImages
+from mlvae.data.labels import joined_labels
 from mlvae.errors import InputError, check_choice
 from mlvae.observations import check_float32
 from mlvae.system import lock, open_flags
@@ -107,8 +108,11 @@ class Cache:
         columns = self._columns(name, option)
         if len(columns) == 1:
             return columns[0]
-        joined = np.array(["+".join(words) for words in zip(*columns, strict=True)])
-        return np.where(_known(columns), joined, "")
+        known = _known(columns)
+        found = joined_labels(f"{option}={name}", [column[known] for column in columns])
+        labels = np.full(len(known), "", dtype=found.dtype)
+        labels[known] = found
+        return labels
 
     def codes(self, name: str, option: str) -> tuple[np.ndarray, np.ndarray]:
         """The distinct words of a column, sorted, and the number of each image's word, (N,).
@@ -130,9 +134,10 @@ class Cache:
         """
         columns = self._columns(name, "dataset.factors")
         if len(columns) > 1:
-            joined = ["+".join(words) for words in zip(*columns, strict=True)]
-            positions = np.unique(joined, return_inverse=True)[1]
-            return np.where(_known(columns), positions, np.nan).astype(np.float32)
+            known, positions = _known(columns), np.full(len(self), np.nan, np.float32)
+            joined = joined_labels(f"dataset.factors={name}", [each[known] for each in columns])
+            positions[known] = np.unique(joined, return_inverse=True)[1]
+            return positions
         words, codes = np.unique(columns[0], return_inverse=True)
         try:
             numbers = np.array([float(word or "nan") for word in words.tolist()])

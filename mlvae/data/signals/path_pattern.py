@@ -11,12 +11,16 @@ __all__ = ["PathPattern"]
 #: Parts of a template that stand for text: a field, or any text.
 PART = re.compile(r"\{([^{}]*)\}|(\*)")
 
+#: The ending of a file's name.
+ENDING = re.compile(r"\.\w+$")
+
 
 class PathPattern:
     r"""A pattern of whole paths.
 
     In a template, ``{name}`` is a field and ``*`` is any text. Both are as short as possible and
-    have no slash. A pattern with a named group, ``(?P<name>...)``, is a regular expression.
+    have no slash. Letters of its ending, such as ``.wav``, may be small or capital. A pattern with
+    a named group, ``(?P<name>...)``, is a regular expression.
 
     Args:
         pattern: the template or the expression.
@@ -73,4 +77,7 @@ def _translated(template: str) -> str:
         parts += [re.escape(template[end : found.start()])]
         parts += ["[^/]*?" if any_text else f"(?P<{name}>[^/]+?)"]
         end = found.end()
-    return "".join([*parts, re.escape(template[end:])])
+    last = template[end:]
+    ending = found.group() if (found := ENDING.search(last)) else ""
+    text = re.escape(last.removesuffix(ending))
+    return "".join([*parts, text, f"(?i:{re.escape(ending)})"])

@@ -81,6 +81,7 @@ def read_recordings(
     """
     found: dict[str, tuple[np.ndarray, dict[str, str]]] = {}
     problems: dict[str, str] = {}
+    wrong: InputError | None = None
     counts: Counter[str] = Counter()
     rates: Counter[int] = Counter()
     for name, content in _waves(root, counts):
@@ -96,6 +97,9 @@ def read_recordings(
             found[name] = _observation(sound, form, rate, counts), fields
         except ValueError as error:
             problems[name] = str(error)
+            wrong = wrong or (error if isinstance(error, InputError) else None)
+    if wrong is not None and not found:  # an option that no file can have
+        raise wrong
     where = printable(str(root))
     _check_problems(where, problems, len(found), skip)
     if rate is None and len(rates) > 1:

@@ -15,6 +15,7 @@ import numpy as np
 from mlvae.arguments import as_path
 from mlvae.data.collections.members import printable
 from mlvae.data.grouped import GroupedData
+from mlvae.data.labels import joined_labels
 from mlvae.data.signals.path_pattern import PathPattern
 from mlvae.data.signals.reader import Form, Recordings, read_recordings
 from mlvae.data.signals.spectrogram import LogMel
@@ -37,6 +38,9 @@ FEATURES, LEVELS = ("logmel", "wave"), ("keep", "rms")
 
 #: Longest window of a recording: an hour.
 MOST_SECONDS = 3600
+
+#: Largest number of pieces of a spectrogram's time.
+MOST_FRAMES = 100_000
 
 #: Paths of the Free Spoken Digit Dataset, and its takes of the test.
 PATTERN = r"(?:.*/)?(?P<digit>\d)_(?P<speaker>[a-z]+)_(?P<take>\d+)\.wav"
@@ -234,6 +238,7 @@ def _form(
         check_number("dataset.seconds", seconds, minimum=0, maximum=MOST_SECONDS, exclusive=True)
     if frames is not None:
         check_integer("dataset.frames", frames, minimum=1)
+        check_number("dataset.frames", frames, minimum=1, maximum=MOST_FRAMES)
         frames = int(frames)
         if features == "wave":
             raise InputError("dataset.frames needs dataset.features=logmel, not wave")
@@ -244,7 +249,7 @@ def _form(
 def _labels(found: Recordings, group: str) -> np.ndarray:
     """The label of each recording's group: a field, or fields joined by +."""
     columns = [found.fields[name] for name in _names(found, group)]
-    return np.array(["+".join(values) for values in zip(*columns, strict=True)])
+    return joined_labels(f"dataset.group={group}", columns)
 
 
 def _groupings(found: Recordings, group: Sequence[str]) -> dict[str, np.ndarray]:
@@ -263,8 +268,12 @@ def _names(found: Recordings, group: str | Sequence[str]) -> list[str]:
     else:
         check_texts("dataset.group", group)
         names = list(group)
+    if not names:
+        raise InputError(f"dataset.group must have at least one field, not {shown(group)}")
     for name in names:
         check_choice("dataset.group", name, list(found.fields))
+        if names.count(name) > 1:
+            raise InputError(f"dataset.group must name each field once, not {shown(name)} twice")
     return names
 
 
