@@ -394,11 +394,12 @@ def _loop(
 
         # Validate, and keep the best state.
         if validated and validation is not None:
-            values = evaluate_bound(
-                state.model, validation, batching, seed=state.seed, ranks=ranks
-            )
-            state.check_validation(values)
-            monitor.validation(values)
+            with monitor.untimed():
+                values = evaluate_bound(
+                    state.model, validation, batching, seed=state.seed, ranks=ranks
+                )
+                state.check_validation(values)
+                monitor.validation(values)
             state.stale = 0 if values["loss"] < state.best else state.stale + 1
             if state.stale == 0:
                 state.best = state.metrics["validation/best_loss"] = values["loss"]
