@@ -37,6 +37,7 @@ __all__ = [
     "check_sizes",
     "is_count",
     "not_a_count",
+    "poisson_log_prob",
 ]
 
 #: Functions from a decoder's outputs to shares: "softmax": they sum to one; "exp": they may not.
@@ -109,7 +110,7 @@ class Poisson:
         check_pair(parameters, self.outputs, x)
         x = x.flatten(1)
         log_rate = _log_rate(full_precision(parameters)[:, 0], _size(x, size), self.link)
-        return (x * log_rate - log_rate.exp() - (x + 1).lgamma()).sum(1)
+        return poisson_log_prob(x, log_rate).sum(1)
 
     def mean(self, parameters: Tensor, size: Tensor | None = None) -> Tensor:
         """Return expected counts (N, ...) of observations of ``size`` (N,); None: ``total``."""
@@ -259,6 +260,25 @@ def _mean(outputs: Tensor, size: Tensor | None, total: float, link: str) -> Tens
     flat = full_precision(outputs).flatten(1)
     size = flat.new_full((len(flat), 1), total) if size is None else _size(flat, size)
     return _log_rate(flat, size, link).exp().view(outputs.shape)
+
+
+def poisson_log_prob(x: Tensor, log_rate: Tensor) -> Tensor:
+    r"""Log-probabilities of Poisson counts in nats, elementwise.
+
+    .. math:: x \log \lambda - \lambda - \log x!
+
+    For large x the three terms are large and cancel, so their sum has few digits in float32. With
+    :math:`t = \log \lambda - \log x` and Stirling's series (DLMF 5.11.1), it is then
+    :math:`x (t - (e^t - 1)) - \frac12 \log(2 \pi x) - \frac{1}{12 x} + \dots`
+
+    Args:
+        x: counts as floats.
+        log_rate: :math:`\log \lambda`, of the shape of ``x``.
+    """
+    many = x.clamp_min(MANY)
+    t = log_rate - many.log()
+    series = many * (t - t.expm1()) - 0.5 * (2 * math.pi * many).log() - 1 / (12 * many)
+    return torch.where(x > MANY, series, x * log_rate - log_rate.exp() - (x + 1).lgamma())
 
 
 def _log_gamma_ratio(x: Tensor, r: Tensor) -> Tensor:
