@@ -232,6 +232,13 @@ def test_the_structure_has_planes_angles_and_periods():
     assert found.entanglement == 0
 
 
+def test_angles_and_matrices_are_those_of_the_given_actions():
+    model = turning_model()
+    torch.testing.assert_close(model.angles([3, 0]), model.angles()[[3, 0]])
+    torch.testing.assert_close(model.matrices([3, 0]), model.matrices()[[3, 0]])
+    assert model.structure([2]).periods == [7]
+
+
 def test_an_angle_beyond_half_a_turn_is_the_same_as_its_remainder():
     angles = torch.tensor([[2 * math.pi * 1.2], [2 * math.pi * 0.8]])
     found = structure(angles, rotation_matrices(angles, 2))
@@ -247,8 +254,13 @@ def test_an_action_without_a_period_has_none():
 
 
 def test_the_shape_is_that_of_a_trajectory():
-    with pytest.raises(InputError, match="shape"):
-        Rotations((25,))
+    for shape in ((25,), (1, 25)):
+        with pytest.raises(InputError, match="shape"):
+            Rotations(shape)
+    model = Rotations((3, 7), **SMALL)
+    action = torch.zeros(2, 0, dtype=torch.int64)
+    with pytest.raises(InputError, match="two frames"):
+        model(Batch(torch.rand(2, 1, 7), Groups.of([0, 1]), {"action": action}))
 
 
 @pytest.mark.parametrize(
@@ -291,6 +303,13 @@ def test_an_unknown_action_is_refused():
         model.rollout(torch.rand(1, 7), [[0, 2]])
     with pytest.raises(InputError, match=r"\[0, 2\)"):
         model.check_given({"action": torch.tensor([[0, -1]])})
+    for wrong in (-1, 2):
+        batch = Batch(torch.rand(1, 3, 7), Groups.of([0]), {"action": torch.tensor([[0, wrong]])})
+        for method in (model, model.codes):
+            with pytest.raises(InputError, match=r"\[0, 2\)"):
+                method(batch)
+        with pytest.raises(InputError, match=r"\[0, 2\)"):
+            model.angles([wrong])
 
 
 def test_other_transitions_have_no_angles():
