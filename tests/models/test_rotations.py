@@ -1,6 +1,7 @@
 """Rotations: the sphere, the loss, the transitions, plans and the structure of the group."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -10,8 +11,10 @@ from mlvae import Batch, Groups, InputError
 from mlvae.likelihoods import Gaussian
 from mlvae.models import Rotations
 from mlvae.models.rotations import entanglement, planes, rotation_matrices, structure
+from mlvae.models.rotations.content import random_frames
 from mlvae.models.rotations.planning import plan
 from mlvae.networks import MLP
+from mlvae.noise import ShareGenerator
 
 SMALL = {"network": MLP(hidden=(8,))}
 
@@ -353,6 +356,26 @@ def test_the_content_is_the_product_of_the_evidence_of_all_frames_and_the_prior(
     torch.testing.assert_close(content.mean, mean)
     order = torch.tensor([2, 0, 3, 1])
     torch.testing.assert_close(model.infer_content(x[:, order]).mean, content.mean)
+
+
+def test_the_frames_of_the_content_are_drawn_as_random_subsets_of_groups():
+    sizes, index = torch.full((50,), 4), torch.arange(50).repeat_interleave(4)
+    first, second = (torch.Generator().manual_seed(1) for _ in range(2))
+    expected = Groups(index).random_subset(generator=first)
+    assert torch.equal(random_frames(sizes, 4, second).flatten(), expected)
+
+
+def test_a_share_of_a_batch_has_the_loss_terms_of_its_rows_in_the_whole_batch():
+    model = with_content()
+    batch = trajectories(model)
+    groups = Groups.of([0] * len(batch))  # fewer groups than trajectories
+    whole = model(replace(batch, groups=groups), generator=torch.Generator().manual_seed(3))
+    rows = torch.tensor([4, 1])
+    share = ShareGenerator(torch.Generator().manual_seed(3), rows, len(batch))
+    given = {"action": batch.given["action"][rows]}
+    own = model(Batch(batch.x[rows], Groups.of([0, 0]), given), generator=share)
+    for name, values in own.per_observation.items():
+        torch.testing.assert_close(values, whole.per_observation[name][rows])
 
 
 def test_actions_change_the_state_and_keep_the_content():
