@@ -49,6 +49,12 @@ LARGEST = 2**24
 #: Counts above this have a series for their Gamma functions.
 MANY = 1e4
 
+#: Inverse dispersions above this have a series for their Gamma functions.
+NEARLY_POISSON = 1e3
+
+#: Largest logarithm of the rate over the inverse dispersion for this series.
+MOST_RATIO = 3.0
+
 #: Smallest size. The size of an observation without counts is 0, which has no logarithm.
 SMALLEST = 1e-6
 
@@ -204,7 +210,11 @@ class NegativeBinomial:
         log_r = self.log_inverse_dispersion(parameters).flatten(1)
         r, ratio = log_r.exp(), log_rate - log_r
         powers = r * functional.softplus(ratio) + x * functional.softplus(-ratio)
-        return (_log_gamma_ratio(x, r) - r.lgamma() - powers).sum(1)
+        log_prob = _log_gamma_ratio(x, r) - r.lgamma() - powers
+        if self.log_inverse_dispersion_max > math.log(NEARLY_POISSON):
+            near = (r > NEARLY_POISSON) & (ratio < MOST_RATIO)
+            log_prob = torch.where(near, _nearly_poisson(x, log_rate, log_r), log_prob)
+        return log_prob.sum(1)
 
     def mean(self, parameters: Tensor, size: Tensor | None = None) -> Tensor:
         """Return expected counts (N, ...) of observations of ``size`` (N,); None: ``total``."""
@@ -291,6 +301,30 @@ def _log_gamma_ratio(x: Tensor, r: Tensor) -> Tensor:
     d, w = r - 1, (x + r / 2).clamp_min(1.0)
     series = d * w.log() - d * (d / w).square() / 24 + d / w.square() / 24
     return torch.where((x > MANY) & (r < x / 20), series, (x + r).lgamma() - (x + 1).lgamma())
+
+
+def _nearly_poisson(x: Tensor, log_rate: Tensor, log_r: Tensor) -> Tensor:
+    r"""Log-probabilities of negative binomial counts with a large inverse dispersion, elementwise.
+
+    With :math:`\delta = (x - \lambda) / (r + \lambda)` and Stirling's series of
+    :math:`\Gamma(x + r) / \Gamma(r)` (DLMF 5.11.1) they are
+
+    .. math:: \log \mathrm{Poisson}(x; \lambda)
+        + (r + \lambda) \bigl( (1 + \delta) \log(1 + \delta) - \delta \bigr)
+        - \tfrac12 \log(1 + x / r) + \tfrac{1}{12} \Bigl( \frac{1}{x + r} - \frac1r \Bigr)
+        + \dots
+
+    In the formula of :class:`NegativeBinomial` the terms with r cancel, and float32 keeps no digit
+    of their sum.
+    """
+    # Bounded where the result is not used, so that gradients are finite.
+    log_r = log_r.clamp_min(math.log(NEARLY_POISSON))
+    log_rate = torch.minimum(log_rate, log_r + MOST_RATIO)
+    r, rate = log_r.exp(), log_rate.exp()
+    delta = (x - rate) / (r + rate)
+    wider = (r + rate) * ((1 + delta) * delta.log1p() - delta)
+    stirling = (1 / (x + r) - 1 / r) / 12 - 0.5 * (x / r).log1p()
+    return poisson_log_prob(x, log_rate) + wider + stirling
 
 
 def is_count(x: Tensor) -> Tensor:

@@ -13,7 +13,12 @@ from mlvae.likelihoods.counts import poisson_log_prob
 from mlvae.models.decoder import build_decoder
 from mlvae.networks import MLP
 
-COUNTS = [Poisson(), NegativeBinomial(), Poisson(link="exp"), NegativeBinomial(link="exp")]
+COUNTS = [
+    Poisson(),
+    NegativeBinomial(),
+    Poisson(link="exp"),
+    NegativeBinomial(link="exp", log_inverse_dispersion_max=12.0),
+]
 every_likelihood = pytest.mark.parametrize("likelihood", COUNTS, ids=repr)
 
 
@@ -230,6 +235,22 @@ def test_large_counts_keep_their_digits_in_float32(likelihood, ratio):
         torch.testing.assert_close(found, exact, rtol=1e-6, atol=0)
         rounded = likelihood.log_prob(parameters.float(), x.float(), size=size.float()).double()
         torch.testing.assert_close(rounded, exact, rtol=1e-3, atol=0)
+
+
+@pytest.mark.parametrize("scale", [1.0, 100.0, 1e5])
+@pytest.mark.parametrize("ratio", [1.0, 1.001, 0.5])
+def test_large_inverse_dispersions_keep_their_digits_in_float32(scale, ratio):
+    likelihood = NegativeBinomial(log_inverse_dispersion_max=20.0)
+    x = scale * torch.tensor([[0.0, 1.0, 7.0, 60.0]]).double()
+    for raw in (-9.0, 0.1, 0.4, 9.0):  # e^-4, 10,000, 284,000 and e^20
+        parameters = torch.full((1, 2, 4), raw).double()
+        parameters[:, 0] = (x + 0.5 * scale).log()
+        size = ratio * (x + 0.5 * scale).sum(1)
+        exact = reference(likelihood, parameters, size).log_prob(x).sum(1)
+        found = likelihood.log_prob(parameters, x, size=size)
+        torch.testing.assert_close(found, exact, rtol=1e-6, atol=1e-4)
+        rounded = likelihood.log_prob(parameters.float(), x.float(), size=size.float()).double()
+        torch.testing.assert_close(rounded, exact, rtol=1e-3, atol=1e-2)
 
 
 def test_the_gradient_of_large_poisson_counts_is_their_distance_from_the_rate():
