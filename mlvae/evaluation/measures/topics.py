@@ -5,7 +5,6 @@ Shapes: N documents, V words of the vocabulary, K topics, T words of a topic.
 
 from __future__ import annotations
 
-import math
 from typing import NamedTuple
 
 import torch
@@ -51,9 +50,10 @@ def perplexity(bounds: Tensor, lengths: Tensor) -> Perplexity:
         lengths: :math:`n_d`, (N,).
 
     Raises:
-        InputError: if the shapes differ, or no document has a word.
+        InputError: if the shapes differ, a bound is NaN, or no document has a word.
 
     Example:
+        >>> import math
         >>> bounds = torch.tensor([10.0, 2.0]) * -math.log(8)  # one word of eight, at each place
         >>> round(perplexity(bounds, torch.tensor([10.0, 2.0])).per_document, 4)
         8.0
@@ -68,9 +68,11 @@ def perplexity(bounds: Tensor, lengths: Tensor) -> Perplexity:
     if not known.any():
         raise InputError("a perplexity needs a document with a word, but all are empty")
     bounds, lengths = bounds[known].double(), lengths[known].double()
+    if (wrong := bounds.isnan()).any():
+        raise InputError(f"bounds must be numbers, but {int(wrong.sum())} are NaN")
     return Perplexity(
-        per_document=math.exp(-float((bounds / lengths).mean())),
-        per_word=math.exp(-float(bounds.sum() / lengths.sum())),
+        per_document=float((bounds / lengths).mean().neg().exp()),  # infinite beyond float64
+        per_word=float((bounds.sum() / lengths.sum()).neg().exp()),
         documents=len(bounds),
         words=int(lengths.sum()),
     )
