@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 from torch.nn import functional
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from mlvae import Batch, Groups, InputError
 from mlvae.likelihoods import Gaussian
@@ -65,6 +66,26 @@ def test_rotations_in_float32_are_orthogonal_have_determinant_1_and_keep_the_nor
     assert float((torch.linalg.det(g.double()) - 1).abs().max()) < 1e-6
     states = functional.normalize(torch.randn(50, dim), dim=1)
     assert float(((g @ states[:, :, None]).norm(dim=1) - 1).abs().max()) < 1e-6
+
+
+class Copies(TorchDispatchMode):
+    """Counts the tensors that are made of numbers on the host."""
+
+    number = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.number += func is torch.ops.aten.lift_fresh.default
+        return func(*args, **(kwargs or {}))
+
+
+def test_a_step_copies_no_number_from_the_host_so_that_it_can_be_captured():
+    model = Rotations((3, 7), **SMALL)
+    batch = trajectories(model)
+    with Copies() as copies:
+        torch.tensor([1.0])
+        assert copies.number == 1
+        model(batch).loss.backward()
+    assert copies.number == 1
 
 
 def test_rotations_have_the_gradient_of_finite_differences():
