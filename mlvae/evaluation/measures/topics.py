@@ -84,6 +84,9 @@ def top_words(shares: Tensor, number: int) -> Tensor:
     Args:
         shares: of each word in each topic, or any numbers in the same order, (K, V).
         number: T, at most V.
+
+    Raises:
+        InputError: if a topic has fewer words.
     """
     check_floats("shares", shares, "(K, V)", ndim=2)
     check_integer("number", number, minimum=1)
@@ -106,6 +109,9 @@ def relevance(shares: Tensor, frequencies: Tensor, weight: float) -> Tensor:
         shares: of each word in each topic, (K, V).
         frequencies: share of each word in all documents, above 0, (V,).
         weight: :math:`\lambda` in [0, 1].
+
+    Raises:
+        InputError: if the shapes do not fit, or the weight is out of range.
     """
     check_floats("shares", shares, "(K, V)", ndim=2)
     check_floats("frequencies", frequencies, "(V,)", ndim=1)
@@ -139,6 +145,9 @@ def coherence(top: Tensor, present: Tensor) -> Tensor:
 
     Returns:
         The coherence of each topic in [-1, 1], (K,) in float64.
+
+    Raises:
+        InputError: if a topic has one word, or a word no column.
 
     Example:
         >>> present = torch.tensor([[1, 1, 0], [1, 1, 0], [0, 0, 1], [0, 0, 1]]).bool()

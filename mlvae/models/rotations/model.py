@@ -356,7 +356,11 @@ class Rotations(nn.Module):
 
     @torch.no_grad()
     def matrices(self, actions: Any = None) -> Tensor:
-        """The matrix of each action, (A, n, n); ``actions`` as in :meth:`angles`."""
+        """The matrix of each action, (A, n, n); ``actions`` as in :meth:`angles`.
+
+        Raises:
+            InputError: if the transitions are networks, or an action is unknown.
+        """
         if self.options.transition == "network":
             raise InputError("transition=network has no matrices; use transition=rotation")
         return self.transition.matrices(self._listed(actions))  # pyright: ignore

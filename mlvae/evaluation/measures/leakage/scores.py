@@ -43,6 +43,9 @@ class ProbeScore(NamedTuple):
 def entropy(labels: Tensor) -> float:
     """Entropy H(Y) of the frequencies of ``labels``, (M,), in bits.
 
+    Raises:
+        InputError: if the labels are no numbers (M,), or there is none.
+
     Example:
         >>> import torch
         >>> entropy(torch.tensor([0, 0, 1, 1]))
