@@ -57,7 +57,7 @@ def association(
     A ridge regression, of one indicator for each word if the covariate is words, is trained on the
     groups of all folds but one and tested on the others. So each group is predicted once, and
     never by a regression that has seen it. The strength of the penalty is chosen by leave-one-out
-    errors of the training groups. The covariate is then permuted between groups: the scores of
+    errors of the training rows. The covariate is then permuted between groups: the scores of
     permutations are what this number of groups and dimensions gives by chance.
 
     Args:
@@ -141,6 +141,8 @@ def _covariate(covariate: Any, length: int) -> tuple[np.ndarray, str]:
     if missing := sum(map(is_missing, values.tolist())):
         raise InputError(f"covariate must have a value for each row, but {missing} are missing")
     if values.dtype.kind in "iuf":
+        if not np.isfinite(values).all():
+            raise InputError("covariate must be finite, but has an infinity; leave out its group")
         return values.astype(np.float64), "number"
     return values.astype(str), "category"
 

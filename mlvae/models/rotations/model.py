@@ -145,10 +145,10 @@ class Rotations(nn.Module):
     def __init__(self, shape: Sequence[int], **options: Any) -> None:
         super().__init__()
         self.shape = check_shape(shape)
-        if len(self.shape) < 2:
+        if len(self.shape) < 2 or self.shape[0] < 2:
             raise InputError(
-                "shape must be that of a trajectory, (frames, ...), as (6, 25) or (6, 1, 28, 28), "
-                f"not {self.shape}"
+                "shape must be that of a trajectory of two frames or more, (frames, ...), as "
+                f"(6, 25) or (6, 1, 28, 28), not {self.shape}"
             )
         self.frame = self.shape[1:]
         self.options = self.Options(**options)
@@ -345,17 +345,22 @@ class Rotations(nn.Module):
         """The angle of each action in each plane, in radians, (A, P).
 
         Args:
-            actions: None: all discrete actions. Continuous actions (A', A) have (A', P) angles.
+            actions: discrete actions (A',), or continuous ones (A', A), which have (A', P) angles;
+                None: all discrete actions.
 
         Raises:
-            InputError: if the transitions are no rotations, or continuous actions are left out.
+            InputError: if the transitions are no rotations, an action is unknown, or continuous
+                actions are left out.
         """
-        self._turns()
-        return self._angles(self._listed(actions)).detach().clone()
+        return self._turns().parameters_of(self._listed(actions)).detach().clone()
 
     @torch.no_grad()
     def matrices(self, actions: Any = None) -> Tensor:
-        """The matrix of each action, (A, n, n); ``actions`` as in :meth:`angles`."""
+        """The matrix of each action, (A, n, n); ``actions`` as in :meth:`angles`.
+
+        Raises:
+            InputError: if the transitions are networks, or an action is unknown.
+        """
         if self.options.transition == "network":
             raise InputError("transition=network has no matrices; use transition=rotation")
         return self.transition.matrices(self._listed(actions))  # pyright: ignore
@@ -408,13 +413,7 @@ class Rotations(nn.Module):
         """
         actions = torch.as_tensor(actions)
         check_actions(actions, self.options, number)
-        if not self.options.continuous and actions.numel():
-            low, high = (int(end) for end in actions.aminmax())
-            if low < 0 or high >= self.options.actions:
-                raise InputError(
-                    f"actions must lie in [0, {self.options.actions}), not in [{low}, {high}]; "
-                    "set model.actions, the number of actions"
-                )
+        _check_range(actions, self.options)
         device = next(self.parameters()).device
         return actions.to(device, torch.float32 if self.options.continuous else torch.int64)
 
@@ -428,6 +427,13 @@ class Rotations(nn.Module):
                 f"has {', '.join(batch.given) or 'no given values'}"
             )
         check_actions(actions, self.options, len(batch), batch.x.shape[1] - 1)
+        if batch.x.shape[1] < 2:
+            raise InputError(
+                "a batch must have trajectories of two frames or more, (N, T + 1, ...), not "
+                f"{tuple(batch.x.shape)}"
+            )
+        if actions.device.type == "cpu" and not torch.compiler.is_compiling():  # no wait for a GPU
+            _check_range(actions, self.options)
         actions = actions.to(batch.x.dtype) if self.options.continuous else actions.long()
         return batch.x, actions
 
@@ -449,13 +455,12 @@ class Rotations(nn.Module):
         return self.transition.parameters_of(actions).flatten(0, -2)
 
     def _listed(self, actions: Any) -> Tensor:
-        """All discrete actions (A,), or the given continuous ones (A', A)."""
-        device = next(self.parameters()).device
-        if not self.options.continuous:
-            return torch.arange(self.options.actions, device=device)
-        if actions is None:
+        """The given actions, (A',) or (A', A) of continuous ones; None: all discrete ones (A,)."""
+        if actions is not None:
+            return self.actions_of(torch.as_tensor(actions)[:, None], len(actions))[:, 0]
+        if self.options.continuous:
             raise InputError("actions must be given for a model of continuous actions, not None")
-        return self.actions_of(torch.as_tensor(actions)[:, None], len(actions))[:, 0]
+        return torch.arange(self.options.actions, device=next(self.parameters()).device)
 
 
 def check_actions(
@@ -488,4 +493,16 @@ def check_actions(
             f"actions must be {kind} {expected} = ({shown_shape}), not {shown(actions)}; a "
             "trajectory has one frame more than actions, and model.continuous and model.actions "
             "say what an action is"
+        )
+
+
+def _check_range(actions: Tensor, options: RotationsOptions) -> None:
+    """Raise :class:`InputError` unless discrete actions are known to the model."""
+    if options.continuous or not actions.numel():
+        return
+    low, high = (int(end) for end in actions.aminmax())
+    if low < 0 or high >= options.actions:
+        raise InputError(
+            f"actions must lie in [0, {options.actions}), not in [{low}, {high}]; set "
+            "model.actions, the number of actions"
         )
