@@ -108,7 +108,11 @@ class Batch:
 
     @classmethod
     def ungrouped(cls, x: Tensor | np.ndarray) -> Batch:
-        """Observations x (N, ...), each a group of one. uint8 images become floats in [0, 1]."""
+        """Observations x (N, ...), each a group of one. uint8 images become floats in [0, 1].
+
+        Raises:
+            InputError: if x has no axis behind the first, or its uint8 may be counts.
+        """
         x = as_tensor(x)
         check_image_bytes(x)
         x = as_floats(x)

@@ -43,6 +43,9 @@ class Part:
     def of(cls, open_it: Callable[[], GroupedData]) -> Part:
         """The part that a function opens. It is opened once, to count its groups.
 
+        Raises:
+            InputError: if ``open_it`` is no function.
+
         Example:
             >>> part = Part.of(lambda: GroupedData(torch.zeros(3, 2), ["ann", "ann", "bob"]))
             >>> part.sizes.tolist(), part.counts.tolist(), len(part)
@@ -169,6 +172,9 @@ def joined(data: Sequence[GroupedData], *, same_labels: bool) -> GroupedData:
         data: observations of one shape, with the same factors and given values.
         same_labels: whether groups with equal labels become one group. Otherwise every group
             stays a group of its own.
+
+    Raises:
+        InputError: if data have several groupings, or differ in shape, factors or given values.
 
     Example:
         >>> two = [GroupedData(torch.zeros(2, 3), ["ann", name]) for name in ("bob", "eve")]

@@ -37,6 +37,7 @@ __all__ = [
     "check_sizes",
     "is_count",
     "not_a_count",
+    "poisson_log_prob",
 ]
 
 #: Functions from a decoder's outputs to shares: "softmax": they sum to one; "exp": they may not.
@@ -47,6 +48,12 @@ LARGEST = 2**24
 
 #: Counts above this have a series for their Gamma functions.
 MANY = 1e4
+
+#: Inverse dispersions above this have a series for their Gamma functions.
+NEARLY_POISSON = 1e3
+
+#: Largest logarithm of the rate over the inverse dispersion for this series.
+MOST_RATIO = 3.0
 
 #: Smallest size. The size of an observation without counts is 0, which has no logarithm.
 SMALLEST = 1e-6
@@ -109,7 +116,7 @@ class Poisson:
         check_pair(parameters, self.outputs, x)
         x = x.flatten(1)
         log_rate = _log_rate(full_precision(parameters)[:, 0], _size(x, size), self.link)
-        return (x * log_rate - log_rate.exp() - (x + 1).lgamma()).sum(1)
+        return poisson_log_prob(x, log_rate).sum(1)
 
     def mean(self, parameters: Tensor, size: Tensor | None = None) -> Tensor:
         """Return expected counts (N, ...) of observations of ``size`` (N,); None: ``total``."""
@@ -203,7 +210,11 @@ class NegativeBinomial:
         log_r = self.log_inverse_dispersion(parameters).flatten(1)
         r, ratio = log_r.exp(), log_rate - log_r
         powers = r * functional.softplus(ratio) + x * functional.softplus(-ratio)
-        return (_log_gamma_ratio(x, r) - r.lgamma() - powers).sum(1)
+        log_prob = _log_gamma_ratio(x, r) - r.lgamma() - powers
+        if self.log_inverse_dispersion_max > math.log(NEARLY_POISSON):
+            near = (r > NEARLY_POISSON) & (ratio < MOST_RATIO)
+            log_prob = torch.where(near, _nearly_poisson(x, log_rate, log_r), log_prob)
+        return log_prob.sum(1)
 
     def mean(self, parameters: Tensor, size: Tensor | None = None) -> Tensor:
         """Return expected counts (N, ...) of observations of ``size`` (N,); None: ``total``."""
@@ -261,6 +272,25 @@ def _mean(outputs: Tensor, size: Tensor | None, total: float, link: str) -> Tens
     return _log_rate(flat, size, link).exp().view(outputs.shape)
 
 
+def poisson_log_prob(x: Tensor, log_rate: Tensor) -> Tensor:
+    r"""Log-probabilities of Poisson counts in nats, elementwise.
+
+    .. math:: x \log \lambda - \lambda - \log x!
+
+    For large x the three terms are large and cancel, so their sum has few digits in float32. With
+    :math:`t = \log \lambda - \log x` and Stirling's series (DLMF 5.11.1), it is then
+    :math:`x (t - (e^t - 1)) - \frac12 \log(2 \pi x) - \frac{1}{12 x} + \dots`
+
+    Args:
+        x: counts as floats.
+        log_rate: :math:`\log \lambda`, of the shape of ``x``.
+    """
+    many = x.clamp_min(MANY)
+    t = log_rate - many.log()
+    series = many * (t - t.expm1()) - 0.5 * (2 * math.pi * many).log() - 1 / (12 * many)
+    return torch.where(x > MANY, series, x * log_rate - log_rate.exp() - (x + 1).lgamma())
+
+
 def _log_gamma_ratio(x: Tensor, r: Tensor) -> Tensor:
     r"""The logarithm of :math:`\Gamma(x + r) / \Gamma(x + 1)`.
 
@@ -271,6 +301,30 @@ def _log_gamma_ratio(x: Tensor, r: Tensor) -> Tensor:
     d, w = r - 1, (x + r / 2).clamp_min(1.0)
     series = d * w.log() - d * (d / w).square() / 24 + d / w.square() / 24
     return torch.where((x > MANY) & (r < x / 20), series, (x + r).lgamma() - (x + 1).lgamma())
+
+
+def _nearly_poisson(x: Tensor, log_rate: Tensor, log_r: Tensor) -> Tensor:
+    r"""Log-probabilities of negative binomial counts with a large inverse dispersion, elementwise.
+
+    With :math:`\delta = (x - \lambda) / (r + \lambda)` and Stirling's series of
+    :math:`\Gamma(x + r) / \Gamma(r)` (DLMF 5.11.1) they are
+
+    .. math:: \log \mathrm{Poisson}(x; \lambda)
+        + (r + \lambda) \bigl( (1 + \delta) \log(1 + \delta) - \delta \bigr)
+        - \tfrac12 \log(1 + x / r) + \tfrac{1}{12} \Bigl( \frac{1}{x + r} - \frac1r \Bigr)
+        + \dots
+
+    In the formula of :class:`NegativeBinomial` the terms with r cancel, and float32 keeps no digit
+    of their sum.
+    """
+    # Bounded where the result is not used, so that gradients are finite.
+    log_r = log_r.clamp_min(math.log(NEARLY_POISSON))
+    log_rate = torch.minimum(log_rate, log_r + MOST_RATIO)
+    r, rate = log_r.exp(), log_rate.exp()
+    delta = (x - rate) / (r + rate)
+    wider = (r + rate) * ((1 + delta) * delta.log1p() - delta)
+    stirling = (1 / (x + r) - 1 / r) / 12 - 0.5 * (x / r).log1p()
+    return poisson_log_prob(x, log_rate) + wider + stirling
 
 
 def is_count(x: Tensor) -> Tensor:

@@ -274,6 +274,9 @@ class ConditionalVAE(nn.Module):
             size: with a likelihood of counts, the total count of each observation, (N,) or one
                 number; None: ``likelihood.total``.
             codes: values of each content by its own name, as ``content_speaker``.
+
+        Raises:
+            InputError: if a code is missing, or the shapes do not fit.
         """
         if style is None:
             raise InputError("style must be values (N, S), not None")

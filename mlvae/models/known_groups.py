@@ -63,9 +63,10 @@ def labels_of(batch: Batch, model: Any, *, wait: bool = True) -> Tensor:
     checked = (wait or label.device.type == "cpu") and not torch.compiler.is_compiling()
     if checked:
         for size, column in zip(sizes, label.T if several else [label], strict=True):
-            if (column >= size).any():
+            wrong = (column < 0) | (column >= size)
+            if wrong.any():
                 raise InputError(
-                    f"batch.given['label'] must be below {size}, the number of groups that the "
-                    f"model knows, not {int(column.max())}"
+                    f"batch.given['label'] must lie in [0, {size}), the groups that the model "
+                    f"knows, not be {int(column[wrong][0])}"
                 )
     return label

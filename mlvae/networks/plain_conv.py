@@ -75,7 +75,12 @@ class PlainConv:
     def encoder(
         self, shape: Sequence[int], dims: Sequence[int], family: Head = DiagonalGaussian
     ) -> nn.Module:
-        """From images of ``shape`` to one posterior of ``family`` for each of ``dims``."""
+        """From images of ``shape`` to one posterior of ``family`` for each of ``dims``.
+
+        Raises:
+            InputError: if the kernels are larger than the images, or the code has not as many
+                dimensions as there are features.
+        """
         channels, *_ = shape
         layers: list[nn.Module] = []
         pairs = itertools.pairwise((channels, *self.widths))
@@ -95,7 +100,11 @@ class PlainConv:
         return FeatureEncoder(trunk, family)
 
     def decoder(self, latent_dim: int, shape: Sequence[int], outputs: int) -> Decoder:
-        """From ``latent_dim`` latents to ``outputs`` parameters per element of ``shape``."""
+        """From ``latent_dim`` latents to ``outputs`` parameters per element of ``shape``.
+
+        Raises:
+            InputError: if the kernels of the decoder do not lead to images of ``shape``.
+        """
         first, channels = self._features(shape), shape[0]
         layers: list[nn.Module] = []
         if self.head:

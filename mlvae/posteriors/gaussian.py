@@ -69,7 +69,11 @@ class DiagonalGaussian:
 
     @classmethod
     def from_raw(cls, raw: Tensor) -> DiagonalGaussian:
-        """The Gaussians that the outputs ``raw`` (N, 2 D) of a network's head describe."""
+        """The Gaussians that the outputs ``raw`` (N, 2 D) of a network's head describe.
+
+        Raises:
+            InputError: if ``raw`` has another shape.
+        """
         check_floats("raw", raw, "(N, 2 D)", ndim=2)
         if raw.shape[1] % 2:
             raise InputError(f"raw must have the shape (N, 2 D), not {tuple(raw.shape)}")
@@ -195,6 +199,9 @@ class DiagonalGaussian:
 
         for ``other`` with mean :math:`\nu` and log-variance :math:`m`; None is the standard normal
         (Kingma and Welling 2014, appendix B).
+
+        Raises:
+            InputError: if ``other`` is no DiagonalGaussian of this shape.
         """
         if other is not None and not isinstance(other, DiagonalGaussian):
             raise InputError(f"other must be a DiagonalGaussian or None, not {shown(other)}")

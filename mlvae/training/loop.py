@@ -6,6 +6,7 @@ import contextlib
 import time
 from collections.abc import Mapping
 from contextlib import ExitStack
+from dataclasses import is_dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -154,12 +155,7 @@ def train(
     check_type("model", model, nn.Module, "a model, as MLVAE(shape)")
     if config is not None:
         check_type("config", config, Mapping, "plain values by name")
-    for name, record, kind in (
-        ("warmup", warmup, Warmup),
-        ("speed", speed, Speed),
-        ("reports", reports, Reports),
-    ):
-        check_type(name, record, kind, f"{kind.__name__}(...)")
+    _check_records(warmup, speed, reports)
     check_options(
         epochs=epochs,
         seed=seed,
@@ -168,14 +164,7 @@ def train(
         validation=validation is not None,
     )
     check_flag("resume", resume)
-    if on_report is not None and (not callable(on_report) or isinstance(on_report, type)):
-        raise InputError(f"on_report must be a function (step, values), not {shown(on_report)}")
-    check_part("batching", batching, BATCHINGS, ("plan", "num_batches", "for_evaluation"))
-    recipes = optimizer.values() if isinstance(optimizer, Mapping) else [optimizer]
-    for recipe in recipes:
-        check_part("optimizer", recipe, OPTIMIZERS, ("build", "rates", "steady"))
-    if augmentation is not None:
-        check_part("augmentation", augmentation, AUGMENTATIONS, ("check", "__call__"))
+    _check_objects(batching, augmentation, optimizer, on_report)
     check_named(run, resume)
     check_run_is_named(run)
     ranks = join(resolve_device(device))
@@ -188,9 +177,8 @@ def train(
     dealt = None
     if isinstance(data, PartedData):
         check_unlabelled(model)
-        hands = None
-        if resume and run is not None and data.hands is None:
-            hands = hands_of(Path(run).expanduser())
+        resumed = Path(run).expanduser() if resume and run is not None else None
+        hands = hands_of(resumed) if resumed is not None and data.hands is None else None
         dealt = Dealt(data, batching, seed=seed, ranks=ranks, hands=hands)
         data = data.first  # for the scale, pictures and advice
     data = check_fit(model, data, "training")
@@ -211,21 +199,9 @@ def train(
         "augmentation": None if augmentation is None else to_config(augmentation),
     }
     if config is None:
-        config = {
-            "model": traits(model).config or {},
-            **described,
-            "optimizer": plain(optimizer),
-            "trainer": {
-                "epochs": epochs,
-                "patience": patience,
-                "warmup": _fields(warmup),
-                "speed": _fields(speed),
-                "reports": _fields(reports),
-            },
-            "seed": seed,
-        }
-        if (images := prepared_as(data.x)) is not None:
-            config["images"] = images  # for mlvae.read_images
+        trainer = {"epochs": epochs, "patience": patience}
+        trainer |= {"warmup": warmup, "speed": speed, "reports": reports}
+        config = _config(model, data, described | {"optimizer": plain(optimizer)}, trainer, seed)
     # Before the move: images on the disk may move to the device.
     fingerprint = data.fingerprint() if dealt is None else dealt.fingerprint()
     data = data.to(target)
@@ -308,22 +284,72 @@ def train(
                     state.save()
             raise
 
-        # The end, or an early one.
         state.save()
         finished = state.step == state.total_steps or not stopped
-        if finished and ranks.first:
-            shown_data = validation or data
-            if reports.figures:
-                monitor.pictures(pictures(model, shown_data))
-            if reports.advice:
-                monitor.advise_at_end(model, shown_data)
         if finished:
-            monitor.finished()
+            _finish(monitor, validation or data)
         else:
             monitor.interrupted()
         ranks.wait()  # all ranks return after rank 0 has written its files
     model.eval()
     return Result(state.run, state.metrics, finished and not interrupt.requested)
+
+
+def _check_records(warmup: object, speed: object, reports: object) -> None:
+    """Raise :class:`InputError` unless the groups of options are records of their classes."""
+    for name, record, kind in (
+        ("warmup", warmup, Warmup),
+        ("speed", speed, Speed),
+        ("reports", reports, Reports),
+    ):
+        check_type(name, record, kind, f"{kind.__name__}(...)")
+
+
+def _check_objects(batching: object, augmentation: object, optimizer: Any, report: object) -> None:
+    """Raise :class:`InputError` unless parts that a user may write have their methods."""
+    if report is not None and (not callable(report) or isinstance(report, type)):
+        raise InputError(f"on_report must be a function (step, values), not {shown(report)}")
+    check_part("batching", batching, BATCHINGS, ("plan", "num_batches", "for_evaluation"))
+    recipes = optimizer.values() if isinstance(optimizer, Mapping) else [optimizer]
+    for recipe in recipes:
+        check_part("optimizer", recipe, OPTIMIZERS, ("build", "rates", "steady"))
+    if augmentation is not None:
+        check_part("augmentation", augmentation, AUGMENTATIONS, ("check", "__call__"))
+
+
+def _config(
+    model: nn.Module,
+    data: GroupedData,
+    parts: Mapping[str, Any],
+    trainer: Mapping[str, Any],
+    seed: int,
+) -> dict[str, Any]:
+    """The config of a training that was called without one.
+
+    Args:
+        model: the model.
+        data: the training data.
+        parts: batching, augmentation and optimiser as plain values, by name.
+        trainer: options of the trainer, in their records.
+        seed: seed of the training.
+    """
+    options = {
+        name: _fields(value) if is_dataclass(value) else value for name, value in trainer.items()
+    }
+    config = {"model": traits(model).config or {}, **parts, "trainer": options, "seed": seed}
+    if (images := prepared_as(data.x)) is not None:
+        config["images"] = images  # for mlvae.read_images
+    return config
+
+
+def _finish(monitor: Monitor, data: GroupedData) -> None:
+    """The pictures of ``data``, the advice and the reports at the end of a training."""
+    state, reports = monitor.state, monitor.reports
+    if state.ranks.first and reports.figures:
+        monitor.pictures(pictures(state.model, data))
+    if state.ranks.first and reports.advice:
+        monitor.advise_at_end(state.model, data)
+    monitor.finished()
 
 
 def training_step(parts: StepParts, batch: Batch, generator: torch.Generator) -> None:
@@ -394,11 +420,12 @@ def _loop(
 
         # Validate, and keep the best state.
         if validated and validation is not None:
-            values = evaluate_bound(
-                state.model, validation, batching, seed=state.seed, ranks=ranks
-            )
-            state.check_validation(values)
-            monitor.validation(values)
+            with monitor.untimed():
+                values = evaluate_bound(
+                    state.model, validation, batching, seed=state.seed, ranks=ranks
+                )
+                state.check_validation(values)
+                monitor.validation(values)
             state.stale = 0 if values["loss"] < state.best else state.stale + 1
             if state.stale == 0:
                 state.best = state.metrics["validation/best_loss"] = values["loss"]

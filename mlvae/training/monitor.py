@@ -137,7 +137,13 @@ class Monitor:
         """Report averages over the validation observations."""
         self.state.metrics |= {f"validation/{name}": value for name, value in values.items()}
         self._scalars("validation", values)
-        self.since = time.monotonic()
+
+    @contextmanager
+    def untimed(self) -> Iterator[None]:
+        """Time that is no part of ``steps_per_second``, such as that of a validation."""
+        begun = time.monotonic()
+        yield
+        self.since += time.monotonic() - begun
 
     def _scalars(self, split: str, values: Mapping[str, float]) -> None:
         if not self.writes:

@@ -155,6 +155,9 @@ def forward_of(model: nn.Module) -> Forward:
     """The function that a training step calls: the model, and the totals of its objective.
 
     uint8 images are converted here, so that a compiler fuses the conversion with the first layer.
+
+    Raises:
+        InputError: by the function, if the model does not return an Objective.
     """
 
     def forward(batch: Batch, *, generator: torch.Generator | None = None) -> Passed:

@@ -13,6 +13,7 @@ from mlvae.commands import cli
 from mlvae.commands.configs import CONFIGS
 from mlvae.data import hivae, l1000, open_dataset, uci
 from mlvae.data.tables.hidden import with_hidden
+from mlvae.data.tables.mechanisms import MECHANISMS, cell_values, hidden
 
 WINES = [[6.5 + row % 5, *range(row, row + 10), 4 + row % 3] for row in range(30)]
 
@@ -72,6 +73,19 @@ def test_values_of_hidden_cells_change_nothing_in_training_bit_for_bit(tmp_path)
         )
         weights.append(torch.cat([p.detach().flatten() for p in model.parameters()]))
     assert torch.equal(*weights)
+
+
+@pytest.mark.parametrize("mechanism", MECHANISMS)
+def test_the_fraction_is_that_of_the_observed_cells_also_of_tables_with_missing_cells(mechanism):
+    random = np.random.default_rng(0)
+    observed = random.random((20_000, 2)) < 0.5
+    observed[:, 1] |= observed[:, 0]  # the second column is there where the first one is
+    features = np.where(observed, 10 + random.normal(size=observed.shape), 0)
+    values = cell_values(features, [1, 1], observed)
+    cells = hidden(values, observed, 0.2, mechanism, seed=1)
+    shares = cells.sum(0) / observed.sum(0)
+    np.testing.assert_allclose(shares[shares > 0], 0.2, atol=0.015)
+    assert (shares > 0).sum() == (1 if mechanism == "mar" else 2)
 
 
 # Published tables

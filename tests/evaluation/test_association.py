@@ -97,6 +97,7 @@ def test_a_fold_with_one_class_is_predicted_by_it():
         ({"content": "a"}, "content"),
         ({"covariate": AGE[:5]}, r"covariate .*60 .*\(5,\)"),
         ({"covariate": np.where(AGE > 50, AGE, np.nan)}, "covariate .*missing"),
+        ({"covariate": np.where(AGE > 50, AGE, np.inf)}, "covariate .*finite"),
         ({"covariate": np.ones(G)}, "differ between groups"),
         ({"groups": [0, 1]}, r"groups .*\(2,\)"),
         ({"groups": np.arange(G) // 2}, "one value for all rows of a group, but group 0"),

@@ -101,6 +101,16 @@ def test_the_majority_of_the_neighbours_decides_and_of_equal_votes_the_nearer():
     assert classify(torch.tensor([[0.9]]), train, label, 3, **options).tolist() == [1]
 
 
+@pytest.mark.parametrize("name", ["class_mean", "neighbours"])
+def test_units_with_a_large_offset_change_no_class(name):
+    train, test = data(200, 0), data(90, 1)
+    label, options = train.groups.index, {"rows": torch.arange(200), "neighbours": 5}
+    shifted = [(x.double() + 2.0**14).float() for x in (test.x, train.x)]
+    exact = [x - 2.0**14 for x in shifted]  # the same numbers without the offset
+    found, expected = (CLASSIFIERS[name](*pair, label, 4, **options) for pair in (shifted, exact))
+    assert torch.equal(found, expected)
+
+
 def test_a_class_without_training_observations_is_never_the_nearest_mean():
     train, label = torch.tensor([[5.0], [9.0]]), torch.tensor([1, 2])
     options = {"rows": torch.arange(2), "neighbours": 1}

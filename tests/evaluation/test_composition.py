@@ -109,6 +109,17 @@ def test_a_reader_learns_labels_and_learns_nothing_from_shuffled_ones():
     assert (reader.read(x[300:])[:, 0] == y[300:]).double().mean() < 0.45
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_a_reader_on_a_cuda_device_depends_on_its_seed_alone():
+    x, labels = torch.rand(64, 6, device="cuda"), torch.arange(64, device="cuda")[:, None] % 3
+    found = []
+    for state in (1, 2):
+        torch.cuda.manual_seed(state)
+        reader = fit_reader(x, labels, [3], steps=20)
+        found.append(torch.cat([p.flatten() for p in reader.parameters()]))
+    torch.testing.assert_close(*found)
+
+
 def test_a_model_with_the_labels_is_a_control_that_looks_its_contents_up(two, splits):
     torch.manual_seed(0)
     names = {name: each.names for name, each in splits.train.groupings.items()}

@@ -56,6 +56,21 @@ def test_feature_vectors_are_classified(digits):
     assert read["content"].mean > 0.9
 
 
+def test_errors_are_over_test_observations_however_many_pairs_have_them():
+    x = torch.linspace(-2, 2, 200)[:, None].repeat(1, 2)
+    train = GroupedData(x, (x[:, 0] > 0).long())
+    group = torch.arange(40) % 2
+    place = torch.where(torch.arange(40) < 20, 2 * group - 1, 1 - 2 * group)  # half misread
+    test = GroupedData(place[:, None].repeat(1, 2).float(), group)
+    answer = Fidelity(epochs=60, swaps=4000).ask(
+        Subject(Copy("content", (2,)), Splits(train, test=test))
+    )
+    read = {r["read"]: r["accuracy"] for r in answer.metrics["records"]}
+    assert read["real"].mean == pytest.approx(0.5, abs=0.03)
+    assert read["real"].sampling_error == pytest.approx(0.5 / 40**0.5, rel=0.25)
+    assert min(read[name].sampling_error for name in ("content", "style")) > 0.04
+
+
 def test_the_same_seeds_give_the_same_answer(digits):
     (_, first), (_, second) = (reading(Copy("content"), digits, seeds=1) for _ in range(2))
     assert [r.mean for r in first.values()] == [r.mean for r in second.values()]

@@ -60,6 +60,18 @@ def test_near_groups_are_near_and_the_place_is_associated(subject):
     assert answer.figures[0].name == "groups" and len(answer.tables) == 3
 
 
+def test_principal_components_are_of_the_units_of_the_model():
+    model, one = Known().eval(), data(12)
+    place, noise = one.factors["place"][:, None], 1e5 * one.x[:, 1:]
+    x = torch.cat((one.x[:, :1], 3 * place + one.x[:, 1:2], noise), 1)  # large units are noise
+    one = GroupedData(x, one.labels, factors={"place": place[:, 0]})
+    model.standardise = mlvae.models.Standardise("feature", (4,))
+    model.standardise.measure([x])
+    answer = Groups(permutations=3, samples=2).ask(Subject(model, Splits(one, test=one)))
+    scores = {each["code"]: each["score"] for each in answer.metrics["association"]}
+    assert scores["2 principal components"] > 0.9
+
+
 def test_sets_have_at_most_half_the_median_size():
     small = Subject(Known().eval(), Splits(data(12), test=data(3, members=5)))
     answer = Groups(samples=2).ask(small)

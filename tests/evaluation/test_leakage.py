@@ -13,6 +13,7 @@ from mlvae.evaluation.measures.leakage import networks, trees
 from mlvae.evaluation.measures.leakage.drawn import Drawn, Scale
 from mlvae.evaluation.measures.leakage.kinds import NETWORKS, PROBES, fit_probes
 from mlvae.evaluation.measures.leakage.networks import Fit, Schedule, fit_networks
+from mlvae.evaluation.measures.leakage.scores import Rows
 from mlvae.evaluation.measures.leakage.strongest import Codes, strongest, strongest_of_each
 from mlvae.evaluation.measures.leakage.trees import fit_trees
 
@@ -414,3 +415,31 @@ def test_observations_without_a_label_are_left_out_of_its_row(two, two_images, q
     assert number == {"first": 480, "second": 320}
     best = max(r["bits"] for r in answer.metrics["records"] if r["grouping"] == "second")
     assert best > 1.8
+
+
+# Standard errors
+
+
+@pytest.mark.parametrize("share", [0.02, 0.1, 0.5])
+def test_the_error_of_bits_is_that_of_the_entropy_where_the_probe_is_certain(share):
+    y = (torch.arange(1000) < 1000 * share).long()
+    rows = Rows.of(torch.nn.functional.one_hot(y, 2).double().clamp_min(1e-12).log(), y, 1)
+    slope = abs(math.log2((1 - share) / share))  # of the entropy by the share
+    expected = slope * math.sqrt(share * (1 - share) / 1000)
+    assert rows.information_error(y) == pytest.approx(expected, rel=0.15, abs=1e-6)
+
+
+@pytest.mark.parametrize("share", [0.02, 0.1, 0.5])
+def test_bits_of_a_probe_that_knows_the_frequencies_alone_have_no_error(share):
+    y = (torch.arange(1000) < 1000 * share).long()
+    logs = torch.tensor([1 - share, share]).double().log().expand(1000, -1)
+    rows = Rows.of(logs, y, 1)
+    assert rows.information_error(y) < 1e-9
+    assert (rows.errors()[1] > 0.01) == (share < 0.5)  # of the cross-entropy by itself
+
+
+def test_the_error_of_the_strongest_probe_is_that_of_its_bits(quickest):
+    noise = torch.Generator().manual_seed(0)
+    codes, y = torch.randn(600, 2, generator=noise), (torch.arange(600) % 10 == 0).long()
+    found = leakage(codes, y, probes=("logistic",), curve=False)
+    assert found.bits < 0.01 and found.bits_error < 0.01

@@ -58,11 +58,17 @@ def test_a_uniform_guess_has_the_size_of_the_vocabulary_as_perplexity():
         (torch.zeros(2), torch.zeros(3), r"\(2,\)"),
         (torch.zeros(2), torch.zeros(2), "empty"),
         (torch.zeros(2).long(), torch.ones(2), "bounds"),
+        (torch.tensor([-1.0, math.nan]), torch.ones(2), "1 are NaN"),
     ],
 )
 def test_a_wrong_perplexity_is_refused(bounds, lengths, match):
     with pytest.raises(InputError, match=match):
         perplexity(bounds, lengths)
+
+
+def test_a_perplexity_beyond_the_range_of_floats_is_infinite():
+    found = perplexity(torch.tensor([-8000.0, -1.0]), torch.tensor([1.0, 10_000.0]))
+    assert found.per_document == math.inf and found.per_word < 3
 
 
 # Coherence and diversity

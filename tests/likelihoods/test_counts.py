@@ -8,11 +8,17 @@ import torch
 from torch import distributions
 
 from mlvae import InputError
-from mlvae.likelihoods import NegativeBinomial, Poisson
+from mlvae.likelihoods import ColumnScale, MixedColumns, NegativeBinomial, Poisson
+from mlvae.likelihoods.counts import poisson_log_prob
 from mlvae.models.decoder import build_decoder
 from mlvae.networks import MLP
 
-COUNTS = [Poisson(), NegativeBinomial(), Poisson(link="exp"), NegativeBinomial(link="exp")]
+COUNTS = [
+    Poisson(),
+    NegativeBinomial(),
+    Poisson(link="exp"),
+    NegativeBinomial(link="exp", log_inverse_dispersion_max=12.0),
+]
 every_likelihood = pytest.mark.parametrize("likelihood", COUNTS, ids=repr)
 
 
@@ -214,13 +220,49 @@ def test_options_out_of_range_are_refused():
             NegativeBinomial(**options)
 
 
-def test_large_counts_keep_their_digits_in_float32():
-    likelihood = NegativeBinomial(log_inverse_dispersion_max=8.0)
+@pytest.mark.parametrize(
+    "likelihood", [Poisson(), NegativeBinomial(log_inverse_dispersion_max=8.0)], ids=repr
+)
+@pytest.mark.parametrize("ratio", [1.0, 1.001, 0.5])
+def test_large_counts_keep_their_digits_in_float32(likelihood, ratio):
     x = torch.tensor([[9_999.0, 10_001.0, 123_456.0, 9_999_999.0]]).double()
     for raw in (-9.0, 0.0, 1.0, 9.0):
-        parameters = torch.zeros(1, 2, 4).double()
-        parameters[:, 0], parameters[:, 1] = x.log(), raw
-        exact = reference(likelihood, parameters, x.sum(1)).log_prob(x).sum(1)
-        torch.testing.assert_close(likelihood.log_prob(parameters, x), exact, rtol=1e-6, atol=0)
-        rounded = likelihood.log_prob(parameters.float(), x.float()).double()
+        parameters = torch.full((1, likelihood.outputs, 4), raw).double()
+        parameters[:, 0] = x.log()
+        size = ratio * x.sum(1)
+        exact = reference(likelihood, parameters, size).log_prob(x).sum(1)
+        found = likelihood.log_prob(parameters, x, size=size)
+        torch.testing.assert_close(found, exact, rtol=1e-6, atol=0)
+        rounded = likelihood.log_prob(parameters.float(), x.float(), size=size.float()).double()
         torch.testing.assert_close(rounded, exact, rtol=1e-3, atol=0)
+
+
+@pytest.mark.parametrize("scale", [1.0, 100.0, 1e5])
+@pytest.mark.parametrize("ratio", [1.0, 1.001, 0.5])
+def test_large_inverse_dispersions_keep_their_digits_in_float32(scale, ratio):
+    likelihood = NegativeBinomial(log_inverse_dispersion_max=20.0)
+    x = scale * torch.tensor([[0.0, 1.0, 7.0, 60.0]]).double()
+    for raw in (-9.0, 0.1, 0.4, 9.0):  # e^-4, 10,000, 284,000 and e^20
+        parameters = torch.full((1, 2, 4), raw).double()
+        parameters[:, 0] = (x + 0.5 * scale).log()
+        size = ratio * (x + 0.5 * scale).sum(1)
+        exact = reference(likelihood, parameters, size).log_prob(x).sum(1)
+        found = likelihood.log_prob(parameters, x, size=size)
+        torch.testing.assert_close(found, exact, rtol=1e-6, atol=1e-4)
+        rounded = likelihood.log_prob(parameters.float(), x.float(), size=size.float()).double()
+        torch.testing.assert_close(rounded, exact, rtol=1e-3, atol=1e-2)
+
+
+def test_the_gradient_of_large_poisson_counts_is_their_distance_from_the_rate():
+    x = torch.tensor([5.0, 20_000.0, 9_999_999.0])
+    log_rate = (x * torch.tensor([2.0, 1.01, 0.999])).log().requires_grad_()
+    poisson_log_prob(x, log_rate).sum().backward()
+    torch.testing.assert_close(log_rate.grad, x - log_rate.detach().exp(), rtol=1e-2, atol=0)
+
+
+def test_large_counts_of_a_table_keep_their_digits_in_float32():
+    column = ColumnScale("molecules", "count", mean=14.0, deviation=2.0)
+    x, parameters = torch.tensor([[1_200_000.0]]), torch.zeros(1, 2, 1)
+    exact = distributions.Poisson(torch.tensor(14.0).double().exp()).log_prob(x.double())
+    found = MixedColumns((column,)).cell_log_prob(parameters, x).double()
+    torch.testing.assert_close(found, exact, rtol=1e-3, atol=0)

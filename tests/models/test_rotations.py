@@ -1,19 +1,23 @@
 """Rotations: the sphere, the loss, the transitions, plans and the structure of the group."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 from torch.nn import functional
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from mlvae import Batch, Groups, InputError
 from mlvae.likelihoods import Gaussian
 from mlvae.models import Rotations
 from mlvae.models.rotations import entanglement, planes, rotation_matrices, structure
+from mlvae.models.rotations.content import random_frames
 from mlvae.models.rotations.planning import plan
 from mlvae.networks import MLP
+from mlvae.noise import ShareGenerator
 
 SMALL = {"network": MLP(hidden=(8,))}
 
@@ -64,6 +68,26 @@ def test_rotations_in_float32_are_orthogonal_have_determinant_1_and_keep_the_nor
     assert float((torch.linalg.det(g.double()) - 1).abs().max()) < 1e-6
     states = functional.normalize(torch.randn(50, dim), dim=1)
     assert float(((g @ states[:, :, None]).norm(dim=1) - 1).abs().max()) < 1e-6
+
+
+class Copies(TorchDispatchMode):
+    """Counts the tensors that are made of numbers on the host."""
+
+    number = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.number += func is torch.ops.aten.lift_fresh.default
+        return func(*args, **(kwargs or {}))
+
+
+def test_a_step_copies_no_number_from_the_host_so_that_it_can_be_captured():
+    model = Rotations((3, 7), **SMALL)
+    batch = trajectories(model)
+    with Copies() as copies:
+        torch.tensor([1.0])
+        assert copies.number == 1
+        model(batch).loss.backward()
+    assert copies.number == 1
 
 
 def test_rotations_have_the_gradient_of_finite_differences():
@@ -234,6 +258,13 @@ def test_the_structure_has_planes_angles_and_periods():
     assert found.entanglement == 0
 
 
+def test_angles_and_matrices_are_those_of_the_given_actions():
+    model = turning_model()
+    torch.testing.assert_close(model.angles([3, 0]), model.angles()[[3, 0]])
+    torch.testing.assert_close(model.matrices([3, 0]), model.matrices()[[3, 0]])
+    assert model.structure([2]).periods == [7]
+
+
 def test_an_angle_beyond_half_a_turn_is_the_same_as_its_remainder():
     angles = torch.tensor([[2 * math.pi * 1.2], [2 * math.pi * 0.8]])
     found = structure(angles, rotation_matrices(angles, 2))
@@ -249,9 +280,13 @@ def test_an_action_without_a_period_has_none():
 
 
 def test_the_shape_is_that_of_a_trajectory():
-    for shape in ((25,), (1, 25)):  # one frame has no step
+    for shape in ((25,), (1, 25)):
         with pytest.raises(InputError, match="shape"):
             Rotations(shape)
+    model = Rotations((3, 7), **SMALL)
+    action = torch.zeros(2, 0, dtype=torch.int64)
+    with pytest.raises(InputError, match="two frames"):
+        model(Batch(torch.rand(2, 1, 7), Groups.of([0, 1]), {"action": action}))
 
 
 @pytest.mark.parametrize(
@@ -294,6 +329,13 @@ def test_an_unknown_action_is_refused():
         model.rollout(torch.rand(1, 7), [[0, 2]])
     with pytest.raises(InputError, match=r"\[0, 2\)"):
         model.check_given({"action": torch.tensor([[0, -1]])})
+    for wrong in (-1, 2):
+        batch = Batch(torch.rand(1, 3, 7), Groups.of([0]), {"action": torch.tensor([[0, wrong]])})
+        for method in (model, model.codes):
+            with pytest.raises(InputError, match=r"\[0, 2\)"):
+                method(batch)
+        with pytest.raises(InputError, match=r"\[0, 2\)"):
+            model.angles([wrong])
 
 
 @pytest.mark.parametrize(
@@ -329,9 +371,10 @@ def test_continuous_actions_are_finite_real_numbers():
             model.check_given({"action": actions})
 
 
-def test_actions_are_listed_for_continuous_ones_alone():
-    with pytest.raises(InputError, match=r"None.*discrete"):
-        Rotations((3, 7), **SMALL).angles([0, 1])
+def test_listed_actions_of_another_form_are_refused():
+    for actions in (0, "a", [[0]], [0.5], [9]):
+        with pytest.raises(InputError, match="actions"):
+            Rotations((3, 7), **SMALL).angles(actions)
     continuous = Rotations((3, 7), actions=2, continuous=True, **SMALL)
     assert continuous.angles([[1, 0]]).shape[0] == 1
     for actions in (3.0, "a", [1.0, 0.0], [[1.0, 0.0, 0.0]]):
@@ -394,6 +437,26 @@ def test_the_content_is_the_product_of_the_evidence_of_all_frames_and_the_prior(
     torch.testing.assert_close(content.mean, mean)
     order = torch.tensor([2, 0, 3, 1])
     torch.testing.assert_close(model.infer_content(x[:, order]).mean, content.mean)
+
+
+def test_the_frames_of_the_content_are_drawn_as_random_subsets_of_groups():
+    sizes, index = torch.full((50,), 4), torch.arange(50).repeat_interleave(4)
+    first, second = (torch.Generator().manual_seed(1) for _ in range(2))
+    expected = Groups(index).random_subset(generator=first)
+    assert torch.equal(random_frames(sizes, 4, second).flatten(), expected)
+
+
+def test_a_share_of_a_batch_has_the_loss_terms_of_its_rows_in_the_whole_batch():
+    model = with_content()
+    batch = trajectories(model)
+    groups = Groups.of([0] * len(batch))  # fewer groups than trajectories
+    whole = model(replace(batch, groups=groups), generator=torch.Generator().manual_seed(3))
+    rows = torch.tensor([4, 1])
+    share = ShareGenerator(torch.Generator().manual_seed(3), rows, len(batch))
+    given = {"action": batch.given["action"][rows]}
+    own = model(Batch(batch.x[rows], Groups.of([0, 0]), given), generator=share)
+    for name, values in own.per_observation.items():
+        torch.testing.assert_close(values, whole.per_observation[name][rows])
 
 
 def test_actions_change_the_state_and_keep_the_content():

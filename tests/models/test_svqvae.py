@@ -319,11 +319,12 @@ def test_a_batch_without_labels_is_refused(method):
         getattr(small(), method)(batch)
 
 
-def test_a_label_beyond_the_known_groups_is_refused():
+@pytest.mark.parametrize(("shift", "wrong"), [(1, 3), (-1, -1)])
+def test_a_label_beyond_the_known_groups_is_refused(shift, wrong):
     batch = batch_for()
-    batch = replace(batch, given={"label": batch.given["label"] + 1})
+    batch = replace(batch, given={"label": batch.given["label"] + shift})
     for method in ("forward", "codes"):
-        with pytest.raises(InputError, match=r"given\['label'\] .*below 3.*not 3"):
+        with pytest.raises(InputError, match=rf"given\['label'\] .*\[0, 3\).*not be {wrong}"):
             getattr(small(), method)(batch)
 
 

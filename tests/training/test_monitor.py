@@ -227,3 +227,47 @@ def test_signals_save_and_return_and_the_run_goes_on(numbers, tmp_path):
     assert read_checkpoint(tmp_path / "run" / "checkpoint.pt")["step"] == 2
     model.signals = ()
     assert fit(tmp_path / "run", model, resume=True, epochs=5).finished
+
+
+# Speed
+
+
+class Clock:
+    """A clock that the passes of a model move."""
+
+    def __init__(self):
+        self.now = 0.0
+
+    def monotonic(self):
+        return self.now
+
+
+class Timed(mlvae.models.MLVAE):
+    """A model whose training pass takes one second, and its evaluation a hundred."""
+
+    def __init__(self, *, clock):
+        super().__init__((1, 8, 8), network=MLP((4,)))
+        self.clock = clock
+
+    def forward(self, batch, *, generator=None):
+        self.clock.now += 1.0 if self.training else 100.0
+        return super().forward(batch, generator=generator)
+
+
+def test_steps_per_second_count_no_validation_between_two_reports(tmp_path, monkeypatch):
+    clock = Clock()
+    monkeypatch.setattr("mlvae.training.monitor.time", clock)
+    x = torch.rand(8, 1, 8, 8, generator=torch.Generator().manual_seed(1))
+    reports = mlvae.Reports(
+        progress=False, log_every=3, validate_every=1, tensorboard=False, figures=False
+    )
+    fit(
+        tmp_path,
+        Timed(clock=clock),
+        validation=GroupedData(x, [0, 1] * 4),
+        epochs=3,  # of two steps: two of three validations are between two reports
+        reports=reports,
+    )
+    found = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    speeds = [record["steps_per_second"] for record in found if record["split"] == "train"]
+    assert speeds == pytest.approx([1.0, 1.0])

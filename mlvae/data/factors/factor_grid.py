@@ -91,6 +91,14 @@ def labels_by(
 ) -> np.ndarray:
     """The label of each observation's group: the level or its word; joined by - for several.
 
+    Args:
+        levels: number from 0 of each observation's value, integers (N,), by factor.
+        group_by: a factor, or a list of factors.
+        words: names of the levels of some factors.
+
+    Raises:
+        InputError: if a name is no factor, or is there twice.
+
     Example:
         >>> levels = grid_levels({"shape": 2, "size": 2})
         >>> labels_by(levels, ["shape", "size"], {"shape": ["cube", "ball"]}).tolist()

@@ -226,6 +226,9 @@ def robust_scores(
     Returns:
         Scores, float32 (N, D).
 
+    Raises:
+        InputError: if the scale of a feature is 0.
+
     Example:
         >>> robust_scores(np.array([[3.0]]), np.array([[0.0], [1.0], [2.0]]), floor=0.0).round(2)
         array([[1.35]], dtype=float32)

@@ -163,6 +163,9 @@ def celeba(
         table: as of :func:`faces`; None for ``identity_CelebA.txt`` in the root.
         crop: as of :func:`faces`.
         options: the other options of :func:`faces`.
+
+    Raises:
+        InputError: if there is no table.
     """
     if table is None:
         names = ("identity_CelebA.txt", "Anno/identity_CelebA.txt")

@@ -69,7 +69,7 @@ def hidden(
     chance = np.full(values.shape, fraction)
     if mechanism == "mnar":
         for column in range(number):
-            chance[:, column] = _chances(values[:, column], fraction)
+            chance[:, column] = _chances(values[:, column], observed[:, column], fraction)
     if mechanism == "mar" and number > 1:
         order = random.permutation(number)
         seen, other = order[: number // 2], order[number // 2 :]
@@ -77,15 +77,20 @@ def hidden(
         for column in other:
             cause = random.choice(seen)
             known = np.where(observed[:, cause], values[:, cause], 0)
-            chance[:, column] = _chances(known, fraction)
+            chance[:, column] = _chances(known, observed[:, column], fraction)
     return observed & (random.random(values.shape) < chance)
 
 
-def _chances(values: np.ndarray, fraction: float) -> np.ndarray:
-    """Logistic probabilities (N,) that rise with ``values``, with the mean ``fraction``."""
+def _chances(values: np.ndarray, seen: np.ndarray, fraction: float) -> np.ndarray:
+    """Logistic probabilities (N,) that rise with ``values``.
+
+    Their mean over the rows that are ``seen`` (N,) is ``fraction``: only these can be hidden.
+    """
+    if not seen.any():
+        return np.full(len(values), fraction)
     low, high = -100.0, 100.0
     for _ in range(HALVINGS):
         middle = 0.5 * (low + high)
         chance = 1 / (1 + np.exp(-np.clip(SLOPE * values + middle, -500, 500)))
-        low, high = (middle, high) if chance.mean() < fraction else (low, middle)
+        low, high = (middle, high) if chance[seen].mean() < fraction else (low, middle)
     return chance

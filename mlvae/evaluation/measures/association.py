@@ -62,7 +62,7 @@ def association(
     A ridge regression, of one indicator for each word if the covariate is words, is trained on the
     groups of all folds but one and tested on the others. So each group is predicted once, and
     never by a regression that has seen it. The strength of the penalty is chosen by leave-one-out
-    errors of the training groups. The covariate is then permuted between groups: the scores of
+    errors of the training rows. The covariate is then permuted between groups: the scores of
     permutations are what this number of groups and dimensions gives by chance.
 
     Args:

@@ -36,6 +36,7 @@ def by_class_mean(
         >>> by_class_mean(torch.tensor([[2.9], [3.1]]), train, label, 2, **options)
         tensor([0, 1])
     """
+    x, train = _centred(x, train)
     total = train.new_zeros(number, train.shape[1]).index_add(0, label, train)
     sizes = torch.bincount(label, minlength=number)
     means = (total / sizes[:, None]).nan_to_num()
@@ -55,7 +56,8 @@ def by_neighbours(
         rows: indices of the training observations that are used.
         neighbours: number of nearest ones.
     """
-    known, label = train[rows], label[rows]
+    x, known = _centred(x, train[rows])
+    label = label[rows]
     nearest = min(neighbours, len(known))
     parts = []
     for part in x.split(max(1, PIECE // len(known))):
@@ -109,6 +111,12 @@ def by_lda(
         return torch.full((len(x),), int(classes[0]), device=x.device)
     found = LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto").fit(known, classes)
     return torch.from_numpy(found.predict(x.double().cpu().numpy())).long().to(x.device)
+
+
+def _centred(x: Tensor, train: Tensor) -> tuple[Tensor, Tensor]:
+    """Both minus the mean of ``train`` (M, D): distances of points far from zero lose digits."""
+    centre = train.mean(0, dtype=torch.float64)
+    return (x.double() - centre).to(x.dtype), (train.double() - centre).to(train.dtype)
 
 
 def _unit(values: Tensor) -> Tensor:

@@ -133,6 +133,14 @@ def encode(
 
     Gaussians and Dirichlets stay what they are. Other families become Gaussians with their
     moments, so that every measure can pool them.
+
+    Args:
+        representation: as of :func:`representations`.
+        data: the observations.
+        chunk: number of observations that are encoded at once.
+
+    Raises:
+        InputError: if an argument is of another kind.
     """
     if not callable(representation) or isinstance(representation, type):
         raise InputError(

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from mlvae.observations import as_floats
-from mlvae.training.seeding import seeded
+from mlvae.training.seeding import default_generator, seeded
 
 __all__ = ["Reader", "fit_reader"]
 
@@ -72,7 +72,7 @@ def fit_reader(
         labels: int64 (N, K), each in [0, L); -1 for a missing label.
         sizes: L of each grouping.
         steps: number of steps of at most 256 observations.
-        seed: seed of the weights and of the batches.
+        seed: seed of the weights, the batches and the dropout.
 
     Example:
         >>> x = torch.arange(40.0).view(40, 1) % 2
@@ -84,6 +84,8 @@ def fit_reader(
     generator = seeded(torch.Generator(x.device), seed, "reader")
     with torch.random.fork_rng():  # the initial weights and the dropout
         seeded(torch.default_generator, seed, "weights of a reader")
+        if x.device.type == "cuda":  # its dropout draws from another generator
+            seeded(default_generator(x.device), seed, "dropout of a reader")
         reader = Reader(tuple(x.shape[1:]), sizes).to(x.device)
         some = as_floats(x[torch.randperm(len(x), generator=generator, device=x.device)[:4096]])
         reader.mean.copy_(some.mean())

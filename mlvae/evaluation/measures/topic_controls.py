@@ -115,6 +115,9 @@ def lda_bounds(lda: Any, counts: Any, topics: Tensor | None = None) -> Tensor:
 
     Returns:
         In nats, (N,) in float64.
+
+    Raises:
+        InputError: if an argument is of another kind or shape.
     """
     if not hasattr(lda, "components_") or isinstance(lda, type):
         raise InputError(f"lda must be a fitted LatentDirichletAllocation, not {shown(lda)}")

@@ -5,7 +5,6 @@ Shapes: N documents, V words of the vocabulary, K topics, T words of a topic.
 
 from __future__ import annotations
 
-import math
 from typing import NamedTuple
 
 import torch
@@ -51,9 +50,10 @@ def perplexity(bounds: Tensor, lengths: Tensor) -> Perplexity:
         lengths: :math:`n_d`, (N,).
 
     Raises:
-        InputError: if the shapes differ, or no document has a word.
+        InputError: if the shapes differ, a bound is NaN, or no document has a word.
 
     Example:
+        >>> import math
         >>> bounds = torch.tensor([10.0, 2.0]) * -math.log(8)  # one word of eight, at each place
         >>> round(perplexity(bounds, torch.tensor([10.0, 2.0])).per_document, 4)
         8.0
@@ -68,9 +68,11 @@ def perplexity(bounds: Tensor, lengths: Tensor) -> Perplexity:
     if not known.any():
         raise InputError("a perplexity needs a document with a word, but all are empty")
     bounds, lengths = bounds[known].double(), lengths[known].double()
+    if (wrong := bounds.isnan()).any():
+        raise InputError(f"bounds must be numbers, but {int(wrong.sum())} are NaN")
     return Perplexity(
-        per_document=math.exp(-float((bounds / lengths).mean())),
-        per_word=math.exp(-float(bounds.sum() / lengths.sum())),
+        per_document=float((bounds / lengths).mean().neg().exp()),  # infinite beyond float64
+        per_word=float((bounds.sum() / lengths.sum()).neg().exp()),
         documents=len(bounds),
         words=int(lengths.sum()),
     )
@@ -82,6 +84,9 @@ def top_words(shares: Tensor, number: int) -> Tensor:
     Args:
         shares: of each word in each topic, or any numbers in the same order, (K, V).
         number: T, at most V.
+
+    Raises:
+        InputError: if a topic has fewer words.
     """
     check_floats("shares", shares, "(K, V)", ndim=2)
     check_integer("number", number, minimum=1)
@@ -104,6 +109,9 @@ def relevance(shares: Tensor, frequencies: Tensor, weight: float) -> Tensor:
         shares: of each word in each topic, (K, V).
         frequencies: share of each word in all documents, above 0, (V,).
         weight: :math:`\lambda` in [0, 1].
+
+    Raises:
+        InputError: if the shapes do not fit, or the weight is out of range.
     """
     check_floats("shares", shares, "(K, V)", ndim=2)
     check_floats("frequencies", frequencies, "(V,)", ndim=1)
@@ -137,6 +145,9 @@ def coherence(top: Tensor, present: Tensor) -> Tensor:
 
     Returns:
         The coherence of each topic in [-1, 1], (K,) in float64.
+
+    Raises:
+        InputError: if a topic has one word, or a word no column.
 
     Example:
         >>> present = torch.tensor([[1, 1, 0], [1, 1, 0], [0, 0, 1], [0, 0, 1]]).bool()

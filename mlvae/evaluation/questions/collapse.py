@@ -122,11 +122,7 @@ def _at_equal_distances(data: GroupedData, most: int) -> Tensor:
     if len(data) <= most:
         return torch.arange(len(data), device=data.device)
     rows = torch.linspace(0, len(data) - 1, most, device=data.device).long()
-    first = torch.tensor(
-        [int((data.groups.index == g).nonzero()[0]) for g in range(data.groups.num_groups)],
-        device=data.device,
-    )
-    return torch.cat((rows, first)).unique()
+    return torch.cat((rows, data.one_of_each(data.groups.num_groups))).unique()
 
 
 def _measured(subject: Subject, code: Code, data: GroupedData) -> Activity | None:

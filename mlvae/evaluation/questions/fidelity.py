@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 import torch
@@ -124,9 +124,10 @@ class Fidelity:
         runs = [self._repetition(model, code, *parts, seed) for seed in range(self.seeds)]
         found = {}
         for name in runs[0]:
-            errors = [sampling_error(run[name]) for run in runs]
+            some = [run[name] for run in runs]
+            errors = [sampling_error(each.right, groups=each.observation) for each in some]
             # Without a pair of two groups there is no fraction of swaps.
-            means = [float(run[name].mean()) if len(run[name]) else math.nan for run in runs]
+            means = [float(each.right.mean()) if len(each.right) else math.nan for each in some]
             found[name] = estimate(means, fmean(errors))
         return found
 
@@ -140,7 +141,7 @@ class Fidelity:
         )
         return Table(
             "Predictions of a classifier of real observations, in percent; ± standard error over "
-            f"pairs of test observations{classifiers}.{swaps}",
+            f"test observations{classifiers}.{swaps}",
             ["input: predicted group", *(found if several else ["percent"])],
             [
                 [
@@ -153,7 +154,7 @@ class Fidelity:
 
     def _repetition(
         self, model: Model, code: str, train: GroupedData, test: GroupedData, seed: int
-    ) -> dict[str, np.ndarray]:
+    ) -> dict[str, _Read]:
         """Whether each prediction of one classifier is the one in question, by name."""
         scale = traits(model).standardise
         classifier = _classifier(train, self.epochs, seed, self.keep, scale)
@@ -169,12 +170,27 @@ class Fidelity:
         swapped = _predict(classifier, pairs, lambda pair: _swap(model, code, test, pair))
         other = labels[a] != labels[b]
         found = {
-            "real": real == labels[a],
-            "reconstruction": again == labels[a],
-            "content": (swapped == labels[a])[other],
-            "style": (swapped == labels[b])[other],
+            "real": (real == labels[a], a),
+            "reconstruction": (again == labels[a], a),
+            "content": ((swapped == labels[a])[other], a[other]),
+            "style": ((swapped == labels[b])[other], b[other]),
         }
-        return {name: right.double().cpu().numpy() for name, right in found.items()}
+        return {
+            name: _Read(right.double().cpu().numpy(), rows.cpu().numpy())
+            for name, (right, rows) in found.items()
+        }
+
+
+class _Read(NamedTuple):
+    """The predictions of pairs, of which an observation may be in several.
+
+    Attributes:
+        right: 1 where the prediction is the one in question, else 0, (pairs,).
+        observation: the test observation whose group is in question, (pairs,).
+    """
+
+    right: np.ndarray
+    observation: np.ndarray
 
 
 def _of_grouping(data: GroupedData, name: str) -> GroupedData:

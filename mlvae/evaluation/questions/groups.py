@@ -191,7 +191,7 @@ class Groups:
         plane = encode(content.representation, data)
         dim = plane.mean.shape[1]
         codes = [code for code in subject.codes() if code.name != "raw"]
-        pca = principal_components(data, dim)
+        pca = principal_components(data, dim, scale=traits(subject.model).standardise)
         codes.append(Code("pca", f"{dim} principal components", pca, random=False))
         options = {"permutations": self.permutations, "seed": self.seed}
         found = []

@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from mlvae.likelihoods.columns.layout import Levels, Numbers
+from mlvae.likelihoods.counts import poisson_log_prob
 from mlvae.likelihoods.parameters import between
 
 __all__ = ["LOG_VARIANCES", "carried", "cell_log_prob", "draws", "expected", "raw", "standardised"]
@@ -62,8 +63,7 @@ def cell_log_prob(kind: str, a: Tensor, r: Tensor, x: Tensor, place: Numbers | L
         z = (log_x - place.mean) / place.deviation
         return _normal(z, a, r) - place.deviation.log() - log_x
     if kind == "count":
-        log_rate = _log_rate(a, place)
-        return x * log_rate - log_rate.exp() - (x + 1).lgamma()
+        return poisson_log_prob(x, _log_rate(a, place))
     return x * functional.logsigmoid(a) + (1 - x) * functional.logsigmoid(-a)  # binary
 
 

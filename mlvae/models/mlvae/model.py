@@ -407,6 +407,9 @@ class MLVAE(nn.Module):
             style_of: observations that give the style.
             sources: observations that give the content of each of several groupings, as
                 ``speaker_of``.
+
+        Raises:
+            InputError: if a code has no observations, or a name is unknown.
         """
         if style_of is None:
             raise InputError("style_of must be observations (N, ...), not None")

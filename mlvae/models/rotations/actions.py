@@ -13,7 +13,7 @@ from torch import Tensor
 
 from mlvae.errors import InputError, shown
 
-__all__ = ["as_actions", "check_actions", "listed_actions"]
+__all__ = ["as_actions", "check_actions", "check_known", "listed_actions"]
 
 #: Integers of PyTorch with few operations, which become int64.
 WIDE = (torch.uint16, torch.uint32, torch.uint64)
@@ -49,39 +49,39 @@ def as_actions(actions: Any, options: Actions, number: int, device: torch.device
     if (found := _tensor(actions)) is None:
         raise _wrong(actions, options, number, None)
     check_actions(found, options, number)
-    if not options.continuous:
-        low, high = (int(end) for end in found.aminmax()) if found.numel() else (0, 0)
-        if low < 0 or high >= options.actions:
-            raise InputError(
-                f"actions must lie in [0, {options.actions}), not in [{low}, {high}]; set "
-                "model.actions, the number of actions"
-            )
-    elif not found.isfinite().all():
-        raise InputError("actions must be finite, but some are NaN or infinite")
+    check_known(found, options)
     return found.to(device, torch.float32 if options.continuous else torch.int64)
 
 
 def listed_actions(actions: Any, options: Actions, device: torch.device) -> Tensor:
-    """All discrete actions (A,); or the given continuous ones as float32 (n, A).
+    """Actions as int64 (n,), or float32 (n, A) of continuous ones; None: all discrete ones.
 
     Raises:
-        InputError: if discrete actions are given, or continuous ones are not, or have another
-            shape.
+        InputError: if continuous actions are left out, or actions have another type or shape.
     """
-    if not options.continuous:
-        if actions is not None:
-            raise InputError(
-                f"actions must be None for a model of discrete actions, of which all are used, "
-                f"not {shown(actions)}"
-            )
+    if actions is None and not options.continuous:
         return torch.arange(options.actions, device=device)
     found = None if actions is None else _tensor(actions)
-    if found is None or found.ndim != 2:
-        raise InputError(
-            "actions must be given for a model of continuous actions, numbers "
-            f"(n, {options.actions}), not {shown(actions)}"
-        )
+    if found is None or found.ndim != 1 + options.continuous:
+        form = f"numbers (n, {options.actions})" if options.continuous else "integers (n,)"
+        raise InputError(f"actions must be {form}, not {shown(actions)}")
     return as_actions(found[:, None], options, len(found), device)[:, 0]
+
+
+def check_known(actions: Tensor, options: Actions) -> None:
+    """Raise :class:`InputError` unless a model knows discrete actions, or others are finite."""
+    if options.continuous:
+        if not actions.isfinite().all():
+            raise InputError("actions must be finite, but some are NaN or infinite")
+        return
+    if not actions.numel():
+        return
+    low, high = (int(end) for end in actions.long().aminmax())
+    if low < 0 or high >= options.actions:
+        raise InputError(
+            f"actions must lie in [0, {options.actions}), not in [{low}, {high}]; set "
+            "model.actions, the number of actions"
+        )
 
 
 def check_actions(

@@ -10,16 +10,17 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from mlvae.evidence import EVIDENCE_FROM, Evidence
-from mlvae.evidence.rules import EVIDENCE_RULES
+from mlvae.evidence import Evidence
+from mlvae.evidence.rules import with_prior
 from mlvae.groups import Groups
 from mlvae.likelihoods import Likelihood
 from mlvae.models.encoder import build_encoder
 from mlvae.models.observed import encoder_inputs
 from mlvae.networks import Network
+from mlvae.noise import uniform
 from mlvae.posteriors import DiagonalGaussian
 
-__all__ = ["TrajectoryContent"]
+__all__ = ["TrajectoryContent", "random_frames"]
 
 
 class TrajectoryContent(nn.Module):
@@ -51,7 +52,22 @@ class TrajectoryContent(nn.Module):
         sizes = torch.full((number,), frames, device=x.device)
         groups, evidence = Groups.unchecked(index, sizes), Evidence.of(each)
         if self.training:
-            pooled = EVIDENCE_FROM["subset"](evidence, groups, generator)
-        else:
-            pooled = evidence.accumulate(groups)
-        return EVIDENCE_RULES["prior_product"](pooled)
+            evidence = evidence.only(random_frames(sizes, frames, generator).flatten())
+        return with_prior(evidence.accumulate(groups))
+
+
+def random_frames(sizes: Tensor, frames: int, generator: torch.Generator | None) -> Tensor:
+    """Random subsets of the frames of trajectories, as :meth:`mlvae.Groups.random_subset`: (N, K).
+
+    A row of the noise is a trajectory, so that a share of a batch draws rows of the whole batch.
+
+    Args:
+        sizes: K of each trajectory, (N,).
+        frames: K.
+        generator: source of the draw; None is torch's default.
+    """
+    number, device = len(sizes), sizes.device
+    share = uniform((number,), generator=generator, device=device)
+    kept = torch.exp(share * torch.log1p(sizes)).long().clamp(max=sizes)
+    score = uniform((number, frames), generator=generator, device=device)
+    return score.argsort(1).argsort(1) < kept[:, None]

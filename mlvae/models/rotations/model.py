@@ -28,7 +28,7 @@ from mlvae.models.latents import values_of
 from mlvae.models.observed import encoder_inputs
 from mlvae.models.part_checks import check_parts
 from mlvae.models.protocol import config_of, takes_options
-from mlvae.models.rotations.actions import as_actions, check_actions, listed_actions
+from mlvae.models.rotations.actions import as_actions, check_actions, check_known, listed_actions
 from mlvae.models.rotations.content import TrajectoryContent
 from mlvae.models.rotations.invariant import InvariantPlanes, invariant_planes
 from mlvae.models.rotations.planes import entanglement
@@ -148,7 +148,7 @@ class Rotations(nn.Module):
         self.shape = check_shape(shape)
         if len(self.shape) < 2 or self.shape[0] < 2:
             raise InputError(
-                "shape must be that of a trajectory of at least two frames, (frames, ...), as "
+                "shape must be that of a trajectory of two frames or more, (frames, ...), as "
                 f"(6, 25) or (6, 1, 28, 28), not {self.shape}"
             )
         self.frame = self.shape[1:]
@@ -356,17 +356,22 @@ class Rotations(nn.Module):
         """The angle of each action in each plane, in radians, (A, P).
 
         Args:
-            actions: None: all discrete actions. Continuous actions (A', A) have (A', P) angles.
+            actions: discrete actions (A',), or continuous ones (A', A), which have (A', P) angles;
+                None: all discrete actions.
 
         Raises:
-            InputError: if the transitions are no rotations, or continuous actions are left out.
+            InputError: if the transitions are no rotations, an action is unknown, or continuous
+                actions are left out.
         """
-        self._turns()
-        return self._angles(self._listed(actions)).detach().clone()
+        return self._turns().parameters_of(self._listed(actions)).detach().clone()
 
     @torch.no_grad()
     def matrices(self, actions: Any = None) -> Tensor:
-        """The matrix of each action, (A, n, n); ``actions`` as in :meth:`angles`."""
+        """The matrix of each action, (A, n, n); ``actions`` as in :meth:`angles`.
+
+        Raises:
+            InputError: if the transitions are networks, or an action is unknown.
+        """
         if self.options.transition == "network":
             raise InputError("transition=network has no matrices; use transition=rotation")
         return self.transition.matrices(self._listed(actions))  # pyright: ignore
@@ -440,6 +445,13 @@ class Rotations(nn.Module):
                 f"has {', '.join(batch.given) or 'no given values'}"
             )
         check_actions(actions, self.options, len(batch), batch.x.shape[1] - 1)
+        if batch.x.shape[1] < 2:
+            raise InputError(
+                "a batch must have trajectories of two frames or more, (N, T + 1, ...), not "
+                f"{tuple(batch.x.shape)}"
+            )
+        if actions.device.type == "cpu" and not torch.compiler.is_compiling():  # no wait for a GPU
+            check_known(actions, self.options)
         actions = actions.to(batch.x.dtype) if self.options.continuous else actions.long()
         return batch.x, actions
 
@@ -461,5 +473,5 @@ class Rotations(nn.Module):
         return self.transition.parameters_of(actions).flatten(0, -2)
 
     def _listed(self, actions: Any) -> Tensor:
-        """All discrete actions (A,), or the given continuous ones (A', A)."""
+        """The given actions, (A',) or (A', A) of continuous ones; None: all discrete ones (A,)."""
         return listed_actions(actions, self.options, next(self.parameters()).device)

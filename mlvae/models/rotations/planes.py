@@ -56,9 +56,10 @@ def rotation_matrices(angles: Tensor, dim: int) -> Tensor:
 
 def _generators(dim: int, like: Tensor) -> tuple[Tensor, Tensor]:
     """By plane, the projection on it, and the rotation of it by a right angle: (P, n, n) each."""
-    pairs = torch.tensor(planes(dim), device=like.device)
+    # The pairs of planes(dim), made on the device: a copy from the host could not be captured.
+    one, two = torch.triu_indices(dim, dim, 1, device=like.device).unbind()
     axes = torch.eye(dim, dtype=like.dtype, device=like.device)
-    first, second = axes[pairs[:, 0]], axes[pairs[:, 1]]
+    first, second = axes[one], axes[two]
     crossed = second[:, :, None] * first[:, None, :]
     flat = first[:, :, None] * first[:, None, :] + second[:, :, None] * second[:, None, :]
     return flat, crossed - crossed.mT

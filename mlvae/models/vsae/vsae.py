@@ -268,6 +268,9 @@ class VSAE(nn.Module):
             x: features (N, D), or :class:`~mlvae.GroupedData`, whose mask is used.
             observed: whether each cell is there, booleans (N, C); None: the mask of the data, or
                 all cells.
+
+        Raises:
+            InputError: if the mask has another shape, or the features do not fit the model.
         """
         if observed is None and isinstance(x, GroupedData):
             observed = x.given.get("observed")

@@ -62,7 +62,11 @@ class Plans:
         self.given: Plan | None = None
 
     def of(self, epoch: int) -> Plan:
-        """The plan of ``epoch``. Plans returned before must not be used any more."""
+        """The plan of ``epoch``. Plans returned before must not be used any more.
+
+        Raises:
+            InputError: if a group is larger than ``largest_group``.
+        """
         expected, self.expected = self.expected, None
         ready = expected is not None and expected[0] == epoch
         plan = expected[1] if expected is not None and ready else self._made(epoch)

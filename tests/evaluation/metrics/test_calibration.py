@@ -80,3 +80,14 @@ def test_a_single_training_row_is_refused():
     one = np.zeros((1, 1)), np.zeros(1)
     with pytest.raises(InputError, match=r"train.* 1"):
         calibrated_bits(FOREST, one, one)
+
+
+def test_the_error_is_that_of_the_difference_of_both_entropies():
+    labels = (np.arange(1000) % 20 == 0).astype(int)
+    codes = np.random.default_rng(0).standard_normal((1000, 2))
+    no_information = (codes, labels), (codes, labels)
+    assert calibrated_bits(LogisticRegression(), *no_information).error < 0.006
+    known = labels[:, None] + 0.01 * codes
+    found = calibrated_bits(LogisticRegression(C=1e4), (known, labels), (known, labels))
+    expected = math.log2(19) * math.sqrt(0.05 * 0.95 / 1000)  # that of the entropy of the labels
+    assert found.error == pytest.approx(expected, rel=0.2)

@@ -22,7 +22,7 @@ from mlvae.arguments import integer_tensor
 from mlvae.errors import InputError, shown
 from mlvae.evaluation.measures.resampling import sampling_error
 
-__all__ = ["ProbeScore", "Rows", "entropy"]
+__all__ = ["ProbeScore", "Rows", "entropy", "surprise"]
 
 
 class ProbeScore(NamedTuple):
@@ -43,6 +43,9 @@ class ProbeScore(NamedTuple):
 def entropy(labels: Tensor) -> float:
     """Entropy H(Y) of the frequencies of ``labels``, (M,), in bits.
 
+    Raises:
+        InputError: if the labels are no numbers (M,), or there is none.
+
     Example:
         >>> import torch
         >>> entropy(torch.tensor([0, 0, 1, 1]))
@@ -55,6 +58,22 @@ def entropy(labels: Tensor) -> float:
         raise InputError(f"labels must be {expected}, not {shown(labels)}")
     frequency = numbers.unique(return_counts=True)[1].double() / len(numbers)
     return float(-(frequency * frequency.log2()).sum())
+
+
+def surprise(labels: Tensor) -> Tensor:
+    """Minus the logarithm to base 2 of the frequency of each label among ``labels`` (M,): (M,).
+
+    Its mean is their :func:`entropy`. Minus the bits of a probe for each code it has the mean
+    H(Y) minus the cross-entropy, and the standard error of this difference to first order: the
+    derivative of the entropy by the frequency of a label is minus its logarithm, up to a constant.
+
+    Example:
+        >>> import torch
+        >>> surprise(torch.tensor([0, 0, 0, 1]))
+        tensor([0.4150, 0.4150, 0.4150, 2.0000], dtype=torch.float64)
+    """
+    _, index, count = labels.unique(return_inverse=True, return_counts=True)
+    return -(count.double() / len(labels)).log2()[index]
 
 
 class Rows(NamedTuple):
@@ -83,3 +102,7 @@ class Rows(NamedTuple):
         """Standard errors of both means over test codes, by bootstrap."""
         correct, bits = (sampling_error(values.cpu().numpy(), seed=seed) for values in self)
         return correct, bits
+
+    def information_error(self, y: Tensor, seed: int = 0) -> float:
+        """Standard error of H(Y) minus the mean of ``bits`` over test codes of labels y (M,)."""
+        return sampling_error((surprise(y) - self.bits).cpu().numpy(), seed=seed)

@@ -56,7 +56,8 @@ class Strongest:
     Attributes:
         bits: entropy of the test labels minus the cross-entropy of the probe, at least 0: a lower
             bound of the information about the label, in bits, up to the sampling error.
-        bits_error: its standard error over test codes.
+        bits_error: its standard error over test codes, to which both the entropy and the
+            cross-entropy contribute.
         accuracy: fraction of test codes whose label is predicted correctly, by the probe of the
             highest held-out accuracy.
         accuracy_error: its standard error over test codes.
@@ -152,7 +153,7 @@ def _chosen(
     scores = {key: tested(probe, test, seed, draws=1).score() for key, probe in probes.items()}
     return Strongest(
         bits=max(0.0, label_entropy - of_bits.score().conditional_entropy),
-        bits_error=of_bits.errors(seed)[1],
+        bits_error=of_bits.information_error(test.y, seed),
         accuracy=of_accuracy.score().accuracy,
         accuracy_error=of_accuracy.errors(seed)[0],
         entropy=label_entropy,

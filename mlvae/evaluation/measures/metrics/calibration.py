@@ -19,7 +19,7 @@ import torch
 from numpy.typing import ArrayLike
 
 from mlvae.errors import InputError
-from mlvae.evaluation.measures.leakage.scores import entropy
+from mlvae.evaluation.measures.leakage.scores import entropy, surprise
 from mlvae.evaluation.measures.metrics.table import split_rows
 from mlvae.evaluation.measures.resampling import sampling_error
 
@@ -48,7 +48,8 @@ class Bits(NamedTuple):
     Attributes:
         bits: lower bound of the information, at least 0.
         entropy: entropy of the test labels in bits.
-        error: standard error of the cross-entropy over test rows or groups, in bits.
+        error: standard error of ``bits`` over test rows or groups, to which both the entropy and
+            the cross-entropy contribute.
     """
 
     bits: float
@@ -114,7 +115,8 @@ def calibrated_bits(
     probabilities = np.asarray(classifier.predict_proba(test[0]))
     remaining = _cross_entropy(probabilities, test[1], frequency, weight, exponent)
     bits = max(0.0, label_entropy - float(remaining.mean()))
-    return Bits(bits, label_entropy, sampling_error(remaining, groups=groups, seed=seed))
+    gained = surprise(torch.from_numpy(test[1])).numpy() - remaining
+    return Bits(bits, label_entropy, sampling_error(gained, groups=groups, seed=seed))
 
 
 def _known(
