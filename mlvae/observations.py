@@ -82,7 +82,8 @@ def as_tensor(x: Any) -> Tensor:
             x = torch.stack([item.detach() for item in x])
         except RuntimeError as error:
             raise InputError(f"x must be tensors of one shape, not ragged: {error}") from error
-    if not isinstance(x, Tensor) and callable(read := getattr(x, "index_select", None)):
+    source = not isinstance(x, Tensor | type)  # a class of sources is no source
+    if source and callable(read := getattr(x, "index_select", None)):
         x = read(0, torch.arange(len(x)))  # of a source
     if not isinstance(x, Tensor):
         x = torch.from_numpy(_array(x))

@@ -213,6 +213,14 @@ def test_a_likelihood_that_does_not_take_the_values_of_a_source_is_refused(sourc
         mlvae.train(mlvae.models.MLVAE((3, 16)), data, epochs=1, run=tmp_path, reports=QUIET)
 
 
+def test_a_class_of_sources_is_no_source_and_no_gradient_is_kept():
+    with pytest.raises(InputError, match="x must be"):
+        GroupedData(InMemory, LABELS)
+    x = signals().requires_grad_()
+    rows = SourceRows(Wrong(x))
+    assert not rows.index_select(0, torch.tensor([1])).requires_grad
+
+
 def test_an_array_of_strings_is_no_source_and_labels_must_have_its_length(source):
     with pytest.raises(InputError, match=r"30 observations, not 29"):
         GroupedData(source(signals()), LABELS[1:])

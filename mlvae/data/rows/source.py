@@ -182,7 +182,7 @@ class SourceRows:
             InputError: if a number is NaN or infinite.
         """
         numbers = self._numbers(indices)
-        x = self.source.index_select(0, numbers, pin=pin)
+        x = self.source.index_select(0, numbers, pin=pin).detach()
         if x.is_floating_point() and not (finite := x.isfinite()).all():
             row = int(numbers[int((~finite).flatten(1).any(1).nonzero()[0])])
             raise InputError(
