@@ -117,8 +117,10 @@ def _labels(
     kinds: Mapping[str, Any] | str | Path | None,
 ) -> list[str]:
     """The names of the columns whose cells are labels: groups and categories."""
-    some = kinds.items() if isinstance(kinds, Mapping) else ()
-    found = [name for name, kind in some if kind in LEVELLED or isinstance(kind, list | tuple)]
-    for names in (group, categories):
-        found += [names] if isinstance(names, str) else list(names or ())
-    return [name for name in dict.fromkeys(found) if isinstance(name, str)]
+    found: list[Any] = []
+    for names in (group, categories):  # read_data checks them
+        found += names if isinstance(names, list | tuple) else [names]
+    for name, kind in kinds.items() if isinstance(kinds, Mapping) else ():
+        if not isinstance(kind, str) or kind in LEVELLED:  # a list has the order of the values
+            found.append(name)
+    return list(dict.fromkeys(name for name in found if isinstance(name, str)))

@@ -198,11 +198,11 @@ def _one_hot(series: Any, column: Column) -> Encoded:
     number = {_key(value): place for place, value in enumerate(column.categories)}
     values = series.to_list()
     observed = np.array([not is_missing(value) for value in values])
-    places = [number.get(_key(value)) for value in values]
+    places = [number.get(_key(value), -1) for value in values]
     unknown = [
         value
         for value, place, seen in zip(values, places, observed, strict=True)
-        if seen and place is None
+        if seen and place < 0
     ]
     if unknown:
         raise InputError(

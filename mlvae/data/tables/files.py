@@ -130,8 +130,9 @@ def _read_text(
 def _labels(values: Any, texts: Any) -> Any:
     """The values of labels, or their texts where values are fewer or are written otherwise."""
     import pyarrow
-    from pyarrow import compute
+    from pyarrow import compute as functions
 
+    compute: Any = functions  # whose functions are made at run time
     kind = pyarrow.types
     if kind.is_null(values.type):
         return values
