@@ -139,3 +139,9 @@ def test_the_order_of_words_is_not_guessed():
 def test_an_order_lists_every_value_once(order):
     table = frame(y=["low", "high", "low", "high"])
     refused(table, kinds={"y": order}, match="kinds of column y must list")
+
+
+def test_long_values_and_lists_in_a_split_stay_short_lines():
+    long = ["x" * 1000, "y" * 1000, "x" * 1000, "y" * 1000]
+    refused(frame(y=long), kinds={"y": "ordinal"}, match="order is unknown")
+    refused(frame(y=[[1]] * 4), split="y", match="column y must have one of train")

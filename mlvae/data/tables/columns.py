@@ -27,8 +27,8 @@ RENAMED = {"number": "real", "flag": "binary", "category": "categorical"}
 #: Values of a category.
 Value = str | int | float | bool
 
-#: Largest number of names in one line.
-MOST = 6
+#: Largest number of names in one line, and of characters of each.
+MOST, LONGEST = 6, 40
 
 
 @dataclass(frozen=True)
@@ -176,8 +176,9 @@ def column_names(value: Any) -> list[str] | None:
 
 
 def few(names: Sequence[object]) -> str:
-    """The first names of a list, and how many there are if that is not all."""
-    text = ", ".join(str(name) for name in names[:MOST])
+    """The beginnings of the first names of a list, and how many there are if that is not all."""
+    texts = [str(name) for name in names[:MOST]]
+    text = ", ".join(t if len(t) <= LONGEST else f"{t[: LONGEST - 3]}..." for t in texts)
     return text if len(names) <= MOST else f"{text}, ... ({len(names)})"
 
 

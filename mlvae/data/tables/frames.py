@@ -149,7 +149,7 @@ def read_frame(
         labels,
         {name: values for name, (values, _) in found.items()},
         row_names(frame, len(table), what),
-        None if split is None else np.array(table[split].to_list(), dtype=object).astype(str),
+        None if split is None else np.array([str(word) for word in table[split].to_list()]),
         observed if keep else None,
         record,
         {name: words for name, (_, words) in found.items() if words},
