@@ -80,6 +80,8 @@ def as_given(name: str, values: Any, length: int) -> Tensor:
             f"given {name} must have a row for each of the {length} observations, "
             f"not shape {tuple(values.shape)}"
         )
+    if values.is_floating_point() and bool(values.isnan().any()):
+        raise InputError(f"given {name} must have no missing values, but some are NaN; fill them")
     if values.dtype in (torch.uint16, torch.uint32, torch.uint64):  # which have few operations
         if values.dtype == torch.uint64 and bool((values.view(torch.int64) < 0).any()):
             raise InputError(f"given {name} must have integers below 2^63; subtract an offset")

@@ -179,6 +179,11 @@ def test_unknown_names_are_refused_with_the_known_ones(options, match):
         GroupedData.from_anndata(adata, **{"group": "donor", **options})
 
 
+def test_words_of_a_factor_are_printed_with_their_numbers(capsys):
+    GroupedData.from_anndata(cells(), "donor", factors=["phase", "total"])
+    assert capsys.readouterr().out.count("phase is numbered: G1 is 0, G2M is 1, S is 2") == 1
+
+
 def test_numbers_of_a_factor_stay_numbers_in_every_type():
     adata = cells()
     adata.obs["stage"] = np.array([10, 9, 2] * (N // 3), object)

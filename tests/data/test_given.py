@@ -151,3 +151,9 @@ def test_given_values_have_a_row_for_each_observation(values):
 def test_given_values_are_numbers(values):
     with pytest.raises(InputError, match=r"given mask .*\(2, \.\.\.\)"):
         GroupedData(np.zeros((2, 2)), [0, 1], given={"mask": values})
+
+
+def test_missing_given_values_are_refused():
+    for values in ([1.0, float("nan"), 2.0], torch.tensor([1.0, torch.nan, 2.0]), [1, None, 2]):
+        with pytest.raises(InputError, match=r"given age .*(missing|NaN)"):
+            GroupedData(torch.rand(3, 4), [0, 1, 2], given={"age": values})

@@ -159,7 +159,10 @@ def _numbers(adata: Any, option: str, name: str, *, words: bool = True) -> np.nd
     if values.dtype.kind == "O" and all(isinstance(value, Real | Decimal) for value in known):
         numbers[~unknown] = known.astype(np.float64)
     elif words and all(isinstance(value, str) for value in known):
-        numbers[~unknown] = np.unique(known.astype(str), return_inverse=True)[1]
+        texts, numbers[~unknown] = np.unique(known.astype(str), return_inverse=True)
+        numbered = ", ".join(f"{text} is {i}" for i, text in enumerate(texts[:MOST].tolist()))
+        more = f", ... ({len(texts)})" if len(texts) > MOST else ""
+        print(f"adata.obs: factor {name} is numbered: {numbered}{more}", flush=True)
     else:
         wrong = [value for value in known if not isinstance(value, Real | Decimal)]
         expected = "numbers alone, or words alone" if words else "numbers"
