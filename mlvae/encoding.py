@@ -177,7 +177,8 @@ def encode(
     }
     encoded = Encoded(means, found, data.group_names, index, names, groupings)
     if frame if frame is not None else columns is not None:
-        return _framed(encoded, x if columns is not None else None, data, traits(model))
+        title = None if groups is None else groups if isinstance(groups, str) else data.grouping
+        return _framed(encoded, x if columns is not None else None, data, traits(model), title)
     return encoded
 
 
@@ -418,16 +419,22 @@ def _posteriors(model: Any, x: torch.Tensor, batch: Batch) -> Any:
 # Frames
 
 
-def _framed(encoded: Encoded, native: Any, data: GroupedData, stated: Traits) -> Encoded:
-    """The same codes as frames of the library of ``native``, or of pandas."""
+def _framed(
+    encoded: Encoded, native: Any, data: GroupedData, stated: Traits, title: str | None
+) -> Encoded:
+    """The same codes as frames of the library of ``native``, or of pandas.
+
+    ``title`` is the name of the groups; None: that of their column.
+    """
     column = None if data.columns is None else data.columns.group
+    if title is None:
+        title = column if isinstance(column, str) else data.grouping
 
     def framed(name: str, array: np.ndarray) -> Any:
         if name not in stated.group_codes:
             return _frame(name, array, encoded.names, "", native)
         grouping = stated.grouping_of.get(name, UNNAMED)
         if grouping == UNNAMED:
-            title = column if isinstance(column, str) else data.grouping
             return _frame(name, array, encoded.group_names, title, native)
         return _frame(name, array, encoded.groupings[grouping].names, grouping, native)
 

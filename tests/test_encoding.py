@@ -216,6 +216,15 @@ def test_a_new_frame_is_encoded_as_the_training_table(tmp_path):
         encode(loaded, new.assign(colour="pink"))
 
 
+def test_groups_in_another_column_than_in_training_have_its_name():
+    frame = table().assign(visit=list("ab") * 25)
+    data = GroupedData.from_frame(frame, "donor", features=list("abcdef"))
+    model = built()
+    model.table_columns = data.columns
+    for groups, name in ((None, "donor"), ("visit", "visit"), (list("ab") * 25, "group")):
+        assert encode(model, frame, groups).content.index.name == name
+
+
 # Models of a user's own
 
 

@@ -86,6 +86,11 @@ def test_a_group_that_names_no_column_and_no_rows_is_refused_before_the_features
     refused(frame(), group, match=match)
 
 
+def test_labels_of_rows_may_be_names_of_columns():
+    data = GroupedData.from_frame(frame()[["x"]], ["x", "y", "x", "y"])
+    assert data.labels.tolist() == ["x", "y", "x", "y"] and data.feature_names == ["x"]
+
+
 # Cells
 
 

@@ -74,12 +74,15 @@ def check_labels(group: Any, frame: Any, names: Sequence[str], what: str) -> Non
         )
 
 
-def group_columns(group: Any, names: Sequence[str]) -> list[str]:
+def group_columns(group: Any, names: Sequence[str], rows: int) -> list[str]:
     """The columns of the groupings; empty where ``group`` has a label for each row, or is None.
 
-    A list of texts is of columns if one of them is the name of a column.
+    A list of texts is of columns if one of them is the name of a column, unless it has a text for
+    each row and some of them are equal.
     """
     if isinstance(group, str):
         return [group]
     texts = isinstance(group, list | tuple) and all(isinstance(name, str) for name in group)
-    return listed("group", group) if texts and set(group) & set(names) else []
+    if not texts or not set(group) & set(names):
+        return []
+    return [] if len(group) == rows and repeated(group) else listed("group", group)

@@ -107,7 +107,7 @@ def read_frame(
     categories, factors = listed("categories", categories), listed("factors", factors)
     check_choice("missing", missing, MISSING)
     keep = missing == "keep"
-    grouped = group_columns(group, names)
+    grouped = group_columns(group, names, len(table))
     aside = [*grouped, *factors, *([] if split is None else [split])]
     for option, some in (
         ("group", grouped),
