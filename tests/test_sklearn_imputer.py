@@ -1,6 +1,7 @@
 """mlvae.sklearn.Imputer: the checks of scikit-learn, and values that may be there."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from sklearn.base import clone
 from sklearn.impute import SimpleImputer
@@ -81,3 +82,15 @@ def test_a_column_without_a_value_is_refused():
     X[:, 2] = np.nan
     with pytest.raises(InputError, match="x2"):
         Imputer(epochs=1).fit(X)
+
+
+def test_dates_texts_and_masked_values_are_refused():
+    day = pd.DataFrame({"day": pd.date_range("2020", periods=4), "x": range(4)})
+    masked = np.ma.masked_less(np.arange(8.0).reshape(4, 2), 3)
+    for samples, match in (
+        (day, "column day"),
+        (day[["x"]].astype(str), "texts"),
+        (masked, "nan"),
+    ):
+        with pytest.raises(InputError, match=match):
+            Imputer(epochs=1).fit(samples)

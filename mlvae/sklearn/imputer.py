@@ -24,6 +24,7 @@ from mlvae.likelihoods import MixedColumns
 from mlvae.models import VSAE
 from mlvae.networks import MLP
 from mlvae.optimizers import Adam
+from mlvae.sklearn.samples import check_numbers
 from mlvae.training.loop import train
 from mlvae.training.settings import Reports
 
@@ -101,6 +102,7 @@ class Imputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         Raises:
             InputError: if a column has no value, or values that its kind does not have.
         """
+        check_numbers(X)
         X = validate_data(self, X, dtype=np.float64, ensure_all_finite="allow-nan")
         self.columns_ = Columns(tuple(self._column(X, place) for place in range(X.shape[1])))
         data = self._data(X)
@@ -141,6 +143,7 @@ class Imputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
     def transform(self, X: Any) -> np.ndarray:
         """The samples (n, f) with a value in place of each NaN; other values stay as they are."""
         check_is_fitted(self)
+        check_numbers(X)
         X = validate_data(self, X, dtype=np.float64, ensure_all_finite="allow-nan", reset=False)
         draws = 1 if self.sample_posterior else None
         x = impute(self.model_, self._data(X), draws=draws, samples=self.samples, seed=self._seed)

@@ -24,7 +24,9 @@ def check_numbers(X: Any) -> None:
     they are.
     """
     if np.ma.is_masked(X):
-        raise InputError("X must have a value everywhere, but some are masked; fill them first")
+        raise InputError(
+            "X must not be masked; fill the masked values, or give NaN, numpy.ma.filled(X, nan)"
+        )
     columns: dict[str, Any] = {"X": X}
     if index_of(X) is not None and X.ndim == 2:
         columns = {f"column {name} of X": X.iloc[:, i] for i, name in enumerate(X.columns)}
