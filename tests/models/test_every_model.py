@@ -492,9 +492,8 @@ def test_a_saved_model_has_the_same_codes_and_the_same_loss(case, kind, tmp_path
 
 @library_case
 def test_the_options_are_the_keyword_arguments_and_the_config(case):
-    kind = case.kinds[0]
-    shape, model = KINDS[kind][0], case.build(kind)
-    names = option_names(case.model)
+    model = case.build(case.kinds[0])
+    shape, names = model.shape, option_names(case.model)
     assert isinstance(model.options, case.model.Options)
     assert set(model.config) == {"name", *names}
     assert set(inspect.signature(case.model).parameters) == {"shape", *names}
