@@ -81,3 +81,11 @@ def test_a_column_without_a_value_is_refused():
     X[:, 2] = np.nan
     with pytest.raises(InputError, match="x2"):
         Imputer(epochs=1).fit(X)
+
+
+def test_features_that_lose_their_digits_in_float32_are_refused():
+    X, missing = samples(60)
+    X[missing] = np.nan
+    X[:, 3] += 1e9
+    with pytest.raises(InputError, match=r"column x3 .*subtract an offset"):
+        Imputer(epochs=1).fit(X)
