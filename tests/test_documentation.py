@@ -11,6 +11,7 @@ from hydra import compose, initialize_config_dir
 
 import mlvae
 from mlvae.commands import pages, tables
+from mlvae.commands.default_experiment import with_default_experiment
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
@@ -82,6 +83,8 @@ def test_every_option_of_a_command_in_a_page_exists(name, command, overrides):
         for word in overrides
         if not word.startswith("hydra") and "..." not in word
     ]
+    if command == "train":
+        values = with_default_experiment(values)
     with initialize_config_dir(version_base="1.3", config_dir=str(CONFIGS)):
         config = compose(command, values)
     if command == "reproduce" and config.table in tables.names():

@@ -26,12 +26,12 @@ DETAILS: dict[str, tuple[str, dict[str, str], tuple[str, ...]]] = {
         "A run is a folder with checkpoints, metrics, TensorBoard records and pictures. Ctrl-C\n"
         "saves and stops. Without options, a small model is trained on data of the library.",
         {
-            "dataset=mnist": "the data: digits, mnist, glyphs, faces, arrays, ...",
+            "dataset=mnist": "the data: digits, mnist, glyphs, faces, table, arrays, ...",
             "dataset.root=people": "folder or file of the data",
             "experiment=mnist_best": "a whole published configuration",
-            "model=mlvae": "the model: mlvae, vae, conditional, ada, svqvae",
+            "model=mlvae": "the model: mlvae, vae, svqvae, rotations, vsae, ...",
             "model.content_dim=10": "dimensions of the content; likewise model.style_dim",
-            "network=conv": "encoder and decoder: mlp, conv, conv_mlp",
+            "network=conv": "encoder and decoder: mlp, conv, conv1d, conv_mlp, ...",
             "likelihood=gaussian": "distribution of an observation",
             "trainer.epochs=20": "passes through the data",
             "run=runs/first": "folder of the run; it must be new",
