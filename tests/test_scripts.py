@@ -18,10 +18,17 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from hydra import compose, initialize_config_dir
 from PIL import Image
 
 import mlvae
 from mlvae.commands import pages, tables
+from mlvae.commands.configs import CONFIGS
+from mlvae.commands.default_experiment import (
+    EXPERIMENTS,
+    with_dataset_of_experiment,
+    with_default_experiment,
+)
 from mlvae.evaluation import QUESTIONS
 from mlvae.evaluation.measures.leakage.kinds import NETWORKS
 from mlvae.evaluation.measures.leakage.networks import Schedule
@@ -253,6 +260,15 @@ def test_a_collection_can_be_prepared_before_training(call, people, tmp_path):
     assert "person0/notes.txt is not an image; remove it, or set dataset.strict=false" in err
     code, _, err = call("prepare")
     assert code == 1 and err.startswith("error: You must specify 'dataset'")
+
+
+@pytest.mark.parametrize("dataset", sorted({*EXPERIMENTS} - {None}))
+def test_a_collection_is_prepared_as_training_reads_it(dataset):
+    arguments = [f"dataset={dataset}"]
+    arguments += ["dataset.root=people"] * (dataset == "faces")
+    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+        prepared = compose("prepare", with_dataset_of_experiment(arguments)).dataset
+        assert prepared == compose("train", with_default_experiment(arguments)).dataset
 
 
 def test_a_sweep_trains_one_run_per_value(call, tmp_path):

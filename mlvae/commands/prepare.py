@@ -15,6 +15,7 @@ from omegaconf import DictConfig
 
 from mlvae.commands import cli
 from mlvae.commands.configs import CONFIGS
+from mlvae.commands.default_experiment import with_dataset_of_experiment
 from mlvae.commands.labels import with_quoted_labels
 from mlvae.data import PartedData, SourceRows, StoredImages, open_dataset
 
@@ -43,6 +44,6 @@ def prepare(cfg: DictConfig) -> None:
 
 def command() -> None:
     """Run the command with the arguments of the process."""
-    sys.argv[1:] = with_quoted_labels(sys.argv[1:])
+    sys.argv[1:] = with_dataset_of_experiment(with_quoted_labels(sys.argv[1:]))
     with cli.one_line_errors():
         main()

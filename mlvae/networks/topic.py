@@ -156,8 +156,9 @@ class _Mixture(nn.Module):
         on_host = not torch.compiler.is_compiling() and shares.device.type == "cpu"
         if on_host and bool((shares < 0).any()):
             raise InputError(
-                "network.mixing=mixture needs latents that are shares, not below 0: "
-                f"{float(shares.min()):g}; set network.mixing=product, or network.softmax=true"
+                "model.network.mixing=mixture needs latents that are shares, not below 0: "
+                f"{float(shares.min()):g}; set model.network.mixing=product, or "
+                "model.network.softmax=true"
             )
         variance, mean = torch.var_mean(self.topics, 0, correction=0, keepdim=True)
         normal = (self.topics - mean) * (variance + EPS).rsqrt()
