@@ -59,7 +59,8 @@ def impute(
 
     Returns:
         A frame of the same library, or features float32 (N, D) for GroupedData; with ``draws`` a
-        list of these. A column of integers becomes floats where an expected value is put in it.
+        list of these. A column of integers becomes floats where an expected value is put in it,
+        and int64 where a draw is beyond its type.
 
     Raises:
         InputError: if the model takes no missing cells or has no groups, or the table lacks a

@@ -84,6 +84,14 @@ def test_a_column_without_a_value_is_refused():
         Imputer(epochs=1).fit(X)
 
 
+def test_features_that_lose_their_digits_in_float32_are_refused():
+    X, missing = samples(60)
+    X[missing] = np.nan
+    X[:, 3] += 1e9
+    with pytest.raises(InputError, match=r"column x3 .*subtract an offset"):
+        Imputer(epochs=1).fit(X)
+
+
 def test_dates_texts_and_masked_values_are_refused():
     day = pd.DataFrame({"day": pd.date_range("2020", periods=4), "x": range(4)})
     masked = np.ma.masked_less(np.arange(8.0).reshape(4, 2), 3)

@@ -250,7 +250,7 @@ def measured(cell: cli.Config, table: cli.Config, results: Results) -> Estimate 
 
 def _variant(cell: cli.Config, table: cli.Config) -> str:
     """The variant of a cell; the first one by default."""
-    return cell.get("variant", next(iter(table["variants"])))
+    return str(cell.get("variant", next(iter(table["variants"]))))
 
 
 def _taken(record: object, key: str) -> object:

@@ -18,7 +18,7 @@ from mlvae.groups import Grouping, Groups, Origin
 if TYPE_CHECKING:
     from mlvae.data.grouped import GroupedData
 
-__all__ = ["Indices", "chosen_rows", "origin_of", "part_of"]
+__all__ = ["Indices", "at_equal_distances", "chosen_rows", "origin_of", "part_of"]
 
 #: Indices of observations, or a mask of N booleans.
 Indices = Tensor | np.ndarray | Sequence[int] | slice
@@ -62,3 +62,23 @@ def part_of(grouping: Grouping, rows: Tensor | None) -> Groups:
     if rows is not None:
         number, index, sizes = index[rows].unique(return_inverse=True, return_counts=True)
     return Groups.unchecked(index, sizes, origin_of(grouping, number))
+
+
+def at_equal_distances(
+    length: int, most: int, *, device: torch.device | str | None = None
+) -> Tensor:
+    """At most ``most`` indices below ``length``, from the first to the last: int64 (n,).
+
+    Args:
+        length: number of observations.
+        most: largest number of indices.
+        device: device of the indices; None is the CPU.
+
+    Example:
+        >>> at_equal_distances(10, 4), at_equal_distances(2, 4)
+        (tensor([0, 3, 6, 9]), tensor([0, 1]))
+    """
+    # float32 has no integers above 2^24; below, the indices are those of earlier versions.
+    dtype = torch.float32 if length <= 2**24 else torch.float64
+    ends = 0, length - 1, min(length, most)
+    return torch.linspace(*ends, dtype=dtype, device=device).long()

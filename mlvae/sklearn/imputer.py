@@ -17,6 +17,7 @@ from sklearn.utils import Tags, check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from mlvae.data import Columns, GroupedData, Shuffled
+from mlvae.data.tables.cells import check_digits
 from mlvae.data.tables.columns import KINDS, LEVELLED, Column
 from mlvae.errors import InputError, check_choice, shown
 from mlvae.imputation import impute
@@ -168,6 +169,9 @@ class Imputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         observed = ~np.isnan(X)
         parts = []
         for place, column in enumerate(self.columns_.features):
+            seen = X[observed[:, place], place]
+            if len(seen) and column.kind not in LEVELLED:
+                check_digits(column.name, seen, seen.astype(np.float32))
             cells = np.where(observed[:, place], X[:, place], 0.0)[:, None]
             if column.kind in LEVELLED:
                 known = np.array(column.categories)

@@ -14,6 +14,7 @@ from collections.abc import Collection, Mapping, Sequence
 import torch
 
 from mlvae.data import GroupedData
+from mlvae.data.chosen import at_equal_distances
 from mlvae.models.observed import encoder_inputs
 from mlvae.models.protocol import has_codes, traits
 from mlvae.observations import as_floats
@@ -172,7 +173,7 @@ def advice_on_collapse(model: object, data: GroupedData) -> str | None:
     """
     if not has_codes(model) or len(data) < 2:
         return None
-    rows = torch.linspace(0, len(data) - 1, min(COMPARED, len(data))).long()
+    rows = at_equal_distances(len(data), COMPARED)
     batch = data.singles(rows.to(data.device))
     training = model.training
     model.eval()

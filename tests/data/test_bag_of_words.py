@@ -148,6 +148,13 @@ def test_a_wrong_line_is_refused_with_its_number(tmp_path, line, match):
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize("word", [2**31, 5_000_000_000, 10**20])
+def test_a_number_of_a_word_beyond_int32_is_refused(tmp_path, word):
+    (tmp_path / "d.feat").write_text(f"0 1:1\n0 {word}:2\n")
+    with pytest.raises(InputError, match=rf"{word}.*\(line 2\)"):
+        bag_of_words(tmp_path / "d.feat")
+
+
 @pytest.mark.parametrize(
     ("lines", "match"),
     [

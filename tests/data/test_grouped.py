@@ -7,6 +7,7 @@ import torch
 
 import mlvae
 from mlvae.data import GroupedData
+from mlvae.data.chosen import at_equal_distances
 from mlvae.errors import InputError
 from mlvae.groups import Groups
 
@@ -532,3 +533,10 @@ def test_regrouped_data_have_the_same_observations():
     assert data.labels.tolist() == ["ann", "bob", "ann"]
     with pytest.raises(InputError, match=r"3 observations.*2"):
         data.regrouped(["right", "left"])
+
+
+@pytest.mark.parametrize("length", [1, 100, 16_777_220, 33_554_436, 50_000_000])
+def test_indices_at_equal_distances_end_at_the_last_observation(length):
+    found = at_equal_distances(length, 64)
+    assert len(found) == min(length, 64) and found[0] == 0 and found[-1] == length - 1
+    assert len(found) == 1 or int(found.diff().min()) >= 1

@@ -84,3 +84,12 @@ def test_the_nearest_observation_is_the_one_of_a_search_over_all():
     for one, label, got in zip(truth, labels, found, strict=True):
         own = x[seen == label]
         assert torch.equal(got, own[((own - one) ** 2).sum((1, 2)).argmin()])
+
+
+def test_the_nearest_observation_does_not_depend_on_the_place_of_zero():
+    generator = torch.Generator().manual_seed(2)
+    x, truth = (10_000 + torch.randn(n, 6, generator=generator) for n in (200, 100))
+    same = torch.zeros(200, dtype=torch.int64)
+    found = nearest_observation(x, same, truth, same[:100])
+    square = (truth.double()[:, None] - x.double()).square().sum(2)
+    assert torch.equal(found, x[square.argmin(1)])

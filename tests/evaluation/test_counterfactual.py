@@ -137,6 +137,13 @@ def test_the_model_is_compared_with_the_truth_and_the_controls(splits):
     assert list(through.affected) == ["y", "d1", "d2"]
 
 
+def test_rows_of_two_parts_have_noise_of_their_own(splits, monkeypatch):
+    through, x = Interventions(dcevae(splits.train), 2), splits.test.x[:1].repeat(4, 1)
+    monkeypatch.setattr("mlvae.evaluation.measures.interventions.ROWS", 2)
+    found = through.effects(x)
+    assert (abs(found[:2] - found[2:]).max(1) > 1e-6).all()
+
+
 def test_a_predictor_without_the_intervention_is_fairer_and_the_rest_is_fair(splits):
     answer = Counterfactual(probes=("logistic",), samples=2).ask(
         Subject(dcevae(splits.train), splits)

@@ -162,3 +162,11 @@ def test_resampled_members_stay_in_their_group():
 def test_other_arguments_are_refused(options, match):
     with pytest.raises(InputError, match=match):
         group_distances(**{"posteriors": normals(4), **options})
+
+
+def test_the_error_of_a_group_of_one_is_unknown():
+    q = normals(6)
+    found = group_distances(q, groups=["a", "b", "b", "c", "c", "c"], samples=20)
+    assert found.standard_error[0].isnan().all() and found.standard_error[:, 0].isnan().all()
+    assert (found.standard_error[1:, 1:].diagonal() == 0).all()
+    assert found.standard_error[1, 2] > 0 and found.distance.isfinite().all()

@@ -18,6 +18,9 @@ from mlvae.errors import InputError, shown
 
 __all__ = ["SVMLIGHT", "Counts", "read_npz", "read_svmlight", "stacked"]
 
+#: Largest number of a word from 0: columns are int32.
+MOST = 2**31 - 2
+
 #: Ends of the names of svmlight files; ``.gz`` may follow.
 SVMLIGHT = (".svmlight", ".libsvm", ".svm", ".feat")
 
@@ -61,7 +64,7 @@ def read_svmlight(path: Path, words: int | None, first_index: int, what: str) ->
             try:
                 columns.append(int(word) - first_index)
                 values.append(float(count))
-            except ValueError as error:
+            except (ValueError, OverflowError) as error:
                 wrong = f"have number:count, not {shown(field)}"
                 raise _wrong(path, what, number, wrong) from error
         _check_columns(columns[start:], words, first_index, path, what, number)
@@ -125,6 +128,9 @@ def _check_columns(
             f"number the words from {first_index}, not from {found}; "
             f"set dataset.first_index={max(found, 0)}",
         )
+    if max(columns) > MOST:
+        found = max(columns) + first_index
+        raise _wrong(path, what, number, f"number the words below {2**31}, not as {found}")
     if words is not None and max(columns) >= words:
         largest = max(columns) + first_index
         raise _wrong(

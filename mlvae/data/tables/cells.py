@@ -17,7 +17,7 @@ from mlvae.data.tables.columns import LEVELLED, Column, Value, few
 from mlvae.errors import InputError, shown
 from mlvae.groups.labels import is_missing
 
-__all__ = ["Encoded", "column_of", "encoded", "factor"]
+__all__ = ["Encoded", "check_digits", "column_of", "encoded", "factor"]
 
 #: Largest error of float32 in a column, in standard deviations of the column.
 MOST_ERROR = 1e-3
@@ -122,13 +122,19 @@ def encoded(series: Any, column: Column, *, keep_missing: bool = False) -> Encod
             "them"
         )
     if observed.any():
-        _check_digits(column.name, wide[observed], single[observed])
+        check_digits(column.name, wide[observed], single[observed])
     _check_kind(column.name, column.kind, wide[observed])
     return Encoded(single[:, None], observed)
 
 
-def _check_digits(name: str, wide: np.ndarray, single: np.ndarray) -> None:
-    """Raise :class:`InputError` if numbers lose their differences in float32."""
+def check_digits(name: str, wide: np.ndarray, single: np.ndarray) -> None:
+    """Raise :class:`InputError` if numbers lose their differences in float32.
+
+    Args:
+        name: name of the column, for the message.
+        wide: the numbers in float64, (n,) with n at least 1.
+        single: the same in float32.
+    """
     deviation = wide.std()
     if np.abs(single - wide).max() > MOST_ERROR * deviation > 0:
         raise InputError(

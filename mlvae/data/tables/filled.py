@@ -40,9 +40,10 @@ def filled_frame(table: Any, columns: Sequence[Column], x: np.ndarray, changed: 
         for row in rows:
             values[row] = _value(column, cells[row], series.dtype)
         kind = series.dtype
-        numbers = [value for value in values if isinstance(value, float)]
-        if kind.is_integer() and not all(map(float.is_integer, numbers)):
-            kind, values, retyped = nw.Float64(), [float(value) for value in values], True
+        if kind.is_integer() and (wider := _wider(kind, values)) is not None:
+            kind, retyped = wider, True
+            if kind == nw.Float64:
+                values = [float(value) for value in values]
         filled = nw.new_series(
             column.name,
             values,
@@ -54,6 +55,23 @@ def filled_frame(table: Any, columns: Sequence[Column], x: np.ndarray, changed: 
     if retyped and hasattr(native, "replace_schema_metadata"):  # pyarrow keeps types for pandas
         native = native.replace_schema_metadata(None)
     return native
+
+
+def _wider(kind: Any, values: list[Any]) -> Any:
+    """The type that holds the values of a column of integers: None if its own does."""
+    import narwhals as nw
+
+    numbers = [value for value in values if isinstance(value, int | float)]
+    if not all(float(value).is_integer() for value in numbers):
+        return nw.Float64()
+    low, high = min(numbers, default=0), max(numbers, default=0)
+    bits = int(str(kind).lstrip("UInt"))
+    bottom, top = -(2 ** (bits - 1)), 2 ** (bits - 1)
+    if kind.is_unsigned_integer():
+        bottom, top = 0, 2**bits
+    if low >= bottom and high < top:
+        return None
+    return nw.Int64() if low >= -(2**63) and high < 2**63 else nw.Float64()
 
 
 def _value(column: Column, features: np.ndarray, kind: Any) -> Any:

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from mlvae.data import GroupedData
+from mlvae.data.chosen import at_equal_distances
 from mlvae.evaluation.answer import Estimate
 from mlvae.evaluation.measures.effects import (
     Rows,
@@ -209,7 +210,7 @@ def predictor_records(table: CausalTable, most: int) -> list[dict[str, Any]]:
         return []
     binary = column.kind == "binary"
     unit = column.deviation if column.kind == "real" else 1.0
-    some = torch.linspace(0, len(table.train) - 1, min(most, len(table.train))).long()
+    some = at_equal_distances(len(table.train), most)
     train, test = table.train.batch().x[some.to(table.train.device)], table.test.batch().x
     right, a = through.inputs(test, "outcome")[:, 0], table.rows(table.test).a
     pair, records = _pair(table), []
@@ -266,7 +267,7 @@ def latent_records(table: CausalTable, probes: tuple[str, ...], most: int) -> li
     """
     parts = {"train": table.train, "held": table.held, "test": table.test}
     a = {name: torch.from_numpy(table.rows(data).a).long() for name, data in parts.items()}
-    rows = torch.linspace(0, len(table.train) - 1, min(most, len(table.train))).long()
+    rows = at_equal_distances(len(table.train), most)
     records = []
     with torch.no_grad():
         posteriors = {n: table.through.model.codes(data.batch()) for n, data in parts.items()}

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-__all__ = ["CLASSIFIERS", "by_class_mean", "by_correlation", "by_lda", "by_neighbours"]
+__all__ = ["CLASSIFIERS", "by_class_mean", "by_correlation", "by_lda", "by_neighbours", "centred"]
 
 #: Largest number of distances that are held at once.
 PIECE = 2**24
@@ -36,7 +36,7 @@ def by_class_mean(
         >>> by_class_mean(torch.tensor([[2.9], [3.1]]), train, label, 2, **options)
         tensor([0, 1])
     """
-    x, train = _centred(x, train)
+    x, train = centred(x, train)
     total = train.new_zeros(number, train.shape[1]).index_add(0, label, train)
     sizes = torch.bincount(label, minlength=number)
     means = (total / sizes[:, None]).nan_to_num()
@@ -56,7 +56,7 @@ def by_neighbours(
         rows: indices of the training observations that are used.
         neighbours: number of nearest ones.
     """
-    x, known = _centred(x, train[rows])
+    x, known = centred(x, train[rows])
     label = label[rows]
     nearest = min(neighbours, len(known))
     parts = []
@@ -113,8 +113,11 @@ def by_lda(
     return torch.from_numpy(found.predict(x.double().cpu().numpy())).long().to(x.device)
 
 
-def _centred(x: Tensor, train: Tensor) -> tuple[Tensor, Tensor]:
-    """Both minus the mean of ``train`` (M, D): distances of points far from zero lose digits."""
+def centred(x: Tensor, train: Tensor) -> tuple[Tensor, Tensor]:
+    """Both, (N, D) and (M, D), minus the mean of ``train``, in their own types.
+
+    Distances of points far from zero lose digits.
+    """
     centre = train.mean(0, dtype=torch.float64)
     return (x.double() - centre).to(x.dtype), (train.double() - centre).to(train.dtype)
 

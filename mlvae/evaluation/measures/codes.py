@@ -19,6 +19,7 @@ from torch import Tensor
 from mlvae.arguments import check_generator, check_type
 from mlvae.batch import Batch
 from mlvae.data import GroupedData
+from mlvae.data.chosen import at_equal_distances
 from mlvae.errors import InputError, check_choice, check_integer, check_part, shown
 from mlvae.evidence.rules import ACCUMULATIONS, accumulated
 from mlvae.groups import Groups
@@ -110,8 +111,7 @@ def principal_components(
         check_type("scale", scale, Standardise, "the scale of a model, model.standardise, or None")
     from sklearn.decomposition import PCA  # takes seconds to import
 
-    number = min(int(most), len(data))
-    rows = torch.linspace(0, len(data) - 1, number, device=data.device).long()
+    rows = at_equal_distances(len(data), int(most), device=data.device)
     x = data.observations(rows)
     x = (x if scale is None else scale(x)).flatten(1).cpu().numpy()
     found = PCA(min(int(dim), *x.shape), svd_solver="auto", random_state=0).fit(x)

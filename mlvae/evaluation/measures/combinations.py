@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from mlvae.data import GroupedData
+from mlvae.evaluation.measures.classes import centred
 
 __all__ = [
     "additive_mean",
@@ -201,6 +202,6 @@ def nearest_observation(x: Tensor, seen: Tensor, truth: Tensor, labels: Tensor) 
     found = torch.empty_like(truth)
     for label in labels.unique().tolist():
         rows, own = (labels == label).nonzero()[:, 0], (seen == label).nonzero()[:, 0]
-        distance = torch.cdist(truth[rows].flatten(1), x[own].flatten(1))
-        found[rows] = x[own[distance.argmin(1)]].to(truth)
+        points = centred(truth[rows].flatten(1), x[own].flatten(1))
+        found[rows] = x[own[torch.cdist(*points).argmin(1)]].to(truth)
     return found

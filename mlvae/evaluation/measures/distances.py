@@ -28,7 +28,7 @@ class GroupDistances(NamedTuple):
     Attributes:
         distance: float64 (G, G), symmetric, with zeros on the diagonal.
         standard_error: standard deviation over bootstrap samples of the members, (G, G); NaN
-            where the members are not known.
+            where the members are not known, or a group has one member alone.
     """
 
     distance: Tensor
@@ -108,7 +108,10 @@ def group_distances(
         _matrix(accumulated(each[rows], groups, accumulation).moments(), kind)
         for rows in (_resampled(groups, generator) for _ in range(int(samples)))
     ]
-    return GroupDistances(distance, torch.stack(draws).std(0))
+    error = torch.stack(draws).std(0)
+    alone = groups.sizes == 1  # every draw of such a group is its only member
+    error[alone], error[:, alone] = math.nan, math.nan
+    return GroupDistances(distance, error)
 
 
 def _resampled(groups: Groups, generator: torch.Generator) -> Tensor:

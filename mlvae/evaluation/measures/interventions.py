@@ -97,10 +97,11 @@ class Interventions:
         """
         places = list(self.affected.values())
         parts = []
-        for part in x.split(ROWS):
+        for number, part in enumerate(x.split(ROWS)):
             total = torch.zeros(len(part), len(places), device=x.device)
             for sample in range(self.samples):
-                one, zero = self._pair(part, self.seed + sample)
+                # A part has noise of its own.
+                one, zero = self._pair(part, self.seed + sample + number * self.samples)
                 total += (one - zero)[:, places]
             parts.append(total / self.samples)
         return torch.cat(parts).cpu().double().numpy()

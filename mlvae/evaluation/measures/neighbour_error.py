@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from mlvae.evaluation.measures.classes import centred
 from mlvae.evaluation.measures.leakage.neighbours import nearest_labels
 
 __all__ = ["neighbour_errors"]
@@ -37,9 +38,7 @@ def neighbour_errors(
         >>> neighbour_errors(codes, labels, test, truth, [1])
         {1: tensor([False, False])}
     """
-    # Distances of points far from zero lose digits.
-    centre = codes.mean(0, dtype=torch.float64)
-    codes, test = ((x.double() - centre).float() for x in (codes, test))
+    test, codes = (each.float() for each in centred(test, codes))
     most = min(max(counts), len(codes))
     near = nearest_labels(codes, labels, test, most)
     number = int(labels.max()) + 1

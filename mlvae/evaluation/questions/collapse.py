@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from mlvae.data import GroupedData
+from mlvae.data.chosen import at_equal_distances
 from mlvae.evaluation.answer import Answer, Estimate, Figure, Table
 from mlvae.evaluation.charts import curves
 from mlvae.evaluation.measures.activity import (
@@ -121,7 +122,7 @@ def _at_equal_distances(data: GroupedData, most: int) -> Tensor:
     """Indices of at most ``most`` observations; all groups stay."""
     if len(data) <= most:
         return torch.arange(len(data), device=data.device)
-    rows = torch.linspace(0, len(data) - 1, most, device=data.device).long()
+    rows = at_equal_distances(len(data), most, device=data.device)
     return torch.cat((rows, data.one_of_each(data.groups.num_groups))).unique()
 
 

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from mlvae.data import GroupedData, Splits
+from mlvae.data.chosen import at_equal_distances
 from mlvae.errors import InputError, check_choice, shown
 from mlvae.evaluation.answer import Answer, Estimate, Figure, Table, not_evaluated
 from mlvae.evaluation.charts import grid_figure
@@ -388,7 +389,7 @@ def _table(records: list[dict[str, Any]], names: list[str], chance: Mapping[str,
 def _figure(predictions: Mapping[str, _Prediction], case: _Case) -> Figure:
     """Observations in the first row, and each prediction of them below."""
     number = min(TILES, len(case.rows))
-    places = torch.linspace(0, len(case.rows) - 1, number).long().to(case.rows.device)
+    places = at_equal_distances(len(case.rows), number).to(case.rows.device)
     rows, filled = [case.truth[places]], [torch.ones(number, dtype=torch.bool)]
     labels = ["observation"]
     for name, found in predictions.items():

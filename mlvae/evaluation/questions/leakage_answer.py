@@ -84,7 +84,7 @@ def record(code: str, values: str, found: Strongest) -> dict[str, Any]:
     }
 
 
-def _label(code: str, values: str, labels: dict[str, str], found: dict) -> str:
+def _label(code: str, values: str, labels: dict[str, str], found: Found) -> str:
     return f"{labels[code]}, {values}" if (code, "samples") in found else labels[code]
 
 
