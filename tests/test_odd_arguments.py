@@ -1100,7 +1100,9 @@ CALLS = {
     "evaluation.Composition": dict(
         observations=count(), reader_steps=count(), controls=arg([], "[]"), seed=whole()
     ),
-    "evaluation.Leakage": dict(probes=arg(["knn"]), factors=arg([], "[]"), seed=whole()),
+    "evaluation.Leakage": dict(
+        probes=arg(["knn"]), factors=arg([], "[]"), controls=arg([], "[]"), seed=whole()
+    ),
     "evaluation.Likelihood": dict(
         sizes=arg([1]), groups=count(), num_content=arg([1]), num_style=count()
     ),
