@@ -42,6 +42,8 @@ class Splits:
         validation: observations for model selection, of groups seen in training; or, where whole
             groups are split, of groups of their own.
         test: observations for the reported results; other observations of groups seen in training.
+            Where single observations are split (``by="observations"``), a small group may be in
+            one part alone.
         unseen: all observations of the groups that are in no other part: the test on groups that
             the model has never seen.
     """
