@@ -9,7 +9,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from mlvae import GroupedData
-from mlvae.commands import configs, figures, tables
+from mlvae.commands import configs, figures, pages, tables
 from mlvae.commands.reproduce import seeds_of
 from mlvae.data import donors
 from mlvae.evaluation import QUESTIONS
@@ -252,3 +252,14 @@ def test_a_figure_has_the_rows_with_both_values_in_the_units_of_its_axes(tmp_pat
     figure["y"]["better"] = "less"
     with pytest.raises(ValueError, match=r"better .*higher, lower.*'less'"):
         figures.draw(tmp_path / "f.png", figure, table, results)
+
+
+def test_pages_of_one_folder_have_figures_of_their_own(tmp_path):
+    for name in ("one", "two"):
+        figure = tmp_path / name / "points.png"
+        figure.parent.mkdir()
+        figure.write_bytes(name.encode())
+        pages.write(tmp_path / f"{name}.md", f"## {name}\n\n![Points](points.png)\n", [figure])
+    for name in ("one", "two"):
+        assert f"![Points]({name}_points.png)" in (tmp_path / f"{name}.md").read_text()
+        assert (tmp_path / f"{name}_points.png").read_text() == name

@@ -18,7 +18,8 @@ END = "<!-- end of the measured part -->"
 def write(page: Path, table: str, figures: Iterable[Path] = ()) -> None:
     r"""Write a table into a page, and copy its figures. Text outside the two marks is kept.
 
-    A page that does not exist is made, with the title of the table as its heading.
+    A page that does not exist is made, with the title of the table as its heading. The figure
+    ``points.png`` of the page ``mine.md`` is ``mine_points.png``: other pages may have points too.
 
     Args:
         page: path of a Markdown file.
@@ -47,7 +48,9 @@ def write(page: Path, table: str, figures: Iterable[Path] = ()) -> None:
     before, after = notes(page) if page.exists() else (f"# {heading.lstrip('# ')}\n\n", "\n")
     page.parent.mkdir(parents=True, exist_ok=True)
     for figure in figures:
-        replace_file(page.parent / figure.name, figure.read_bytes())
+        name = f"{page.stem}_{figure.name}"
+        replace_file(page.parent / name, figure.read_bytes())
+        measured = measured.replace(f"]({figure.name})", f"]({name})")
     content = f"{before}{BEGIN}\n\n{measured.strip()}\n\n{END}{after}"
     replace_file(page, content.encode())
 
