@@ -83,6 +83,8 @@ def test_cells_are_means_over_seeds():
 
     table = {
         "title": "T",
+        "seeds": [0],
+        "seeds_of": {"one": [0, 1]},
         "variants": {"one": [], "two": []},
         "panels": [
             {
@@ -106,6 +108,9 @@ def test_cells_are_means_over_seeds():
     assert "| first | 15 ± 5 |" in text and "a machine" in text
     assert "small version" not in text and "no run has such numbers" not in text
     assert "over 2 seeds (0, 1); a value without ± has one seed." in text
+    assert text.count("`mlvae reproduce table=t`") == 1
+    other = {("one", 0): metrics(1.0), ("two", 0): metrics(5.0)}
+    assert "`mlvae reproduce table=t seeds=[0]`" in tables.render("t", table, other, fast=False)
     alike = {key: value for key, value in results.items() if key[0] == "one"}
     text = tables.render("t", table, alike, fast=False)
     assert "over 2 seeds (0, 1). " in text and "variants=[one]`" in text

@@ -166,6 +166,8 @@ def render(name: str, table: cli.Config, results: Results, *, fast: bool) -> str
     command = f"mlvae reproduce {cli.argument('table', name)}"
     command += " fast=true" if fast else ""
     found = {variant for variant, _ in results}
+    if not fast and _other_seeds(table, results):
+        command += f" seeds=[{','.join(map(str, seeds))}]"
     if some := [variant for variant in table["variants"] if variant in found]:
         command += f" variants=[{','.join(some)}]" if len(some) < len(table["variants"]) else ""
     alike = len(results) == len(found) * len(seeds)
@@ -181,6 +183,15 @@ def render(name: str, table: cli.Config, results: Results, *, fast: bool) -> str
     for file, figure in table.get("figures", {}).items():
         lines += [f"![{figure['title']}]({file}.png)", "", f"{figure['title']}.", ""]
     return "\n".join(lines)
+
+
+def _other_seeds(table: cli.Config, results: Results) -> bool:
+    """Whether a variant has other seeds than those of the table."""
+    own = table.get("seeds_of", {})
+    return any(
+        {seed for name, seed in results if name == variant} != {*own.get(variant, table["seeds"])}
+        for variant in {variant for variant, _ in results}
+    )
 
 
 def _machine(results: Results) -> str:
