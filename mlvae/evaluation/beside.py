@@ -25,7 +25,7 @@ from mlvae.evaluation.questions.likelihood import Likelihood
 from mlvae.evaluation.questions.separation import Separation
 from mlvae.evaluation.subject import Subject
 
-__all__ = ["PROBING", "SLOW", "Beside"]
+__all__ = ["Beside"]
 
 #: Questions that are asked in other processes, the slowest first, and questions that train probes.
 SLOW, PROBING = (Fidelity, Likelihood), (Separation, Leakage)

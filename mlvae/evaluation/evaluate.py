@@ -22,7 +22,7 @@ from mlvae.errors import InputError, check_flag, check_integer, check_part, show
 from mlvae.evaluation import report
 from mlvae.evaluation.answer import Answer
 from mlvae.evaluation.applicable import applicable
-from mlvae.evaluation.beside import PROBING, SLOW, Beside
+from mlvae.evaluation.beside import Beside
 from mlvae.evaluation.measures.codes import representations
 from mlvae.evaluation.questions.codebook import Codebook
 from mlvae.evaluation.questions.collapse import Collapse
@@ -174,27 +174,21 @@ def evaluate(
 def _answers(questions: Sequence[Any], subject: Subject) -> dict[str, Answer]:
     """The answer to each question; a terminal shows the question.
 
-    Questions that train probes come last: they keep all cores busy, and the others do not while
-    slow questions are asked beside them. The probes show their remaining time themselves. That of
-    all questions has no estimate: they take between no time and most of it.
+    The probes show their remaining time themselves. That of all questions has no estimate: they
+    take between no time and most of it.
     """
     from tqdm import tqdm  # a local import: it takes time that `import mlvae` does not need
 
     answers = {}
     disable = None if subject.progress else True
     form = "{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}{postfix}]"
-    order = sorted(questions, key=lambda question: isinstance(question, (*PROBING, *SLOW)))
-    progress = tqdm(order, "questions", bar_format=form, disable=disable)
+    progress = tqdm(questions, "questions", bar_format=form, disable=disable)
     with contextlib.closing(Beside(questions, subject)) as beside, progress as bar:
         for question in bar:
-            name = _name(question)
+            name = type(question).__name__.lower()
             bar.set_postfix_str(name)
             answers[name] = beside.answer(question) or question.ask(subject)
-    return {name: answers[name] for name in map(_name, questions)}
-
-
-def _name(question: Any) -> str:
-    return type(question).__name__.lower()
+    return answers
 
 
 def _check(
