@@ -81,9 +81,11 @@ def load(
             raise InputError(f"best must be false: {path.parent} is an export, with one state")
         path, checkpoint = path.parent, read_portable(path.parent)
     else:
-        if not path.exists():
+        try:
+            checkpoint = read_state(path)
+        except InputError:
             check_whole(path.parent)
-        checkpoint = read_state(path)
+            raise
     if model is None:
         if checkpoint["model_config"] is None:
             raise InputError(
