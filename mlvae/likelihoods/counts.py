@@ -279,7 +279,7 @@ def poisson_log_prob(x: Tensor, log_rate: Tensor) -> Tensor:
 
     For large x the three terms are large and cancel, so their sum has few digits in float32. With
     :math:`t = \log \lambda - \log x` and Stirling's series (DLMF 5.11.1), it is then
-    :math:`x (t - (e^t - 1)) - \frac12 \log(2 \pi x) - \frac{1}{12 x} + \dots`
+    :math:`x (t - (e^t - 1)) - \frac12 \log(2 \pi x) - \frac{1}{12 x} + \ldots`
 
     Args:
         x: counts as floats.
@@ -296,7 +296,7 @@ def _log_gamma_ratio(x: Tensor, r: Tensor) -> Tensor:
 
     For large x the two logarithms are large and nearly equal, so their difference has few digits
     in float32. With d = r - 1 and w = x + r / 2, the ratio is then
-    :math:`w^d (1 - d (d^2 - 1) / (24 w^2) + \dots)` (DLMF 5.11.13 and 5.11.14).
+    :math:`w^d (1 - d (d^2 - 1) / (24 w^2) + \ldots)` (DLMF 5.11.13 and 5.11.14).
     """
     d, w = r - 1, (x + r / 2).clamp_min(1.0)
     series = d * w.log() - d * (d / w).square() / 24 + d / w.square() / 24
@@ -312,7 +312,7 @@ def _nearly_poisson(x: Tensor, log_rate: Tensor, log_r: Tensor) -> Tensor:
     .. math:: \log \mathrm{Poisson}(x; \lambda)
         + (r + \lambda) \bigl( (1 + \delta) \log(1 + \delta) - \delta \bigr)
         - \tfrac12 \log(1 + x / r) + \tfrac{1}{12} \Bigl( \frac{1}{x + r} - \frac1r \Bigr)
-        + \dots
+        + \ldots
 
     In the formula of :class:`NegativeBinomial` the terms with r cancel, and float32 keeps no digit
     of their sum.
