@@ -111,6 +111,9 @@ def test_cells_are_means_over_seeds():
     assert text.count("`mlvae reproduce table=t`") == 1
     other = {("one", 0): metrics(1.0), ("two", 0): metrics(5.0)}
     assert "`mlvae reproduce table=t seeds=[0]`" in tables.render("t", table, other, fast=False)
+    small = {**table, "fast": {"note": "short", "seeds": [0]}}
+    assert "table=t fast=true`" in tables.render("t", small, other, fast=True)
+    assert "fast=true seeds=[0,1]" in tables.render("t", small, results, fast=True)
     alike = {key: value for key, value in results.items() if key[0] == "one"}
     text = tables.render("t", table, alike, fast=False)
     assert "over 2 seeds (0, 1). " in text and "variants=[one]`" in text

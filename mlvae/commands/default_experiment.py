@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 
 import yaml
@@ -65,7 +66,10 @@ def with_dataset_of_experiment(arguments: Sequence[str]) -> list[str]:
     text = (CONFIGS / "experiment" / f"{experiment}.yaml").read_text("utf-8")
     options = yaml.safe_load(text).get("dataset", {})
     missing = {name: value for name, value in options.items() if f"dataset.{name}" not in values}
-    return [*arguments, *[f"dataset.{name}={value}" for name, value in missing.items()]]
+    return [
+        *arguments,
+        *[f"dataset.{name}={json.dumps(value)}" for name, value in missing.items()],
+    ]
 
 
 def _values(arguments: Sequence[str]) -> dict[str, str]:

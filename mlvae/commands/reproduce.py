@@ -162,9 +162,7 @@ def seeds_of(variant: str, table: Config, config: Config) -> list[int]:
     """The seeds of a variant: those of the command, of the small version, or its own."""
     if config["seeds"] is not None:
         return config["seeds"]
-    if config["fast"]:
-        return table["fast"]["seeds"]
-    return table.get("seeds_of", {}).get(variant, table["seeds"])
+    return tables.own_seeds(variant, table, fast=config["fast"])
 
 
 def plan(table: Config, variant: str, seed: int, folder: Path, config: Config) -> Config:

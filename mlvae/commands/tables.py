@@ -19,7 +19,7 @@ from mlvae.errors import InputError, check_choice, shown
 from mlvae.evaluation.answer import Estimate, estimate
 from mlvae.version import __version__
 
-__all__ = ["Results", "measured", "names", "read", "render"]
+__all__ = ["Results", "measured", "names", "own_seeds", "read", "render"]
 
 #: Keys of a cell or an axis that select and format a value. All other keys are conditions: a
 #: record must have the same values.
@@ -166,7 +166,11 @@ def render(name: str, table: cli.Config, results: Results, *, fast: bool) -> str
     command = f"mlvae reproduce {cli.argument('table', name)}"
     command += " fast=true" if fast else ""
     found = {variant for variant, _ in results}
-    if not fast and _other_seeds(table, results):
+    if any(
+        {seed for name, seed in results if name == variant}
+        != {*own_seeds(variant, table, fast=fast)}
+        for variant in found
+    ):
         command += f" seeds=[{','.join(map(str, seeds))}]"
     if some := [variant for variant in table["variants"] if variant in found]:
         command += f" variants=[{','.join(some)}]" if len(some) < len(table["variants"]) else ""
@@ -185,13 +189,11 @@ def render(name: str, table: cli.Config, results: Results, *, fast: bool) -> str
     return "\n".join(lines)
 
 
-def _other_seeds(table: cli.Config, results: Results) -> bool:
-    """Whether a variant has other seeds than those of the table."""
-    own = table.get("seeds_of", {})
-    return any(
-        {seed for name, seed in results if name == variant} != {*own.get(variant, table["seeds"])}
-        for variant in {variant for variant, _ in results}
-    )
+def own_seeds(variant: str, table: cli.Config, *, fast: bool) -> list[int]:
+    """The seeds of a variant that a command without seeds takes."""
+    if fast:
+        return table["fast"]["seeds"]
+    return table.get("seeds_of", {}).get(variant, table["seeds"])
 
 
 def _machine(results: Results) -> str:

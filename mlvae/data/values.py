@@ -19,7 +19,24 @@ from mlvae.errors import InputError, check_text, shown
 from mlvae.groups.labels import is_missing
 from mlvae.observations import check_float32
 
-__all__ = ["as_factor", "as_features", "as_given", "as_names", "as_numbers", "by_name"]
+__all__ = [
+    "as_factor",
+    "as_features",
+    "as_given",
+    "as_names",
+    "as_numbers",
+    "by_name",
+    "is_number_text",
+]
+
+
+def is_number_text(text: str) -> bool:
+    """Whether a text is a number, as "1.5", "1e3" or "nan"."""
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def by_name(option: str, values: Any) -> dict[str, Any]:

@@ -1,5 +1,7 @@
 """dataset=rollouts: trajectories from files of a user's own."""
 
+import zipfile
+
 import numpy as np
 import pytest
 import torch
@@ -142,3 +144,12 @@ def test_what_is_not_used_is_printed(tmp_path, capsys):
     rollouts(tmp_path / "a.npz", steps=5, validation=0, test=0)
     printed = capsys.readouterr().out
     assert "reward is not read" in printed and "1 of 3 episodes" in printed
+
+
+def test_a_file_whose_members_are_no_arrays_is_refused(tmp_path):
+    path = tmp_path / "own.npz"
+    with zipfile.ZipFile(path, "w") as file:
+        file.writestr("x", "1 2 3")
+        file.writestr("action", "1 2 3")
+    with pytest.raises(InputError, match=r"x in .*own\.npz"):
+        rollouts(path)

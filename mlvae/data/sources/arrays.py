@@ -10,8 +10,7 @@ from typing import Any
 import numpy as np
 
 from mlvae.arguments import as_path
-from mlvae.data.collections.members import first_line
-from mlvae.data.collections.regular import open_regular
+from mlvae.data.collections.npz import read_npz
 from mlvae.data.grouped import GroupedData
 from mlvae.data.splitting.group_splits import Held
 from mlvae.data.splitting.splits import SPLIT_BY, Splits, split_by
@@ -116,20 +115,12 @@ def _labels(content: dict[str, np.ndarray], group: object, path: Path) -> Any:
 
 
 def _load(path: Path) -> dict[str, np.ndarray]:
-    try:
-        with open_regular(path) as stream:
-            file = np.load(stream, allow_pickle=False)
-            if isinstance(file, np.ndarray):
-                raise ValueError("it is a single array")
-            with file:
-                names = file.files
-                known = [n for n in names if n in ARRAYS or n.startswith(PREFIX)]
-                content = {name: file[name] for name in known}
-    except Exception as error:  # numpy and zipfile raise many types for a damaged file
-        raise InputError(
-            f"dataset.root={path} must be a file written by numpy.savez(file, x=x, group=group), "
-            f"with arrays of numbers or strings, as group.astype(str): {first_line(error)}"
-        ) from error
+    content, names = read_npz(
+        path,
+        lambda name: name in ARRAYS or name.startswith(PREFIX),
+        form="a file written by numpy.savez(file, x=x, group=group), with arrays of numbers or "
+        "strings, as group.astype(str)",
+    )
     for optional in ("split", "names"):
         close = difflib.get_close_matches(optional, set(names) - set(ARRAYS), 1, 0.8)
         if optional not in content and close:
@@ -140,7 +131,4 @@ def _load(path: Path) -> dict[str, np.ndarray]:
     for name in ("x", *([] if several else ["group"])):
         if name not in content:
             raise InputError(f"{path} must have the arrays x and group, but {name} is missing")
-    for name, value in content.items():
-        if not isinstance(value, np.ndarray):
-            raise InputError(f"{name} in {path} must be an array, not a file of another kind")
     return content

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mlvae.data.tables.columns import LEVELLED, Column, Value, few
+from mlvae.data.values import is_number_text
 from mlvae.errors import InputError, shown
 from mlvae.groups.labels import is_missing
 
@@ -350,7 +351,7 @@ def _refused(series: Any) -> InputError:
     values = [value for value in series.to_list() if not is_missing(value)]
     if not values:
         return _empty(series)
-    if _type(series) == "text" and all(map(_is_number, values)):
+    if _type(series) == "text" and all(map(is_number_text, values)):
         return InputError(
             f"column {name} is text, although its values are numbers such as {shown(values[0])}; "
             f"convert it, for example by pandas.to_numeric(df[{name!r}]), set "
@@ -374,12 +375,3 @@ def _refused(series: Any) -> InputError:
         f"column {name} must be numbers, booleans or categories, not {kind} such as "
         f"{shown(others[0])}{mixed}; convert it, or {leave}"
     )
-
-
-def _is_number(text: str) -> bool:
-    """Whether a text is a number."""
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True

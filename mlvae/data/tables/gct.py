@@ -21,6 +21,7 @@ import numpy as np
 
 from mlvae.arguments import as_path
 from mlvae.data.collections.regular import open_regular
+from mlvae.data.values import is_number_text
 from mlvae.errors import InputError, shown
 
 __all__ = ["Gct", "read_gct"]
@@ -153,7 +154,7 @@ def _numbers(cells: list[str], ids: list[str], name: str, path: Path) -> np.ndar
         wrong = np.flatnonzero(~(np.abs(values) < np.finfo(np.float32).max))
     except ValueError:
         values = np.empty(0)
-        wrong = np.array([i for i, cell in enumerate(cells) if not _is_number(cell)])
+        wrong = np.array([i for i, cell in enumerate(cells) if not is_number_text(cell)])
     if len(wrong):
         place = int(wrong[0])
         raise InputError(
@@ -162,11 +163,3 @@ def _numbers(cells: list[str], ids: list[str], name: str, path: Path) -> np.ndar
             "leave out the row or the column"
         )
     return values
-
-
-def _is_number(cell: str) -> bool:
-    try:
-        float(cell)
-    except ValueError:
-        return False
-    return True

@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mlvae.data.collections.members import first_line, printable
-from mlvae.data.collections.regular import open_regular
+from mlvae.data.collections.members import printable
+from mlvae.data.collections.npz import read_npz
 from mlvae.errors import InputError, shown
 
 __all__ = ["Rollouts", "read_rollouts"]
@@ -67,18 +67,11 @@ def read_rollouts(path: Path) -> Rollouts:
 
 def _load(path: Path) -> dict[str, np.ndarray]:
     """The arrays of a file by name, x and action at least."""
-    try:
-        with open_regular(path) as stream:
-            file = np.load(stream, allow_pickle=False)
-            if isinstance(file, np.ndarray):
-                raise ValueError("it has one array without a name")
-            content = {name: file[name] for name in ARRAYS if name in file.files}
-            names = list(file.files)
-    except Exception as error:  # numpy and zipfile raise many types for a damaged file
-        raise InputError(
-            f"dataset.root={path} must be a .npz file of numbers, as "
-            f"numpy.savez(file, x=x, action=action) writes it: {first_line(error)}"
-        ) from error
+    content, names = read_npz(
+        path,
+        ARRAYS.__contains__,
+        form="a .npz file of numbers, as numpy.savez(file, x=x, action=action) writes it",
+    )
     if missing := [name for name in ("x", "action") if name not in content]:
         found = ", ".join(map(printable, names[:10])) or "none"
         raise InputError(
