@@ -85,9 +85,16 @@ def verdict(metrics: Mapping[str, Mapping[str, Any]], *, images: bool) -> list[s
     one = "image" if images else "observation"
     bounds = metrics.get("likelihood", {}).get("bound", {})
     texts = []
-    for name, found in _tested(metrics, _style_kl(bounds, "test")):
+    split = _tested_split(metrics)
+    for name, found in _tested(metrics, _style_kl(bounds, split)):
         what = name or "group"
         first = f"The {what} of a single test {one} is predicted correctly in "
+        if split == "unseen":
+            first = (
+                f"After training on other {one}s of the same groups, which were not used in the "
+                f"training of the model, a probe predicts the {what} of a single {one} correctly "
+                "in "
+            )
         meaning = _meaning(found, raw, name)
         texts.append(f"{first}{_listed(found, raw, name)} {meaning}{_several(metrics)}")
     unseen = metrics.get("unseen", {})
@@ -134,6 +141,12 @@ def _tested(
         shown = name if len(names) > 1 else ""
         found.append((shown, Accuracies(best, chance, style_kl)))
     return found
+
+
+def _tested_split(metrics: Mapping[str, Mapping[str, Any]]) -> str:
+    """The split of the observations whose groups probes predict."""
+    strongest = metrics.get("leakage", {}).get("records", ())
+    return next((record["tested_on"] for record in strongest if "tested_on" in record), "test")
 
 
 def _names(records: Iterable[Mapping[str, Any]]) -> list[str]:

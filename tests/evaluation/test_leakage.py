@@ -15,6 +15,7 @@ from mlvae.evaluation.measures.leakage.kinds import NETWORKS, PROBES, fit_probes
 from mlvae.evaluation.measures.leakage.networks import Fit, Schedule, fit_networks
 from mlvae.evaluation.measures.leakage.scores import Rows
 from mlvae.evaluation.measures.leakage.strongest import Codes, strongest, strongest_of_each
+from mlvae.evaluation.measures.leakage.targets import target_of
 from mlvae.evaluation.measures.leakage.trees import fit_trees
 
 LABELS, DIM, NOISE = 10, 4, 0.8
@@ -415,6 +416,83 @@ def test_observations_without_a_label_are_left_out_of_its_row(two, two_images, q
     assert number == {"first": 480, "second": 320}
     best = max(r["bits"] for r in answer.metrics["records"] if r["grouping"] == "second")
     assert best > 1.8
+
+
+# Groups that do not occur in training
+
+
+def splits_with_unseen(digits, **others):
+    """Digits 0 to 6 for the training, 7 to 9 as unseen groups."""
+    new = torch.tensor([int(name) > 6 for name in digits.train.group_names])
+    unseen = new[digits.train.groups.index]
+    known = digits.train.subset((~unseen).nonzero()[:, 0])
+    return Splits(known, unseen=digits.train.subset(unseen.nonzero()[:, 0]), **others)
+
+
+def test_observations_of_unseen_groups_are_divided(small_model, digits, quick):
+    splits = splits_with_unseen(digits)
+    answer = Leakage(probes=("logistic", "mlp")).ask(Subject(small_model(), splits))
+    records = {(r["code"], r["values"]): r for r in answer.metrics["records"]}
+    raw = records["raw", "means"]
+    assert raw["accuracy"] > 0.95 and raw["bits"] > 0.9 * raw["label_entropy_bits"]
+    assert raw["label_entropy_bits"] == pytest.approx(math.log2(3), abs=0.01)
+    assert {r["tested_on"] for r in records.values()} == {"unseen"}
+    assert {probe["trained_on"] for probe in raw["probes"]} == {"part of unseen"}
+    used = len(splits.unseen)
+    assert raw["num_test_codes"] == pytest.approx(0.3 * used, abs=3)
+    held = 0.2 * (used - raw["num_test_codes"])
+    trained = {probe["num_training_codes"] for probe in raw["probes"]}
+    assert trained == {round(used - raw["num_test_codes"] - int(held))}
+    assert f"{raw['num_test_codes']:,} others of the same groups" in " ".join(answer.summary)
+
+
+def test_probes_of_unseen_groups_are_never_tested_on_their_training_codes(digits):
+    target = target_of(splits_with_unseen(digits), digits.train.grouping, 0)
+    assert target.divided and target.number == 3
+    (source,) = target.sources
+    trained, tested = set(target.rows[source].tolist()), set(target.rows["test"].tolist())
+    assert not trained & tested and len(trained | tested) == len(target.test)
+    assert len(target.labels["test"][target.rows["test"]].unique()) == 3
+
+
+def test_a_divided_label_that_is_shuffled_leaves_chance(small_model, digits, quick):
+    unseen = splits_with_unseen(digits).unseen
+    noise = torch.Generator().manual_seed(0)
+    labels = torch.randint(3, (len(unseen),), generator=noise).tolist()
+    splits = Splits(splits_with_unseen(digits).train, unseen=GroupedData(unseen.x, labels))
+    answer = Leakage(probes=("logistic", "mlp"), controls=("raw",)).ask(
+        Subject(small_model(), splits)
+    )
+    for found in answer.metrics["records"]:
+        assert found["bits"] < 0.05
+
+
+def test_a_known_group_in_the_test_leaves_the_training_codes_to_the_probes(digits):
+    splits = splits_with_unseen(digits, test=digits.test)
+    # The test has unseen digits too, so no other split has all of its groups.
+    assert target_of(splits, digits.train.grouping, 0).divided
+    splits = Splits(digits.train, test=digits.test)
+    target = target_of(splits, digits.train.grouping, 0)
+    assert not target.divided and list(target.sources) == ["train"]
+
+
+def test_unseen_groups_with_fewer_than_three_observations_are_left_out(digits):
+    y, names = digits.train.groups.index, [int(name) for name in digits.train.group_names]
+    rows = [
+        i
+        for digit, number in ((7, 2), (8, 30), (9, 30))
+        for i in (y == names.index(digit)).nonzero()[:number, 0]
+    ]
+    splits = Splits(
+        splits_with_unseen(digits).train, unseen=digits.train.subset(torch.stack(rows))
+    )
+    target = target_of(splits, digits.train.grouping, 0)
+    assert target.number == 2 and target.count("test") == 18
+    splits = Splits(splits.train, unseen=digits.train.subset(torch.stack(rows[:32])))
+    reason = target_of(splits, digits.train.grouping, 0)
+    assert "1 have 3 observations" in reason
+    answer = Leakage().ask(Subject(None, Splits(splits.train)))
+    assert "neither a test split nor groups outside" in answer.reason
 
 
 # Standard errors

@@ -253,3 +253,15 @@ def test_a_grouping_without_a_content_has_no_verdict():
     assert "The group of" in text and text.endswith(
         "those of person; the leakage matrix has the others."
     )
+
+
+def test_probes_of_unseen_groups_are_stated():
+    head = {"grouping": "person", "tested_on": "unseen", "values": "means", "num_test_codes": 500}
+    head |= {"accuracy_standard_error": 0.01, "chance_accuracy": CHANCE}
+    found = {"content": 0.9, "style": 0.5, "raw": 0.6}
+    records = [{**head, "code": code, "accuracy": share} for code, share in found.items()]
+    bounds = {"bound": {"unseen": {"style_kl_per_observation": 0.2}}}
+    (text,) = verdict({"leakage": {"records": records}, "likelihood": bounds}, images=True)
+    assert "which were not used in the training of the model" in text
+    assert "50.0 ± 2.2 percent from its style" in text
+    assert "the style leaks: it is 40.0 points above chance, although it is nearly empty" in text

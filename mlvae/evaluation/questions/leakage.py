@@ -14,14 +14,13 @@ from typing import ClassVar, NamedTuple, cast
 import torch
 from torch import Tensor
 
-from mlvae.data import GroupedData
 from mlvae.errors import check_choice, check_texts
 from mlvae.evaluation.answer import Answer, not_evaluated
 from mlvae.evaluation.measures.leakage.drawn import Drawn
 from mlvae.evaluation.measures.leakage.kinds import PROBES
 from mlvae.evaluation.measures.leakage.networks import MOST_PADDED, Fit
 from mlvae.evaluation.measures.leakage.strongest import Codes, Strongest, strongest_of_each
-from mlvae.evaluation.measures.leakage.targets import Target, target_of
+from mlvae.evaluation.measures.leakage.targets import Target, target_of, tested_split
 from mlvae.evaluation.options import check_question
 from mlvae.evaluation.questions.leakage_answer import (
     curve_figure,
@@ -31,6 +30,7 @@ from mlvae.evaluation.questions.leakage_answer import (
     protocol,
     record,
     sentences,
+    trained_on,
 )
 from mlvae.evaluation.subject import CONTROLS, Code, Subject
 from mlvae.parts import take_lists
@@ -52,7 +52,9 @@ class Leakage:
     Probes are trained on codes of the validation split, which the model was not trained on, and
     also on codes of the training split, which are more. A fifth of the validation codes is held
     out to choose the probe. Without a validation split that has all groups, the training split is
-    divided instead.
+    divided instead. Groups that no split of the training has, such as those of the split
+    ``unseen`` where there is no test split, are divided themselves: probes are trained on seven
+    tenths of the observations of each group with at least three, and tested on the others.
 
     Args:
         probes: kinds of probes: "logistic", "mlp", "large_mlp", "knn", "trees".
@@ -78,9 +80,11 @@ class Leakage:
 
     def ask(self, subject: Subject) -> Answer:
         """Find the strongest probe of every code for every label."""
-        test = subject.splits.test
-        if test is None:
-            return not_evaluated(self.title, "this dataset has no test split")
+        found_split = tested_split(subject.splits)
+        if found_split is None:
+            reason = "this dataset has neither a test split nor groups outside the training data"
+            return not_evaluated(self.title, reason)
+        test = found_split[1]
         codes = [
             code
             for code in subject.codes()
@@ -88,17 +92,18 @@ class Leakage:
         ]
         labels = {code.name: code.label for code in codes}
         answers: dict[str, dict[tuple[str, str], Strongest]] = {}
-        sources: dict[str, GroupedData] = {}
+        targets: dict[str, Target] = {}
         reasons, text, records, tables, figures = [], [], [], [], []
         several = len(test.groupings) + len(self.factors) > 1
         for name in [*test.groupings, *self.factors]:
-            target = target_of(subject.splits, test, name)
+            target = target_of(subject.splits, name, self.seed)
             if isinstance(target, str):
                 reasons.append(target)
                 continue
-            sources |= target.sources
+            targets[name] = target
             found = answers[name] = self._found(codes, target, subject)
-            records += [{"grouping": name, **record(*key, each)} for key, each in found.items()]
+            head = {"grouping": name, "tested_on": target.split}
+            records += [{**head, **record(*key, each)} for key, each in found.items()]
             what = name if several else "the group"
             words = sentences(found, labels)
             text += [f"{name}: {word}" for word in words] if several else words
@@ -112,7 +117,8 @@ class Leakage:
             tables.insert(0, leakage_matrix(answers, labels))
         text += [f"No matrix entry: {reason}." for reason in reasons]
         limits = "".join(dict.fromkeys(limits_of(found) for found in answers.values()))
-        text.append(protocol(sources, test, limits))
+        trained = dict.fromkeys(trained_on(target) for target in targets.values())
+        text.append(protocol(trained, limits))
         return Answer(self.title, text, {"records": records}, tables, figures)
 
     def _found(

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from mlvae.data import GroupedData
 from mlvae.evaluation.answer import Estimate, Figure, Table
 from mlvae.evaluation.charts import Curve, curves
 from mlvae.evaluation.measures.leakage.kinds import MOST_CODES, PROBE_NAMES
 from mlvae.evaluation.measures.leakage.strongest import Strongest
+from mlvae.evaluation.measures.leakage.targets import Target
 from mlvae.evaluation.subject import CONTROLS
 
 __all__ = [
@@ -20,24 +20,39 @@ __all__ = [
     "protocol",
     "record",
     "sentences",
+    "trained_on",
 ]
 
 #: The strongest probe by code and values, samples or means.
 Found = Mapping[tuple[str, str], Strongest]
 
 
-def protocol(sources: Mapping[str, GroupedData], test: GroupedData, limits: str) -> str:
-    """A sentence on the observations that probes were trained and tested on."""
-    splits = " and on the ".join(
-        f"{len(data):,} of the {key} split" for key, data in sources.items()
+def trained_on(target: Target) -> str:
+    """A sentence on the observations that the probes of a label were trained and tested on."""
+    number, split = f"{target.count('test'):,}", target.split
+    if target.divided:
+        trained = f"{sum(target.count(source) for source in target.sources):,}"
+        return (
+            f"Groups of the {split} split do not occur in training. So probes were trained on "
+            f"codes of {trained} of its observations and tested on {number} others of the same "
+            "groups. "
+        )
+    sources = " and on the ".join(
+        f"{target.count(source):,} of the {source} split" for source in target.sources
     )
     return (
-        f"Probes were trained on codes of single observations, on the {splits}, with new "
-        f"draws in every epoch, and tested on the {len(test):,} of the test split. The kind "
-        "of probe and its training codes were chosen on held-out codes. Kinds other than "
-        "logistic regression and the MLP were trained on the better one of these parts. "
-        f"{limits}Bits are H(label) minus the cross-entropy: a lower bound of the "
-        "information."
+        f"Probes were trained on codes of single observations, on the {sources}, and tested on "
+        f"the {number} of the {split} split. "
+    )
+
+
+def protocol(trained: Iterable[str], limits: str) -> str:
+    """Sentences on the training of the probes; ``trained`` has those of :func:`trained_on`."""
+    return (
+        f"{''.join(trained)}Posteriors were drawn anew in every epoch. The kind of probe and its "
+        "training codes were chosen on held-out codes. Kinds other than logistic regression and "
+        f"the MLP were trained on the better one of these parts. {limits}Bits are H(label) minus "
+        "the cross-entropy: a lower bound of the information."
     )
 
 

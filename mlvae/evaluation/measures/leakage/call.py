@@ -12,17 +12,14 @@ import torch
 from torch import Tensor
 
 from mlvae.errors import InputError, check_choice, check_flag, check_integer, shown
+from mlvae.evaluation.measures.leakage.division import LEAST, divided
 from mlvae.evaluation.measures.leakage.drawn import Drawn
 from mlvae.evaluation.measures.leakage.kinds import PROBES
 from mlvae.evaluation.measures.leakage.networks import Fit
 from mlvae.evaluation.measures.leakage.strongest import Strongest, strongest
 from mlvae.groups.labels import label_index
-from mlvae.training.seeding import seeded
 
 __all__ = ["leakage"]
-
-#: Fractions of the codes of each label that are tested on, and held out to choose the probe.
-TEST, HELD = 0.3, 0.1
 
 
 def leakage(
@@ -74,12 +71,13 @@ def leakage(
     sizes = torch.bincount(y)
     if len(sizes) < 2:
         raise InputError("labels must have at least two different values, not 1")
-    if int(sizes.min()) < 3:
+    if int(sizes.min()) < LEAST:
         label = names[int(sizes.argmin())]
         raise InputError(
-            f"each label must have at least 3 codes, but {shown(label)} has {int(sizes.min())}"
+            f"each label must have at least {LEAST} codes, but {shown(label)} has "
+            f"{int(sizes.min())}"
         )
-    test, held, rest = _parts(y, sizes, seed)
+    test, held, rest = divided(y, seed)
     drawn = Drawn(values, y)
     fit = Fit(drawn.part(rest), drawn.part(held), len(sizes), int(seed))
     return strongest({"codes": fit}, drawn.part(test), tuple(probes), curve=curve)
@@ -108,15 +106,3 @@ def _array(codes: Any) -> Tensor:
     if array.dtype.kind not in "fiu":
         raise InputError(f"codes must be posteriors or numbers (N, D), not {shown(codes)}")
     return torch.from_numpy(np.ascontiguousarray(array, dtype=np.float32))
-
-
-def _parts(y: Tensor, sizes: Tensor, seed: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Indices of the codes to test on, to hold out, and to train on; of each label its share."""
-    generator = seeded(torch.Generator(y.device), int(seed), "split of codes")
-    order = torch.randperm(len(y), generator=generator, device=y.device)
-    order = order[y[order].argsort(stable=True)]
-    rank = torch.arange(len(y), device=y.device) - (sizes.cumsum(0) - sizes)[y[order]]
-    tested = (TEST * sizes).long().clamp_min(1)[y[order]]
-    kept = (HELD * sizes).long().clamp_min(1)[y[order]]
-    test, held = rank < tested, (rank >= tested) & (rank < tested + kept)
-    return order[test], order[held], order[~(test | held)]

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from mlvae.data import GroupedData, Splits
+from mlvae.evaluation.measures.leakage.division import LEAST, divided
 
-__all__ = ["Target", "target_of"]
+__all__ = ["Target", "target_of", "tested_split"]
 
 
 class Target(NamedTuple):
@@ -19,9 +21,11 @@ class Target(NamedTuple):
         sources: observations to train on, by the name of the split; the first ones are held out
             in part.
         test: observations to test on.
-        labels: number of each observation's label, (N,), by the split, "test" among them.
-        rows: indices of the observations with a label; None: all.
+        labels: number of each observation's label, (N,), by the source, "test" among them.
+        rows: indices of the observations that are used; None: all.
         number: number of labels.
+        split: name of the split that is tested on.
+        divided: whether the probes are trained on a part of the tested observations.
     """
 
     sources: dict[str, GroupedData]
@@ -29,41 +33,91 @@ class Target(NamedTuple):
     labels: dict[str, Tensor]
     rows: dict[str, Tensor | None]
     number: int
+    split: str
+    divided: bool = False
+
+    def count(self, part: str) -> int:
+        """Number of observations of a source, or of "test", that are used."""
+        rows = self.rows[part]
+        return len(self.labels[part] if rows is None else rows)
 
 
-def target_of(splits: Splits, test: GroupedData, name: str) -> Target | str:
-    """The label ``name`` of all observations, or the reason why it is not predicted."""
+def tested_split(splits: Splits) -> tuple[str, GroupedData] | None:
+    """The test split, or else the unseen groups, with its name; None if there is neither."""
+    for name in ("test", "unseen"):
+        data = getattr(splits, name)
+        if data is not None:
+            return name, data
+    return None
+
+
+def target_of(splits: Splits, name: str, seed: int) -> Target | str:
+    """The label ``name`` of the tested observations, or the reason why it is not predicted.
+
+    Probes are trained on another split that has all labels of the tested one. If there is none,
+    as for unseen groups, they are trained on a part of the tested observations of each label.
+
+    Args:
+        splits: the observations; :func:`tested_split` is not None.
+        name: name of a grouping or of a known factor.
+        seed: seed of the division of the tested observations.
+    """
+    found = tested_split(splits)
+    assert found is not None
+    split, test = found
+    tested = _labels_by(test, name)
+    if tested is None:
+        return f"{name} is neither a grouping nor a known factor of the {split} split"
     what = "" if len(test.groupings) == 1 and name in test.groupings else f" of {name}"
-    train, validation = splits.train, splits.validation
-    parts = {"train": train, "validation": validation, "test": test}
-    found = {
-        split: each
-        for split, data in parts.items()
+    if len(tested.names) < 2:
+        return (
+            f"a probe needs at least two groups{what}, and the {split} split has only "
+            f"{tested.names[0] if tested.names else None!r}"
+        )
+    others = {"validation": splits.validation, "train": splits.train}
+    known = {
+        other: (data, each)
+        for other, data in others.items()
         if data is not None and (each := _labels_by(data, name)) is not None
     }
-    if "test" not in found or "train" not in found:
-        return f"{name} is neither a grouping nor a known factor of the training and test splits"
-    own = set(found["test"].names)
-    has_all = "validation" in found and own <= set(found["validation"].names)
-    first = "validation" if has_all else "train"
-    if not own <= set(found[first].names):
-        return f"the test split has groups{what} that no other split has"
-    if len(own) < 2:
-        names = found["test"].names
-        reason = f"a probe needs at least two groups{what}, and the test split has only "
-        return f"{reason}{names[0] if names else None!r}"
-    chosen = [first]
-    if first != "train" and set(found[first].names) == set(found["train"].names):
-        chosen.append("train")
-    number = {label: i for i, label in enumerate(found[first].names)}
+    names = [each.names for _, each in known.values() if set(tested.names) <= set(each.names)]
+    if not names:
+        return _divided(split, test, tested, what, seed)
+    sources = {key: pair for key, pair in known.items() if set(pair[1].names) == set(names[0])}
+    number = {label: i for i, label in enumerate(names[0])}
     labels, rows = {}, {}
-    for split in (*chosen, "test"):
-        each = found[split]
-        table = torch.tensor([number[label] for label in each.names], device=each.index.device)
-        labels[split] = table[each.index.clamp_max(len(table) - 1)]
-        rows[split] = None if bool(each.known.all()) else each.known.nonzero()[:, 0]
-    sources = {split: data for split in chosen if (data := parts[split]) is not None}
-    return Target(sources, test, labels, rows, len(number))
+    for part, (_, each) in {**sources, "test": (test, tested)}.items():
+        labels[part] = each.numbered(number)
+        rows[part] = None if bool(each.known.all()) else each.known.nonzero()[:, 0]
+    data = {key: pair[0] for key, pair in sources.items()}
+    return Target(data, test, labels, rows, len(number), split)
+
+
+def _divided(split: str, data: GroupedData, tested: _Labels, what: str, seed: int) -> Target | str:
+    """The target of observations whose labels no other split has: a part of them trains."""
+    sizes = torch.bincount(tested.index[tested.known], minlength=len(tested.names))
+    names = [
+        label for label, size in zip(tested.names, sizes.tolist(), strict=True) if size >= LEAST
+    ]
+    if len(names) < 2:
+        return (
+            f"no split that was used in training has the groups{what} of the {split} split, and "
+            f"of these {len(names)} have {LEAST} observations; a probe needs two"
+        )
+    number = {label: i for i, label in enumerate(names)}
+    index = tested.numbered(number)
+    rows = (tested.known & (index >= 0)).nonzero()[:, 0]
+    test, held, rest = divided(index[rows], seed)
+    source = f"part of {split}"
+    return Target(
+        sources={source: data},
+        test=data,
+        labels={source: index, "test": index},
+        rows={source: rows[torch.cat([held, rest])], "test": rows[test]},
+        number=len(names),
+        split=split,
+        divided=True,
+    )
 
 
 class _Labels(NamedTuple):
@@ -78,6 +132,13 @@ class _Labels(NamedTuple):
     names: list
     index: Tensor
     known: Tensor
+
+    def numbered(self, number: Mapping[object, int]) -> Tensor:
+        """Each observation's label as its value in ``number``; -1 if it has none."""
+        table = torch.tensor(
+            [*(number.get(label, -1) for label in self.names), -1], device=self.index.device
+        )
+        return table[self.index.masked_fill(~self.known, len(self.names))]
 
 
 def _labels_by(data: GroupedData, name: str) -> _Labels | None:
