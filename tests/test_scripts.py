@@ -682,6 +682,27 @@ def test_some_variants_of_a_table_are_reproduced_beside_finished_ones(call, smal
     assert "| narrow |" in out and "| plain |" in out
 
 
+def test_a_page_has_the_numbers_of_runs_in_several_folders(call, tmp_path, small_table):
+    options = (small_table, "fast=true", "device=cpu", "pages=results")
+    lines = {}
+    for folder, choice in (("a", "variants=[plain]"), ("b", "seeds=[1]")):
+        code, out, err = call("reproduce", *options, f"folder={folder}", choice)
+        assert code == 0, err
+        page = (tmp_path / "results" / "small-fast.md").read_text()
+        lines[folder] = re.findall(r"^\| (plain|narrow) \| (.*) \|$", page, flags=re.MULTILINE)
+    assert [row for row, _ in lines["a"]] == ["plain"]
+    assert [row for row, _ in lines["b"]] == ["plain", "narrow"]
+    assert ["±" in text for _, text in lines["b"]] == [True, False]
+    assert "0, 1 of plain; 1 of narrow" in page
+    table = Path(small_table.removeprefix("table="))
+    table.write_text(TABLE.replace("plain: [trainer.epochs=2", "plain: [trainer.epochs=3"))
+    code, out, err = call("reproduce", *options, "folder=b", "variants=[narrow]", "seeds=[1]")
+    assert code == 0 and out.count("left out of the page: seed") == 2, err
+    (tmp_path / "results" / "small-fast.json").write_text("damaged")
+    code, out, err = call("reproduce", *options, "folder=b", "variants=[narrow]")
+    assert code == 1 and "small-fast.json" in err and "to do" not in out
+
+
 def test_missing_data_of_one_table_do_not_stop_the_other_tables(
     call, tmp_path, small_table, monkeypatch
 ):

@@ -107,7 +107,7 @@ def test_cells_are_means_over_seeds():
     assert "| second | 10.0 |\n" in text and "| none | - |\n" in text
     assert "| first | 15 ± 5 |" in text and "a machine" in text
     assert "small version" not in text and "no run has such numbers" not in text
-    assert "over 2 seeds (0, 1); a value without ± has one seed." in text
+    assert "over seeds; a value without ± has one seed. 0, 1 of one; 0 of two." in text
     assert text.count("`mlvae reproduce table=t`") == 1
     other = {("one", 0): metrics(1.0), ("two", 0): metrics(5.0)}
     assert "`mlvae reproduce table=t seeds=[0]`" in tables.render("t", table, other, fast=False)

@@ -10,6 +10,7 @@ import numpy as np
 
 from mlvae.commands import tables
 from mlvae.commands.cli import Config
+from mlvae.commands.provenance import Results
 from mlvae.errors import check_choice
 from mlvae.evaluation.answer import Estimate
 from mlvae.evaluation.charts import COLOURS, MARKERS, STYLE
@@ -23,7 +24,7 @@ __all__ = ["draw", "not_dominated"]
 Points = dict[str, tuple[Estimate, Estimate]]
 
 
-def draw(path: Path, figure: Config, table: Config, results: tables.Results) -> None:
+def draw(path: Path, figure: Config, table: Config, results: Results) -> None:
     """Write a figure of a table as a PNG: a point for every row that has both values.
 
     Bars are standard errors over seeds. A line joins the rows that no other row dominates.
@@ -88,7 +89,7 @@ def _signed(point: tuple[Estimate, ...], signs: Sequence[int]) -> list[float]:
     return [sign * value.mean for sign, value in zip(signs, point, strict=True)]
 
 
-def _points(figure: Config, table: Config, results: tables.Results) -> Points:
+def _points(figure: Config, table: Config, results: Results) -> Points:
     """The rows that have both values, in the units of the axes."""
     points: Points = {}
     for row, row_keys in figure["rows"].items():
@@ -98,9 +99,7 @@ def _points(figure: Config, table: Config, results: tables.Results) -> Points:
     return points
 
 
-def _scaled(
-    axis: Config, row_keys: Config, table: Config, results: tables.Results
-) -> Estimate | None:
+def _scaled(axis: Config, row_keys: Config, table: Config, results: Results) -> Estimate | None:
     """The value of a row in the unit of an axis; None if there is none."""
     value = tables.measured({**axis, **row_keys}, table, results)
     times = axis.get("times", 1)

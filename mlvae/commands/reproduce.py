@@ -17,11 +17,12 @@ from hydra import compose
 from omegaconf import DictConfig
 
 from mlvae.arguments import as_path
-from mlvae.commands import cli, figures, pages, tables
+from mlvae.commands import cli, figures, kept, pages, tables
 from mlvae.commands.cli import Config
 from mlvae.commands.configs import CONFIGS
 from mlvae.commands.evaluate import evaluate_by
 from mlvae.commands.labels import with_quoted_labels
+from mlvae.commands.provenance import ordered, own_seeds
 from mlvae.commands.table_checks import check_asked
 from mlvae.commands.train import optimizer_of, train_by
 from mlvae.commands.workers import at_once
@@ -108,17 +109,21 @@ def tried(name: str, table: Config, config: Config) -> bool:
 def reproduce(name: str, table: Config, config: Config) -> None:
     """Do the missing runs of a table, print the table and write it to ``table.md`` and a page.
 
-    With ``variants``, runs of other variants are not made, and appear if they are finished.
+    With ``variants``, runs of other variants are not made, and appear if they are finished. A page
+    has the numbers of earlier runs as well, wherever these were made.
     """
     if config["fast"] and "fast" not in table:
         raise InputError(f"table={name} has no small version: leave out fast, or add `fast` to it")
     folder = Path(name).stem + ("-fast" if config["fast"] else "")
     folder = Path(config["folder"]).expanduser() / folder
-    page = None
+    page, results = None, {}
     if config["pages"] is not None:
         page = Path(config["pages"]).expanduser() / f"{folder.name}.md"
         if page.exists():
             pages.notes(page)  # a damaged page is an error before the training, not after it
+        results, old = kept.kept(page.with_suffix(".json"), table, fast=config["fast"])
+        for sentence in old:
+            print(f"{name}: left out of the page: {sentence}", flush=True)
     chosen = config["variants"] or list(table["variants"])
     for variant in chosen:
         check_choice("a name of variants", variant, list(table["variants"]))
@@ -140,12 +145,10 @@ def reproduce(name: str, table: Config, config: Config) -> None:
             work(job)
     else:
         at_once(work, jobs, config["jobs"])
-    results = {
-        (variant, seed): json.loads(
-            (folder / f"{variant}-seed{seed}" / "evaluation" / "metrics.json").read_text()
-        )
-        for variant, seed in pairs
-    }
+    for variant, seed in pairs:
+        metrics = folder / f"{variant}-seed{seed}" / "evaluation" / "metrics.json"
+        results[variant, seed] = json.loads(metrics.read_text())
+    results = ordered(results, table)
     pictures = {
         folder / f"{file}.png": figure for file, figure in table.get("figures", {}).items()
     }
@@ -155,6 +158,7 @@ def reproduce(name: str, table: Config, config: Config) -> None:
     replace_file(folder / "table.md", text.encode())
     if page is not None:
         pages.write(page, text, pictures)
+        kept.keep(page.with_suffix(".json"), table, results, fast=config["fast"])
     print(text, flush=True)
 
 
@@ -162,7 +166,7 @@ def seeds_of(variant: str, table: Config, config: Config) -> list[int]:
     """The seeds of a variant: those of the command, of the small version, or its own."""
     if config["seeds"] is not None:
         return config["seeds"]
-    return tables.own_seeds(variant, table, fast=config["fast"])
+    return own_seeds(variant, table, fast=config["fast"])
 
 
 def plan(table: Config, variant: str, seed: int, folder: Path, config: Config) -> Config:

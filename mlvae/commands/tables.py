@@ -3,23 +3,30 @@
 from __future__ import annotations
 
 import io
-import platform
-from datetime import date
 from pathlib import Path
+from typing import Any
 
-import torch
 import yaml
 from omegaconf import DictConfig, OmegaConf
 
 from mlvae.commands import cli
 from mlvae.commands.configs import CONFIGS, choices
+from mlvae.commands.provenance import Results, provenance
 from mlvae.commands.table_checks import checked
 from mlvae.data.collections.regular import read_regular
 from mlvae.errors import InputError, check_choice, shown
 from mlvae.evaluation.answer import Estimate, estimate
-from mlvae.version import __version__
 
-__all__ = ["Results", "measured", "names", "own_seeds", "read", "render"]
+__all__ = [
+    "Results",
+    "measured",
+    "names",
+    "read",
+    "render",
+    "value",
+    "value_name",
+    "variant_of",
+]
 
 #: Keys of a cell or an axis that select and format a value. All other keys are conditions: a
 #: record must have the same values.
@@ -27,9 +34,6 @@ SELECTION = ("variant", "from", "take", "times", "digits", "label", "better")
 
 #: Bounds of a table's file: bytes, values with aliases expanded, and references ``${key}``.
 MAX_BYTES, MAX_NODES, MAX_REFERENCES = 2**20, 20_000, 20
-
-#: The metrics of a run by its variant and seed.
-Results = dict[tuple[str, int], cli.Config]
 
 
 def names() -> list[str]:
@@ -159,47 +163,15 @@ def render(name: str, table: cli.Config, results: Results, *, fast: bool) -> str
         results: metrics of the runs.
         fast: whether the runs are those of the small version.
     """
-    seeds = sorted({seed for _, seed in results})
     lines = [f"## {table['title']}", ""]
     if fast:
         lines += [f"**A small version, not the experiment itself: {table['fast']['note']}.**", ""]
-    command = f"mlvae reproduce {cli.argument('table', name)}"
-    command += " fast=true" if fast else ""
-    found = {variant for variant, _ in results}
-    if any(
-        {seed for name, seed in results if name == variant}
-        != {*own_seeds(variant, table, fast=fast)}
-        for variant in found
-    ):
-        command += f" seeds=[{','.join(map(str, seeds))}]"
-    if some := [variant for variant in table["variants"] if variant in found]:
-        command += f" variants=[{','.join(some)}]" if len(some) < len(table["variants"]) else ""
-    alike = len(results) == len(found) * len(seeds)
-    lines += [
-        f"Mean ± standard error over {len(seeds)} seed{'s' * (len(seeds) > 1)} "
-        f"({', '.join(map(str, seeds))}){'' if alike else '; a value without ± has one seed'}. "
-        f"mlvae {__version__}, PyTorch {torch.__version__}, "
-        f"{_machine(results)}, {date.today()}: `{command}`",
-        "",
-    ]
+    lines += [provenance(name, table, results, fast=fast), ""]
     for panel in table["panels"]:
         lines += _panel(panel, table, results)
     for file, figure in table.get("figures", {}).items():
         lines += [f"![{figure['title']}]({file}.png)", "", f"{figure['title']}.", ""]
     return "\n".join(lines)
-
-
-def own_seeds(variant: str, table: cli.Config, *, fast: bool) -> list[int]:
-    """The seeds of a variant that a command without seeds takes."""
-    if fast:
-        return table["fast"]["seeds"]
-    return table.get("seeds_of", {}).get(variant, table["seeds"])
-
-
-def _machine(results: Results) -> str:
-    """The machines that evaluated the runs."""
-    machines = {metrics["facts"]["evaluated"].split(", ")[-1] for metrics in results.values()}
-    return f"{' and '.join(sorted(machines))}, Python {platform.python_version()}"
 
 
 def _panel(panel: cli.Config, table: cli.Config, results: Results) -> list[str]:
@@ -226,7 +198,7 @@ def _panel(panel: cli.Config, table: cli.Config, results: Results) -> list[str]:
     for row in panel["rows"]:
         keys = [cells[row, column] for column in columns]
         known = any((row, column) in reported for column in columns)
-        if not known and not any(_variant(cell, table) in made for cell in keys):
+        if not known and not any(variant_of(cell, table) in made for cell in keys):
             continue
         texts = []
         for place in ((row, column) for column in columns):
@@ -255,18 +227,23 @@ def _as_reported(entry: cli.Config, sources: list[str]) -> str:
 
 def measured(cell: cli.Config, table: cli.Config, results: Results) -> Estimate | None:
     """The value of a cell or an axis over seeds; None if a run lacks it."""
-    variant = _variant(cell, table)
-    values = [_value(cell, metrics) for (name, _), metrics in results.items() if name == variant]
-    numbers = [value for value in values if value is not None]
+    variant = variant_of(cell, table)
+    values = [value(cell, metrics) for (name, _), metrics in results.items() if name == variant]
+    numbers = [number for number in values if number is not None]
     return estimate(numbers) if numbers and len(numbers) == len(values) else None
 
 
-def _variant(cell: cli.Config, table: cli.Config) -> str:
+def variant_of(cell: cli.Config, table: cli.Config) -> str:
     """The variant of a cell; the first one by default."""
     return str(cell.get("variant", next(iter(table["variants"]))))
 
 
-def _taken(record: object, key: str) -> object:
+def _conditions(cell: cli.Config) -> cli.Config:
+    """The keys of a cell that a record must have, with the same values."""
+    return {key: value for key, value in cell.items() if key not in SELECTION}
+
+
+def _taken(record: object, key: str) -> Any:
     """``record[key]``, or an :class:`InputError` that lists the keys."""
     if not isinstance(record, dict) or key not in record:
         content = ", ".join(record) if isinstance(record, dict) else repr(record)
@@ -274,26 +251,37 @@ def _taken(record: object, key: str) -> object:
     return record[key]
 
 
-def _value(cell: cli.Config, metrics: cli.Config) -> float | None:
-    """The value of a cell in the metrics of one run; None if no record matches."""
+def value_name(cell: cli.Config) -> str:
+    """The name of a cell's value among those of a run, as "q.records bits code=style"."""
+    conditions = sorted(f"{key}={wanted}" for key, wanted in _conditions(cell).items())
+    return " ".join([cell["from"], cell["take"], *conditions])
+
+
+def value(cell: cli.Config, metrics: cli.Config) -> float | None:
+    """The value of a cell in the metrics of one run; None if no record matches.
+
+    Of a run that is not on this machine, ``metrics`` has the ``values`` that a page keeps.
+    """
+    if "values" in metrics:
+        return metrics["values"][value_name(cell)]
     record: object = metrics
     for key in cell["from"].split("."):
         if not isinstance(record, dict) or key not in record:
             raise InputError(f"a table needs {cell['from']}, but the evaluation has no {key}")
         record = record[key]
     if isinstance(record, list):
-        conditions = {key: value for key, value in cell.items() if key not in SELECTION}
+        wanted = _conditions(cell)
         known = {key for candidate in record for key in candidate}
-        for key in conditions if record else ():
+        for key in wanted if record else ():
             check_choice(f"a condition on {cell['from']}", key, sorted(known))
-        matching = [candidate for candidate in record if conditions.items() <= candidate.items()]
+        matching = [candidate for candidate in record if wanted.items() <= candidate.items()]
         if len(matching) > 1:
-            raise InputError(f"a table needs one record of {conditions}, but there are several")
+            raise InputError(f"a table needs one record of {wanted}, but there are several")
         if not matching:
             return None
         record = matching[0]
-    value = _taken(record, cell["take"])
-    value = _taken(value, "mean") if isinstance(value, dict) else value
-    if value is not None and not isinstance(value, int | float):
-        raise InputError(f"a table takes a number as {cell['take']}, not {value!r}")
-    return value
+    number = _taken(record, cell["take"])
+    number = _taken(number, "mean") if isinstance(number, dict) else number
+    if number is not None and not isinstance(number, int | float):
+        raise InputError(f"a table takes a number as {cell['take']}, not {number!r}")
+    return number

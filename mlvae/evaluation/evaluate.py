@@ -164,7 +164,7 @@ def evaluate(
         **{f"{name} split": "not used: the model does not know its groups" for name in unknown},
         **_controls(subject),
         "evaluated": f"{date.today()}, mlvae {__version__}, PyTorch {torch.__version__}, "
-        f"{_machine(device)}",
+        f"Python {platform.python_version()}, {_machine(device)}",
     }
     metrics = {name: answer.metrics for name, answer in answers.items()}
     opening = verdict(metrics, images=len(splits.train.shape) == 3)
