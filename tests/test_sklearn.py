@@ -263,7 +263,7 @@ def test_a_divergence_does_not_name_a_folder_that_is_gone():
 def test_a_signal_ends_a_search(monkeypatch):
     monkeypatch.setattr(
         "mlvae.sklearn.content_style.train",
-        lambda *_, run, **__: mlvae.training.loop.Result(run, {}, False),
+        lambda *_, run, **__: mlvae.training.trainer.Result(run, {}, False),
     )
     with pytest.raises(KeyboardInterrupt):
         small().fit(X, DONORS)

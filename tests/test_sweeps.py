@@ -79,7 +79,7 @@ def test_parallel_jobs_of_a_sweep_give_the_results_of_single_trainings(tmp_path,
 
 def test_a_run_without_a_name_never_uses_an_existing_folder(tmp_path, monkeypatch, small_model):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("mlvae.training.loop.new_name", lambda config, seed: Path("runs/now"))
+    monkeypatch.setattr("mlvae.training.setup.new_name", lambda config, seed: Path("runs/now"))
     data = mlvae.data.digits().test
     config = {"run": None, "seed": 0}
     reports = mlvae.Reports(progress=False)

@@ -30,9 +30,9 @@ from mlvae.networks import MLP
 from mlvae.observations import check_shape
 from mlvae.optimizers import Adam
 from mlvae.sklearn.samples import check_numbers, labels_of
-from mlvae.training.loop import train
 from mlvae.training.run import load
 from mlvae.training.settings import Reports
+from mlvae.training.trainer import train
 from mlvae.training.validation import evaluate_bound
 
 __all__ = ["ContentStyle"]

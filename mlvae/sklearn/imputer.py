@@ -26,8 +26,8 @@ from mlvae.models import VSAE
 from mlvae.networks import MLP
 from mlvae.optimizers import Adam
 from mlvae.sklearn.samples import check_numbers
-from mlvae.training.loop import train
 from mlvae.training.settings import Reports
+from mlvae.training.trainer import train
 
 __all__ = ["Imputer"]
 

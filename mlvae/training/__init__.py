@@ -2,9 +2,9 @@
 
 from mlvae.optimizers import OPTIMIZERS, Adam, Recipe, Torch
 from mlvae.training.history import history
-from mlvae.training.loop import Result, train
 from mlvae.training.run import load
 from mlvae.training.settings import Reports, Speed, Warmup
+from mlvae.training.trainer import Result, train
 from mlvae.training.validation import evaluate_bound
 
 __all__ = [

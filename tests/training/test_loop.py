@@ -284,7 +284,7 @@ def test_a_signal_after_the_last_step_is_reported(small_model, digits, tmp_path,
         os.kill(os.getpid(), signal.SIGINT)
         return {}
 
-    monkeypatch.setattr("mlvae.training.loop.pictures", interrupted)
+    monkeypatch.setattr("mlvae.training.trainer.pictures", interrupted)
     result = fit(small_model(), digits, tmp_path, epochs=1)
     assert not result.finished  # so that a sweep does not go on to its next job
     assert read_checkpoint(tmp_path / "checkpoint.pt")["step"] == 15
