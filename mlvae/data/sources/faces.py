@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -168,6 +168,17 @@ def faces(
     if labels is not None:
         check_choice("dataset.labels", labels, ("cls", "txt", "json"))
     check_parts(parts, part, hands)
+    folder = as_path("dataset.cache", cache).absolute()
+    prepared: dict[str, Any] = {
+        "size": int(size),
+        "channels": 3 if colour else 1,
+        "crop": crop,
+        "pattern": pattern,
+        "table": table,
+        "strict": strict,
+        "workers": None if workers is None else int(workers),
+        "labels": labels,
+    }
     if parts is not None:
         check_options(split=split, within=within, limit=limit)
         if not isinstance(group, str):
@@ -175,53 +186,21 @@ def faces(
                 "dataset.group must be one column of a collection in parts, not "
                 f"{shown(group)}; leave out dataset.parts for several groupings"
             )
-        return _in_parts(
-            Request(
-                name=name,
-                roots=roots,
-                cache=as_path("dataset.cache", cache).absolute(),
-                size=int(size),
-                channels=3 if colour else 1,
-                crop=crop,
-                pattern=pattern,
-                table=table,
-                group=group,
-                parts=int(parts),
-                strict=strict,
-                workers=None if workers is None else int(workers),
-                labels=labels,
-            ),
-            part,
-            Selection(factors, minimum, maximum, validation, test, hands, seed),
+        request = Request(
+            name=name, roots=roots, cache=folder, group=group, parts=int(parts), **prepared
         )
-    cached = open_cache(
-        name,
-        roots,
-        as_path("dataset.cache", cache).absolute(),
-        size=int(size),
-        channels=3 if colour else 1,
-        crop=crop,
-        pattern=pattern,
-        table=table,
-        limit=None if limit is None else int(limit),
-        strict=strict,
-        workers=None if workers is None else int(workers),
-        labels=labels,
-    )
+        chosen = Selection(factors, minimum, maximum, validation, test, hands, seed)
+        return _in_parts(request, part, chosen)
+    limit = None if limit is None else int(limit)
+    cached = open_cache(name, roots, folder, limit=limit, **prepared)
     identities = cached.column(columns[0], "dataset.group")
     known = _known(cached, identities, columns[0], strict=strict)
-    names = cached.names()
-    several = not isinstance(group, str)
-    data = GroupedData(
-        cached.images,
-        None if several else identities,
-        {factor: cached.factor(factor) for factor in factors},
-        groups=_groupings(cached, columns, identities) if several else None,
-        names=names,
-    )
+    data = _grouped(cached, identities, group, factors)
     if len(known) < len(data):
         data = data.subset(torch.from_numpy(known))
-    advice = "" if pattern or table or columns != ["identity"] else _advice(names, identities)
+    advice = ""
+    if not pattern and not table and columns == ["identity"]:
+        advice = _advice(cached.names(), identities)
     if advice:
         print(f"{printable(str(cached.folder))}: {advice}", flush=True)
     try:
@@ -230,14 +209,8 @@ def faces(
         if split == "table":
             words = cached.column("split", "dataset.split=table needs a column, which")
             return split_by(data, words[known][rows], words="the column split")
-        return split_by(
-            data,
-            "members" if split == "images" else split,
-            validation=validation,
-            test=test,
-            within=within,
-            seed=seed,
-        )
+        by = "members" if split == "images" else split
+        return split_by(data, by, validation=validation, test=test, within=within, seed=seed)
     except InputError as error:
         if not advice:
             raise
@@ -265,15 +238,26 @@ def _advice(names: list[str], labels: np.ndarray) -> str:
     return hint(names, labels[: len(names)].tolist())
 
 
-def _groupings(cached: Cache, columns: Sequence[str], first: np.ndarray) -> dict[str, np.ndarray]:
-    """The labels of several groupings by name, None for an empty value of a further one."""
-    found = {columns[0].replace("+", "_"): first}
-    for column in columns[1:]:
-        labels = cached.column(column, "dataset.group")
-        found[column.replace("+", "_")] = np.array(
-            [one or None for one in labels.tolist()], object
-        )
-    return found
+def _grouped(
+    cached: Cache, identities: np.ndarray, group: str | Sequence[str], factors: Sequence[str]
+) -> GroupedData:
+    """The prepared images with their names and factors, in one grouping or in several.
+
+    A further grouping has the label None for an empty value.
+    """
+    groups = None
+    if not isinstance(group, str):
+        groups = {group[0].replace("+", "_"): identities}
+        for column in group[1:]:
+            labels = cached.column(column, "dataset.group").tolist()
+            groups[column.replace("+", "_")] = np.array([one or None for one in labels], object)
+    return GroupedData(
+        cached.images,
+        identities if groups is None else None,
+        {factor: cached.factor(factor) for factor in factors},
+        groups=groups,
+        names=cached.names(),
+    )
 
 
 def _known(cached: Cache, labels: np.ndarray, group: str, *, strict: bool) -> np.ndarray:
