@@ -14,6 +14,7 @@ import torch
 import mlvae
 from mlvae import Adam, InputError, Speed
 from mlvae.commands import evaluate, train
+from mlvae.commands.control_configs import vae_config
 from mlvae.models import build
 from mlvae.networks import MLP
 from mlvae.parts import plain, to_config
@@ -143,7 +144,7 @@ def readers(tmp_path, monkeypatch):
     def evaluation():
         content = read_state(run / "checkpoint.pt")
         trained, dataset = evaluate.trained_on(run, content, None)
-        train.parts_by(evaluate.vae_config({**trained, "dataset": dataset}, run))
+        train.parts_by(vae_config({**trained, "dataset": dataset}, run))
 
     calls = {
         "load": lambda: mlvae.load(run),
