@@ -1,6 +1,7 @@
 """The strongest probe finds a known number of bits, and nothing where there is nothing."""
 
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,7 +15,12 @@ from mlvae.evaluation.measures.leakage.drawn import Drawn, Scale
 from mlvae.evaluation.measures.leakage.kinds import NETWORKS, PROBES, fit_probes
 from mlvae.evaluation.measures.leakage.networks import Fit, Schedule, fit_networks
 from mlvae.evaluation.measures.leakage.scores import Rows
-from mlvae.evaluation.measures.leakage.strongest import Codes, strongest, strongest_of_each
+from mlvae.evaluation.measures.leakage.strongest import (
+    Codes,
+    _source,
+    strongest,
+    strongest_of_each,
+)
 from mlvae.evaluation.measures.leakage.targets import target_of
 from mlvae.evaluation.measures.leakage.trees import fit_trees
 
@@ -374,6 +380,22 @@ def test_fine_structure_is_found_by_the_slow_probe_alone():
         error = -network.log_probabilities(x)[torch.arange(len(y)), y].mean()
         found[name] = 1 - float(error) / math.log(2)
     assert found["mlp"] < 0.5 * truth < found["large_mlp"] < 1.05 * truth
+
+
+@pytest.mark.parametrize(
+    ("few", "many", "source"),
+    [(2.300, 2.302, "many"), (2.302, 2.300, "many"), (2.200, 2.302, "few"), (2.302, 2.2, "many")],
+)
+def test_slow_probes_are_trained_on_the_most_codes_if_fast_ones_find_as_much(few, many, source):
+    """A slow probe may find with many codes what a fast one does not find with any."""
+    probes = {
+        (name, kind): SimpleNamespace(held_out=loss)
+        for name, best in (("few", few), ("many", many))
+        for kind, loss in (("none", 2.303), ("mlp", best))
+    }
+    fits = {name: fit_of(0.1, train=number, held=10) for name, number in SOURCES.items()}
+    fits = {"few": fits["few"], "many": fits["more"]}
+    assert _source(probes, fits) == source
 
 
 def test_the_matrix_has_each_grouping_and_each_factor_from_each_code(two, two_images, quickest):

@@ -5,7 +5,8 @@ trained on every source of codes. The one with the lowest cross-entropy of the h
 tested. The test codes decide nothing.
 
 Logistic regression and the MLP are trained on every source. The other kinds take longer; they are
-trained on the source that is best for these two, on held-out codes.
+trained on the source that is best for these two, on held-out codes. If that difference is small,
+it is the source with the most codes.
 
 Shapes: M codes, D dimensions, L labels.
 """
@@ -44,6 +45,9 @@ _Key = TypeVar("_Key")
 
 #: Fractions of the codes of the learning curve.
 FRACTIONS = (1 / 16, 1 / 4, 1 / 2)
+
+#: Differences of held-out cross-entropies below this, in nats, do not decide between sources.
+MARGIN = 0.01
 
 #: The curve still rises if the last doubling of the codes adds more than this, in bits.
 RISE = 0.02
@@ -186,7 +190,7 @@ def _probes(codes: Sequence[Mapping[str, Fit]], kinds: Sequence[str]) -> list[_P
         _ordered(own, fits, ("none", *first)) for own, fits in zip(probes, codes, strict=True)
     ]
     if first:
-        best = [min(own, key=lambda key: own[key].held_out)[0] for own in probes]
+        best = [_source(own, fits) for own, fits in zip(probes, codes, strict=True)]
         every = {(i, source): codes[i][source] for i, source in enumerate(best)}
     others = [kind for kind in kinds if kind not in first]
     for kind in others:
@@ -194,6 +198,21 @@ def _probes(codes: Sequence[Mapping[str, Fit]], kinds: Sequence[str]) -> list[_P
         for (i, source), probe in _fitted(kind, some).items():
             probes[i][source, kind] = probe
     return probes
+
+
+def _source(probes: _Probes, fits: Mapping[str, Fit]) -> str:
+    """The source on which the slow kinds are trained.
+
+    It is the largest one, unless the first kinds find more with another one. Where they find
+    nothing, a slow kind may find something, but with many codes only.
+    """
+    least = {
+        source: min(probe.held_out for (own, _), probe in probes.items() if own == source)
+        for source in fits
+    }
+    best = min(least.values())
+    able = [source for source in fits if least[source] <= best + MARGIN]
+    return max(able, key=lambda source: len(fits[source].train))
 
 
 def _ordered(probes: _Probes, fits: Mapping[str, Fit], kinds: Sequence[str]) -> _Probes:
