@@ -11,7 +11,7 @@ import yaml
 import mlvae
 from mlvae import Diverged, GroupedData, InputError, Reports
 from mlvae.likelihoods import Gaussian
-from mlvae.training import loop
+from mlvae.training import opening
 from mlvae.training.checkpoint import read_checkpoint
 from mlvae.training.run import held, write_config
 
@@ -64,7 +64,7 @@ def test_a_refused_training_removes_no_file_of_the_first(
         raise InputError(f"{run} is locked")
         yield
 
-    monkeypatch.setattr(loop, "held", just_taken)
+    monkeypatch.setattr(opening, "held", just_taken)
     with pytest.raises(InputError, match="is locked"):
         fit(small_model(), digits, tmp_path / "run")
     assert (tmp_path / "run" / "of the first").exists()
