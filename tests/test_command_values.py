@@ -10,7 +10,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
 import mlvae
-from mlvae.commands import cli, evaluate, prepare, reproduce, train
+from mlvae.commands import cli, controls, evaluate, prepare, reproduce, train
 from mlvae.commands.configs import CONFIGS
 
 #: The commands are not counted by coverage, and other tests reach the lines of the library.
@@ -179,7 +179,7 @@ def test_an_evaluation_with_a_value_of_any_kind(monkeypatch):
         raise Trained
 
     monkeypatch.setattr(evaluate, "evaluate", stop)
-    monkeypatch.setattr(evaluate, "train_by", stop)
+    monkeypatch.setattr(controls, "train_by", stop)
     splits = mlvae.data.digits()
     monkeypatch.setattr(evaluate, "open_dataset", lambda **_: splits)
     config = compose("evaluate", ["run=run", "vae=null"])

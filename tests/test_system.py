@@ -326,7 +326,7 @@ def test_a_training_step_and_a_validation_make_no_float64_where_there_is_none(
 ):
     from torch.utils._python_dispatch import TorchDispatchMode
 
-    from mlvae.training import loop
+    from mlvae.training import loop, trainer
 
     found = []
 
@@ -347,7 +347,7 @@ def test_a_training_step_and_a_validation_make_no_float64_where_there_is_none(
 
     for place in ("sums", "step", "validation", "speed.stepper"):
         monkeypatch.setattr(f"mlvae.training.{place}.sum_dtype", lambda device: torch.float32)
-    monkeypatch.setattr(loop, "training_step", watched(loop.training_step))
+    monkeypatch.setattr(trainer, "training_step", watched(trainer.training_step))
     monkeypatch.setattr(loop, "evaluate_bound", watched(loop.evaluate_bound))
     options = {
         "validation": digits.validation,

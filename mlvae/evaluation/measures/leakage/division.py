@@ -25,7 +25,7 @@ def divided(y: Tensor, seed: int) -> tuple[Tensor, Tensor, Tensor]:
 
     Example:
         >>> [part.tolist() for part in divided(torch.tensor([0, 0, 0, 1, 1, 1]), seed=0)]
-        [[2, 4], [0, 3], [1, 5]]
+        [[1, 4], [0, 5], [2, 3]]
     """
     sizes = torch.bincount(y)
     generator = seeded(torch.Generator(y.device), int(seed), "split of codes")
