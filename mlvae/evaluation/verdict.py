@@ -117,10 +117,12 @@ def _tested(
     They are of each grouping by its name, which is empty if there is one grouping.
     """
     strongest = metrics.get("leakage", {}).get("records", ())
+    # The question of separation is about the test split.
+    both = _tested_split(metrics) == "test"
     single = [
         record
         for record in metrics.get("separation", {}).get("records", ())
-        if record["train_k"] == record["test_k"] == 1
+        if both and record["train_k"] == record["test_k"] == 1
     ]
     names = _with_content(strongest)
     found = []

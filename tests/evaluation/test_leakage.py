@@ -498,6 +498,23 @@ def test_a_known_group_in_the_test_leaves_the_training_codes_to_the_probes(digit
     assert not target.divided and list(target.sources) == ["train"]
 
 
+def test_the_tested_split_can_be_chosen(small_model, digits):
+    splits = splits_with_unseen(digits)
+    known = splits.train
+    splits = Splits(known, test=known, unseen=splits.unseen)
+    grouping = known.grouping
+    assert target_of(splits, grouping, 0).number == target_of(splits, grouping, 0, "test").number
+    target = target_of(splits, grouping, 0, "unseen")
+    assert target.divided and target.test is splits.unseen
+    answer = Leakage(("knn",), controls=(), split="unseen").ask(Subject(small_model(), splits))
+    assert {record["tested_on"] for record in answer.metrics["records"]} == {"unseen"}
+    for split, present in (("unseen", {"test": known}), ("test", {"unseen": splits.unseen})):
+        answer = Leakage(split=split).ask(Subject(small_model(), Splits(known, **present)))
+        assert answer.reason.endswith(f"evaluation.leakage.split is {split}")
+    with pytest.raises(InputError, match=r"evaluation\.leakage\.split.*test.*unseen.*'train'"):
+        Leakage(split="train")
+
+
 def test_unseen_groups_with_fewer_than_three_observations_are_left_out(digits):
     y, names = digits.train.groups.index, [int(name) for name in digits.train.group_names]
     rows = [

@@ -265,3 +265,7 @@ def test_probes_of_unseen_groups_are_stated():
     assert "which were not used in the training of the model" in text
     assert "50.0 ± 2.2 percent from its style" in text
     assert "the style leaks: it is 40.0 points above chance, although it is nearly empty" in text
+    # The question of separation is about other observations: its accuracy says nothing here.
+    other = separation(content=0.9, style=0.8, raw=0.9)
+    (text,) = verdict({"leakage": {"records": records}, "separation": other}, images=True)
+    assert "50.0 ± 2.2 percent from its style" in text

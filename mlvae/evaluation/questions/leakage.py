@@ -41,6 +41,9 @@ __all__ = ["Leakage"]
 #: Codes that are not the model's.
 LEAKAGE_CONTROLS = ("vae", "untrained", "raw")
 
+#: Splits whose observations are tested.
+TESTED = ("test", "unseen")
+
 #: Fraction of the codes that is held out to choose the probe.
 HELD = 0.2
 
@@ -53,26 +56,29 @@ class Leakage:
     also on codes of the training split, which are more. A fifth of the validation codes is held
     out to choose the probe. Without a validation split that has all groups, the training split is
     divided instead. Groups that no split of the training has, such as those of the split
-    ``unseen`` where there is no test split, are divided themselves: probes are trained on seven
-    tenths of the observations of each group with at least three, and tested on the others.
+    ``unseen``, are divided themselves: probes are trained on seven tenths of the observations of
+    each group with at least three, and tested on the others.
 
     Args:
         probes: kinds of probes: "logistic", "mlp", "large_mlp", "knn", "trees".
         factors: names of known factors that are labels too, such as a category; all groupings of
             the data are labels.
         controls: codes beside those of the model: "vae", "untrained", "raw".
+        split: the tested split, "test" or "unseen"; None: "test" if the data have it.
         seed: seed of the held-out codes, the draws and the probes.
     """
 
     probes: tuple[str, ...] = PROBES
     factors: tuple[str, ...] = ()
     controls: tuple[str, ...] = LEAKAGE_CONTROLS
+    split: str | None = None
     seed: int = 0
 
     title: ClassVar[str] = "How much information about the group has a single code at least?"
 
     def __post_init__(self) -> None:
-        check_question(self, "probes", minimum={"seed": 0}, choices={"probes": PROBES})
+        choices = {"probes": PROBES, "split": TESTED}
+        check_question(self, "probes", minimum={"seed": 0}, choices=choices)
         take_lists(self, "evaluation.leakage", "factors", "controls")
         check_texts("evaluation.leakage.factors", self.factors)
         for name in self.controls:
@@ -80,10 +86,16 @@ class Leakage:
 
     def ask(self, subject: Subject) -> Answer:
         """Find the strongest probe of every code for every label."""
-        found_split = tested_split(subject.splits)
+        found_split = tested_split(subject.splits, self.split)
         if found_split is None:
-            reason = "this dataset has neither a test split nor groups outside the training data"
-            return not_evaluated(self.title, reason)
+            lacks = {
+                None: "neither a test split nor groups outside the training data",
+                "test": "no test split, and evaluation.leakage.split is test",
+                "unseen": (
+                    "no groups outside the training data, and evaluation.leakage.split is unseen"
+                ),
+            }
+            return not_evaluated(self.title, f"this dataset has {lacks[self.split]}")
         test = found_split[1]
         codes = [
             code
@@ -96,7 +108,7 @@ class Leakage:
         reasons, text, records, tables, figures = [], [], [], [], []
         several = len(test.groupings) + len(self.factors) > 1
         for name in [*test.groupings, *self.factors]:
-            target = target_of(subject.splits, name, self.seed)
+            target = target_of(subject.splits, name, self.seed, self.split)
             if isinstance(target, str):
                 reasons.append(target)
                 continue

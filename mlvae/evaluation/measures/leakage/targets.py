@@ -42,16 +42,21 @@ class Target(NamedTuple):
         return len(self.labels[part] if rows is None else rows)
 
 
-def tested_split(splits: Splits) -> tuple[str, GroupedData] | None:
-    """The test split, or else the unseen groups, with its name; None if there is neither."""
-    for name in ("test", "unseen"):
+def tested_split(splits: Splits, split: str | None = None) -> tuple[str, GroupedData] | None:
+    """The test split, or else the unseen groups, with its name; None if there is neither.
+
+    Args:
+        splits: the observations.
+        split: "test" or "unseen", for this one alone.
+    """
+    for name in ("test", "unseen") if split is None else (split,):
         data = getattr(splits, name)
         if data is not None:
             return name, data
     return None
 
 
-def target_of(splits: Splits, name: str, seed: int) -> Target | str:
+def target_of(splits: Splits, name: str, seed: int, split: str | None = None) -> Target | str:
     """The label ``name`` of the tested observations, or the reason why it is not predicted.
 
     Probes are trained on another split that has all labels of the tested one. If there is none,
@@ -61,17 +66,18 @@ def target_of(splits: Splits, name: str, seed: int) -> Target | str:
         splits: the observations; :func:`tested_split` is not None.
         name: name of a grouping or of a known factor.
         seed: seed of the division of the tested observations.
+        split: as of :func:`tested_split`.
     """
-    found = tested_split(splits)
+    found = tested_split(splits, split)
     assert found is not None
-    split, test = found
+    where, test = found
     tested = _labels_by(test, name)
     if tested is None:
-        return f"{name} is neither a grouping nor a known factor of the {split} split"
+        return f"{name} is neither a grouping nor a known factor of the {where} split"
     what = "" if len(test.groupings) == 1 and name in test.groupings else f" of {name}"
     if len(tested.names) < 2:
         return (
-            f"a probe needs at least two groups{what}, and the {split} split has only "
+            f"a probe needs at least two groups{what}, and the {where} split has only "
             f"{tested.names[0] if tested.names else None!r}"
         )
     others = {"validation": splits.validation, "train": splits.train}
@@ -82,7 +88,7 @@ def target_of(splits: Splits, name: str, seed: int) -> Target | str:
     }
     names = [each.names for _, each in known.values() if set(tested.names) <= set(each.names)]
     if not names:
-        return _divided(split, test, tested, what, seed)
+        return _divided(where, test, tested, what, seed)
     sources = {key: pair for key, pair in known.items() if set(pair[1].names) == set(names[0])}
     number = {label: i for i, label in enumerate(names[0])}
     labels, rows = {}, {}
@@ -90,7 +96,7 @@ def target_of(splits: Splits, name: str, seed: int) -> Target | str:
         labels[part] = each.numbered(number)
         rows[part] = None if bool(each.known.all()) else each.known.nonzero()[:, 0]
     data = {key: pair[0] for key, pair in sources.items()}
-    return Target(data, test, labels, rows, len(number), split)
+    return Target(data, test, labels, rows, len(number), where)
 
 
 def _divided(split: str, data: GroupedData, tested: _Labels, what: str, seed: int) -> Target | str:
