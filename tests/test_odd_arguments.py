@@ -1101,7 +1101,11 @@ CALLS = {
         observations=count(), reader_steps=count(), controls=arg([], "[]"), seed=whole()
     ),
     "evaluation.Leakage": dict(
-        probes=arg(["knn"]), factors=arg([], "[]"), controls=arg([], "[]"), seed=whole()
+        probes=arg(["knn"]),
+        factors=arg([], "[]"),
+        controls=arg([], "[]"),
+        split=optional(arg("unseen", "'unseen'")),
+        seed=whole(),
     ),
     "evaluation.Likelihood": dict(
         sizes=arg([1]), groups=count(), num_content=arg([1]), num_style=count()

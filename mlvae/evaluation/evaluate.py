@@ -6,6 +6,7 @@ import contextlib
 import errno
 import os
 import platform
+import warnings
 from collections.abc import Mapping, Sequence
 from datetime import date
 from itertools import count
@@ -183,7 +184,13 @@ def _answers(questions: Sequence[Any], subject: Subject) -> dict[str, Answer]:
     disable = None if subject.progress else True
     form = "{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}{postfix}]"
     progress = tqdm(questions, "questions", bar_format=form, disable=disable)
-    with contextlib.closing(Beside(questions, subject)) as beside, progress as bar:
+    with (
+        warnings.catch_warnings(),
+        contextlib.closing(Beside(questions, subject)) as beside,
+        progress as bar,
+    ):
+        # joblib replaces a process that has kept more than 300 MB, as after large observations.
+        warnings.filterwarnings("ignore", "A worker stopped", UserWarning)
         for question in bar:
             name = type(question).__name__.lower()
             bar.set_postfix_str(name)

@@ -5,13 +5,14 @@ Shapes: M codes, D dimensions, L labels.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from mlvae.evaluation.measures.leakage.discriminants import discriminants
 from mlvae.evaluation.measures.leakage.drawn import Drawn, Scale
 from mlvae.training.seeding import seeded
 
@@ -66,15 +67,15 @@ class Metric:
 def fit_neighbours(train: Drawn, held: Drawn, labels: int, seed: int) -> Neighbours:
     """The metric and the number of neighbours of the least held-out cross-entropy.
 
-    The metrics are the Euclidean distance of the codes, of the standardised codes, and of the
-    linear discriminants of the labels (Fisher 1936), where the noise within labels is white.
+    The metrics are the Euclidean distance of the codes, of the standardised codes, and of two
+    estimates of the linear discriminants of the labels.
     """
     generator = seeded(torch.Generator(train.labels.device), seed, "neighbours")
     x, y = train.draws(DRAWS, generator)
     held_x, held_y = held.draws(1, generator)
     best: Neighbours | None = None
     counts = sorted({min(count, len(x)) for count in COUNTS})
-    for metric in _metrics(x, y):
+    for metric in _metrics(x, y, seed):
         codes = metric(x)
         near = nearest_labels(codes, y, metric(held_x), counts[-1])
         for count in counts:
@@ -86,19 +87,11 @@ def fit_neighbours(train: Drawn, held: Drawn, labels: int, seed: int) -> Neighbo
     return best
 
 
-def _metrics(x: Tensor, y: Tensor) -> list[Metric]:
+def _metrics(x: Tensor, y: Tensor, seed: int) -> Iterator[Metric]:
     scale = Scale.of(x)
-    metrics = [Metric(), Metric(scale)]
-    from sklearn.discriminant_analysis import LinearDiscriminantAnalysis  # seconds to import
-
-    found = LinearDiscriminantAnalysis(solver="eigen", shrinkage="auto")
-    try:
-        found.fit(scale(x).cpu().numpy(), y.cpu().numpy())
-    except (ValueError, np.linalg.LinAlgError):  # codes without any variance within a label
-        return metrics
-    axes = torch.from_numpy(np.asarray(found.scalings_, dtype=np.float32)).to(x.device)
-    number = min(int(y.max()), axes.shape[1])
-    return [*metrics, Metric(scale, axes[:, :number])]
+    yield from (Metric(), Metric(scale))
+    for axes in discriminants(scale(x).cpu().numpy(), y.cpu().numpy(), seed):
+        yield Metric(scale, torch.from_numpy(axes).to(x.device))
 
 
 def nearest_labels(codes: Tensor, y: Tensor, x: Tensor, count: int) -> Tensor:
