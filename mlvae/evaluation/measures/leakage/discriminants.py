@@ -64,12 +64,13 @@ def _pooled(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     from scipy.linalg import eigh
     from sklearn.covariance import ledoit_wolf
 
-    x = x.astype(np.float64)
-    labels, y = np.unique(y, return_inverse=True)
-    is_of = (y == np.arange(len(labels))[:, None]).astype(np.float64)
-    numbers = is_of.sum(1, keepdims=True)
-    means = is_of @ x / numbers
-    within, _ = ledoit_wolf(x - means[y], assume_centered=True)
-    far = np.sqrt(numbers / len(x)) * (means - x.mean(0))
+    order = y.argsort(kind="stable")
+    x, y = x[order].astype(np.float64), y[order]
+    _, first, own, numbers = np.unique(
+        y, return_index=True, return_inverse=True, return_counts=True
+    )
+    means = np.add.reduceat(x, first) / numbers[:, None]
+    within, _ = ledoit_wolf(x - means[own], assume_centered=True)
+    far = np.sqrt(numbers / len(x))[:, None] * (means - x.mean(0))
     _, axes = eigh(far.T @ far, within)
     return axes[:, ::-1]
