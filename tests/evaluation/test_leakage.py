@@ -328,7 +328,7 @@ def test_wrong_options_are_refused(option, value):
         leakage(*posteriors(100, 1.0, 0), **{option: value})
 
 
-def test_the_question_has_a_record_for_each_code(small_model, digits, quick):
+def test_the_question_has_a_record_for_each_code(small_model, digits, quickest):
     answer = Leakage(probes=("logistic", "knn")).ask(Subject(small_model(), digits))
     records = {(r["code"], r["values"]): r for r in answer.metrics["records"]}
     assert set(records) == {
@@ -346,7 +346,7 @@ def test_the_question_has_a_record_for_each_code(small_model, digits, quick):
     assert len(answer.tables[0].rows) == len(records) + 2
 
 
-def test_codes_beside_those_of_the_model_can_be_left_out(small_model, digits, quick):
+def test_codes_beside_those_of_the_model_can_be_left_out(small_model, digits, quickest):
     subject = Subject(small_model(), digits)
     for controls, names in ((["raw"], {"content", "style", "raw"}), ([], {"content", "style"})):
         answer = Leakage(probes=("logistic",), controls=controls).ask(subject)
@@ -451,7 +451,7 @@ def splits_with_unseen(digits, **others):
     return Splits(known, unseen=digits.train.subset(unseen.nonzero()[:, 0]), **others)
 
 
-def test_observations_of_unseen_groups_are_divided(small_model, digits, quick):
+def test_observations_of_unseen_groups_are_divided(small_model, digits, quickest):
     splits = splits_with_unseen(digits)
     answer = Leakage(probes=("logistic", "mlp")).ask(Subject(small_model(), splits))
     records = {(r["code"], r["values"]): r for r in answer.metrics["records"]}
@@ -477,7 +477,22 @@ def test_probes_of_unseen_groups_are_never_tested_on_their_training_codes(digits
     assert len(target.labels["test"][target.rows["test"]].unique()) == 3
 
 
-def test_a_divided_label_that_is_shuffled_leaves_chance(small_model, digits, quick):
+def test_a_probe_of_unseen_groups_learns_from_the_groups_of_the_training(small_model, digits):
+    splits = splits_with_unseen(digits)
+    target = target_of(splits, digits.train.grouping, 0)
+    assert target.others.data is splits.train and len(target.others.rows) == len(splits.train)
+    assert (
+        target_of(Splits(digits.train, test=digits.test), digits.train.grouping, 0).others is None
+    )
+    answer = Leakage(probes=("plda",), controls=("raw",)).ask(Subject(small_model(), splits))
+    assert f"PLDA was also trained on codes of {len(splits.train):,} obs" in " ".join(
+        answer.summary
+    )
+    (raw,) = [each for each in answer.metrics["records"] if each["code"] == "raw"]
+    assert raw["probe"] == "plda" and raw["accuracy"] > 0.95
+
+
+def test_a_divided_label_that_is_shuffled_leaves_chance(small_model, digits, quickest):
     unseen = splits_with_unseen(digits).unseen
     noise = torch.Generator().manual_seed(0)
     labels = torch.randint(3, (len(unseen),), generator=noise).tolist()
@@ -498,7 +513,7 @@ def test_a_known_group_in_the_test_leaves_the_training_codes_to_the_probes(digit
     assert not target.divided and list(target.sources) == ["train"]
 
 
-def test_the_tested_split_can_be_chosen(small_model, digits):
+def test_the_tested_split_can_be_chosen(small_model, digits, quickest):
     splits = splits_with_unseen(digits)
     known = splits.train
     splits = Splits(known, test=known, unseen=splits.unseen)

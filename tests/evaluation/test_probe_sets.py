@@ -107,7 +107,7 @@ def test_invalid_groups_and_kinds_are_refused(digits):
     one = GroupedData(torch.zeros(4, 1), [0] * 4)
     with pytest.raises(InputError, match=r"\b1$"):
         probe_sets(pixels, one, one)
-    with pytest.raises(InputError, match=r"mlp, large_mlp, knn, trees.*'svm'"):
+    with pytest.raises(InputError, match=r"mlp, large_mlp, knn, plda, trees.*'svm'"):
         probe_sets(pixels, digits.train, digits.test, kind="svm")
     with pytest.raises(InputError, match=r"k_train=3.*4"):
         two = GroupedData(torch.rand(8, 1), [0, 1] * 4)

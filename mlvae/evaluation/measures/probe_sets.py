@@ -85,7 +85,7 @@ def probe_sets(
         k_test: number of observations accumulated to a test code.
         sample: True for draws from the posteriors, False for their means. Codes without variances,
             such as pixels, have no other draws.
-        kind: kind of probe: "logistic", "mlp", "large_mlp", "knn", "trees".
+        kind: kind of probe: "logistic", "mlp", "large_mlp", "knn", "plda", "trees".
         accumulation: name of the accumulation rule; None is the product of normals.
         seed: seed of the sets, the draws and the probe.
 

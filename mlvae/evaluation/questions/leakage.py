@@ -60,7 +60,7 @@ class Leakage:
     each group with at least three, and tested on the others.
 
     Args:
-        probes: kinds of probes: "logistic", "mlp", "large_mlp", "knn", "trees".
+        probes: kinds of probes: "logistic", "mlp", "large_mlp", "knn", "plda", "trees".
         factors: names of known factors that are labels too, such as a category; all groupings of
             the data are labels.
         controls: codes beside those of the model: "vae", "untrained", "raw".
@@ -169,6 +169,8 @@ class Leakage:
         for code in _longest_first(codes):
             posteriors = {key: subject.encoded(code, data) for key, data in target.sources.items()}
             tested = subject.encoded(code, target.test)
+            others = target.others
+            beside = None if others is None else subject.encoded(code, others.data, others.rows)
             for values in ("samples", "means") if code.random else ("means",):
                 drawn = {
                     key: Drawn(
@@ -179,10 +181,13 @@ class Leakage:
                     for key, posterior in posteriors.items()
                 }
                 own = drawn[first]
+                known = None
+                if others is not None and beside is not None:
+                    known = Drawn(beside if values == "samples" else beside.mean, others.labels)
                 fits = {}
                 for key, part in drawn.items():
                     train = own.part(rest) if part is own else part
-                    fits[key] = Fit(train, own.part(held), target.number, self.seed)
+                    fits[key] = Fit(train, own.part(held), target.number, self.seed, known)
                 x = tested if values == "samples" else tested.mean
                 curve = code.name not in CONTROLS
                 test = Drawn(x, target.labels["test"], target.rows["test"])

@@ -35,7 +35,7 @@ def trained_on(target: Target) -> str:
         return (
             f"Groups of the {split} split do not occur in training. So probes were trained on "
             f"codes of {trained} of its observations and tested on {number} others of the same "
-            "groups. "
+            f"groups. {_of_others(target)}"
         )
     sources = " and on the ".join(
         f"{target.count(source):,} of the {source} split" for source in target.sources
@@ -43,6 +43,15 @@ def trained_on(target: Target) -> str:
     return (
         f"Probes were trained on codes of single observations, on the {sources}, and tested on "
         f"the {number} of the {split} split. "
+    )
+
+
+def _of_others(target: Target) -> str:
+    if target.others is None:
+        return ""
+    return (
+        f"PLDA was also trained on codes of {len(target.others.rows):,} observations of the "
+        "groups of the training. "
     )
 
 
@@ -65,9 +74,14 @@ def limits_of(found: Found) -> str:
         if number < result.trained[source, "none"]
     )
     return "".join(
-        f"{PROBE_NAMES[kind].capitalize()}: at most {MOST_CODES[kind]:,} codes, drawn at random. "
+        f"{_capital(PROBE_NAMES[kind])}: at most {MOST_CODES[kind]:,} codes, drawn at random. "
         for kind in kinds
     )
+
+
+def _capital(name: str) -> str:
+    """The name at the beginning of a sentence: PLDA is written as it is."""
+    return name[0].upper() + name[1:]
 
 
 def record(code: str, values: str, found: Strongest) -> dict[str, Any]:

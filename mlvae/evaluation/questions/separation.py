@@ -40,8 +40,8 @@ class Separation:
         k: numbers of observations accumulated to a code. None takes all of 1, 2, 5 and 10 up to
             the size of the smallest group.
         train_k: K of the paper's protocol; None is the largest k up to 10.
-        probes: kinds of probe: "mlp", "logistic", "large_mlp", "knn", "trees". The first kind is
-            trained at every k, the others at the smallest k only.
+        probes: kinds of probe: "mlp", "logistic", "large_mlp", "knn", "plda", "trees". The first
+            kind is trained at every k, the others at the smallest k only.
         seeds: number of repetitions, each with separate sets, draws and probes.
     """
 

@@ -43,7 +43,7 @@ def leakage(
     Args:
         codes: posteriors of N codes, such as ``model.codes(batch)["style"]``, or an array (N, D).
         labels: N labels: numbers, texts, or whatever :class:`mlvae.Groups` takes.
-        probes: kinds of probes: "logistic", "mlp", "large_mlp", "knn", "trees".
+        probes: kinds of probes: "logistic", "mlp", "large_mlp", "knn", "plda", "trees".
         curve: whether to train on parts of the codes as well.
         seed: seed of the split, the draws and the probes.
 

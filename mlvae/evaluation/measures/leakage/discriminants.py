@@ -16,7 +16,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-__all__ = ["discriminants"]
+__all__ = ["discriminants", "of_labels", "projection"]
 
 #: Codes of more dimensions than MOST are projected to their first COMPONENTS principal components:
 #: the time grows as the cube of the number of dimensions.
@@ -35,20 +35,46 @@ def discriminants(x: np.ndarray, y: np.ndarray, seed: int) -> Iterator[np.ndarra
         y: labels, integers in [0, L), (M,).
         seed: seed of the principal components.
     """
-    base = None
-    if x.shape[1] > MOST:
-        from sklearn.decomposition import PCA  # local imports: scikit-learn takes seconds
-
-        number = min(COMPONENTS, *x.shape)
-        pca = PCA(number, svd_solver="randomized", random_state=seed).fit(x)
-        base = np.asarray(pca.components_).T
-        x = x @ base
+    base = projection(x, seed)
+    x = x @ base
     for estimate in (_by_label, _pooled):
         try:
             axes = estimate(x, y)[:, : int(y.max())].astype(np.float32)
         except (ValueError, np.linalg.LinAlgError):  # codes without any variance within a label
             continue
-        yield axes if base is None else base @ axes
+        yield base @ axes
+
+
+def projection(x: np.ndarray, seed: int) -> np.ndarray:
+    """Orthonormal axes (D, at most :data:`MOST`): all, or the first principal ones of wide codes.
+
+    Args:
+        x: codes, float32, (M, D).
+        seed: seed of the approximation of the principal axes.
+    """
+    if x.shape[1] <= MOST:
+        return np.eye(x.shape[1], dtype=x.dtype)
+    from sklearn.decomposition import PCA  # local imports: scikit-learn takes seconds
+
+    number = min(COMPONENTS, *x.shape)
+    pca = PCA(number, svd_solver="randomized", random_state=seed).fit(x)
+    return np.asarray(pca.components_).T
+
+
+def of_labels(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The mean of each label that occurs, the place of each code's label, and numbers of codes.
+
+    Args:
+        x: codes, (M, D).
+        y: labels, (M,).
+    """
+    order = y.argsort(kind="stable")
+    _, first, own, numbers = np.unique(
+        y[order], return_index=True, return_inverse=True, return_counts=True
+    )
+    place = np.empty_like(own)
+    place[order] = own
+    return np.add.reduceat(x[order], first) / numbers[:, None], place, numbers
 
 
 def _by_label(x: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -64,12 +90,8 @@ def _pooled(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     from scipy.linalg import eigh
     from sklearn.covariance import ledoit_wolf
 
-    order = y.argsort(kind="stable")
-    x, y = x[order].astype(np.float64), y[order]
-    _, first, own, numbers = np.unique(
-        y, return_index=True, return_inverse=True, return_counts=True
-    )
-    means = np.add.reduceat(x, first) / numbers[:, None]
+    x = x.astype(np.float64)
+    means, own, numbers = of_labels(x, y)
     within, _ = ledoit_wolf(x - means[own], assume_centered=True)
     far = np.sqrt(numbers / len(x))[:, None] * (means - x.mean(0))
     _, axes = eigh(far.T @ far, within)

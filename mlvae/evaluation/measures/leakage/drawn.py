@@ -62,6 +62,12 @@ class Drawn:
         x = codes if isinstance(codes, Tensor) else codes.sample_groups(generator=generator)
         return (x if self.rows is None else x[self.rows]).detach().float()
 
+    @torch.no_grad()
+    def average(self) -> Tensor:
+        """The mean of every posterior, or the fixed codes, float32, without gradient."""
+        codes = self.codes if isinstance(self.codes, Tensor) else self.codes.mean
+        return (codes if self.rows is None else codes[self.rows]).detach().float()
+
     def draws(self, number: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """``number`` draws one after the other, with their labels; one if draws are equal."""
         number = number if self.random else 1

@@ -14,6 +14,7 @@ from torch import Tensor
 from mlvae.evaluation.measures.leakage.drawn import Drawn
 from mlvae.evaluation.measures.leakage.neighbours import fit_neighbours
 from mlvae.evaluation.measures.leakage.networks import Fit, Schedule, fit_networks
+from mlvae.evaluation.measures.leakage.plda import fit_plda, plda_applies
 from mlvae.evaluation.measures.leakage.trees import fit_trees, trees_apply
 from mlvae.training.seeding import seeded
 
@@ -38,20 +39,21 @@ NETWORKS: dict[str, tuple[tuple[int, ...], Schedule]] = {
     "large_mlp": ((256, 256), Schedule(epochs=40, most=8000, rate=1e-3, patience=5)),
 }
 
-PROBES = (*NETWORKS, "knn", "trees")
+PROBES = (*NETWORKS, "knn", "plda", "trees")
 
 #: Kinds that are trained on every source of codes. The others are trained on the source that is
 #: best for these.
 FIRST = ("logistic", "mlp")
 
 #: Largest number of codes that a kind is trained on: their time grows faster than their result.
-MOST_CODES = {"knn": 10_000, "trees": 10_000}
+MOST_CODES = {"knn": 10_000, "plda": 10_000, "trees": 10_000}
 
 PROBE_NAMES = {
     "logistic": "logistic regression",
     "mlp": "MLP",
     "large_mlp": "large MLP",
     "knn": "nearest neighbours",
+    "plda": "PLDA",
     "trees": "boosted trees",
     "none": "label frequencies",
 }
@@ -84,25 +86,36 @@ class Frequencies:
 
 
 def applies(kind: str, fit: Fit) -> bool:
-    """Whether a kind of probe is fast enough for the codes; see :mod:`.trees`."""
-    return kind != "trees" or trees_apply(fit.labels, fit.train.dim)
+    """Whether a kind of probe fits the codes; see :mod:`.trees` and :mod:`.plda`."""
+    if kind == "trees":
+        return trees_apply(fit.labels, fit.train.dim)
+    return kind != "plda" or plda_applies(fit)
 
 
 def fit_probes(kind: str, fits: Sequence[Fit]) -> Sequence[Trained]:
     """Train a probe of one kind for each of ``fits``; see :func:`.networks.fit_networks`.
 
-    Nearest neighbours and trees are trained on at most :data:`MOST_CODES` codes.
+    The others are trained on at most :data:`MOST_CODES` codes.
     """
     if kind in NETWORKS:
         return fit_networks(fits, *NETWORKS[kind])
+    fits = [_limited(fit, MOST_CODES[kind]) for fit in fits]
+    if kind == "plda":
+        return [fit_plda(fit) for fit in fits]
     fit_one = {"knn": fit_neighbours, "trees": fit_trees}[kind]
-    return [fit_one(_some(fit, MOST_CODES[kind]), fit.held, fit.labels, fit.seed) for fit in fits]
+    return [fit_one(fit.train, fit.held, fit.labels, fit.seed) for fit in fits]
 
 
-def _some(fit: Fit, most: int) -> Drawn:
-    """The training codes, or ``most`` of them that are drawn at random."""
-    if len(fit.train) <= most:
-        return fit.train
-    generator = seeded(torch.Generator(fit.train.labels.device), fit.seed, "some of the codes")
-    order = torch.randperm(len(fit.train), generator=generator, device=generator.device)
-    return fit.train.part(order[:most])
+def _limited(fit: Fit, most: int) -> Fit:
+    """The same with at most ``most`` training codes, and as many of other groups."""
+    others = None if fit.others is None else _some(fit.others, most, fit.seed)
+    return fit._replace(train=_some(fit.train, most, fit.seed), others=others)
+
+
+def _some(codes: Drawn, most: int, seed: int) -> Drawn:
+    """The codes, or ``most`` of them that are drawn at random."""
+    if len(codes) <= most:
+        return codes
+    generator = seeded(torch.Generator(codes.labels.device), seed, "some of the codes")
+    order = torch.randperm(len(codes), generator=generator, device=generator.device)
+    return codes.part(order[:most])

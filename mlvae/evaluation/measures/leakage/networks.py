@@ -80,12 +80,21 @@ class Schedule(NamedTuple):
 
 
 class Fit(NamedTuple):
-    """Codes of one probe: to train on, and held out to choose the weights."""
+    """Codes of one probe: to train on, and held out to choose the weights.
+
+    Attributes:
+        train: codes to train on.
+        held: codes to choose by.
+        labels: L.
+        seed: seed of the probe.
+        others: codes of other groups, with their labels, for a probe that learns from these.
+    """
 
     train: Drawn
     held: Drawn
     labels: int
     seed: int
+    others: Drawn | None = None
 
 
 class Network:

@@ -10,8 +10,26 @@ from torch import Tensor
 
 from mlvae.data import GroupedData, Splits
 from mlvae.evaluation.measures.leakage.division import LEAST, divided
+from mlvae.training.seeding import seeded
 
-__all__ = ["Target", "target_of", "tested_split"]
+__all__ = ["Others", "Target", "target_of", "tested_split"]
+
+#: Largest number of observations of other groups.
+MOST_OTHERS = 10_000
+
+
+class Others(NamedTuple):
+    """Observations of the training, whose groups are not those that are predicted.
+
+    Attributes:
+        data: the training split.
+        rows: indices of the observations that are used, (M,).
+        labels: their labels, (M,).
+    """
+
+    data: GroupedData
+    rows: Tensor
+    labels: Tensor
 
 
 class Target(NamedTuple):
@@ -26,6 +44,7 @@ class Target(NamedTuple):
         number: number of labels.
         split: name of the split that is tested on.
         divided: whether the probes are trained on a part of the tested observations.
+        others: observations of other groups, if the tested ones are divided.
     """
 
     sources: dict[str, GroupedData]
@@ -35,6 +54,7 @@ class Target(NamedTuple):
     number: int
     split: str
     divided: bool = False
+    others: Others | None = None
 
     def count(self, part: str) -> int:
         """Number of observations of a source, or of "test", that are used."""
@@ -68,9 +88,9 @@ def target_of(splits: Splits, name: str, seed: int, split: str | None = None) ->
         seed: seed of the division of the tested observations.
         split: as of :func:`tested_split`.
     """
-    found = tested_split(splits, split)
-    assert found is not None
-    where, test = found
+    place = tested_split(splits, split)
+    assert place is not None
+    where, test = place
     tested = _labels_by(test, name)
     if tested is None:
         return f"{name} is neither a grouping nor a known factor of the {where} split"
@@ -88,7 +108,10 @@ def target_of(splits: Splits, name: str, seed: int, split: str | None = None) ->
     }
     names = [each.names for _, each in known.values() if set(tested.names) <= set(each.names)]
     if not names:
-        return _divided(where, test, tested, what, seed)
+        found = _divided(where, test, tested, what, seed)
+        if isinstance(found, str):
+            return found
+        return found._replace(others=_others(splits.train, name, seed))
     sources = {key: pair for key, pair in known.items() if set(pair[1].names) == set(names[0])}
     number = {label: i for i, label in enumerate(names[0])}
     labels, rows = {}, {}
@@ -124,6 +147,19 @@ def _divided(split: str, data: GroupedData, tested: _Labels, what: str, seed: in
         split=split,
         divided=True,
     )
+
+
+def _others(train: GroupedData, name: str, seed: int) -> Others | None:
+    """Observations of the training with a label, at most :data:`MOST_OTHERS` at random."""
+    found = _labels_by(train, name)
+    if found is None or len(found.names) < 2:
+        return None
+    rows = found.known.nonzero()[:, 0]
+    if len(rows) > MOST_OTHERS:
+        generator = seeded(torch.Generator(rows.device), seed, "other groups")
+        order = torch.randperm(len(rows), generator=generator, device=rows.device)
+        rows = rows[order[:MOST_OTHERS].sort().values]
+    return Others(train, rows, found.index[rows])
 
 
 class _Labels(NamedTuple):
