@@ -75,10 +75,18 @@ class Plda:
 
     def log_probabilities(self, x: Tensor) -> Tensor:
         """Logarithm of the probability of each label, (M, L), for codes (M, D)."""
+        return self.posterior(self.log_densities(x))
+
+    def posterior(self, log_densities: Tensor) -> Tensor:
+        """Logarithm of the probability of each label, (M, L), from :meth:`log_densities`."""
+        return (self.log_shares + self.sharpness * log_densities).log_softmax(1)
+
+    def log_densities(self, x: Tensor) -> Tensor:
+        """Log-density of each label up to a constant, (M, L), for codes (M, D)."""
         z = _placed(x, self.scale, self.centre, self.axes)
         squares = z.square() @ (1 / self.variance).T - 2 * z @ (self.mean / self.variance).T
         constants = (self.mean.square() / self.variance + self.variance.log()).sum(1)
-        return (self.log_shares - 0.5 * self.sharpness * (squares + constants)).log_softmax(1)
+        return -0.5 * (squares + constants)
 
     def of_first(self, number: int) -> Plda:
         """The same in the ``number`` most discriminating dimensions."""
@@ -112,9 +120,11 @@ def fit_plda(fit: Fit) -> Plda:
             continue
         whole = _of_labels(fit, _moments(codes, fit.seed, generator))
         for number in sorted({min(number, whole.axes.shape[1]) for number in DIMENSIONS}):
+            first = whole.of_first(number)
+            densities = first.log_densities(x)
             for sharpness in SHARPNESS:
-                probe = replace(whole.of_first(number), sharpness=sharpness)
-                loss = float(functional.nll_loss(probe.log_probabilities(x), y))
+                probe = replace(first, sharpness=sharpness)
+                loss = float(functional.nll_loss(probe.posterior(densities), y))
                 found.append(replace(probe, held_out=loss))
     return min(found, key=lambda probe: probe.held_out)
 
