@@ -7,7 +7,8 @@ other groups, such as those of the training of a model. A label then needs few c
 In the basis U with :math:`U^\top W U = I` and :math:`U^\top B U = \mathrm{diag}(v)`, in each
 dimension, the centre of a label with n codes of the mean :math:`\bar x` is
 
-.. math:: u - m \sim N\left(\frac{n (\bar x - m) / r}{1 / v + n / r}, \frac{1}{1 / v + n / r}\right)
+.. math:: u - m \sim N\left(
+    \frac{n (\bar x - m) / r}{1 / v + n / r}, \frac{1}{1 / v + n / r} \right)
 
 where r is the variance within a label of what :math:`\bar x` is a mean of: posterior means, or
 codes that are not drawn, whose r is 1.
