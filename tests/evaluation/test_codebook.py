@@ -203,3 +203,12 @@ def test_the_report_of_the_model_has_the_questions_that_fit_it(tmp_path):
     assert "no bound" in html and "no content and style to swap" in html
     assert "latent given the label" not in html
     assert "untrained encoder as control" not in metrics["facts"]
+
+
+def test_discriminant_analysis_takes_images_in_colour_and_a_class_with_one_observation():
+    noise = torch.Generator().manual_seed(0)
+    label = torch.arange(61) % 3
+    label[60] = 3
+    x = torch.randn(61, 3 * 32 * 32, generator=noise) + 3 * label[:, None]
+    options = {"rows": torch.arange(61), "neighbours": 1}
+    assert torch.equal(CLASSIFIERS["lda"](x, x, label, 4, **options), label)

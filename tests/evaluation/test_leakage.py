@@ -481,13 +481,11 @@ def test_a_probe_of_unseen_groups_learns_from_the_groups_of_the_training(small_m
     splits = splits_with_unseen(digits)
     target = target_of(splits, digits.train.grouping, 0)
     assert target.others.data is splits.train and len(target.others.rows) == len(splits.train)
-    assert (
-        target_of(Splits(digits.train, test=digits.test), digits.train.grouping, 0).others is None
-    )
+    known = Splits(digits.train, test=digits.test)
+    assert target_of(known, digits.train.grouping, 0).others is None
     answer = Leakage(probes=("plda",), controls=("raw",)).ask(Subject(small_model(), splits))
-    assert f"PLDA was also trained on codes of {len(splits.train):,} obs" in " ".join(
-        answer.summary
-    )
+    told = f"PLDA was also trained on codes of {len(splits.train):,} observations"
+    assert told in " ".join(answer.summary)
     (raw,) = [each for each in answer.metrics["records"] if each["code"] == "raw"]
     assert raw["probe"] == "plda" and raw["accuracy"] > 0.95
 

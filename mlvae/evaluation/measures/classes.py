@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from mlvae.evaluation.measures.leakage.discriminants import fitted_lda, projection
+
 __all__ = ["CLASSIFIERS", "by_class_mean", "by_correlation", "by_lda", "by_neighbours", "centred"]
 
 #: Largest number of distances that are held at once.
@@ -94,7 +96,8 @@ def by_lda(
     """The class (N,) by linear discriminant analysis with a shrunken covariance.
 
     The covariance is that of O. Ledoit, M. Wolf: Honey, I Shrunk the Sample Covariance Matrix.
-    Journal of Portfolio Management 30, 2004.
+    Journal of Portfolio Management 30, 2004. Observations of many dimensions are first projected
+    to their principal components: :func:`.discriminants.projection`.
 
     Args:
         x: as in :func:`by_class_mean`, as the next three.
@@ -104,13 +107,12 @@ def by_lda(
         rows: indices of the training observations that are used.
         neighbours: not used.
     """
-    from sklearn.discriminant_analysis import LinearDiscriminantAnalysis  # takes seconds to import
-
     known, classes = (values[rows].double().cpu().numpy() for values in (train, label))
     if len(set(classes.tolist())) < 2:
         return torch.full((len(x),), int(classes[0]), device=x.device)
-    found = LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto").fit(known, classes)
-    return torch.from_numpy(found.predict(x.double().cpu().numpy())).long().to(x.device)
+    base = projection(known, 0)
+    found = fitted_lda(known @ base, classes, "lsqr")
+    return torch.from_numpy(found.predict(x.double().cpu().numpy() @ base)).long().to(x.device)
 
 
 def centred(x: Tensor, train: Tensor) -> tuple[Tensor, Tensor]:

@@ -57,7 +57,8 @@ class Leakage:
     out to choose the probe. Without a validation split that has all groups, the training split is
     divided instead. Groups that no split of the training has, such as those of the split
     ``unseen``, are divided themselves: probes are trained on seven tenths of the observations of
-    each group with at least three, and tested on the others.
+    each group with at least three, and tested on the others. PLDA then also learns from the groups
+    of the training.
 
     Args:
         probes: kinds of probes: "logistic", "mlp", "large_mlp", "knn", "plda", "trees".

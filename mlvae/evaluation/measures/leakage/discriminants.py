@@ -13,10 +13,11 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
-__all__ = ["discriminants", "of_labels", "projection"]
+__all__ = ["discriminants", "fitted_lda", "of_labels", "projection"]
 
 #: Codes of more dimensions than MOST are projected to their first COMPONENTS principal components:
 #: the time grows as the cube of the number of dimensions.
@@ -77,13 +78,23 @@ def of_labels(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.
     return np.add.reduceat(x[order], first) / numbers[:, None], place, numbers
 
 
-def _by_label(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+def fitted_lda(x: np.ndarray, y: np.ndarray, solver: str) -> Any:
+    """scikit-learn's linear discriminant analysis, with a shrunk covariance of each label.
+
+    Args:
+        x: codes, (M, D).
+        y: labels, (M,); a label with one code has no variance.
+        solver: "eigen" for axes, "lsqr" for predictions alone.
+    """
     from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Only one sample available")  # of a label: no variance
-        found = LinearDiscriminantAnalysis(solver="eigen", shrinkage="auto").fit(x, y)
-    return found.scalings_
+        warnings.filterwarnings("ignore", "Only one sample available")
+        return LinearDiscriminantAnalysis(solver=solver, shrinkage="auto").fit(x, y)
+
+
+def _by_label(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    return fitted_lda(x, y, "eigen").scalings_
 
 
 def _pooled(x: np.ndarray, y: np.ndarray) -> np.ndarray:

@@ -99,17 +99,11 @@ def fit_probes(kind: str, fits: Sequence[Fit]) -> Sequence[Trained]:
     """
     if kind in NETWORKS:
         return fit_networks(fits, *NETWORKS[kind])
-    fits = [_limited(fit, MOST_CODES[kind]) for fit in fits]
+    fits = [fit._replace(train=_some(fit.train, MOST_CODES[kind], fit.seed)) for fit in fits]
     if kind == "plda":
         return [fit_plda(fit) for fit in fits]
     fit_one = {"knn": fit_neighbours, "trees": fit_trees}[kind]
     return [fit_one(fit.train, fit.held, fit.labels, fit.seed) for fit in fits]
-
-
-def _limited(fit: Fit, most: int) -> Fit:
-    """The same with at most ``most`` training codes, and as many of other groups."""
-    others = None if fit.others is None else _some(fit.others, most, fit.seed)
-    return fit._replace(train=_some(fit.train, most, fit.seed), others=others)
 
 
 def _some(codes: Drawn, most: int, seed: int) -> Drawn:

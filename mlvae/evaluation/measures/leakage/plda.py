@@ -83,7 +83,7 @@ class Plda:
         return (self.log_shares + self.sharpness * log_densities).log_softmax(1)
 
     def log_densities(self, x: Tensor) -> Tensor:
-        """Log-density of each label up to a constant, (M, L), for codes (M, D)."""
+        """Log-density in nats of each label up to a constant, (M, L), for codes (M, D)."""
         z = _placed(x, self.scale, self.centre, self.axes)
         squares = z.square() @ (1 / self.variance).T - 2 * z @ (self.mean / self.variance).T
         constants = (self.mean.square() / self.variance + self.variance.log()).sum(1)
