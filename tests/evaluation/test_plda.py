@@ -5,13 +5,13 @@ import math
 import numpy as np
 import pytest
 import torch
-from torch.distributions import MultivariateNormal
+from torch.distributions import MultivariateNormal, Normal
 
 from mlvae import DiagonalGaussian
 from mlvae.evaluation.measures.leakage.drawn import Drawn, Scale
 from mlvae.evaluation.measures.leakage.kinds import applies, fit_probes
 from mlvae.evaluation.measures.leakage.networks import Fit
-from mlvae.evaluation.measures.leakage.plda import _Moments, _of_labels, fit_plda
+from mlvae.evaluation.measures.leakage.plda import _Moments, _moments, _of_labels, fit_plda
 
 DIM, LABELS = 6, 40
 
@@ -77,6 +77,31 @@ def test_a_label_has_the_distribution_of_a_conditioned_normal():
             rest = v[d] - v[d] * gain.sum()
             torch.testing.assert_close(found.mean[label, d], mean)
             torch.testing.assert_close(found.variance[label, d], 1 + rest)
+
+
+def test_the_covariances_of_pairs_are_those_of_many_groups():
+    """With two codes a group, W is half and B too large unless the estimated means count."""
+    between, within = covariances()
+    generator = torch.Generator().manual_seed(0)
+    codes = Drawn(*labelled(20_000, 2, 5))
+    scale, _, axes, v, r = _moments(codes, 0, generator)
+    spread = scale.deviation.double()
+    expected = axes.T @ (within.double() / spread / spread[:, None]) @ axes
+    torch.testing.assert_close(expected, torch.eye(DIM).double(), atol=0.05, rtol=0)
+    ratios = torch.linalg.eigvals(torch.linalg.solve(within, between)).real.sort(descending=True)
+    torch.testing.assert_close(v.float(), ratios.values, atol=0.05, rtol=0.1)
+    torch.testing.assert_close(r, torch.ones(DIM).double(), atol=0.02, rtol=0)
+
+
+def test_densities_are_those_of_normals_up_to_a_constant():
+    v, r = torch.tensor([2.0, 0.3]).double(), torch.ones(2).double()
+    x, y = torch.tensor([[1.0, 2.0], [3.0, -1.0], [0.5, 0.5]]), torch.tensor([0, 0, 1])
+    scale = Scale(torch.zeros(2), torch.ones(2))
+    moments = _Moments(scale, torch.zeros(2), torch.eye(2).double(), v, r)
+    found = _of_labels(Fit(Drawn(x, y), Drawn(x, y), 3, 0), moments)
+    logs = Normal(found.mean, found.variance.sqrt()).log_prob(x.double()[:, None]).sum(2)
+    apart = found.log_densities(x) - logs
+    torch.testing.assert_close(apart, apart[:1, :1].expand(3, 3))
 
 
 def test_with_many_other_groups_it_finds_nearly_what_bayes_rule_finds():
