@@ -27,6 +27,7 @@ from mlvae.evaluation.questions.leakage_answer import (
     leakage_matrix,
     leakage_table,
     limits_of,
+    mixture_of,
     protocol,
     record,
     sentences,
@@ -61,7 +62,8 @@ class Leakage:
     of the training.
 
     Args:
-        probes: kinds of probes: "logistic", "mlp", "large_mlp", "knn", "plda", "trees".
+        probes: kinds of probes: "logistic", "mlp", "large_mlp", "knn", "plda", "trees". Of several
+            kinds, their mixture is one more probe.
         factors: names of known factors that are labels too, such as a category; all groupings of
             the data are labels.
         controls: codes beside those of the model: "vae", "untrained", "raw".
@@ -129,7 +131,13 @@ class Leakage:
         if len(answers) > 1:
             tables.insert(0, leakage_matrix(answers, labels))
         text += [f"No matrix entry: {reason}." for reason in reasons]
-        limits = "".join(dict.fromkeys(limits_of(found) for found in answers.values()))
+        limits = "".join(
+            dict.fromkeys(
+                sentence(found)
+                for sentence in (limits_of, mixture_of)
+                for found in answers.values()
+            )
+        )
         trained = dict.fromkeys(trained_on(target) for target in targets.values())
         text.append(protocol(trained, limits))
         return Answer(self.title, text, {"records": records}, tables, figures)

@@ -17,6 +17,7 @@ __all__ = [
     "leakage_matrix",
     "leakage_table",
     "limits_of",
+    "mixture_of",
     "protocol",
     "record",
     "sentences",
@@ -65,6 +66,16 @@ def protocol(trained: Iterable[str], limits: str) -> str:
     )
 
 
+def mixture_of(found: Found) -> str:
+    """A sentence on the mixtures, if a code has one."""
+    if not any(result.weights for result in found.values()):
+        return ""
+    return (
+        "A mixture is the weighted mean of the probabilities by several probes; its weights "
+        "maximise the likelihood of the held-out codes. "
+    )
+
+
 def limits_of(found: Found) -> str:
     """A sentence on the kinds that were not trained on all codes of a part."""
     kinds = dict.fromkeys(
@@ -101,6 +112,10 @@ def record(code: str, values: str, found: Strongest) -> dict[str, Any]:
         "num_test_codes": found.number,
         "curve": [list(point) for point in found.curve],
         "rises": found.rises,
+        "mixture": [
+            {"trained_on": source, "probe": kind, "weight": weight}
+            for (source, kind), weight in found.weights.items()
+        ],
         "probes": [
             {
                 "trained_on": source,
@@ -111,6 +126,15 @@ def record(code: str, values: str, found: Strongest) -> dict[str, Any]:
             for (source, kind), score in found.scores.items()
         ],
     }
+
+
+def _probe(found: Strongest) -> str:
+    """The name of the probe; a mixture with its largest weight, such as "mixture (0.7 MLP)"."""
+    name = PROBE_NAMES[found.probe]
+    if found.probe != "mixture":
+        return name
+    (_, kind), weight = max(found.weights.items(), key=lambda item: item[1])
+    return f"{name} ({weight:.1f} {PROBE_NAMES[kind]})"
 
 
 def _label(code: str, values: str, labels: dict[str, str], found: Found) -> str:
@@ -127,7 +151,7 @@ def sentences(found: Found, labels: dict[str, str]) -> list[str]:
             f"{_label(code, values, labels, found)}: at least "
             f"{Estimate(result.bits, result.bits_error).text(2)} of {result.entropy:.2f} bits, "
             f"{Estimate(result.accuracy, result.accuracy_error).text(1, scale=100)} percent "
-            f"({PROBE_NAMES[result.probe]})."
+            f"({_probe(result)})."
         )
         if result.rises:
             text += " Twice as many training codes found more, so there is probably more."
@@ -161,7 +185,7 @@ def leakage_table(found: Found, labels: dict[str, str], what: str) -> Table:
             _label(code, values, labels, found),
             Estimate(result.bits, result.bits_error).text(3),
             Estimate(result.accuracy, result.accuracy_error).text(1, scale=100),
-            PROBE_NAMES[result.probe],
+            _probe(result),
             result.source,
         ]
         for (code, values), result in found.items()

@@ -43,7 +43,8 @@ def leakage(
     Args:
         codes: posteriors of N codes, such as ``model.codes(batch)["style"]``, or an array (N, D).
         labels: N labels: numbers, texts, or whatever :class:`mlvae.Groups` takes.
-        probes: kinds of probes: "logistic", "mlp", "large_mlp", "knn", "plda", "trees".
+        probes: kinds of probes: "logistic", "mlp", "large_mlp", "knn", "plda", "trees". Of several
+            kinds, their mixture is one more probe.
         curve: whether to train on parts of the codes as well.
         seed: seed of the split, the draws and the probes.
 

@@ -55,6 +55,7 @@ PROBE_NAMES = {
     "knn": "nearest neighbours",
     "plda": "PLDA",
     "trees": "boosted trees",
+    "mixture": "mixture",
     "none": "label frequencies",
 }
 

@@ -1,8 +1,9 @@
 """The strongest of several probes, chosen on held-out codes, and how much it finds.
 
 A probe is an estimate from below: a stronger one finds more. So several kinds of probes are
-trained on every source of codes. The one with the lowest cross-entropy of the held-out codes is
-tested. The test codes decide nothing.
+trained on every source of codes. Of several kinds, their mixture is the strongest on the held-out
+codes (:mod:`.mixture`); of one, the probe with the lowest cross-entropy. It is tested. The test
+codes decide nothing.
 
 Logistic regression and the MLP are trained on every source. The other kinds take longer; they are
 trained on the source that is best for these two, on held-out codes. If that difference is small,
@@ -16,7 +17,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import product
 from typing import NamedTuple, TypeVar
 
@@ -32,6 +33,7 @@ from mlvae.evaluation.measures.leakage.kinds import (
     applies,
     fit_probes,
 )
+from mlvae.evaluation.measures.leakage.mixture import Mixture, fit_mixture
 from mlvae.evaluation.measures.leakage.networks import MOST_PADDED, Fit
 from mlvae.evaluation.measures.leakage.scores import ProbeScore, entropy
 from mlvae.evaluation.measures.leakage.testing import area, tested
@@ -68,15 +70,16 @@ class Strongest:
         entropy: entropy of the test labels in bits, the largest possible ``bits``.
         chance: frequency of the most frequent test label.
         number: number of test codes.
-        probe: kind of the probe that ``bits`` is of.
+        probe: kind of the probe that ``bits`` is of; "mixture" is of several kinds.
         accuracy_probe: kind of the probe that ``accuracy`` is of.
-        source: codes that the probe was trained on.
+        source: codes that the probe was trained on; of a mixture, the probe of the largest weight.
         curve: pairs of a number of training codes and the bits that the MLP finds with them. (Of
             the best network, if the MLP is not among the probes.)
         scores: test score of every probe by (source, kind), for one draw of the test codes.
         trained: number of codes that every probe was trained on, by (source, kind).
         auc: of two labels, the area under the ROC curve of the probe that ``bits`` is of, at least
             0.5; NaN of more labels.
+        weights: weight of every probe of the mixture by (source, kind); empty if there is none.
     """
 
     bits: float
@@ -93,6 +96,7 @@ class Strongest:
     scores: Mapping[tuple[str, str], ProbeScore]
     trained: Mapping[tuple[str, str], int]
     auc: float = math.nan
+    weights: Mapping[tuple[str, str], float] = field(default_factory=dict)
 
     @property
     def rises(self) -> bool:
@@ -122,8 +126,8 @@ def strongest(
     Args:
         fits: codes of each source. The held-out codes must be the same for all sources.
         test: codes to test on.
-        kinds: kinds of probes. The label frequencies are always among the probes. A kind that is
-            too slow for the codes is left out.
+        kinds: kinds of probes. The label frequencies are always among the probes, and if there are
+            several kinds, the mixture. A kind that is too slow for the codes is left out.
         curve: whether to train on parts of the codes as well.
     """
     return strongest_of_each([Codes(fits, test, curve)], kinds)[0]
@@ -135,7 +139,7 @@ def strongest_of_each(codes: Sequence[Codes], kinds: Sequence[str]) -> list[Stro
     The results are those of the codes one by one, up to rounding, in less time.
     """
     probes = _probes([each.fits for each in codes], kinds)
-    best = [min(own, key=lambda key: own[key].held_out) for own in probes]
+    best = [_best(own) for own in probes]
     points = _curves(codes, probes, best)
     return [
         _chosen(each, own, key, curve)
@@ -143,10 +147,18 @@ def strongest_of_each(codes: Sequence[Codes], kinds: Sequence[str]) -> list[Stro
     ]
 
 
+def _best(probes: _Probes) -> tuple[str, str]:
+    """The mixture, its only member, or without one the probe of the lowest cross-entropy."""
+    for key, probe in probes.items():
+        if isinstance(probe, Mixture):
+            return key if len(probe.probes) > 1 else probe.largest
+    return min(probes, key=lambda key: probes[key].held_out)
+
+
 def _chosen(
     codes: Codes, probes: _Probes, best: tuple[str, str], curve: list[tuple[int, float]]
 ) -> Strongest:
-    """The test of the probe of the lowest cross-entropy, and of that of the highest accuracy."""
+    """The test of the best probe, and of that of the highest held-out accuracy."""
     fits, test = codes.fits, codes.test
     seed = fits[best[0]].seed
     accuracies = {key: _held_accuracy(probe, fits[key[0]]) for key, probe in probes.items()}
@@ -173,6 +185,9 @@ def _chosen(
             for source, kind in probes
         },
         auc=area(probes[best], test, seed),
+        weights=next(
+            (probe.weights for probe in probes.values() if isinstance(probe, Mixture)), {}
+        ),
     )
 
 
@@ -197,6 +212,10 @@ def _probes(codes: Sequence[Mapping[str, Fit]], kinds: Sequence[str]) -> list[_P
         some = {key: fit for key, fit in every.items() if applies(kind, fit)}
         for (i, source), probe in _fitted(kind, some).items():
             probes[i][source, kind] = probe
+    if len(kinds) > 1:
+        for own, fits in zip(probes, codes, strict=True):
+            mixture = fit_mixture(own, next(iter(fits.values())))
+            own[mixture.largest[0], "mixture"] = mixture
     return probes
 
 
