@@ -7,6 +7,7 @@ import pytest
 import torch
 from scipy.optimize import minimize
 
+from mlvae import DiagonalGaussian
 from mlvae.evaluation import leakage
 from mlvae.evaluation.measures.leakage.drawn import Drawn
 from mlvae.evaluation.measures.leakage.mixture import fit_mixture, maximum_weights
@@ -95,15 +96,39 @@ def test_the_mixture_knows_what_each_probe_knows():
 
 
 def test_a_probe_of_small_weight_is_left_out_and_the_others_sum_to_one():
-    fit = fit_of(1000)
+    fit = fit_of(1000, labels=200)
     probes = {
-        ("train", "knn"): Expert(lambda x: x[:, 1] < 0.99),
-        ("train", "mlp"): Expert(lambda x: x[:, 1] < 0.5),
+        ("train", "knn"): Expert(lambda x: x[:, 1] < 0.99, labels=200),
+        ("train", "mlp"): Expert(lambda x: x[:, 1] >= 0.99, labels=200),
     }
-    mixture = fit_mixture(probes, fit)
-    assert mixture.weights == {("train", "knn"): 1.0} and list(mixture.probes) == [
-        ("train", "knn")
+    right = [
+        probe.log_probabilities(fit.held.codes).gather(1, fit.held.y[:, None]).exp()
+        for probe in probes.values()
     ]
+    assert 0.001 < float(maximum_weights(torch.cat(right, 1))[1]) < 0.02
+    mixture = fit_mixture(probes, fit)
+    assert list(mixture.probes) == list(mixture.weights) == [("train", "knn")]
+    assert mixture.weights["train", "knn"] == 1
+
+
+@pytest.mark.parametrize(
+    ("number", "random", "rows"), [(100, True, 400), (1500, True, 1500), (100, False, 100)]
+)
+def test_few_held_out_codes_are_drawn_several_times(number, random, rows):
+    mean, y = torch.randn(number, 2), torch.arange(number) % 4
+    codes = DiagonalGaussian(mean, torch.zeros_like(mean)) if random else mean
+    received = []
+
+    class Spy(Expert):
+        def log_probabilities(self, x):
+            received.append(x)
+            return torch.full((len(x), 4), -math.log(4))
+
+    held = Drawn(codes, y)
+    fit_mixture({("a", "knn"): Spy(None), ("a", "mlp"): Spy(None)}, Fit(held, held, 4, 0))
+    assert [len(x) for x in received] == [rows, rows] and torch.equal(*received)
+    if rows > number:
+        assert not torch.equal(received[0][:number], received[0][number : 2 * number])
 
 
 def test_it_finds_more_than_every_probe_where_groups_are_small():
