@@ -150,6 +150,7 @@ GROUPS = {
             "batching",
             "augmentation",
             "optimizer",
+            "separation",
         )
     },
     "evaluate": {"evaluation": "evaluation"},
