@@ -32,6 +32,11 @@ CHOICES = sorted(
     if path.parent.name not in ("experiment", "evaluation", "tables")
 )
 EXPERIMENTS = sorted(path.stem for path in (CONFIGS / "experiment").glob("*.yaml"))
+#: Experiments that separation=information is added to.
+MLVAES = (
+    *("faces", "first", "fsdd", "fsdd_digit", "lfw", "mnist", "mnist_author", "mnist_best"),
+    *("mnist_plain", "omniglot", "yale_b"),
+)
 
 
 def composed(*overrides):
@@ -78,6 +83,18 @@ def test_every_choice_composes_and_builds(group, choice):
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
 def test_every_experiment_composes_and_builds(experiment):
     built(composed(f"experiment={experiment}"))
+
+
+@pytest.mark.parametrize("experiment", MLVAES)
+def test_separation_by_information_is_added_to_an_experiment(experiment):
+    plain = composed(f"experiment={experiment}")
+    config = composed(f"experiment={experiment}", "separation=information")
+    model, _, optimizer = built(config)
+    assert model.options.separation.information == 28 and model.options.style_given_content
+    assert optimizer.learning_rates["style_encoder"] < optimizer.learning_rate
+    assert config["trainer"]["warmup"]["information_after"] == 0.3
+    for name in ("dataset", "batching", "likelihood"):
+        assert config.get(name) == plain.get(name)
 
 
 def test_the_defaults_of_configs_are_the_defaults_of_the_library():
