@@ -72,7 +72,7 @@ class Counterfactual:
         bins: columns with more values are divided at this number of quantiles, for stratification.
         most: largest number of training rows of predictors and probes.
         probes: kinds of probes of the intervention in a latent: "logistic", "mlp", "large_mlp",
-            "knn", "plda", "trees". Of several kinds, their mixture is one more probe.
+            "knn", "plda", "trees". Of several kinds, their mixture is tested.
         seed: seed of samples, bootstrap and probes.
     """
 

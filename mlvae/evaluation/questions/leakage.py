@@ -63,7 +63,7 @@ class Leakage:
 
     Args:
         probes: kinds of probes: "logistic", "mlp", "large_mlp", "knn", "plda", "trees". Of several
-            kinds, their mixture is one more probe.
+            kinds, their mixture is tested.
         factors: names of known factors that are labels too, such as a category; all groupings of
             the data are labels.
         controls: codes beside those of the model: "vae", "untrained", "raw".

@@ -44,7 +44,7 @@ def leakage(
         codes: posteriors of N codes, such as ``model.codes(batch)["style"]``, or an array (N, D).
         labels: N labels: numbers, texts, or whatever :class:`mlvae.Groups` takes.
         probes: kinds of probes: "logistic", "mlp", "large_mlp", "knn", "plda", "trees". Of several
-            kinds, their mixture is one more probe.
+            kinds, their mixture is tested.
         curve: whether to train on parts of the codes as well.
         seed: seed of the split, the draws and the probes.
 
