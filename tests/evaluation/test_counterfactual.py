@@ -144,6 +144,13 @@ def test_rows_of_two_parts_have_noise_of_their_own(splits, monkeypatch):
     assert (abs(found[:2] - found[2:]).max(1) > 1e-6).all()
 
 
+def test_two_seeds_share_no_draw_of_the_latents(splits):
+    model, x = dcevae(splits.train), splits.test.x[:4]
+    draw = [Interventions(model, 1, seed).effects(x) for seed in (0, 1)]
+    second = 2 * Interventions(model, 2, 0).effects(x) - draw[0]
+    assert (abs(second - draw[1]).max(1) > 1e-6).all()
+
+
 def test_a_predictor_without_the_intervention_is_fairer_and_the_rest_is_fair(splits):
     answer = Counterfactual(probes=("logistic",), samples=2).ask(
         Subject(dcevae(splits.train), splits)

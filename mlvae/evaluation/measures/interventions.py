@@ -17,6 +17,7 @@ from torch import Tensor
 from mlvae.evaluation.measures.fairness import Predictor
 from mlvae.likelihoods import MixedColumns
 from mlvae.models import traits
+from mlvae.training.seeding import seeded
 
 __all__ = ["Interventions", "states_counterfactuals"]
 
@@ -101,7 +102,7 @@ class Interventions:
             total = torch.zeros(len(part), len(places), device=x.device)
             for sample in range(self.samples):
                 # A part has noise of its own.
-                one, zero = self._pair(part, self.seed + sample + number * self.samples)
+                one, zero = self._pair(part, sample + number * self.samples)
                 total += (one - zero)[:, places]
             parts.append(total / self.samples)
         return torch.cat(parts).cpu().double().numpy()
@@ -112,14 +113,14 @@ class Interventions:
         places, a = list(self.affected.values()), x[:, self.of_role("intervention")]
         total = torch.zeros(len(x), len(places), device=x.device)
         for sample in range(self.samples):
-            one, zero = self._pair(x, self.seed + sample)
+            one, zero = self._pair(x, sample)
             total += torch.where(a == 1, one, zero)[:, places]
         return (total / self.samples).cpu().double().numpy()
 
-    def _pair(self, x: Tensor, seed: int) -> Iterator[Tensor]:
+    def _pair(self, x: Tensor, draw: int) -> Iterator[Tensor]:
         """Expected features under 1 and under 0, with the same latents."""
         for value in (1.0, 0.0):
-            generator = torch.Generator(x.device).manual_seed(seed)
+            generator = seeded(torch.Generator(x.device), self.seed, "interventions", draw)
             yield self.model.counterfactual(x, value, keep_noise=False, generator=generator)
 
     @torch.no_grad()
