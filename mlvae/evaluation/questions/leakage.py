@@ -2,7 +2,8 @@ r"""Question: how much information about the group has a single code, by the str
 
 Separation compares codes at several k by fixed probes. A fixed probe finds a part of the
 information. Here several kinds of probes, with new posterior draws in every epoch, are trained on
-codes of all observations that may be used, and the best one on held-out codes is tested.
+codes of all observations that may be used, and their mixture, whose weights are fitted on
+held-out codes, is tested.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ LEAKAGE_CONTROLS = ("vae", "untrained", "raw")
 #: Splits whose observations are tested.
 TESTED = ("test", "unseen")
 
-#: Fraction of the codes that is held out to choose the probe.
+#: Fraction of the codes that is held out to weight the probes.
 HELD = 0.2
 
 
@@ -55,7 +56,7 @@ class Leakage:
 
     Probes are trained on codes of the validation split, which the model was not trained on, and
     also on codes of the training split, which are more. A fifth of the validation codes is held
-    out to choose the probe. Without a validation split that has all groups, the training split is
+    out to weight the probes. Without a validation split that has all groups, the training split is
     divided instead. Groups that no split of the training has, such as those of the split
     ``unseen``, are divided themselves: probes are trained on seven tenths of the observations of
     each group with at least three, and tested on the others. PLDA then also learns from the groups

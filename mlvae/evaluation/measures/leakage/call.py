@@ -32,8 +32,8 @@ def leakage(
 ) -> Strongest:
     r"""The information about ``labels`` that the strongest of several probes finds in ``codes``.
 
-    Three tenths of the codes of each label are tested on, one tenth is held out to choose the
-    probe, and probes are trained on the rest. Posteriors are drawn anew in every epoch. Means
+    Three tenths of the codes of each label are tested on, one tenth is held out to weight the
+    probes, and probes are trained on the rest. Posteriors are drawn anew in every epoch. Means
     (``codes.mean``) usually have more information than draws.
 
     The result is a lower bound of the information, up to its standard error: a probe cannot find

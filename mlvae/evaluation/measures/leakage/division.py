@@ -9,7 +9,7 @@ from mlvae.training.seeding import seeded
 
 __all__ = ["LEAST", "divided"]
 
-#: Fractions of the codes of each label that are tested on, and held out to choose the probe.
+#: Fractions of the codes of each label that are tested on, and held out to weight the probes.
 TEST, HELD = 0.3, 0.1
 
 #: Least number of codes of a label: one of each part.
