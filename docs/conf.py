@@ -11,6 +11,9 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "docs/_ext")]  # this checkout, whatever is installed
 os.environ["PYTHONPATH"] = str(ROOT)  # also in notebooks
+# The models of the notebooks are too small to share between threads, which wait for each other
+# where other processes use the cores: minutes instead of seconds.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import mlvae  # noqa: E402
 
