@@ -59,10 +59,10 @@ def _of_others(target: Target) -> str:
 def protocol(trained: Iterable[str], limits: str) -> str:
     """Sentences on the training of the probes; ``trained`` has those of :func:`trained_on`."""
     return (
-        f"{''.join(trained)}Posteriors were drawn anew in every epoch. The kind of probe and its "
-        "training codes were chosen on held-out codes. Kinds other than logistic regression and "
-        f"the MLP were trained on the better one of these parts. {limits}Bits are H(label) minus "
-        "the cross-entropy: a lower bound of the information."
+        f"{''.join(trained)}Posteriors were drawn anew in every epoch. The probes of the bits and "
+        "of the accuracy, and their training codes, were chosen on held-out codes. Kinds other "
+        "than logistic regression and the MLP were trained on the better one of these parts. "
+        f"{limits}Bits are H(label) minus the cross-entropy: a lower bound of the information."
     )
 
 
